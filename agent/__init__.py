@@ -1,0 +1,1 @@
+"""The loop: collect, organise, optimise, gate, again."""

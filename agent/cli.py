@@ -1,0 +1,215 @@
+"""The `handeye` command. What a command needs is imported when it runs, so that `--help` is quick."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from envs.errors import UserError
+
+# A waiting torch thread must not spin: on a shared CPU that slows single-frame inference tens of times.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+app = tyro.extras.SubcommandApp()
+Rest = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[--KEY VALUE ...]")]
+
+
+@app.command
+def improve(config: tyro.conf.Positional[Path], /, overwrite: bool = False) -> None:
+    """Rounds of self-improvement.
+
+    Any key of the config can be given as `--dotted.key value` after its name.
+
+    Args:
+        config: a YAML file, such as configs/demo.yaml
+        overwrite: replace the run folder if it exists
+    """
+    from agent.config import load
+
+    settings = load(config, _overrides)
+    import torch
+
+    from agent.loop import improve as run_improve
+    from agent.preflight import check_improve
+    from agent.rundir import RunDir
+
+    check_improve(settings)
+    torch.set_num_threads(settings.threads)
+    run_improve(settings, RunDir(Path(settings.out), overwrite))
+
+
+@app.command(name="eval")
+def evaluate(
+    task: tyro.conf.Positional[str],
+    /,
+    policy: str = "policies/seed",
+    episodes: int = 100,
+    split: str = "heldout",
+    temperature: float = 0.0,
+    proposals: int = 1,
+    seed: int = 0,
+    n_envs: int = 64,
+) -> None:
+    """Success with a 95 % interval.
+
+    Args:
+        task: a name from `handeye tasks`
+        policy: a checkpoint folder, or one of zero, random, expert
+        episodes: how many seeds
+        split: practice, gate or heldout
+        temperature: 0 is greedy
+        proposals: answers that the critic chooses among
+        seed: of what the policy draws at random
+        n_envs: environments in lockstep; the result does not depend on it
+    """
+    from agent.evaluate import critic_scores, rate, successes
+    from agent.progress import bar, console
+    from agent.report import percent
+    from agent.rollout import rollout
+    from envs import registry, splits
+
+    chosen = registry.task(task)
+    starts = [(s, 0) for s in splits.seeds(split, episodes)]
+    actor = _policy(chosen, policy, temperature, proposals)
+    with bar(f"{task} ({split})", len(starts)) as progress:
+        played = rollout(chosen, actor, starts, n_envs, [progress], seed)
+    scores = critic_scores(played)
+    console.print(f"{task}: {percent(rate(successes(played)))} of {len(played)} episodes")
+    broken = [e for e in played if e.ending == "broken"]
+    if broken:
+        console.print(f"{len(broken)} broken, left out; the first: seed {broken[0].seed}: {broken[0].error}")
+    if proposals > 1:
+        console.print(f"critic: AUROC {scores['auroc']:.2f}, Brier {scores['brier']:.2f}")
+
+
+@app.command
+def watch(
+    task: tyro.conf.Positional[str],
+    out: tyro.conf.Positional[Path],
+    /,
+    policy: str = "policies/seed",
+    seed: int = 2_500_000,
+) -> None:
+    """One episode as an mp4.
+
+    Args:
+        task: a name from `handeye tasks`
+        out: the film to write
+        policy: a checkpoint folder, or one of zero, random, expert
+        seed: of the episode
+    """
+    from agent import video
+    from agent.rollout import rollout
+    from envs import registry
+
+    chosen = registry.task(task)
+    (episode,) = rollout(chosen, _policy(chosen, policy, 0.0, 1), [(seed, 0)])
+    video.write(out, video.film(episode))
+    print(f"{'success' if episode.success else 'failure'} after {len(episode.steps)} steps: {out}")
+
+
+@app.command
+def pretrain(config: tyro.conf.Positional[Path], /, overwrite: bool = False) -> None:
+    """The seed policy from nothing: sight from captions, the form of an answer from few demonstrations.
+
+    Args:
+        config: a YAML file, such as configs/pretrain.yaml
+        overwrite: replace the checkpoint folder if it exists
+    """
+    from agent.config import Pretrain, load
+
+    settings = load(config, _overrides, Pretrain)
+    import torch
+
+    from agent.preflight import check_pretrain
+    from agent.pretrain import pretrain as run_pretrain
+
+    check_pretrain(settings)
+    torch.set_num_threads(settings.threads)
+    print(f"policy   {run_pretrain(settings, overwrite)}")
+
+
+@app.command
+def tasks() -> None:
+    """What can be run."""
+    from rich.table import Table
+
+    from agent.progress import console
+    from envs.registry import TASKS
+
+    table = Table("task", "suite", "split", "environment")
+    for task in TASKS.values():
+        table.add_row(task.name, task.suite, task.split, task.env_id)
+    console.print(table)
+
+
+@app.command
+def doctor() -> None:
+    """What this machine can do: versions, cores, a rendered frame."""
+    import time
+
+    import torch
+
+    from agent.report import versions
+    from envs.registry import TASKS
+
+    for name, number in versions().items():
+        print(f"{name:14} {number}")
+    print(f"{'cores':14} {os.cpu_count()}, torch uses {torch.get_num_threads()} threads")
+    print(f"{'GPU':14} {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none (none is needed)'}")
+    env = TASKS["reach"].make()
+    env.reset(seed=0)
+    env.render()
+    started = time.perf_counter()
+    for _ in range(50):
+        env.render()
+    print(
+        f"{'rendering':14} MUJOCO_GL={os.environ.get('MUJOCO_GL')}, {20 * (time.perf_counter() - started):.1f} ms a frame"
+    )
+    env.close()
+
+
+def _policy(task, policy: str, temperature: float, proposals: int):
+    from policies.action_codec import codec_for
+
+    codec = codec_for(task)
+    if policy in ("zero", "random", "expert"):
+        from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy
+
+        space = codec.action.space
+        return {"zero": ZeroPolicy(space), "random": RandomPolicy(space), "expert": ExpertPolicy(task, codec)}[policy]
+    from policies.backend_hf import HFBackend
+    from policies.mllm import MLLMPolicy
+
+    return MLLMPolicy(HFBackend.load(policy), codec, temperature, proposals)
+
+
+_overrides: list[str] = []
+
+
+def main() -> None:
+    """Runs a command; a mistake of the user becomes one line and exit status 2."""
+    arguments = sys.argv[1:]
+    if arguments[:1] in (["improve"], ["pretrain"]) and "--help" not in arguments and "-h" not in arguments:
+        arguments, _overrides[:] = _split_overrides(arguments)
+    try:
+        app.cli(args=arguments, prog="handeye", description="An embodied agent that teaches itself in simulation.")
+    except UserError as error:
+        print(f"handeye: error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("handeye: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The command's own arguments, and the config's keys among them."""
+    own = [a for a in arguments[:2]] + [a for a in arguments[2:] if a in ("--overwrite", "--no-overwrite")]
+    return own, [a for a in arguments[2:] if a not in own]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""What a run is told: YAML with dotted overrides, checked whole before anything starts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from envs.errors import UserError, unknown
+
+_STRICT = ConfigDict(extra="forbid")
+T = TypeVar("T")
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Collect:
+    """Practice of one round. starts: per task. attempts: episodes from each start."""
+
+    starts: Count = 100
+    attempts: Count = 6
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Select:
+    """What becomes training data. per_start: successes kept of a start. replay: rows of the seed policy's own training
+    mixed in, as a share of the examples. critiques: questions whether an answer will work, as a share of the examples.
+    """
+
+    per_start: Count = 1
+    critiques: Fraction = 0.25
+    min_margin: Fraction = 0.5
+    max_pairs: Annotated[int, Field(ge=0)] = 500
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Gate:
+    """The candidate passes if it wins more gate episodes than it loses, with a McNemar p of at most `p_value`."""
+
+    episodes: Count = 60  # per task
+    p_value: Fraction = 0.5
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Evaluation:
+    """The report, before and after. episodes: per task. videos: episodes filmed, outside the statistics."""
+
+    tasks: tuple[str, ...] = ("reach", "push", "reach-heldout", "push-heldout")
+    episodes: Count = 60
+    videos: Annotated[int, Field(ge=0)] = 1  # per task
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Tracking:
+    """Weights & Biases beside the run's own metrics.jsonl."""
+
+    mode: Literal["online", "offline", "disabled"] = "offline"
+    project: str = "handeye"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Config:
+    """A run of self-improvement. `sft` and `dpo` are fields of trl's SFTConfig and DPOConfig, passed through."""
+
+    policy: str  # checkpoint folder of the seed policy
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
+    out: str = "runs/improve"  # run folder
+    seed: Annotated[int, Field(ge=0)] = 0
+    rounds: Count = 2
+    n_envs: Count = 64
+    threads: Count = 2  # of torch
+    proposals: Count = 1  # answers that the critic chooses among, in evaluation
+    collect: Collect = Field(default_factory=Collect)
+    select: Select = Field(default_factory=Select)
+    gate: Gate = Field(default_factory=Gate)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    tracking: Tracking = Field(default_factory=Tracking)
+    sft: dict[str, Any] = Field(default_factory=dict)
+    dpo: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Stage:
+    """One stage of pretraining: rows about scenes (per task), and steps of experts' episodes, each `repeats` times."""
+
+    scenes: Annotated[int, Field(ge=0)]
+    first_scene: Annotated[int, Field(ge=0)]
+    questions: Count = 3  # a scene, beside its caption
+    demonstrations: dict[str, int] = Field(default_factory=dict)  # task -> episodes
+    first_demonstration: Annotated[int, Field(ge=0)] = 600_000
+    repeats: Count = 1
+    sft: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Pretrain:
+    """The making of a seed policy: sight first, then the form of an answer. `sft` are fields of trl's SFTConfig."""
+
+    out: str
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
+    sight: Stage
+    form: Stage
+    seed: Annotated[int, Field(ge=0)] = 0
+    threads: Count = 2  # of torch
+
+
+def load(path: Path, overrides: Sequence[str] = (), kind: type[T] = Config) -> T:
+    """The YAML file with `--dotted.key value` overrides. Raises UserError naming the bad key or value."""
+    if not path.is_file():
+        raise UserError(f"no config {str(path)!r}; valid: a YAML file such as configs/demo.yaml")
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"config {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"config {str(path)!r} holds {type(values).__name__}; valid: a mapping of keys to values")
+    for key, value in _parse(overrides):
+        *parents, last = key.split(".")
+        section = values
+        for parent in parents:
+            section = section.setdefault(parent, {})
+            if not isinstance(section, dict):
+                raise UserError(f"config key {key!r}: {parent!r} is no section")
+        section[last] = yaml.safe_load(value)
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        raise UserError("; ".join(_explain(kind, e) for e in error.errors())) from error
+
+
+def _explain(kind: type, error: Any) -> str:
+    location = tuple(str(part) for part in error["loc"])
+    key = ".".join(location)
+    if error["type"] == "unexpected_keyword_argument":
+        return str(unknown("config key", key, [".".join((*location[:-1], k)) for k in _keys(kind, location[:-1])]))
+    if error["type"] == "missing":
+        return f"config key {key!r} is missing"
+    return f"config key {key!r} = {error['input']!r}: {error['msg']}"
+
+
+def _keys(kind: type, section: tuple[str, ...]) -> list[str]:
+    """The valid keys of a section of the config."""
+    schema = TypeAdapter(kind).json_schema()
+    node = schema
+    for name in section:
+        reference = node["properties"][name].get("$ref", "")
+        node = schema["$defs"][reference.rpartition("/")[2]]
+    return list(node["properties"])
+
+
+def _parse(overrides: Sequence[str]) -> list[tuple[str, str]]:
+    pairs, rest = [], list(overrides)
+    while rest:
+        key = rest.pop(0)
+        if not key.startswith("--"):
+            raise UserError(f"argument {key!r}; valid: --dotted.key value")
+        key, equals, value = key[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise UserError(f"override --{key} has no value")
+            value = rest.pop(0)
+        pairs.append((key.replace("-", "_"), value))
+    return pairs

@@ -1,0 +1,86 @@
+"""Success with intervals, and two policies compared on the same episodes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from agent.episode import Episode
+
+RESAMPLES = 10_000
+
+
+def rate(successes: Sequence[bool]) -> dict[str, Any]:
+    """k of n with the Wilson 95 % interval. Raises ValueError for no episodes."""
+    k, n = int(np.sum(successes)), len(successes)
+    interval = stats.binomtest(k, n).proportion_ci(method="wilson")
+    return {"k": k, "n": n, "rate": k / n, "ci95": [float(interval.low), float(interval.high)]}
+
+
+def successes(episodes: Sequence[Episode]) -> np.ndarray:
+    """(n,) bool. Broken episodes are no failures: they are left out, and must be the same in what they are paired with."""
+    return np.array([e.success for e in episodes if e.ending != "broken"], bool)
+
+
+def paired(before: Sequence[Episode], after: Sequence[Episode]) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) and (n,) bool: the successes of the episodes that both played whole, start by start."""
+    starts = [(e.task, e.seed, e.attempt) for e in before]
+    if starts != [(e.task, e.seed, e.attempt) for e in after]:
+        raise ValueError("the episodes before and after have different starts")
+    whole = [(b.success, a.success) for b, a in zip(before, after, strict=True) if "broken" not in (b.ending, a.ending)]
+    both = np.array(whole, bool).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
+    """Exact two-sided p of McNemar's test (1947) on paired successes, (n,) and (n,) bool."""
+    gained, lost = int(np.sum(~before & after)), int(np.sum(before & ~after))
+    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+
+
+def mean_gain(differences: Sequence[np.ndarray]) -> tuple[float, list[float]]:
+    """The mean over tasks of the mean difference of paired successes, and its bootstrap 95 % interval, in points.
+
+    Each (n,) array holds one task's paired differences; episodes are resampled within their task.
+    """
+    points = 100 * float(np.mean([d.mean() for d in differences]))
+    rng = np.random.default_rng(0)
+    means = [rng.choice(d.astype(float), (RESAMPLES, len(d))).mean(axis=1) for d in differences]
+    low, high = np.percentile(100 * np.mean(means, axis=0), [2.5, 97.5])
+    return points, [float(low), float(high)]
+
+
+def compare(before: Mapping[str, Sequence[Episode]], after: Mapping[str, Sequence[Episode]]) -> dict[str, Any]:
+    """`heldout` and `heldout_mean` of results.json: task -> paired episodes before and after."""
+    pairs = {task: paired(before[task], after[task]) for task in before}
+    tasks = {}
+    for task, (b, a) in pairs.items():
+        points, interval = mean_gain([a.astype(int) - b])
+        gain = {"points": points, "ci95": interval, "p_value": mcnemar(b, a)}
+        tasks[task] = {"before": rate(b), "after": rate(a), "gain": gain}
+    points, interval = mean_gain([a.astype(int) - b for b, a in pairs.values()])
+    mean = {
+        "before": float(np.mean([t["before"]["rate"] for t in tasks.values()])),
+        "after": float(np.mean([t["after"]["rate"] for t in tasks.values()])),
+        "gain_points": points,
+        "ci95": interval,
+    }
+    return {"heldout": tasks, "heldout_mean": mean}
+
+
+def critic_scores(episodes: Sequence[Episode]) -> dict[str, float]:
+    """How well the critic's verdicts foretold the outcome: AUROC (0.5 is chance) and Brier score (0 is best)."""
+    judged = [
+        (s.decision.verdict, e.success)
+        for e in episodes
+        if e.ending != "broken"
+        for s in e.steps
+        if s.decision.verdict is not None
+    ]
+    verdicts, outcomes = np.array([v for v, _ in judged]), np.array([o for _, o in judged], bool)
+    if not judged or outcomes.all() or not outcomes.any():
+        return {"auroc": float("nan"), "brier": float("nan")}
+    u = stats.mannwhitneyu(verdicts[outcomes], verdicts[~outcomes]).statistic
+    auroc = u / (outcomes.sum() * (~outcomes).sum())
+    return {"auroc": float(auroc), "brier": float(np.mean((verdicts - outcomes) ** 2))}

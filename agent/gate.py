@@ -1,0 +1,30 @@
+"""Candidate against incumbent on the gate's own seeds: accept, or keep what there is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from agent.episode import Episode
+from agent.evaluate import mcnemar, paired, rate
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the candidate passes, and the paired measurement behind it."""
+
+    accepted: bool
+    before: dict[str, Any]
+    after: dict[str, Any]
+    p_value: float
+
+
+def decide(
+    incumbent: Mapping[str, Sequence[Episode]], candidate: Mapping[str, Sequence[Episode]], max_p: float
+) -> Verdict:
+    """Accept if the candidate succeeds on more of the same episodes, with a McNemar p of at most `max_p`."""
+    both = [paired(incumbent[task], candidate[task]) for task in incumbent]
+    before, after = (np.concatenate(side) for side in zip(*both, strict=True))
+    p_value = mcnemar(before, after)
+    return Verdict(bool(after.sum() > before.sum() and p_value <= max_p), rate(before), rate(after), p_value)

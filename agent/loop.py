@@ -1,0 +1,77 @@
+"""The rounds in order: practise, keep what succeeded, imitate it, prefer it, pass the gate, go again.
+
+The only file that knows the order. After Deng et al. (2025), "Self-Improvement in Multimodal Large Language Models:
+A Survey": data collection, data organisation, model optimisation, repeated.
+"""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent import gate, pairs, selection
+from agent.config import Config
+from agent.evaluate import compare, critic_scores
+from agent.report import Report, versions
+from agent.rundir import RunDir
+from agent.stages import Optimiser, Player
+from agent.tracking import Tracker
+
+
+def improve(config: Config, run: RunDir) -> dict[str, Any]:
+    """Improve the policy of `config` for its rounds and return what results.json holds."""
+    started = time.monotonic()
+    run.write_config(asdict(config))
+    tracker = Tracker(run.path, config.tracking, asdict(config))
+    player, optimiser, report = Player(config, run, tracker), Optimiser(config, tracker), Report(run)
+    rng = np.random.default_rng(config.seed)
+
+    incumbent = seed_policy = Path(config.policy)
+    before, standing = player.report(seed_policy), player.gate(seed_policy)
+    player.film(seed_policy, 0)
+    kept, rounds = [], []
+    for number in range(1, config.rounds + 1):
+        folder = run.round(number)
+        practised = player.practise(incumbent, number)
+        kept += selection.keep(practised, config.select.per_start)
+        critiques = pairs.critiques(practised, config.select.critiques, kept, rng)
+        preferences = pairs.pairs(practised, config.select.min_margin, config.select.max_pairs)
+
+        imitator = optimiser.imitate(incumbent, kept, critiques, folder / "sft")
+        candidate = optimiser.prefer(imitator, preferences, folder / "policy")
+
+        challenge = player.gate(candidate)
+        verdict = gate.decide(standing, challenge, config.gate.p_value)
+        if verdict.accepted:
+            incumbent, standing = candidate, challenge
+        rounds.append(
+            {
+                "round": number,
+                "accepted": verdict.accepted,
+                "episodes": len(practised),
+                "successes": sum(e.success for e in practised),
+                "sft_examples": sum(len(e.steps) for e in kept),
+                "pairs": len(preferences),
+                "gate": {"before": verdict.before, "after": verdict.after, "p_value": verdict.p_value},
+                "critic": critic_scores([e for episodes in challenge.values() for e in episodes]),
+            }
+        )
+        player.film(candidate, number)
+        report.round(rounds[-1])
+        tracker.log_tree("round", rounds[-1])
+
+    results = {
+        "schema": 1,
+        "config": asdict(config),
+        "versions": versions(),
+        "budget": player.budget | {"wall_s": time.monotonic() - started},
+        "rounds": rounds,
+        **compare(before, player.report(incumbent)),
+        "policy": str(incumbent),
+    }
+    run.write_results(results)
+    report.end(results)
+    tracker.close()
+    return results

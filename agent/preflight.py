@@ -1,0 +1,43 @@
+"""Whether a config can run here, asked before anything is written or trained."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from trl import DPOConfig, SFTConfig
+
+from agent.config import Config, Pretrain
+from envs import registry
+from envs.errors import unknown
+from policies.backend_hf import HFBackend
+
+
+def check_improve(config: Config) -> None:
+    """Raises UserError for an unknown task or trainer setting, a missing checkpoint, or a machine that cannot render."""
+    _check_tasks((*config.tasks, *config.evaluation.tasks))
+    _check_trainer("sft", config.sft, SFTConfig)
+    _check_trainer("dpo", config.dpo, DPOConfig)
+    HFBackend.load(config.policy)
+
+
+def check_pretrain(config: Pretrain) -> None:
+    """Raises UserError for an unknown task or trainer setting, or a machine that cannot render."""
+    _check_tasks((*config.tasks, *config.sight.demonstrations, *config.form.demonstrations))
+    _check_trainer("sight.sft", config.sight.sft, SFTConfig)
+    _check_trainer("form.sft", config.form.sft, SFTConfig)
+
+
+def _check_tasks(names: tuple[str, ...]) -> None:
+    for name in dict.fromkeys(names):
+        task = registry.task(name)
+        env = task.make()
+        env.reset(seed=0)
+        task.observe(env)
+        env.close()
+
+
+def _check_trainer(section: str, settings: Mapping[str, Any], kind: type) -> None:
+    valid = {field.name for field in fields(kind)}
+    for name in settings:
+        if name not in valid:
+            raise unknown(f"setting of trl's {kind.__name__} in {section!r},", name, valid)

@@ -1,0 +1,72 @@
+"""What a person at the terminal sees: bars with rates and time left, a table after each round."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+from transformers import TrainerCallback
+
+from agent.episode import Episode
+
+T = TypeVar("T")
+console = Console()
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f}/s" if speed else "")
+
+
+class Bar(TrainerCallback):
+    """A progress bar that a rollout feeds as its subscriber, or a trainer as its callback."""
+
+    def __init__(self, progress: Progress, task_id):
+        self._progress, self._task_id, self._successes, self._n = progress, task_id, 0, 0
+        self._started = time.monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._started
+
+    def on_episode(self, episode: Episode) -> None:
+        self._n += 1
+        self._successes += episode.success
+        note = f"{100 * self._successes / self._n:.0f} % success"
+        self._progress.update(self._task_id, advance=1, note=note)
+
+    def track(self, items: Iterable[T], per_advance: int = 1) -> Iterator[T]:
+        """Passes the items on, advancing after each `per_advance` of them."""
+        for n, item in enumerate(items, start=1):
+            yield item
+            if n % per_advance == 0:
+                self._progress.advance(self._task_id)
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self._progress.update(self._task_id, total=state.max_steps)
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self._progress.update(self._task_id, completed=state.global_step)
+
+    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+        if logs and "loss" in logs:
+            self._progress.update(self._task_id, note=f"loss {float(logs['loss']):.3f}")
+
+
+@contextmanager
+def bar(description: str, total: int | None = None) -> Iterator[Bar]:
+    """One bar, shown while the block runs."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield Bar(progress, progress.add_task(f"{description:<28}", total=total, note=""))

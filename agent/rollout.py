@@ -1,0 +1,105 @@
+"""Observe, decide, act, record: N environments in lockstep, one task at a time."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import gymnasium as gym
+import numpy as np
+
+from agent.episode import Episode, Step
+from envs.observation import Observation
+from envs.registry import Task
+from policies.base import Decision, Policy
+from policies.baselines import ExpertPolicy
+
+
+class Subscriber(Protocol):
+    """Something that wants to know of every finished episode: a store, a video, a progress bar."""
+
+    def on_episode(self, episode: Episode) -> None: ...
+
+
+@dataclass
+class _Slot:
+    env: gym.Env
+    episode: Episode
+    observation: Observation
+    rng: np.random.Generator
+
+
+def rollout(
+    task: Task,
+    policy: Policy | ExpertPolicy,
+    starts: Iterable[tuple[int, int]],
+    n_envs: int = 64,
+    subscribers: Sequence[Subscriber] = (),
+    sampling_seed: int = 0,
+) -> list[Episode]:
+    """Play one episode for each start, a (seed, attempt), and return them in the order of the starts.
+
+    Each start is played once whatever its length, so quick failures are not counted more often. What an episode draws
+    at random depends on `sampling_seed` and its start alone: not on `n_envs`, nor on what is played beside it.
+    """
+    starts = list(starts)
+    waiting, finished = deque(starts), {}
+    idle = [task.make() for _ in range(min(n_envs, len(starts)))]
+    envs, slots = list(idle), []
+    try:
+        while waiting or slots:
+            while idle and waiting:
+                slot = _begin(task, idle.pop(), *waiting.popleft(), sampling_seed)
+                slots.append(slot)
+            decisions = _decide(policy, [slot for slot in slots if slot.episode.ending != "broken"])
+            for slot in slots:
+                if slot.episode.ending != "broken":
+                    _advance(task, slot, next(decisions))
+            for slot in [slot for slot in slots if slot.episode.final_frame is not None or slot.episode.error]:
+                slots.remove(slot)
+                finished[slot.episode.seed, slot.episode.attempt] = slot.episode
+                for subscriber in subscribers:
+                    subscriber.on_episode(slot.episode)
+                idle.append(slot.env)
+    finally:
+        for env in envs:
+            env.close()
+    return [finished[start] for start in starts]
+
+
+def _begin(task: Task, env: gym.Env, seed: int, attempt: int, sampling_seed: int) -> _Slot:
+    rng = np.random.default_rng([sampling_seed, seed, attempt])
+    slot = _Slot(env, Episode(task.name, seed, attempt), None, rng)  # type: ignore[arg-type]
+    try:
+        env.reset(seed=seed)
+        slot.observation = task.observe(env)
+    except Exception as error:  # whatever an environment raises breaks its episode, not the run
+        _break(slot.episode, error)
+    return slot
+
+
+def _decide(policy: Policy | ExpertPolicy, slots: list[_Slot]) -> Iterable[Decision]:
+    if not slots:
+        return iter(())
+    if isinstance(policy, ExpertPolicy):
+        return iter(policy.act_on([slot.env for slot in slots]))
+    return iter(policy.act([slot.observation for slot in slots], [slot.rng for slot in slots]))
+
+
+def _advance(task: Task, slot: _Slot, decision: Decision) -> None:
+    episode = slot.episode
+    try:
+        _, reward, terminated, truncated, info = slot.env.step(decision.action)
+        episode.steps.append(Step(slot.observation, decision, float(reward)))
+        slot.observation = task.observe(slot.env)
+    except Exception as error:  # whatever an environment raises breaks its episode, not the run
+        _break(episode, error)
+        return
+    if terminated or truncated:
+        episode.ending = "terminated" if terminated else "truncated"
+        episode.success = bool(info["success"])
+        episode.final_frame = slot.observation.frames[-1]
+
+
+def _break(episode: Episode, error: Exception) -> None:
+    episode.ending, episode.error = "broken", f"{type(error).__name__}: {error}"

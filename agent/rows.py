@@ -1,0 +1,56 @@
+"""Examples and pairs -> trl rows: the frames, the prompt, and one answer to imitate or two to compare."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from datasets import Dataset
+from PIL import Image
+
+from policies.prompt import Message, assistant
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question about frames, (T, H, W, 3) uint8, and the answer to imitate."""
+
+    frames: np.ndarray
+    prompt: list[Message]
+    answer: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One question about frames, (T, H, W, 3) uint8, two answers, and the measured margin between them."""
+
+    frames: np.ndarray
+    prompt: list[Message]
+    chosen: str
+    rejected: str
+    margin: float
+
+
+def _images(frames: np.ndarray) -> list[Image.Image]:
+    return [Image.fromarray(frame) for frame in frames]
+
+
+def sft_rows(examples: Iterable[Example]) -> Dataset:
+    """Rows for trl's SFTTrainer; the loss is on the completion."""
+    return Dataset.from_list(
+        [{"images": _images(e.frames), "prompt": e.prompt, "completion": assistant(e.answer)} for e in examples]
+    )
+
+
+def dpo_rows(pairs: Sequence[Pair]) -> Dataset:
+    """Rows for trl's DPOTrainer; both answers share the frames."""
+    return Dataset.from_list(
+        [
+            {
+                "images": _images(p.frames),
+                "prompt": p.prompt,
+                "chosen": assistant(p.chosen),
+                "rejected": assistant(p.rejected),
+            }
+            for p in pairs
+        ]
+    )

@@ -1,0 +1,52 @@
+"""A run's folder: what lies where, and that nothing of an earlier run is lost by accident."""
+
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from envs.errors import UserError
+
+
+class RunDir:
+    """`config.yaml`, `round_000/ ...`, `metrics.jsonl`, `results.json`."""
+
+    def __init__(self, path: Path, overwrite: bool = False):
+        """Raises UserError for a folder that exists, unless it is a run's and may be overwritten."""
+        self.path = path
+        if path.exists() and not overwrite:
+            raise UserError(f"run folder {str(path)!r} exists; valid: another --out, or --overwrite")
+        if path.exists():
+            if any(path.iterdir()) and not (path / "config.yaml").is_file():
+                raise UserError(f"{str(path)!r} is no run folder (no config.yaml in it): not overwritten")
+            shutil.rmtree(path)
+        path.mkdir(parents=True)
+
+    def round(self, number: int) -> Path:
+        return self.path / f"round_{number:03d}"
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        (self.path / "config.yaml").write_text(yaml.safe_dump(_plain(config), sort_keys=False))
+
+    def write_results(self, results: dict[str, Any]) -> Path:
+        """Whole or not at all; NaN becomes null."""
+        path = self.path / "results.json"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(_plain(results), indent=1, allow_nan=False) + "\n")
+        os.replace(temporary, path)
+        return path
+
+
+def _plain(value: Any) -> Any:
+    """Mappings, lists and scalars that YAML and JSON know."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,37 @@
+"""Episodes -> SFT examples: which of its own episodes the policy imitates."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from agent.episode import Episode
+from agent.rows import Example
+from policies import prompt
+
+
+def by_start(episodes: Iterable[Episode]) -> dict[tuple[str, int], list[Episode]]:
+    """(task, seed) -> the whole attempts from that start; broken ones are left out."""
+    starts = defaultdict(list)
+    for episode in episodes:
+        if episode.ending != "broken":
+            starts[episode.task, episode.seed].append(episode)
+    return starts
+
+
+def keep(episodes: Iterable[Episode], per_start: int) -> list[Episode]:
+    """The shortest successes of each start, `per_start` at most.
+
+    A success that was sampled is full of detours; the shortest has the fewest. A bound for each start keeps the easy
+    starts from drowning the hard ones.
+    """
+    kept = []
+    for attempts in by_start(episodes).values():
+        successes = sorted((e for e in attempts if e.success), key=lambda e: (len(e.steps), e.attempt))
+        kept += successes[:per_start]
+    return kept
+
+
+def examples(episodes: Iterable[Episode]) -> list[Example]:
+    """What was answered at each step."""
+    return [
+        Example(s.observation.frames, prompt.act(s.observation), s.decision.answer) for e in episodes for s in e.steps
+    ]

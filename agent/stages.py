@@ -1,0 +1,144 @@
+"""The stages of a round, each a call: play episodes with a checkpoint, make a better checkpoint from them."""
+
+import itertools
+import random
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from transformers import TrainerCallback
+
+from agent import pairs, selection, video
+from agent.config import Config
+from agent.dpo import train_dpo
+from agent.episode import Episode
+from agent.evaluate import successes
+from agent.progress import bar
+from agent.rollout import rollout
+from agent.rows import Example
+from agent.rundir import RunDir
+from agent.sft import train_sft
+from agent.store import EpisodeStore
+from agent.tracking import Tracker
+from envs import registry
+from envs.splits import seeds
+from policies.action_codec import codec_for
+from policies.backend_hf import HFBackend
+from policies.mllm import MLLMPolicy
+
+VIDEO_START = 500_000  # videos show held-out seeds that no statistics use
+
+
+class TrackTraining(TrainerCallback):
+    """Sends a trl trainer's own numbers to the tracker, under a prefix."""
+
+    def __init__(self, tracker: Tracker, prefix: str):
+        self.tracker, self.prefix = tracker, prefix
+
+    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+        self.tracker.log(
+            {f"{self.prefix}/{name.removeprefix('train_')}": value for name, value in (logs or {}).items()}
+        )
+
+
+class Player:
+    """Plays a checkpoint's episodes for practice, gate and report, and keeps count of what was spent."""
+
+    def __init__(self, config: Config, run: RunDir, tracker: Tracker):
+        self.config, self.run, self.tracker = config, run, tracker
+        self.budget = {"env_steps": 0, "branch_env_steps": 0, "frames": 0, "decisions": 0}
+
+    def practise(self, checkpoint: Path, number: int) -> list[Episode]:
+        """K sampled attempts from each of the round's own starts, stored in the round's folder."""
+        c = self.config.collect
+        starts = (number - 1) * c.starts + self.config.seed * 100_000
+        played = []
+        for task in self.config.tasks:
+            attempts = list(itertools.product(seeds("practice", c.starts, starts), range(c.attempts)))
+            played += self._play(f"practise {task}", task, checkpoint, attempts, c.temperature)
+        EpisodeStore(self.run.round(number) / "episodes").append(played)
+        return played
+
+    def gate(self, checkpoint: Path) -> dict[str, list[Episode]]:
+        """Greedy episodes on the gate's seeds, with verdicts to audit the critic by."""
+        starts = [(seed, 0) for seed in seeds("gate", self.config.gate.episodes)]
+        return {t: self._play(f"gate {t}", t, checkpoint, starts, judged=True) for t in self.config.tasks}
+
+    def report(self, checkpoint: Path, temperature: float = 0.0) -> dict[str, list[Episode]]:
+        """Episodes on held-out seeds, of every task of the report."""
+        evaluation = self.config.evaluation
+        starts = [(seed, 0) for seed in seeds("heldout", evaluation.episodes)]
+        return {t: self._play(f"held-out {t}", t, checkpoint, starts, temperature) for t in evaluation.tasks}
+
+    def film(self, checkpoint: Path, number: int) -> list[Path]:
+        """The same few held-out episodes each time, as videos in the round's folder."""
+        evaluation, paths = self.config.evaluation, []
+        for task in evaluation.tasks if evaluation.videos else ():
+            starts = [(seed, 0) for seed in seeds("heldout", evaluation.videos, VIDEO_START)]
+            for i, episode in enumerate(self._play(f"film {task}", task, checkpoint, starts)):
+                paths.append(self.run.round(number) / "videos" / f"{task}-{i}.mp4")
+                video.write(paths[-1], video.film(episode))
+                self.tracker.video(f"video/{task}-{i}", paths[-1])
+        return paths
+
+    def _play(
+        self,
+        title: str,
+        task_name: str,
+        checkpoint: Path,
+        starts: Sequence[tuple[int, int]],
+        temperature: float = 0.0,
+        judged: bool = False,
+    ) -> list[Episode]:
+        task = registry.task(task_name)
+        proposals = self.config.proposals if temperature == 0 else 1
+        policy = MLLMPolicy(HFBackend.load(checkpoint), codec_for(task), temperature, proposals, judged)
+        with bar(title, len(starts)) as progress:
+            episodes = rollout(task, policy, starts, self.config.n_envs, [progress], self.config.seed)
+        steps = sum(len(e.steps) for e in episodes)
+        for name in ("env_steps", "frames", "decisions"):
+            self.budget[name] += steps
+        whole = successes(episodes)
+        numbers = {
+            "success": whole.mean() if len(whole) else float("nan"),
+            "reward": np.mean([e.total_reward for e in episodes]),
+            "steps": steps / len(episodes),
+            "broken": sum(e.ending == "broken" for e in episodes),
+            "decisions_per_s": steps / progress.elapsed_s,
+        }
+        self.tracker.log({f"{title.replace(' ', '/')}/{name}": float(value) for name, value in numbers.items()})
+        return episodes
+
+
+class Optimiser:
+    """Makes a candidate from the incumbent and what was practised."""
+
+    def __init__(self, config: Config, tracker: Tracker):
+        self.config, self.tracker = config, tracker
+
+    def imitate(self, checkpoint: Path, kept: Iterable[Episode], critiques: Sequence[Example], out: Path) -> Path:
+        """SFT on the kept episodes and the critiques."""
+        backend = HFBackend.load(checkpoint)
+        rows = selection.examples(kept) + list(critiques)
+        random.Random(self.config.seed).shuffle(rows)
+        with bar("imitate (SFT)") as progress:
+            callbacks = [progress, TrackTraining(self.tracker, "sft")]
+            train_sft(
+                backend.model, backend.processor, rows, out, {"seed": self.config.seed} | self.config.sft, callbacks
+            )
+        backend.save(out)
+        return out
+
+    def prefer(self, checkpoint: Path, preferences: Sequence[pairs.Pair], out: Path) -> Path:
+        """DPO with an SFT term, against the checkpoint itself."""
+        if not preferences:
+            shutil.copytree(checkpoint, out)
+            return out
+        backend, reference = HFBackend.load(checkpoint), HFBackend.load(checkpoint)
+        with bar("prefer (DPO)") as progress:
+            callbacks = [progress, TrackTraining(self.tracker, "dpo")]
+            settings = {"seed": self.config.seed} | self.config.dpo
+            train_dpo(backend.model, reference.model, backend.processor, preferences, out, settings, callbacks)
+        backend.save(out)
+        return out

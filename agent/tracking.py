@@ -1,0 +1,62 @@
+"""Metrics: always a line of JSON in the run's folder, and Weights & Biases unless it is disabled."""
+
+import json
+import math
+import numbers
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.config import Tracking
+
+
+class Tracker:
+    """Logs numbers and videos under a common step count, one for each call of `log`."""
+
+    def __init__(self, folder: Path, settings: Tracking, config: Mapping[str, Any]):
+        self.folder, self.step, self.run = folder, 0, None
+        self._file = (folder / "metrics.jsonl").open("a")
+        if settings.mode != "disabled":
+            import wandb  # slow to import, and not needed when disabled
+
+            self.run = wandb.init(
+                project=settings.project,
+                name=folder.name,
+                dir=folder,
+                mode=settings.mode,
+                config=dict(config),
+                settings=wandb.Settings(silent=True),
+            )
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Numbers only are kept; NaN becomes null in JSON."""
+        numbers_ = {k: float(v) for k, v in metrics.items() if isinstance(v, numbers.Real)}
+        line = {k: v if math.isfinite(v) else None for k, v in numbers_.items()}
+        self._file.write(json.dumps({"step": self.step, **line}) + "\n")
+        self._file.flush()
+        if self.run:
+            self.run.log(numbers_, step=self.step)
+        self.step += 1
+
+    def log_tree(self, prefix: str, tree: Mapping[str, Any]) -> None:
+        """The numbers of a nested mapping, under `prefix/key/key`."""
+        self.log(dict(_leaves(prefix, tree)))
+
+    def video(self, name: str, path: Path) -> None:
+        if self.run:
+            import wandb
+
+            self.run.log({name: wandb.Video(str(path), format="mp4")}, step=self.step)
+
+    def close(self) -> None:
+        self._file.close()
+        if self.run:
+            self.run.finish(quiet=True)
+
+
+def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(f"{prefix}/{key}", item)
+    else:
+        yield prefix, value

@@ -1,0 +1,16 @@
+"""Mistakes of a user, as opposed to bugs: the command line prints them as one line and exits with status 2."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A value that cannot work; the message names it and the valid ones."""
+
+
+def unknown(what: str, value: object, valid: Iterable[str]) -> UserError:
+    """The error for `value`, which is none of `valid`."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(str(value), names, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return UserError(f"unknown {what} {value!r}{hint}; valid: {', '.join(names)}")

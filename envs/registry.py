@@ -1,0 +1,72 @@
+"""Every task by name: the environment, what is said about it, and the tags that make up subsets."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from envs.errors import unknown
+from envs.observation import Observation
+from envs.tabletop import push, reach
+from envs.tabletop.scene import COLOURS, OBJECTS, PADS, SHAPES
+from envs.tabletop.words import BINS
+
+
+@dataclass(frozen=True)
+class Task:
+    """An environment with the words that make it a task for a policy that reads and looks.
+
+    Success is `info["success"]` of `env.step`. `thought_regex` is the form of what an answer says before its action;
+    `levels` is the number of steps an answer tells apart on each axis of a continuous action.
+    `expert` and `describe` are privileged: for demonstrations, captions and audits, never for an acting policy.
+    """
+
+    name: str
+    env_id: str
+    suite: str
+    split: str  # practice: its goals are trained on; heldout: its goals never are
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    levels: int = 9
+    thought_regex: str = ""
+    instruction: Callable[[gym.Env], str] = lambda env: env.unwrapped.instruction
+    proprioception: Callable[[gym.Env], str] = lambda env: env.unwrapped.proprioception()
+    describe: Callable[[gym.Env], dict[str, np.ndarray]] = lambda env: env.unwrapped.describe()
+    expert: Callable[[gym.Env], tuple[str, np.ndarray]] = lambda env: env.unwrapped.expert()
+
+    def make(self, **kwargs: Any) -> gym.Env:
+        """The environment, with its time limit, rendering (H, W, 3) uint8."""
+        return gym.make(self.env_id, render_mode="rgb_array", **{**self.kwargs, **kwargs})
+
+    def observe(self, env: gym.Env) -> Observation:
+        """What a policy may know of `env` now: one fresh frame and words."""
+        return Observation(env.render()[None], self.instruction(env), self.proprioception(env))
+
+
+_NUMBER = f"({'|'.join(map(str, range(BINS)))})"
+_OBJECT = f"({'|'.join(COLOURS)}) ({'|'.join(SHAPES)}) {_NUMBER} {_NUMBER}"
+_PAD = f"({'|'.join(COLOURS)}) pad {_NUMBER} {_NUMBER}"
+_GO = f"go {_NUMBER} {_NUMBER}"
+_THOUGHTS = {"reach": f"{_OBJECT}; {_GO}", "push": f"{_OBJECT}; {_PAD}; {_GO}"}
+
+TASKS: dict[str, Task] = {}
+for _name, _module, _class in (("reach", reach, "Reach"), ("push", push, "Push")):
+    _id = f"HandEye/{_class}-v0"
+    gym.register(_id, entry_point=f"{_module.__name__}:{_class}", max_episode_steps=_module.HORIZON)
+    for _split, _suffix in (("practice", ""), ("heldout", "-heldout")):
+        TASKS[_name + _suffix] = Task(
+            _name + _suffix, _id, "tabletop", _split, {"goals": _split}, thought_regex=_THOUGHTS[_name]
+        )
+
+
+def task(name: str) -> Task:
+    """The task called `name`. Raises UserError, naming the valid ones."""
+    if name not in TASKS:
+        raise unknown("task", name, TASKS)
+    return TASKS[name]
+
+
+def vocabulary() -> tuple[str, ...]:
+    """Every word and number that the tasks' instructions, captions and thoughts are made of."""
+    return (*OBJECTS, *PADS, *map(str, range(BINS)), "reach the", "push the", "to the", "gripper", "go")

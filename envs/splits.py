@@ -1,0 +1,19 @@
+"""Seed ranges that never meet: what is practised, what accepts a round, what is reported."""
+
+from envs.errors import UserError, unknown
+
+SPLITS = {
+    "practice": range(0, 1_000_000),
+    "gate": range(1_000_000, 2_000_000),
+    "heldout": range(2_000_000, 3_000_000),
+}
+
+
+def seeds(split: str, n: int, start: int = 0) -> range:
+    """`n` seeds of `split`, from its `start`-th on. Raises UserError where they are not in it."""
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    whole = SPLITS[split]
+    if n < 0 or start < 0 or start + n > len(whole):
+        raise UserError(f"split {split!r} has {len(whole)} seeds; asked for {n} from {start}")
+    return whole[start : start + n]

@@ -1,0 +1,146 @@
+"""What every tabletop task shares: how the gripper acts, what is seen, when it ends. A task adds the rest."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+
+from envs.errors import unknown
+from envs.tabletop.scene import OBJECTS, REACH, TIMESTEP, Scene
+from envs.tabletop.words import say
+
+CONTROL_DT = 0.2  # [s] one env.step
+MAX_STEP = 0.06  # [m] an action of 1 moves the gripper this far along an axis in one step
+
+# Goals that are never practised. Every colour and every shape occurs among the practised ones, so that what is held
+# out is the combination, not the word.
+HELDOUT_OBJECTS = ("red cylinder", "green triangle", "blue cube", "yellow cylinder", "purple triangle")
+GOALS = {"practice": tuple(name for name in OBJECTS if name not in HELDOUT_OBJECTS), "heldout": HELDOUT_OBJECTS}
+
+
+class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
+    """A planar gripper over a table.
+
+    Action: (2,) float32 in [-1, 1], the gripper's displacement in units of MAX_STEP (right, far).
+    Observation: (6,) float32 [m], the positions of gripper, goal object and goal pad (zeros without one): privileged,
+    for experts and state-based baselines. A policy that looks is given `render()`, the camera's (H, W, 3) uint8.
+    Reward: the decrease of `distance()` [m] in this step divided by MAX_STEP, plus 1 at success, which terminates.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": round(1 / CONTROL_DT)}
+    lift: ClassVar[float]  # [m] the gripper's height over its lowest
+
+    def __init__(
+        self, goals: str = "practice", render_mode: str | None = None, camera: str = "top", image_size: int = 64
+    ):
+        """goals: which objects may be the goal, `practice` or `heldout`. Raises UserError for an unknown one."""
+        if goals not in GOALS:
+            raise unknown("goals", goals, GOALS)
+        self.goals = GOALS[goals]
+        self.render_mode, self.camera, self.image_size = render_mode, camera, image_size
+        self.scene = Scene()
+        self._renderers: dict[tuple[str, int], Any] = {}
+        self.goal = self.goal_pad = ""
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (6,), np.float32)
+
+    # a task says -------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def draw(self) -> None:
+        """Draw goal and layout from `np_random` and arrange the scene."""
+
+    @abstractmethod
+    def distance(self) -> float:
+        """How far from success [m]."""
+
+    @abstractmethod
+    def success(self) -> bool:
+        """Whether the task is done."""
+
+    @property
+    @abstractmethod
+    def instruction(self) -> str:
+        """The task in words."""
+
+    @abstractmethod
+    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> np.ndarray:
+        """The expert: where the gripper should head, (2,) [m], given (2,) [m] places, exact or as read from bins."""
+
+    # gymnasium ---------------------------------------------------------------------------------------------------
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.draw()
+        self._distance = self.distance()
+        return self._state(), self._info()
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Raises ValueError for an action that is not finite or not in the action space."""
+        action = np.asarray(action, np.float32)
+        if action.shape != (2,) or not np.all(np.abs(action) <= 1.0):
+            raise ValueError(f"action {action} is not in [-1, 1]^2")
+        target = np.clip(self.scene.data.ctrl[:2] + action * MAX_STEP, -REACH, REACH)
+        self.scene.move(target, round(CONTROL_DT / TIMESTEP))
+        before, self._distance = self._distance, self.distance()
+        success = self.success()
+        reward = (before - self._distance) / MAX_STEP + float(success)
+        return self._state(), float(reward), success, False, self._info()
+
+    def render(self) -> np.ndarray | None:
+        return self.picture(self.camera, self.image_size) if self.render_mode == "rgb_array" else None
+
+    def picture(self, camera: str, size: int) -> np.ndarray:
+        """(size, size, 3) uint8 through `camera`: `top`, the policy's, or `side`, for people."""
+        from envs.rendering import Renderer  # a state-based baseline needs no GL
+
+        if (camera, size) not in self._renderers:
+            self._renderers[camera, size] = Renderer(self.scene.model, size, size)
+        return self._renderers[camera, size].render(self.scene.data, camera)
+
+    def close(self) -> None:
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers = {}
+
+    def _state(self) -> np.ndarray:
+        places = self.scene.places()
+        pad = places[self.goal_pad] if self.goal_pad else np.zeros(2)
+        return np.concatenate([self.scene.gripper, places[self.goal], pad]).astype(np.float32)
+
+    def _info(self) -> dict[str, Any]:
+        success = self.success()
+        return {"success": success, "is_success": success, "distance": self._distance}
+
+    # words -------------------------------------------------------------------------------------------------------
+    def proprioception(self) -> str:
+        return say("gripper", self.scene.gripper)
+
+    def describe(self) -> dict[str, np.ndarray]:
+        """Privileged: the true place, (2,) [m], of everything on the table."""
+        return self.scene.places()
+
+    def expert(self) -> tuple[str, np.ndarray]:
+        """Privileged: what an ideal policy would say it sees and heads for, and its action (2,)."""
+        places, gripper = self.scene.places(), self.scene.gripper
+        waypoint = self.plan(gripper, places)
+        names = [self.goal] + ([self.goal_pad] if self.goal_pad else [])
+        thought = "; ".join([*(say(name, places[name]) for name in names), say("go", waypoint)])
+        return thought, step_towards(gripper, waypoint)
+
+    # drawing -----------------------------------------------------------------------------------------------------
+    def draw_objects(self, n: int) -> list[str]:
+        """The goal first, then other objects, all different."""
+        goal = str(self.np_random.choice(self.goals))
+        others = [name for name in OBJECTS if name != goal]
+        return [goal, *(str(name) for name in self.np_random.choice(others, n - 1, replace=False))]
+
+    def draw_place(self, half_extent: float) -> np.ndarray:
+        return self.np_random.uniform(-half_extent, half_extent, 2)
+
+
+def step_towards(gripper: np.ndarray, waypoint: np.ndarray) -> np.ndarray:
+    """The action (2,) that moves straight to the waypoint, or as far towards it as one step goes."""
+    offset = (waypoint - gripper) / MAX_STEP
+    return (offset / max(1.0, np.abs(offset).max())).astype(np.float32)

@@ -1,0 +1,67 @@
+"""Push: shove the named object onto the named pad, with another object and another pad on the table."""
+
+import numpy as np
+
+from envs.tabletop.env import TabletopEnv
+from envs.tabletop.scene import OBJECT_RADIUS, PADS, TIP_RADIUS
+
+SUCCESS_RADIUS = 0.035  # [m] object to pad, in the plane
+CLEARANCE = 0.10  # [m] between the things of a fresh scene
+PATH_CLEARANCE = 0.09  # [m] between the other object and the goal object's way
+PUSH_DISTANCE = (0.12, 0.24)  # [m] object to pad at the start
+HORIZON = 24  # steps; the expert needs about 9
+
+CONTACT = OBJECT_RADIUS + TIP_RADIUS  # [m] tip centre to object centre when they touch
+BEHIND = CONTACT + 0.025  # [m] where a push begins
+BESIDE = CONTACT + 0.020  # [m] off the line of the push, where the gripper can pass
+DETOUR = BESIDE + 0.020  # [m] where it heads when it must get out of the way
+LATERAL_TOLERANCE = 0.020  # [m] off the line of the push
+
+
+class Push(TabletopEnv):
+    lift = 0.0
+
+    def draw(self) -> None:
+        names = self.draw_objects(2)
+        pads = [str(name) for name in self.np_random.choice(PADS, 2, replace=False)]
+        while True:
+            obj = self.draw_place(0.12)
+            other, pad, other_pad, gripper = (self.draw_place(0.19) for _ in range(4))
+            things = [obj, other, pad, other_pad]
+            apart = min(np.linalg.norm(a - b) for i, a in enumerate(things) for b in things[:i])
+            starts_free = min(np.linalg.norm(gripper - obj), np.linalg.norm(gripper - other)) > CLEARANCE
+            way = np.linspace(obj - 0.09 * (pad - obj) / np.linalg.norm(pad - obj), pad, 12)
+            way_free = np.linalg.norm(way - other, axis=1).min() > PATH_CLEARANCE
+            length = np.linalg.norm(pad - obj)
+            if apart > CLEARANCE and starts_free and way_free and PUSH_DISTANCE[0] < length < PUSH_DISTANCE[1]:
+                break
+        self.goal, self.goal_pad = names[0], pads[0]
+        objects, targets = [(names[0], obj), (names[1], other)], [(pads[0], pad), (pads[1], other_pad)]
+        if self.np_random.random() < 0.5:  # the goal is not always the first slot
+            objects, targets = objects[::-1], targets[::-1]
+        self.scene.arrange(gripper, dict(objects), dict(targets), self.lift)
+
+    def distance(self) -> float:
+        places = self.scene.places()
+        return float(np.linalg.norm(places[self.goal] - places[self.goal_pad]))
+
+    def success(self) -> bool:
+        return self.distance() < SUCCESS_RADIUS
+
+    @property
+    def instruction(self) -> str:
+        return f"push the {self.goal} to the {self.goal_pad}"
+
+    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> np.ndarray:
+        obj, pad = places[self.goal], places[self.goal_pad]
+        ahead = (pad - obj) / max(1e-6, np.linalg.norm(pad - obj))
+        side = np.array([-ahead[1], ahead[0]])
+        along, across = (gripper - obj) @ ahead, (gripper - obj) @ side
+        if along < -0.5 * CONTACT and abs(across) < LATERAL_TOLERANCE:
+            return pad - ahead * CONTACT  # push through
+        if along < -0.7 * BEHIND:
+            return obj - ahead * BEHIND  # line up
+        away = side * np.copysign(1.0, across)
+        if abs(across) < BESIDE:
+            return obj + ahead * along + away * DETOUR  # in its way: step aside
+        return obj - ahead * BEHIND + away * BESIDE  # beside it: go back

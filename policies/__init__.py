@@ -1,0 +1,1 @@
+"""Who acts: a policy turns observations into decisions, in batches."""

@@ -1,0 +1,66 @@
+"""Action <-> text: one object encodes, decodes and gives the grammar of an answer."""
+
+import re
+
+import gymnasium as gym
+import numpy as np
+
+from envs.errors import UserError
+from envs.registry import Task
+
+
+class BoxCodec:
+    """A bounded (d,) continuous action as `move +3 -1`: signed whole steps on each axis, zero in the middle.
+
+    With n = levels // 2, `+n` is the action's upper bound, `-n` its lower, `+0` halfway.
+    """
+
+    def __init__(self, space: gym.spaces.Box, levels: int):
+        """Raises UserError for an unbounded space or an even number of levels."""
+        if len(space.shape) != 1 or not space.is_bounded():
+            raise UserError(f"cannot put actions of {space} into words; valid: a bounded one-dimensional Box")
+        if levels < 3 or levels % 2 == 0:
+            raise UserError(f"levels = {levels}; valid: an odd number of at least 3")
+        self.space, self.n = space, levels // 2
+        self._middle = (space.high.astype(np.float64) + space.low) / 2
+        self._unit = (space.high.astype(np.float64) - space.low) / (2 * self.n)
+        self.words = tuple(f"{k:+d}" for k in range(-self.n, self.n + 1))
+        step = f"({'|'.join(re.escape(word) for word in self.words)})"
+        self.regex = "move" + f" {step}" * space.shape[0]
+
+    def encode(self, action: np.ndarray) -> str:
+        """(d,) -> text, by the nearest level."""
+        steps = np.rint((np.asarray(action, np.float64) - self._middle) / self._unit).astype(int)
+        return "move " + " ".join(f"{k:+d}" for k in np.clip(steps, -self.n, self.n))
+
+    def decode(self, text: str) -> np.ndarray:
+        """Text -> (d,) in the space. Raises UserError, naming the text and the valid form."""
+        if not re.fullmatch(self.regex, text):
+            raise UserError(f"action {text!r} does not parse; valid: {self.regex}")
+        steps = np.array([int(word) for word in text.split()[1:]])
+        return (self._middle + steps * self._unit).clip(self.space.low, self.space.high).astype(self.space.dtype)
+
+
+class AnswerCodec:
+    """A whole answer, `thought; action`."""
+
+    def __init__(self, action_codec: BoxCodec, thought_regex: str = ""):
+        self.action = action_codec
+        self.regex = f"{thought_regex}; {action_codec.regex}" if thought_regex else action_codec.regex
+
+    def encode(self, thought: str, action: np.ndarray) -> str:
+        return "; ".join(part for part in (thought, self.action.encode(action)) if part)
+
+    def decode(self, answer: str) -> tuple[str, np.ndarray]:
+        """Answer -> thought and (d,) action. Raises UserError where the action does not parse."""
+        thought, _, action = answer.strip().rpartition("; ")
+        return thought, self.action.decode(action)
+
+
+def codec_for(task: Task) -> AnswerCodec:
+    """The codec of a task's answers."""
+    env = task.make()
+    try:
+        return AnswerCodec(BoxCodec(env.action_space, task.levels), task.thought_regex)
+    finally:
+        env.close()

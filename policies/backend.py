@@ -1,0 +1,27 @@
+"""What a model must offer to be a policy: to answer, and to say how likely given words are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from policies.prompt import Message
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question. frames: (T, H, W, 3) uint8, one for each image in `messages`."""
+
+    frames: np.ndarray
+    messages: list[Message]
+
+
+class Backend(Protocol):
+    def generate(self, requests: Sequence[Request], regex: str, temperature: float, seeds: Sequence[int]) -> list[str]:
+        """One answer each, matching `regex`; temperature 0 is greedy; `seeds` decide what is drawn, request by request."""
+        ...
+
+    def score(self, requests: Sequence[Request], words: Sequence[str]) -> np.ndarray:
+        """(len(requests), len(words)): the probability that the answer begins with each word, among these words."""
+        ...

@@ -1,0 +1,30 @@
+"""What every policy is: observations in, decisions out, in batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from envs.observation import Observation
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One answer of a policy.
+
+    action: (d,) in the action space. verdict: the critic's probability, in [0, 1], that the answer will work, where it
+    was asked. proposals: the answers it chose among, with their verdicts.
+    """
+
+    answer: str
+    action: np.ndarray
+    verdict: float | None = None
+    proposals: tuple[tuple[str, float], ...] = ()
+
+
+class Policy(Protocol):
+    """Anything that acts. What it draws at random comes from the episode's own generator, so that an episode does
+    not depend on which others are played beside it."""
+
+    def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]: ...

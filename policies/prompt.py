@@ -1,0 +1,43 @@
+"""Observation -> chat messages, and the questions that are asked about a picture."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from envs.observation import Observation
+
+Message = dict[str, Any]
+WORDS = ("describe", "where is the", "good?", ".", ",", ";")  # what the questions add to a task's words
+
+
+def user(text: str, n_images: int = 1) -> list[Message]:
+    """One user turn: the frames, then the text."""
+    images = [{"type": "image"}] * n_images
+    return [{"role": "user", "content": [*images, {"type": "text", "text": text}]}]
+
+
+def assistant(text: str) -> list[Message]:
+    return [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+
+
+def _situation(observation: Observation) -> str:
+    return ". ".join(part for part in (observation.instruction, observation.proprioception) if part)
+
+
+def act(observation: Observation) -> list[Message]:
+    """What should be done now?"""
+    return user(_situation(observation), len(observation.frames))
+
+
+def judge(observation: Observation, answer: str) -> list[Message]:
+    """Will this answer work? To be answered `yes` or `no`."""
+    return user(f"{_situation(observation)}. {answer}. good?", len(observation.frames))
+
+
+def describe() -> list[Message]:
+    """What lies where?"""
+    return user("describe")
+
+
+def where(names: Sequence[str]) -> list[Message]:
+    """Where are these?"""
+    return user("where is " + ", ".join(f"the {name}" for name in names))
