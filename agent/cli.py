@@ -14,7 +14,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 app = tyro.extras.SubcommandApp()
-Rest = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[--KEY VALUE ...]")]
 
 
 @app.command
@@ -166,9 +165,8 @@ def doctor() -> None:
     started = time.perf_counter()
     for _ in range(50):
         env.render()
-    print(
-        f"{'rendering':14} MUJOCO_GL={os.environ.get('MUJOCO_GL')}, {20 * (time.perf_counter() - started):.1f} ms a frame"
-    )
+    frame_ms = 1000 * (time.perf_counter() - started) / 50
+    print(f"{'rendering':14} MUJOCO_GL={os.environ.get('MUJOCO_GL')}, {frame_ms:.1f} ms a frame")
     env.close()
 
 
@@ -207,7 +205,7 @@ def main() -> None:
 
 def _split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
     """The command's own arguments, and the config's keys among them."""
-    own = [a for a in arguments[:2]] + [a for a in arguments[2:] if a in ("--overwrite", "--no-overwrite")]
+    own = arguments[:2] + [a for a in arguments[2:] if a in ("--overwrite", "--no-overwrite")]
     return own, [a for a in arguments[2:] if a not in own]
 
 

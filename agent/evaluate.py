@@ -19,7 +19,7 @@ def rate(successes: Sequence[bool]) -> dict[str, Any]:
 
 
 def successes(episodes: Sequence[Episode]) -> np.ndarray:
-    """(n,) bool. Broken episodes are no failures: they are left out, and must be the same in what they are paired with."""
+    """(n,) bool. Broken episodes are no failures: they are left out."""
     return np.array([e.success for e in episodes if e.ending != "broken"], bool)
 
 

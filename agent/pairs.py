@@ -19,7 +19,10 @@ from policies import critic, prompt
 
 @dataclass(frozen=True)
 class Fork:
-    """One observation and its measured answers. outcomes: for each action, the step taken and every attempt's success."""
+    """One observation and its measured answers.
+
+    outcomes: for each action, the step that took it first and the success of every attempt that took it.
+    """
 
     outcomes: dict[bytes, tuple[Step, list[bool]]]
 

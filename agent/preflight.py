@@ -13,7 +13,7 @@ from policies.backend_hf import HFBackend
 
 
 def check_improve(config: Config) -> None:
-    """Raises UserError for an unknown task or trainer setting, a missing checkpoint, or a machine that cannot render."""
+    """Raises UserError for an unknown task or trainer setting, no checkpoint, or a machine that cannot render."""
     _check_tasks((*config.tasks, *config.evaluation.tasks))
     _check_trainer("sft", config.sft, SFTConfig)
     _check_trainer("dpo", config.dpo, DPOConfig)

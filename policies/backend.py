@@ -19,7 +19,7 @@ class Request:
 
 class Backend(Protocol):
     def generate(self, requests: Sequence[Request], regex: str, temperature: float, seeds: Sequence[int]) -> list[str]:
-        """One answer each, matching `regex`; temperature 0 is greedy; `seeds` decide what is drawn, request by request."""
+        """One answer each, matching `regex`; temperature 0 is greedy; each request's seed decides what is drawn."""
         ...
 
     def score(self, requests: Sequence[Request], words: Sequence[str]) -> np.ndarray:

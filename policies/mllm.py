@@ -12,6 +12,8 @@ from policies.backend import Backend, Request
 from policies.base import Decision
 from policies.critic import judge
 
+PROPOSAL_TEMPERATURE = 0.7  # at least, for the proposals beside the greedy one
+
 
 class MLLMPolicy:
     """Looks at the frames, says what it sees, and acts.
@@ -35,9 +37,10 @@ class MLLMPolicy:
                 verdicts = judge(self.backend, observations, [d.answer for d in decisions])
                 decisions = [replace(d, verdict=float(v)) for d, v in zip(decisions, verdicts, strict=True)]
             return decisions
-        rounds = [self._propose(observations, 0.0, seeds)]
-        for k in range(1, self.proposals):
-            rounds.append(self._propose(observations, max(self.temperature, 0.7), [seed + k for seed in seeds]))
+        hot = max(self.temperature, PROPOSAL_TEMPERATURE)
+        rounds = [
+            self._propose(observations, hot if k else 0.0, [seed + k for seed in seeds]) for k in range(self.proposals)
+        ]
         verdicts = judge(self.backend, list(observations) * len(rounds), [a for answers in rounds for a in answers])
         verdicts = verdicts.reshape(len(rounds), -1)
         decisions = []

@@ -77,7 +77,9 @@ def scene_xml() -> str:
   <visual><headlight ambient="0.45 0.45 0.45" diffuse="0.45 0.45 0.45" specular="0 0 0"/>
     <quality numslices="16" numstacks="8"/></visual>
   <asset><mesh name="triangle" vertex="{_triangle_vertices()}"/></asset>
-  <default><default class="object"><geom mass="0" friction="0.5 0.01 0.0001" condim="4" group="{HIDDEN_GROUP}"/></default></default>
+  <default>
+    <default class="object"><geom mass="0" friction="0.5 0.01 0.0001" condim="4" group="{HIDDEN_GROUP}"/></default>
+  </default>
   <worldbody>
     <geom name="table" type="plane" size="0 0 1" rgba="0.55 0.5 0.45 1" friction="0.5 0.01 0.0001"/>
     <camera name="top" pos="0 0 {camera_height:.4f}" fovy="40"/>
