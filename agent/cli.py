@@ -3,7 +3,6 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
@@ -85,19 +84,63 @@ def evaluate(
 
 
 @app.command
+def rollout(
+    task: tyro.conf.Positional[str],
+    out: tyro.conf.Positional[Path],
+    /,
+    policy: str = "policies/seed",
+    episodes: int = 100,
+    attempts: int = 1,
+    split: str = "practice",
+    temperature: float = 0.0,
+    seed: int = 0,
+    n_envs: int = 64,
+) -> None:
+    """Collect episodes into a folder of Parquet files.
+
+    Args:
+        task: a name from `handeye tasks`
+        out: the folder; episodes are added to what it holds
+        policy: a checkpoint folder, or one of zero, random, expert
+        episodes: how many seeds
+        attempts: episodes from each seed
+        split: practice, gate or heldout
+        temperature: 0 is greedy
+        seed: of what the policy draws at random
+        n_envs: environments in lockstep; the result does not depend on it
+    """
+    from itertools import product
+
+    from agent.progress import bar, console
+    from agent.rollout import rollout as play
+    from agent.store import EpisodeStore
+    from envs import registry, splits
+
+    chosen = registry.task(task)
+    starts = list(product(splits.seeds(split, episodes), range(attempts)))
+    actor = _policy(chosen, policy, temperature, 1)
+    with bar(f"{task} ({split})", len(starts)) as progress:
+        played = play(chosen, actor, starts, n_envs, [progress], seed)
+    EpisodeStore(out).append(played)
+    console.print(f"{sum(e.success for e in played)} of {len(played)} episodes succeeded: {out}", soft_wrap=True)
+
+
+@app.command
 def watch(
     task: tyro.conf.Positional[str],
     out: tyro.conf.Positional[Path],
     /,
     policy: str = "policies/seed",
+    against: str | None = None,
     seed: int = 2_500_000,
 ) -> None:
-    """One episode as an mp4.
+    """One episode as a film.
 
     Args:
         task: a name from `handeye tasks`
-        out: the film to write
+        out: an .mp4, or a .png of a few moments
         policy: a checkpoint folder, or one of zero, random, expert
+        against: another policy, shown below on the same episode
         seed: of the episode
     """
     from agent import video
@@ -105,9 +148,13 @@ def watch(
     from envs import registry
 
     chosen = registry.task(task)
-    (episode,) = rollout(chosen, _policy(chosen, policy, 0.0, 1), [(seed, 0)])
-    video.write(out, video.film(episode))
-    print(f"{'success' if episode.success else 'failure'} after {len(episode.steps)} steps: {out}")
+    films = []
+    for name in (policy, against) if against else (policy,):
+        (episode,) = rollout(chosen, _policy(chosen, name, 0.0, 1), [(seed, 0)])
+        films.append(video.film(episode))
+        print(f"{name}: {'success' if episode.success else 'failure'} after {len(episode.steps)} steps")
+    video.write(out, films)
+    print(f"film: {out}")
 
 
 @app.command

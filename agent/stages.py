@@ -78,7 +78,7 @@ class Player:
             starts = [(seed, 0) for seed in seeds("heldout", evaluation.videos, VIDEO_START)]
             for i, episode in enumerate(self._play(f"film {task}", task, checkpoint, starts)):
                 paths.append(self.run.round(number) / "videos" / f"{task}-{i}.mp4")
-                video.write(paths[-1], video.film(episode))
+                video.write(paths[-1], [video.film(episode)])
                 self.tracker.video(f"video/{task}-{i}", paths[-1])
         return paths
 

@@ -1,17 +1,22 @@
 """An episode as a film for people: played again in the simulator, seen from the side, with what the policy said."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
+import gymnasium as gym
 import imageio.v3 as iio
 import numpy as np
 
 from agent.episode import Episode
+from envs.errors import UserError
 from envs.registry import task
 
 SIZE = 320  # [px]
+CAPTION_HEIGHT = 48  # [px]; it and SIZE are multiples of 16, so that every player takes the film
 FPS = 5
-CAPTION_HEIGHT = 48  # [px], divisible by 16 with SIZE so that every player takes the film
+STRIP_FRAMES = 6
+FORMATS = (".mp4", ".png")
 
 
 def film(episode: Episode) -> np.ndarray:
@@ -24,10 +29,10 @@ def film(episode: Episode) -> np.ndarray:
         env.step(step.decision.action)
     last = _frame(env, episode.steps[-1].observation.instruction, "success" if episode.success else "failure")
     env.close()
-    return np.stack(frames + [last] * (2 * FPS))
+    return np.stack([*frames, last])
 
 
-def _frame(env, title: str, text: str) -> np.ndarray:
+def _frame(env: gym.Env, title: str, text: str) -> np.ndarray:
     side = env.unwrapped.picture("side", SIZE)
     seen = cv2.resize(env.render(), (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
     caption = np.full((CAPTION_HEIGHT, 2 * SIZE, 3), 255, np.uint8)
@@ -36,7 +41,21 @@ def _frame(env, title: str, text: str) -> np.ndarray:
     return np.vstack([np.hstack([side, seen]), caption])
 
 
-def write(path: Path, frames: np.ndarray) -> None:
-    """(T, H, W, 3) uint8 -> an mp4 that a browser plays (H.264, yuv420p)."""
+def write(path: Path, films: Sequence[np.ndarray]) -> None:
+    """Films (T, H, W, 3) uint8, one above the other: as an mp4 that a browser plays (H.264, yuv420p), or as a png of
+    a few moments. Raises UserError for another suffix."""
+    if path.suffix not in FORMATS:
+        raise UserError(f"cannot write {str(path)!r}; valid: a name that ends in {' or '.join(FORMATS)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    iio.imwrite(path, frames, fps=FPS, codec="libx264", pixelformat="yuv420p", macro_block_size=None)
+    if path.suffix == ".png":
+        iio.imwrite(path, np.vstack([_strip(frames) for frames in films]))
+        return
+    length = max(len(frames) for frames in films) + 2 * FPS  # the end stays in sight
+    still = [np.concatenate([f, np.repeat(f[-1:], length - len(f), axis=0)]) for f in films]
+    iio.imwrite(path, np.concatenate(still, axis=1), fps=FPS, codec="libx264", pixelformat="yuv420p")
+
+
+def _strip(frames: np.ndarray) -> np.ndarray:
+    """A few moments of a film side by side, without what the policy saw."""
+    moments = np.linspace(0, len(frames) - 1, STRIP_FRAMES).round().astype(int)
+    return np.hstack([frames[i, :SIZE, :SIZE] for i in moments])

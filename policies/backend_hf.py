@@ -14,11 +14,13 @@ import torch
 import xgrammar
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, LogitsProcessor, LogitsProcessorList
+from transformers.utils import logging
 from xgrammar.contrib.hf import LogitsProcessor as GrammarProcessor
 
 from envs.errors import UserError
 from policies.backend import Request
 
+logging.disable_progress_bar()  # loading two megabytes needs no bar
 BLOCK = 32  # rows of every forward pass
 PAD_MULTIPLE = 8  # prompts are padded to a multiple of this many tokens
 

@@ -47,8 +47,8 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
 
     # a task says -------------------------------------------------------------------------------------------------
     @abstractmethod
-    def draw(self) -> None:
-        """Draw goal and layout from `np_random` and arrange the scene."""
+    def draw(self, clutter: bool) -> None:
+        """Draw goal and layout from `np_random` and arrange the scene; without clutter, only what the goal names."""
 
     @abstractmethod
     def distance(self) -> float:
@@ -71,8 +71,9 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
+        """`options={"clutter": False}` leaves only what the instruction names on the table."""
         super().reset(seed=seed)
-        self.draw()
+        self.draw(clutter=(options or {}).get("clutter", True))
         self._distance = self.distance()
         return self._state(), self._info()
 

@@ -21,7 +21,7 @@ LATERAL_TOLERANCE = 0.020  # [m] off the line of the push
 class Push(TabletopEnv):
     lift = 0.0
 
-    def draw(self) -> None:
+    def draw(self, clutter: bool) -> None:
         names = self.draw_objects(2)
         pads = [str(name) for name in self.np_random.choice(PADS, 2, replace=False)]
         while True:
@@ -39,6 +39,8 @@ class Push(TabletopEnv):
         objects, targets = [(names[0], obj), (names[1], other)], [(pads[0], pad), (pads[1], other_pad)]
         if self.np_random.random() < 0.5:  # the goal is not always the first slot
             objects, targets = objects[::-1], targets[::-1]
+        if not clutter:
+            objects, targets = [(names[0], obj)], [(pads[0], pad)]
         self.scene.arrange(gripper, dict(objects), dict(targets), self.lift)
 
     def distance(self) -> float:

@@ -13,7 +13,7 @@ HORIZON = 10  # steps; the farthest goal is 7 away
 class Reach(TabletopEnv):
     lift = 0.06  # over the objects
 
-    def draw(self) -> None:
+    def draw(self, clutter: bool) -> None:
         names = self.draw_objects(3)
         while True:
             gripper, *places = (self.draw_place(0.20) for _ in range(4))
@@ -21,7 +21,7 @@ class Reach(TabletopEnv):
             if apart > CLEARANCE and np.linalg.norm(gripper - places[0]) > START_DISTANCE:
                 break
         self.goal = names[0]
-        order = self.np_random.permutation(3)  # the goal is not always the first slot
+        order = self.np_random.permutation(3) if clutter else [0]  # the goal is not always the first slot
         self.scene.arrange(gripper, {names[i]: places[i] for i in order}, {}, self.lift)
 
     def distance(self) -> float:

@@ -1,0 +1,123 @@
+"""What the tests share: the embedded model with random weights, and a toy environment that can be told to fail."""
+
+import dataclasses
+import os
+
+# Before torch or mujoco is imported: a waiting thread must not spin, and no test may reach for the network.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from agent.episode import Episode, Step
+from envs.observation import Observation
+from envs.registry import TASKS, Task
+from policies.base import Decision
+
+
+@pytest.fixture(scope="session")
+def words() -> tuple[str, ...]:
+    """What the embedded policy's tokenizer must know as whole words, of all tasks."""
+    from agent.pretrain import words
+
+    return words(TASKS.values())
+
+
+@pytest.fixture(scope="session")
+def nano_checkpoint(words, tmp_path_factory):
+    """A folder with the embedded policy, its weights random."""
+    from policies import nano
+    from policies.backend_hf import HFBackend
+
+    folder = tmp_path_factory.mktemp("nano") / "policy"
+    HFBackend(*nano.build(words, seed=0)).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def backend(nano_checkpoint):
+    """The embedded policy with random weights. Shared: do not train it."""
+    from policies.backend_hf import HFBackend
+
+    return HFBackend.load(nano_checkpoint)
+
+
+@pytest.fixture
+def fresh_backend(nano_checkpoint):
+    """The embedded policy with random weights, to be trained."""
+    from policies.backend_hf import HFBackend
+
+    return HFBackend.load(nano_checkpoint)
+
+
+class ToyEnv(gym.Env[np.ndarray, np.ndarray]):
+    """Counts steps. Its seed decides all: `ends` -> the step it succeeds at, `raises` -> the step it raises at."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012 (gymnasium's own form)
+    instruction = "count"
+
+    def __init__(self, ends=None, raises=None, raises_in_reset=(), render_mode=None):
+        self.ends, self.raises, self.raises_in_reset = ends or {}, raises or {}, raises_in_reset
+        self.render_mode = render_mode
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self.observation_space = gym.spaces.Box(0.0, np.inf, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.seed, self.count = seed, 0
+        if seed in self.raises_in_reset:
+            raise RuntimeError("no scene")
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.count += 1
+        if self.count == self.raises.get(self.seed):
+            raise RuntimeError("the simulation diverged")
+        success = self.count == self.ends.get(self.seed)
+        return np.array([self.count], np.float32), 1.0, success, False, {"success": success}
+
+    def render(self):
+        return np.full((8, 8, 3), (self.seed * 16 + self.count) % 256, np.uint8)
+
+
+gym.register("HandEyeTest/Toy-v0", entry_point=ToyEnv, max_episode_steps=4, disable_env_checker=True)
+
+
+@pytest.fixture
+def toy_task():
+    """Makes a task of ToyEnv, given its arguments. It truncates after 4 steps."""
+
+    def make(**kwargs) -> Task:
+        return dataclasses.replace(
+            TASKS["reach"],
+            name="toy",
+            env_id="HandEyeTest/Toy-v0",
+            suite="test",
+            kwargs=kwargs,
+            thought_regex="",
+            proprioception=lambda env: "",
+        )
+
+    return make
+
+
+@pytest.fixture
+def episode():
+    """Makes an episode of one step for each move, a (right, far); its frames tell what was done before."""
+
+    def make(moves, success=False, seed=0, attempt=0, ending=None, task="toy", verdicts=None) -> Episode:
+        steps, seen = [], np.full((1, 8, 8, 3), seed, np.uint8)
+        for i, move in enumerate(moves):
+            action = np.array(move, np.float32)
+            verdict = verdicts[i] if verdicts else None
+            decision = Decision(f"move {move[0]:+d} {move[1]:+d}", action, verdict)
+            steps.append(Step(Observation(seen, "reach the red cube", f"gripper {i} {i}"), decision, float(i)))
+            seen = (seen + np.uint8(50 + 3 * move[0] + 10 * move[1])).astype(np.uint8)
+        ending = ending or ("terminated" if success else "truncated")
+        error = "RuntimeError: boom" if ending == "broken" else ""
+        return Episode(task, seed, attempt, steps, success, ending, error, None if error else seen[0])
+
+    return make

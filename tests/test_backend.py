@@ -1,0 +1,144 @@
+"""Answers that always parse, that depend on their own seed alone, and that are drawn from the right distribution."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from envs.errors import UserError
+from envs.registry import TASKS
+from policies import prompt
+from policies.action_codec import codec_for
+from policies.backend import Request
+from policies.backend_hf import GumbelNoise, HFBackend
+
+N = 40  # more than one block of rows
+
+
+@pytest.fixture(scope="module", params=["reach", "push"])
+def chosen(request):
+    return TASKS[request.param]
+
+
+@pytest.fixture(scope="module")
+def codec(chosen):
+    return codec_for(chosen)
+
+
+@pytest.fixture(scope="module")
+def requests_(chosen):
+    env, result = chosen.make(), []
+    for seed in range(N):
+        env.reset(seed=seed)
+        observation = chosen.observe(env)
+        result.append(Request(observation.frames, prompt.act(observation)))
+    env.close()
+    return result
+
+
+@pytest.mark.parametrize("temperature", [0, 1, 5])
+def test_every_answer_parses(backend, codec, requests_, temperature):
+    answers = backend.generate(requests_, codec.regex, temperature, range(N))
+    assert len(answers) == N
+    for answer in answers:
+        assert re.fullmatch(codec.regex, answer)
+        assert codec.action.space.contains(codec.decode(answer)[1])
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_an_answer_does_not_depend_on_the_batch(backend, codec, requests_, temperature):
+    together = backend.generate(requests_, codec.regex, temperature, range(N))
+    order = np.random.default_rng(0).permutation(N)
+    shuffled = backend.generate([requests_[i] for i in order], codec.regex, temperature, [int(i) for i in order])
+    assert [shuffled[list(order).index(i)] for i in range(N)] == together
+    for i in (0, 17, N - 1):
+        assert backend.generate([requests_[i]], codec.regex, temperature, [i]) == [together[i]]
+
+
+def test_a_score_does_not_depend_on_the_batch(backend, requests_):
+    together = backend.score(requests_, ("yes", "no"))
+    order = np.random.default_rng(0).permutation(N)
+    np.testing.assert_array_equal(backend.score([requests_[i] for i in order], ("yes", "no")), together[order])
+    np.testing.assert_array_equal(backend.score(requests_[5:6], ("yes", "no")), together[5:6])
+
+
+def test_seeds_decide_what_is_sampled(backend, codec, requests_):
+    same = [requests_[0]] * 12
+    once = backend.generate(same, codec.regex, 1, range(12))
+    assert backend.generate(same, codec.regex, 1, range(12)) == once
+    assert len(set(once)) > 6
+    assert len(set(backend.generate(same, codec.regex, 1, [3] * 12))) == 1
+
+
+def test_greedy_answers_do_not_depend_on_seeds(backend, codec, requests_):
+    some = requests_[:4]
+    assert backend.generate(some, codec.regex, 0, range(4)) == backend.generate(some, codec.regex, 0, range(4, 8))
+
+
+def test_a_lower_temperature_is_closer_to_greedy(backend, codec, requests_):
+    greedy = backend.generate(requests_, codec.regex, 0, range(N))
+
+    def agreement(temperature):
+        answers = backend.generate(requests_, codec.regex, temperature, range(N))
+        return sum(a == b for a, b in zip(answers, greedy, strict=True))
+
+    assert agreement(1e-3) > 0.8 * N
+    assert agreement(1) < 0.2 * N
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_gumbel_noise_draws_from_the_softmax(temperature):
+    n, logits = 20_000, torch.tensor([1.0, 0.0, -1.0, 2.0, -torch.inf])
+    drawn = GumbelNoise(range(n), temperature)(None, logits.repeat(n, 1)).argmax(dim=1)
+    counts = np.bincount(drawn, minlength=5)
+    expected = n * torch.softmax(logits.double() / temperature, dim=0).numpy()
+    assert counts[4] == 0  # what the grammar forbids stays forbidden
+    assert stats.chisquare(counts[:4], expected[:4]).pvalue > 0.001
+
+
+def test_gumbel_noise_is_drawn_anew_for_each_token():
+    noise = GumbelNoise(range(2000), 1.0)
+    first, second = (noise(None, torch.zeros(2000, 2)).argmax(dim=1).numpy() for _ in range(2))
+    assert 0.45 < (first == second).mean() < 0.55
+
+
+def test_scores_are_probabilities_of_the_words(backend, requests_):
+    scores = backend.score(requests_, ("yes", "no", "move"))
+    assert scores.shape == (N, 3)
+    assert np.all(scores > 0)
+    np.testing.assert_allclose(scores.sum(axis=1), 1)
+    swapped = backend.score(requests_, ("no", "move", "yes"))
+    np.testing.assert_allclose(swapped, scores[:, [1, 2, 0]])
+
+
+def test_scores_are_the_models_own(backend, requests_):
+    """Against a plain forward pass of one prompt, without padding or blocks."""
+    from PIL import Image
+
+    request, processor = requests_[0], backend.processor
+    chat = processor.apply_chat_template(request.messages, add_generation_prompt=True, tokenize=False)
+    inputs = processor(text=[chat], images=[[Image.fromarray(request.frames[0])]], return_tensors="pt")
+    tokens = [processor.tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no")]
+    with torch.inference_mode():
+        expected = torch.softmax(backend.model(**inputs).logits[0, -1, tokens].double(), dim=0)
+    np.testing.assert_allclose(backend.score([request], ("yes", "no"))[0], expected, atol=1e-4)
+
+
+def test_words_that_begin_alike_are_refused(backend, requests_):
+    with pytest.raises(UserError, match="begin with the same token"):
+        backend.score(requests_[:1], ("red cube", "red pad"))
+
+
+def test_prompts_of_different_lengths_share_a_call(backend, codec, requests_):
+    longer = Request(requests_[1].frames, prompt.user("reach the red cube. " * 6))
+    mixed = backend.generate([requests_[0], longer, requests_[2]], codec.regex, 1, [0, 1, 2])
+    alone = [backend.generate([r], codec.regex, 1, [i])[0] for i, r in enumerate((requests_[0], longer, requests_[2]))]
+    assert mixed == alone
+
+
+def test_a_loaded_backend_answers_alike(backend, codec, requests_, tmp_path):
+    backend.save(tmp_path)
+    again = HFBackend.load(tmp_path)
+    assert again.generate(requests_, codec.regex, 1, range(N)) == backend.generate(requests_, codec.regex, 1, range(N))

@@ -1,0 +1,132 @@
+"""Propose, criticise, act: the multimodal policy on a backend that maps messages to text."""
+
+import numpy as np
+import pytest
+
+from envs.observation import Observation
+from envs.registry import TASKS
+from policies.action_codec import codec_for
+from policies.mllm import MLLMPolicy
+
+FRAMES = np.zeros((1, 8, 8, 3), np.uint8)
+
+
+def answer(level):
+    return f"red cube 1 2; go 3 4; move {level:+d} +0"
+
+
+class FakeBackend:
+    """Answers with the level that (instruction, temperature, seed) map to; likes the levels of `liked`."""
+
+    def __init__(self, level, liked=None):
+        self.level, self.liked = level, liked or {}
+        self.generated, self.scored = [], []
+
+    def generate(self, requests, regex, temperature, seeds):
+        texts = [request.messages[0]["content"][-1]["text"] for request in requests]
+        self.generated.append((temperature, tuple(seeds)))
+        return [answer(self.level(text, temperature, seed)) for text, seed in zip(texts, seeds, strict=True)]
+
+    def score(self, requests, words):
+        assert words == ("yes", "no")
+        texts = [request.messages[0]["content"][-1]["text"] for request in requests]
+        self.scored += texts
+        yes = [max((p for level, p in self.liked.items() if answer(level) in text), default=0.1) for text in texts]
+        return np.array([[p, 1 - p] for p in yes])
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return codec_for(TASKS["reach"])
+
+
+@pytest.fixture
+def observations():
+    return [Observation(FRAMES, f"reach the {colour} cube", "gripper 5 5") for colour in ("red", "blue")]
+
+
+def rngs(n=2, seed=0):
+    return [np.random.default_rng([seed, i]) for i in range(n)]
+
+
+def count_up():
+    """Levels 0 for greedy answers, then 1, 2, ... for each sampled round."""
+    rounds = []
+
+    def level(text, temperature, seed):
+        if temperature == 0:
+            return 0
+        if seed not in rounds:
+            rounds.append(seed)
+        return 1 + rounds.index(seed) // 2
+
+    return level
+
+
+def test_one_proposal_acts_without_the_critic(codec, observations):
+    backend = FakeBackend(lambda text, temperature, seed: 1 if "red" in text else -2)
+    decisions = MLLMPolicy(backend, codec, temperature=1.0).act(observations, rngs())
+    assert [d.answer for d in decisions] == [answer(1), answer(-2)]
+    np.testing.assert_allclose([d.action for d in decisions], [[0.25, 0], [-0.5, 0]])
+    assert [d.verdict for d in decisions] == [None, None]
+    assert backend.scored == []
+    assert [temperature for temperature, _ in backend.generated] == [1.0]
+
+
+def test_one_proposal_is_judged_where_asked(codec, observations):
+    backend = FakeBackend(lambda text, temperature, seed: 1 if "red" in text else 2, liked={1: 0.8, 2: 0.3})
+    decisions = MLLMPolicy(backend, codec, judged=True).act(observations, rngs())
+    assert [d.verdict for d in decisions] == [0.8, 0.3]
+    assert [d.answer for d in decisions] == [answer(1), answer(2)]
+    assert backend.scored == [
+        f"reach the red cube. gripper 5 5. {answer(1)}. good?",
+        f"reach the blue cube. gripper 5 5. {answer(2)}. good?",
+    ]
+
+
+@pytest.mark.parametrize("best", [0, 1, 2])
+def test_the_best_verdict_acts(codec, observations, best):
+    backend = FakeBackend(count_up(), liked={best: 0.9})
+    decisions = MLLMPolicy(backend, codec, proposals=3).act(observations, rngs())
+    for decision in decisions:
+        assert decision.answer == answer(best)
+        assert decision.action[0] == pytest.approx(best / 4)
+        assert decision.verdict == 0.9
+        assert decision.proposals == tuple((answer(k), 0.9 if k == best else 0.1) for k in range(3))
+
+
+def test_the_first_proposal_is_greedy_and_wins_a_tie(codec, observations):
+    backend = FakeBackend(count_up())
+    decisions = MLLMPolicy(backend, codec, proposals=3).act(observations, rngs())
+    assert [temperature for temperature, _ in backend.generated] == [0.0, 0.7, 0.7]
+    assert all(d.answer == answer(0) for d in decisions)
+
+
+def test_proposals_of_a_decision_have_seeds_of_their_own(codec, observations):
+    backend = FakeBackend(count_up())
+    MLLMPolicy(backend, codec, proposals=4).act(observations, rngs())
+    seeds = [seed for temperature, row in backend.generated if temperature for seed in row]
+    assert len(set(seeds)) == 6
+
+
+def test_verdicts_go_to_their_own_observation(codec, observations):
+    """The best differs between the observations of one batch."""
+    backend = FakeBackend(count_up())
+    backend.score = lambda requests, words: np.array(
+        [
+            [0.9, 0.1]
+            if (("red cube. g" in text and "+1 +0" in text) or ("blue" in text and "+2 +0" in text))
+            else [0, 1]
+            for text in (request.messages[0]["content"][-1]["text"] for request in requests)
+        ]
+    )
+    decisions = MLLMPolicy(backend, codec, proposals=3).act(observations, rngs())
+    assert [d.answer for d in decisions] == [answer(1), answer(2)]
+
+
+def test_what_is_drawn_comes_from_the_episodes_generator(codec, observations):
+    policy = MLLMPolicy(FakeBackend(lambda text, temperature, seed: seed % 9 - 4), codec, temperature=1.0)
+    together = [d.answer for d in policy.act(observations, rngs())]
+    swapped = [d.answer for d in policy.act(observations[::-1], rngs()[::-1])]
+    assert swapped == together[::-1]
+    assert [d.answer for d in policy.act(observations[1:], rngs()[1:])] == together[1:]

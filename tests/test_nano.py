@@ -1,0 +1,91 @@
+"""The embedded policy: its size, its words, its image tokens, its checkpoint."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from envs.errors import UserError
+from envs.registry import TASKS
+from policies import nano, prompt
+from policies.backend_hf import HFBackend
+
+FRAMES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+
+
+def inputs_for(processor, frames=FRAMES[:1], text="reach the red cube"):
+    chat = processor.apply_chat_template(
+        prompt.user(text, len(frames)), add_generation_prompt=True, tokenize=False, return_dict=False
+    )
+    return processor(text=[chat], images=[[Image.fromarray(f) for f in frames]], return_tensors="pt")
+
+
+def logits(backend, **kwargs):
+    with torch.inference_mode():
+        return backend.model(**inputs_for(backend.processor, **kwargs)).logits
+
+
+def test_it_is_small(backend):
+    assert 1e6 < sum(p.numel() for p in backend.model.parameters()) < 3e6
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_frame_is_sixteen_tokens(backend, n):
+    inputs = inputs_for(backend.processor, FRAMES[:n])
+    assert int((inputs["input_ids"] == backend.model.config.image_token_id).sum()) == 16 * n
+
+
+def test_every_word_of_the_tasks_is_one_token(backend, words):
+    tokenizer = backend.processor.tokenizer
+    for entry in words:
+        if entry != "good?":  # a word and a mark
+            assert len(tokenizer.tokenize(f" {entry}")) == len(entry.split()), entry
+            assert len(tokenizer.tokenize(entry)) == len(entry.split()), entry  # at the start of an answer
+
+
+def test_other_words_can_be_spelled(backend):
+    tokenizer = backend.processor.tokenizer
+    text = "Stack the Zürich gears, 97 of them!"
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_an_expert_answer_costs_few_tokens(backend):
+    from policies.action_codec import codec_for
+
+    for task in TASKS.values():
+        env = task.make()
+        env.reset(seed=0)
+        answer = codec_for(task).encode(*task.expert(env))
+        assert len(backend.processor.tokenizer(answer)["input_ids"]) <= 20 < backend.max_new_tokens
+        env.close()
+
+
+def test_it_looks_at_the_picture_and_reads_the_instruction(backend):
+    seen = logits(backend)
+    assert torch.isfinite(seen).all()
+    assert not torch.equal(seen, logits(backend, frames=FRAMES[1:]))
+    assert not torch.equal(seen, logits(backend, text="reach the blue cube"))
+
+
+def test_a_checkpoint_makes_the_round_trip(backend, tmp_path):
+    backend.save(tmp_path / "policy")
+    again = HFBackend.load(tmp_path / "policy")
+    assert (tmp_path / "policy" / "model.safetensors").is_file()
+    torch.testing.assert_close(logits(again), logits(backend), rtol=0, atol=0)
+    assert inputs_for(again.processor).keys() == inputs_for(backend.processor).keys()
+
+
+def test_the_seed_decides_the_weights(words):
+    processor = nano.build_processor(words)
+    once, again, other = (nano.build_model(processor, seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(once[name], again[name]) for name in once)
+    assert not all(torch.equal(once[name], other[name]) for name in once)
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_missing_checkpoint_is_named(tmp_path, made):
+    folder = tmp_path / "nothing"
+    if made:
+        folder.mkdir()
+    with pytest.raises(UserError, match=r"no checkpoint in '.*nothing'; valid: a folder with config\.json"):
+        HFBackend.load(folder)

@@ -1,0 +1,89 @@
+"""Rendering without a screen, and the order of imports that keeps it from crashing. Each in a process of its own."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from textwrap import indent
+
+import pytest
+
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+
+
+def run(code, **environment):
+    environment = {"OMP_WAIT_POLICY": "passive", **os.environ, **environment}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+
+
+RENDER = """
+from envs.registry import TASKS
+env = TASKS["push"].make()
+env.reset(seed=0)
+assert env.render().std() > 5
+"""
+
+
+def caught(code):
+    """Prints what a user would be told."""
+    return f"from envs.errors import UserError\ntry:\n{indent(code, '    ')}\nexcept UserError as e:\n    print(e)"
+
+
+def test_a_broken_backend_is_one_clear_error():
+    result = run(caught("import envs.rendering"), MUJOCO_GL="nonsense")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("\n") == 1
+    assert "MUJOCO_GL='nonsense'" in result.stdout
+    assert "egl, osmesa or glfw" in result.stdout
+
+
+def test_a_broken_backend_is_one_clear_error_of_a_task():
+    """Whoever renders comes by the tasks, which import mujoco too."""
+    result = run(caught(RENDER), MUJOCO_GL="nonsense")
+    assert result.returncode == 0, result.stderr
+    assert "MUJOCO_GL='nonsense'" in result.stdout
+
+
+def test_environments_never_load_torch():
+    result = run(RENDER + "import sys\nprint('torch' in sys.modules)")
+    assert result.stdout.strip() == "False", result.stderr
+
+
+@needs_triton
+def test_triton_is_imported_before_a_context_can_be_made():
+    result = run("import sys, envs.rendering\nprint('triton' in sys.modules)")
+    assert result.stdout.strip() == "True", result.stderr
+
+
+@needs_triton
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["triton", "torch._dynamo", "xgrammar"])
+def test_late_imports_do_not_crash_a_process_that_rendered(module):
+    """The wrong order ends the process with a segmentation fault."""
+    result = run(RENDER + f"import {module}\nassert env.render().std() > 5\nenv.close()\nprint('alive')")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "alive"
+
+
+@pytest.mark.parametrize("ending", ["", "env.close()", "import sys; sys.exit(0)"])
+def test_a_process_that_renders_exits_quietly(ending):
+    result = run(RENDER + ending)
+    assert result.returncode == 0
+    assert result.stderr == ""
+
+
+def test_two_renderers_of_different_sizes_share_a_process():
+    code = (
+        RENDER
+        + """
+other = TASKS["reach"].make(image_size=32)
+other.reset(seed=0)
+first = env.render()
+assert other.render().shape == (32, 32, 3)
+assert env.unwrapped.picture("side", 96).shape == (96, 96, 3)
+other.close()
+assert (env.render() == first).all()
+"""
+    )
+    result = run(code)
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,189 @@
+"""What becomes training data: the shortest successes, measured preferences where attempts part ways, and critiques."""
+
+import numpy as np
+import pytest
+
+from agent.pairs import critiques, forks, pairs
+from agent.selection import by_start, examples, keep
+from policies import prompt
+
+A, B, C = (1, 0), (0, 1), (-1, 0)
+
+
+def text(example):
+    return example.prompt[0]["content"][-1]["text"]
+
+
+# selection -------------------------------------------------------------------------------------------------------
+def test_the_shortest_success_of_each_start_is_kept(episode):
+    long, short = episode([A, A, A], True, seed=1), episode([A, A], True, seed=1, attempt=1)
+    failure, other = episode([A], False, seed=1, attempt=2), episode([A, B, A, B], True, seed=2)
+    assert keep([long, short, failure, other], 1) == [short, other]
+
+
+def test_at_most_so_many_of_a_start(episode):
+    attempts = [episode([A] * (5 - i), True, seed=1, attempt=i) for i in range(4)]
+    attempts += [episode([A] * 9, True, seed=2)]
+    assert [(e.seed, e.attempt) for e in keep(attempts, 2)] == [(1, 3), (1, 2), (2, 0)]
+    assert len(keep(attempts, 9)) == 5
+
+
+def test_equal_lengths_keep_the_earlier_attempt(episode):
+    attempts = [episode([A], True, attempt=i) for i in (2, 0, 1)]
+    assert keep(attempts, 1)[0].attempt == 0
+
+
+def test_the_same_seed_of_two_tasks_is_two_starts(episode):
+    attempts = [episode([A], True, task="reach"), episode([A, A], True, task="push")]
+    assert len(keep(attempts, 1)) == 2
+    assert set(by_start(attempts)) == {("reach", 0), ("push", 0)}
+
+
+def test_broken_episodes_are_left_out(episode):
+    broken = episode([A], True, ending="broken")
+    assert keep([broken], 1) == []
+    assert by_start([broken]) == {}
+
+
+def test_examples_are_what_was_seen_and_answered(episode):
+    kept = [episode([A, B], True), episode([C], True, seed=3)]
+    made = examples(kept)
+    assert [e.answer for e in made] == ["move +1 +0", "move +0 +1", "move -1 +0"]
+    step = kept[0].steps[1]
+    assert made[1].prompt == prompt.act(step.observation)
+    np.testing.assert_array_equal(made[1].frames, step.observation.frames)
+
+
+# forks -----------------------------------------------------------------------------------------------------------
+def outcomes(fork):
+    """What was answered -> the successes that followed."""
+    return {step.decision.answer: sorted(successes) for step, successes in fork.outcomes.values()}
+
+
+def test_attempts_part_ways_where_actions_first_differ(episode):
+    attempts = [episode([A, B, A], True), episode([A, C, B], attempt=1), episode([A, C, A], True, attempt=2)]
+    found = list(forks(attempts))
+    assert [outcomes(fork) for fork in found] == [
+        {"move +0 +1": [True], "move -1 +0": [False, True]},
+        {"move +0 +1": [False], "move +1 +0": [True]},
+    ]
+    depths = [{tuple(step.observation.frames.flat) for step, _ in fork.outcomes.values()} for fork in found]
+    assert [len(frames) for frames in depths] == [1, 1]  # one observation, several answers
+    assert depths[0] == {tuple(attempts[0].steps[1].observation.frames.flat)}
+    assert depths[1] == {tuple(attempts[1].steps[2].observation.frames.flat)}
+
+
+def test_attempts_that_did_the_same_have_no_fork(episode):
+    assert list(forks([episode([A, B], True), episode([A, B], True, attempt=1)])) == []
+    assert list(forks([episode([A, B], True)])) == []
+
+
+def test_starts_are_never_mixed(episode):
+    assert list(forks([episode([A], True, seed=1), episode([B], seed=2)])) == []
+    assert list(forks([episode([A], True, task="reach"), episode([B], task="push")])) == []
+
+
+def test_an_attempt_that_ends_early_does_not_take_part_later(episode):
+    found = list(forks([episode([A], True), episode([A, B], attempt=1), episode([A, C], True, attempt=2)]))
+    assert [outcomes(fork) for fork in found] == [{"move +0 +1": [False], "move -1 +0": [True]}]
+
+
+def test_broken_episodes_make_no_fork(episode):
+    attempts = [episode([A, A], True), episode([B], ending="broken", attempt=1)]
+    assert list(forks(attempts)) == []
+    assert pairs(attempts, 0.0, 9) == []
+
+
+def test_real_attempts_share_the_frame_they_part_at():
+    from agent.rollout import rollout
+    from envs.registry import TASKS
+    from policies.base import Decision
+
+    class Coin:
+        """Right or left, so that attempts share prefixes."""
+
+        def act(self, observations, rngs):
+            return [
+                Decision(f"{side}", np.array([side, 0], np.float32)) for side in (2 * r.integers(2) - 1 for r in rngs)
+            ]
+
+    episodes = rollout(TASKS["reach"], Coin(), [(0, attempt) for attempt in range(8)])
+    found = list(forks(episodes))
+    assert len(found) > 2
+    for fork in found:
+        (first, _), (second, _) = fork.outcomes.values()
+        np.testing.assert_array_equal(first.observation.frames, second.observation.frames)
+        assert first.decision.answer != second.decision.answer
+
+
+# pairs -----------------------------------------------------------------------------------------------------------
+def test_the_best_answer_is_preferred_by_the_measured_margin(episode):
+    attempts = [episode([A, A], True)]
+    attempts += [episode([B, move], move == A, attempt=1 + i) for i, move in enumerate((A, C, B, B))]
+    attempts += [episode([C, A], attempt=9)]
+    made = pairs(attempts, 0.5, 99)
+    assert [(p.chosen, p.rejected, p.margin) for p in made] == [
+        ("move +1 +0", "move -1 +0", 1.0),
+        ("move +1 +0", made[1].rejected, 1.0),
+    ]
+    assert made[1].rejected in ("move -1 +0", "move +0 +1")
+    step = attempts[0].steps[0]
+    assert made[0].prompt == prompt.act(step.observation)
+    np.testing.assert_array_equal(made[0].frames, step.observation.frames)
+
+
+@pytest.mark.parametrize(("min_margin", "n"), [(0.0, 1), (0.5, 1), (0.51, 0), (1.0, 0)])
+def test_small_margins_are_no_preference(episode, min_margin, n):
+    attempts = [episode([A], True), episode([B], attempt=1), episode([B], True, attempt=2)]
+    made = pairs(attempts, min_margin, 9)
+    assert len(made) == n
+    assert all(p.margin == 0.5 for p in made)
+
+
+def test_answers_that_end_alike_are_no_preference(episode):
+    assert pairs([episode([A]), episode([B], attempt=1)], 0.1, 9) == []
+
+
+def test_the_largest_margins_are_kept(episode):
+    attempts = []
+    for seed, wins in enumerate((1, 3, 2, 3)):  # of 3, against an answer that always fails
+        attempts += [episode([A], i < wins, seed=seed, attempt=i) for i in range(3)]
+        attempts += [episode([B], seed=seed, attempt=3)]
+    margins = [p.margin for p in pairs(attempts, 0.1, 3)]
+    assert margins == pytest.approx([1.0, 1.0, 2 / 3])
+    assert pairs(attempts, 0.1, 0) == []
+
+
+# critiques -------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def practised(episode):
+    episodes = [episode([A] * 4, True, seed=s) for s in range(3)]
+    return [*episodes, *(episode([B] * 4, seed=s, attempt=1) for s in range(6))]
+
+
+def test_critiques_are_balanced_and_answered_by_the_outcome(practised):
+    made = critiques(practised, 0.5, practised[:3], np.random.default_rng(0))
+    assert [e.answer for e in made].count("yes") == [e.answer for e in made].count("no") == 3
+    for example in made:
+        expected = "move +1 +0" if example.answer == "yes" else "move +0 +1"
+        assert text(example).endswith(f". {expected}. good?")
+
+
+def test_critiques_are_bounded_by_what_there_is(practised):
+    rng = np.random.default_rng(0)
+    assert len(critiques(practised, 1.0, practised * 9, rng)) == 24  # 12 steps of successes, as many of failures
+    assert critiques(practised[3:], 1.0, practised[:3], rng) == []  # nothing succeeded
+    assert critiques(practised[:3], 1.0, practised[:3], rng) == []  # nothing failed
+    assert critiques(practised, 1.0, [], rng) == []
+    assert critiques(practised, 0.0, practised[:3], rng) == []
+
+
+def test_critiques_are_not_repeated(practised):
+    made = critiques(practised[2:4], 1.0, practised, np.random.default_rng(0))
+    assert len({(text(e), e.frames.tobytes()) for e in made}) == len(made) == 8
+
+
+def test_broken_episodes_are_not_criticised(practised, episode):
+    broken = [episode([C] * 9, ending="broken", seed=99)]
+    made = critiques(practised[:3] + broken, 1.0, practised[:3], np.random.default_rng(0))
+    assert made == []

@@ -1,0 +1,154 @@
+"""Real trl trainers on a handful of rows: what is imitated is learned, what is preferred becomes likelier."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import TrainerCallback
+
+from agent.dpo import train_dpo
+from agent.pretrain import demonstrations, sight_examples
+from agent.rows import Pair, dpo_rows, sft_rows
+from agent.sft import train_sft
+from envs.registry import TASKS
+from policies.action_codec import codec_for
+from policies.backend import Request
+from policies.backend_hf import HFBackend
+
+SFT = {"per_device_train_batch_size": 8, "learning_rate": 1e-3, "lr_scheduler_type": "constant", "logging_steps": 1}
+DPO = {"per_device_train_batch_size": 8, "learning_rate": 2e-4, "logging_steps": 1, "beta": 0.3}
+
+
+class Losses(TrainerCallback):
+    def __init__(self):
+        self.values = []
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" in logs:
+            self.values.append(logs["loss"])
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return codec_for(TASKS["reach"])
+
+
+@pytest.fixture(scope="module")
+def examples(codec):
+    return list(demonstrations(TASKS["reach"], codec, range(4)))[:8]
+
+
+def preferences(examples):
+    """The right answer of each observation over another's."""
+    return [Pair(e.frames, e.prompt, e.answer, examples[i - 4].answer, 1.0) for i, e in enumerate(examples)]
+
+
+def log_probability(backend, frames, prompt, answer):
+    """Of the whole answer and its end, by a plain forward pass."""
+    processor = backend.processor
+    chat = processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+    inputs = processor(text=[chat + answer + "</s>"], images=[[Image.fromarray(frames[0])]], return_tensors="pt")
+    n = len(processor.tokenizer(answer + "</s>")["input_ids"])
+    with torch.inference_mode():
+        log_probabilities = backend.model.eval()(**inputs).logits[0, :-1].log_softmax(-1)
+    return log_probabilities[-n:].gather(1, inputs["input_ids"][0, -n:, None]).sum().item()
+
+
+def margins(backend, pairs):
+    return np.array(
+        [
+            log_probability(backend, p.frames, p.prompt, p.chosen)
+            - log_probability(backend, p.frames, p.prompt, p.rejected)
+            for p in pairs
+        ]
+    )
+
+
+@pytest.mark.slow
+def test_imitation_learns_the_answers(fresh_backend, codec, examples, tmp_path):
+    """Through the grammar, so that training and acting must agree on the form of a conversation."""
+    losses = Losses()
+    settings = SFT | {"max_steps": 40}
+    metrics = train_sft(fresh_backend.model, fresh_backend.processor, examples, tmp_path, settings, callbacks=[losses])
+    assert len(losses.values) == 40
+    assert losses.values[14] < 0.2 * losses.values[0]
+    assert metrics["train_loss"] == pytest.approx(np.mean(losses.values), rel=0.01)
+
+    trained = HFBackend(fresh_backend.model, fresh_backend.processor)
+    requests = [Request(e.frames, e.prompt) for e in examples]
+    answers = trained.generate(requests, codec.regex, 0, range(8))
+    assert sum(a == e.answer for a, e in zip(answers, examples, strict=True)) >= 7
+
+
+@pytest.mark.slow
+def test_the_same_seed_trains_the_same_weights(nano_checkpoint, examples, tmp_path):
+    def trained(seed):
+        backend = HFBackend.load(nano_checkpoint)
+        settings = SFT | {"max_steps": 3, "per_device_train_batch_size": 2, "seed": seed}
+        train_sft(backend.model, backend.processor, examples, tmp_path, settings)
+        return backend.model.state_dict()
+
+    once, again, other = trained(0), trained(0), trained(1)
+    assert all(torch.equal(once[name], again[name]) for name in once)
+    assert not all(torch.equal(once[name], other[name]) for name in once)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", [{}, {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0]}])
+def test_preference_raises_the_margin_of_the_chosen(nano_checkpoint, examples, tmp_path, loss):
+    backend, reference = HFBackend.load(nano_checkpoint), HFBackend.load(nano_checkpoint)
+    pairs = preferences(examples)
+    before = margins(backend, pairs)
+    chosen_before = [log_probability(backend, p.frames, p.prompt, p.chosen) for p in pairs]
+    settings = DPO | {"max_steps": 6} | loss
+    train_dpo(backend.model, reference.model, backend.processor, pairs, tmp_path, settings)
+    assert np.mean(margins(backend, pairs) - before) > 3
+    np.testing.assert_array_equal(margins(reference, pairs), before)  # what it is held against does not move
+    if loss:  # the likelihood of the chosen is kept up
+        assert np.mean([log_probability(backend, p.frames, p.prompt, p.chosen) for p in pairs]) > np.mean(chosen_before)
+
+
+def test_training_leaves_no_checkpoints(fresh_backend, examples, tmp_path):
+    train_sft(fresh_backend.model, fresh_backend.processor, examples[:2], tmp_path / "out", SFT | {"max_steps": 1})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_rows_hold_frames_prompt_and_answers(examples):
+    (row,) = sft_rows(examples[:1])
+    assert set(row) == {"images", "prompt", "completion"}
+    np.testing.assert_array_equal(np.array(row["images"][0]), examples[0].frames[0])
+    assert row["completion"][0]["content"][0]["text"] == examples[0].answer
+    (row,) = dpo_rows(preferences(examples)[:1])
+    assert set(row) == {"images", "prompt", "chosen", "rejected"}
+    assert row["chosen"][0]["content"][0]["text"] == examples[0].answer
+    assert row["rejected"][0]["content"][0]["text"] == examples[-4].answer
+    images = [part for part in row["prompt"][0]["content"] if part["type"] == "image"]
+    assert len(images) == len(row["images"]) == 1
+
+
+# what the seed policy is made from -------------------------------------------------------------------------------
+def test_demonstrations_are_the_experts_episodes(codec):
+    made = list(demonstrations(TASKS["reach"], codec, [3]))
+    env = TASKS["reach"].make()
+    env.reset(seed=3)
+    for example in made:
+        np.testing.assert_array_equal(example.frames[0], env.render())
+        assert example.answer == codec.encode(*TASKS["reach"].expert(env))
+        _, _, terminated, _, _ = env.step(codec.decode(example.answer)[1])
+    assert terminated
+    env.close()
+
+
+@pytest.mark.parametrize("name", ["reach", "push"])
+def test_captions_say_what_lies_where(name):
+    made = list(sight_examples(TASKS[name], range(5), questions=2))
+    assert len(made) == 15
+    for caption, *questions in (made[i : i + 3] for i in (0, 3, 6, 9, 12)):
+        things = caption.answer.split("; ")
+        columns = [int(thing.split()[2]) for thing in things]
+        assert columns == sorted(columns)  # left to right
+        for question in questions:
+            np.testing.assert_array_equal(question.frames, caption.frames)
+            assert sorted(question.answer.split("; ")) == sorted(things)
+            asked = question.prompt[0]["content"][-1]["text"].removeprefix("where is the ").split(", the ")
+            assert asked == [" ".join(thing.split()[:2]) for thing in question.answer.split("; ")]
