@@ -89,7 +89,7 @@ class Stage:
 
     scenes: Annotated[int, Field(ge=0)]
     first_scene: Annotated[int, Field(ge=0)]
-    questions: Count = 3  # a scene, beside its caption
+    questions: Count = 2  # where things are, a scene, beside its caption
     demonstrations: dict[str, int] = Field(default_factory=dict)  # task -> episodes
     first_demonstration: Annotated[int, Field(ge=0)] = 600_000
     repeats: Count = 1

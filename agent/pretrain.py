@@ -20,31 +20,43 @@ from envs import registry
 from envs.errors import UserError
 from envs.registry import Task
 from envs.splits import seeds
-from envs.tabletop.words import say
+from envs.tabletop.words import BIN_WIDTH, DIRECTIONS, binned, direction, say, say_way
 from policies import critic, nano, prompt
 from policies.action_codec import AnswerCodec, codec_for
 from policies.backend_hf import HFBackend
 
 
-def sight_examples(task: Task, seeds: Sequence[int], questions: int = 3) -> Iterator[Example]:
-    """One scene a seed, some way into an expert's episode: a caption, left to right, and questions where things are.
+def sight_examples(task: Task, seeds: Sequence[int], questions: int = 2) -> Iterator[list[Example]]:
+    """One scene a seed, some way into an expert's episode: a caption, left to right, and questions about it.
 
-    A question names some of what is on the table, in an order of its own: several places for each frame encoded. Some
-    scenes hold only what the task names: where there is little to tell apart, places are learned first.
+    A question names some of what is on the table, in an order of its own: several places for each frame encoded. One
+    more asks which way one thing lies from another, one where one would go to be beside a thing. Some scenes hold only
+    what the task names: where there is little to tell apart, places are learned first.
     """
     env = task.make()
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        env.reset(seed=seed, options={"clutter": bool(rng.random() < 0.5)})
+        env.reset(seed=seed, options={"clutter": bool(rng.random() < 0.6)})
         for _ in range(rng.integers(0, 10)):
             if env.step(task.expert(env)[1])[2]:
                 break
-        frames, places = env.render()[None], task.describe(env)
+        frames, places, gripper = env.render()[None], task.describe(env), env.unwrapped.scene.gripper
+        names = sorted(places)
         caption = [say(name, place) for name, place in sorted(places.items(), key=lambda item: item[1][0])]
-        yield Example(frames, prompt.describe(), "; ".join(caption))
+        examples = [Example(frames, prompt.describe(), "; ".join(caption))]
         for _ in range(questions):
-            names = [str(name) for name in rng.permutation(sorted(places))[: rng.integers(1, len(places) + 1)]]
-            yield Example(frames, prompt.where(names), "; ".join(say(name, places[name]) for name in names))
+            some = [str(name) for name in rng.permutation(names)[: rng.integers(1, len(names) + 1)]]
+            examples.append(Example(frames, prompt.where(some), "; ".join(say(name, places[name]) for name in some)))
+        if len(names) > 1:
+            start, end = (str(name) for name in rng.choice(names, 2, replace=False))
+            way = f"{direction(places[start], places[end])} {say_way(places[start], places[end])}"
+            answer = f"{say(start, places[start])}; {say(end, places[end])} {way}"
+            examples.append(Example(frames, prompt.which_way(start, end), answer))
+        name, side, distance = str(rng.choice(names)), str(rng.choice(list(DIRECTIONS))), int(rng.integers(0, 9))
+        goal = binned(places[name]) + distance * BIN_WIDTH * np.array(DIRECTIONS[side])
+        answer = f"{say(name, places[name])}; {say('go', goal)} {say_way(gripper, goal)}"
+        question = prompt.beside(name, distance, side, task.proprioception(env))
+        yield [*examples, Example(frames, question, answer)]
     env.close()
 
 
@@ -81,7 +93,8 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
             for task in tasks:
                 with bar(f"{stage}: scenes of {task.name}", settings.scenes) as progress:
                     scenes = seeds("practice", settings.scenes, settings.first_scene)
-                    rows += progress.track(sight_examples(task, scenes, settings.questions), settings.questions + 1)
+                    for examples in progress.track(sight_examples(task, scenes, settings.questions)):
+                        rows += examples
                 n = settings.demonstrations.get(task.name, 0)
                 shown = list(demonstrations(task, codec_for(task), seeds("practice", n, settings.first_demonstration)))
                 rows += shown * settings.repeats

@@ -39,12 +39,11 @@ class Bar(TrainerCallback):
         note = f"{100 * self._successes / self._n:.0f} % success"
         self._progress.update(self._task_id, advance=1, note=note)
 
-    def track(self, items: Iterable[T], per_advance: int = 1) -> Iterator[T]:
-        """Passes the items on, advancing after each `per_advance` of them."""
-        for n, item in enumerate(items, start=1):
+    def track(self, items: Iterable[T]) -> Iterator[T]:
+        """Passes the items on, one advance each."""
+        for item in items:
             yield item
-            if n % per_advance == 0:
-                self._progress.advance(self._task_id)
+            self._progress.advance(self._task_id)
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         self._progress.update(self._task_id, total=state.max_steps)

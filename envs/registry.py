@@ -11,7 +11,7 @@ from envs.errors import unknown
 from envs.observation import Observation
 from envs.tabletop import push, reach
 from envs.tabletop.scene import COLOURS, OBJECTS, PADS, SHAPES
-from envs.tabletop.words import BINS
+from envs.tabletop.words import BINS, DIRECTIONS
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,11 @@ class Task:
         return Observation(env.render()[None], self.instruction(env), self.proprioception(env))
 
 
-_NUMBER = f"({'|'.join(map(str, range(BINS)))})"
-_OBJECT = f"({'|'.join(COLOURS)}) ({'|'.join(SHAPES)}) {_NUMBER} {_NUMBER}"
-_PAD = f"({'|'.join(COLOURS)}) pad {_NUMBER} {_NUMBER}"
-_GO = f"go {_NUMBER} {_NUMBER}"
+_PLACE = " ".join([f"({'|'.join(map(str, range(BINS)))})"] * 2)
+_WAY = " ".join([rf"[+-]({'|'.join(map(str, range(BINS)))})"] * 2)
+_OBJECT = f"({'|'.join(COLOURS)}) ({'|'.join(SHAPES)}) {_PLACE}"
+_PAD = f"({'|'.join(COLOURS)}) pad {_PLACE} ({'|'.join(DIRECTIONS)})"
+_GO = f"go {_PLACE} {_WAY}"
 _THOUGHTS = {"reach": f"{_OBJECT}; {_GO}", "push": f"{_OBJECT}; {_PAD}; {_GO}"}
 
 TASKS: dict[str, Task] = {}
@@ -69,4 +70,16 @@ def task(name: str) -> Task:
 
 def vocabulary() -> tuple[str, ...]:
     """Every word and number that the tasks' instructions, captions and thoughts are made of."""
-    return (*OBJECTS, *PADS, *map(str, range(BINS)), "reach the", "push the", "to the", "gripper", "go")
+    ways = (f"{k:+d}" for k in range(1 - BINS, BINS))
+    return (
+        *OBJECTS,
+        *PADS,
+        *DIRECTIONS,
+        *map(str, range(BINS)),
+        *ways,
+        "reach the",
+        "push the",
+        "to the",
+        "gripper",
+        "go",
+    )

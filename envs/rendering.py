@@ -23,38 +23,51 @@ if importlib.util.find_spec("triton"):
 
 try:
     import mujoco
-    from mujoco import Renderer as MujocoRenderer
 except (ImportError, AttributeError, RuntimeError) as error:
     raise UserError(f"MuJoCo cannot use MUJOCO_GL={os.environ.get('MUJOCO_GL')!r}: {error}. {GL_HELP}") from error
 
+MAX_GEOMS = 1000
+
 
 class Renderer:
-    """Renders one MuJoCo model through its named cameras. Close it: a GL context is not garbage-collected well."""
+    """Renders a model, and every model with the same meshes and textures, through their named cameras.
+
+    A GL context takes a quarter of a second to make, so environments of one kind share one: `mujoco.Renderer` is bound
+    to a single model, which is why this stands on MuJoCo's own rendering calls instead.
+    """
 
     def __init__(self, model: mujoco.MjModel, height: int, width: int):
         """Raises UserError, saying what to install, where no GL context can be made."""
         model.vis.quality.offsamples = 0  # read when the context is made
-        model.vis.global_.offheight = max(model.vis.global_.offheight, height)
-        model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
+        model.vis.global_.offheight, model.vis.global_.offwidth = height, width
         try:
-            self._renderer = MujocoRenderer(model, height, width)
+            self._gl = mujoco.GLContext(width, height)
+            self._gl.make_current()
+            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
         except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:
             backend = os.environ.get("MUJOCO_GL")
             raise UserError(f"no GL context with MUJOCO_GL={backend!r}: {error}. {GL_HELP}") from error
         atexit.register(self.close)  # before the interpreter takes EGL apart, which prints errors
-        flags = self._renderer.scene.flags
-        for flag in (
-            mujoco.mjtRndFlag.mjRND_SHADOW,
-            mujoco.mjtRndFlag.mjRND_REFLECTION,
-            mujoco.mjtRndFlag.mjRND_SKYBOX,
-        ):
-            flags[flag] = False
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._scene = mujoco.MjvScene(model, MAX_GEOMS)
+        self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._viewport = mujoco.MjrRect(0, 0, width, height)
+        for name in ("mjRND_SHADOW", "mjRND_REFLECTION", "mjRND_SKYBOX"):
+            self._scene.flags[getattr(mujoco.mjtRndFlag, name)] = False
 
-    def render(self, data: mujoco.MjData, camera: str) -> np.ndarray:
+    def render(self, model: mujoco.MjModel, data: mujoco.MjData, camera: str) -> np.ndarray:
         """A fresh (height, width, 3) uint8 picture of `data` through `camera`."""
-        self._renderer.update_scene(data, camera)
-        return self._renderer.render()
+        self._gl.make_current()
+        self._camera.fixedcamid = model.camera(camera).id
+        everything = mujoco.mjtCatBit.mjCAT_ALL
+        mujoco.mjv_updateScene(model, data, self._option, None, self._camera, everything, self._scene)
+        mujoco.mjr_render(self._viewport, self._scene, self._context)
+        picture = np.empty((self._viewport.height, self._viewport.width, 3), np.uint8)
+        mujoco.mjr_readPixels(picture, None, self._viewport, self._context)
+        return np.ascontiguousarray(picture[::-1])  # GL counts rows from below
 
     def close(self) -> None:
         atexit.unregister(self.close)
-        self._renderer.close()
+        self._context.free()
+        self._gl.free()

@@ -6,7 +6,15 @@ from typing import Any
 from envs.observation import Observation
 
 Message = dict[str, Any]
-WORDS = ("describe", "where is the", "good?", ".", ",", ";")  # what the questions add to a task's words
+WORDS = (
+    "describe",
+    "where is the",
+    "which way from",
+    "good?",
+    ".",
+    ",",
+    ";",
+)  # what the questions add to a task's words
 
 
 def user(text: str, n_images: int = 1) -> list[Message]:
@@ -41,3 +49,13 @@ def describe() -> list[Message]:
 def where(names: Sequence[str]) -> list[Message]:
     """Where are these?"""
     return user("where is " + ", ".join(f"the {name}" for name in names))
+
+
+def which_way(start: str, end: str) -> list[Message]:
+    """Which way does `end` lie from `start`?"""
+    return user(f"which way from the {start} to the {end}")
+
+
+def beside(name: str, distance: int, direction: str, proprioception: str) -> list[Message]:
+    """Where does one go to be `distance` bins to one side of a thing, and how far is that?"""
+    return user(f"go {distance} {direction} of the {name}. {proprioception}")

@@ -1,6 +1,7 @@
 """What every tabletop task shares: how the gripper acts, what is seen, when it ends. A task adds the rest."""
 
 from abc import ABC, abstractmethod
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -8,7 +9,7 @@ import numpy as np
 
 from envs.errors import unknown
 from envs.tabletop.scene import OBJECTS, REACH, TIMESTEP, Scene
-from envs.tabletop.words import say
+from envs.tabletop.words import binned, say, say_way
 
 CONTROL_DT = 0.2  # [s] one env.step
 MAX_STEP = 0.06  # [m] an action of 1 moves the gripper this far along an axis in one step
@@ -40,7 +41,6 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         self.goals = GOALS[goals]
         self.render_mode, self.camera, self.image_size = render_mode, camera, image_size
         self.scene = Scene()
-        self._renderers: dict[tuple[str, int], Any] = {}
         self.goal = self.goal_pad = ""
         self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (6,), np.float32)
@@ -62,6 +62,10 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
     @abstractmethod
     def instruction(self) -> str:
         """The task in words."""
+
+    @abstractmethod
+    def sight(self, places: dict[str, np.ndarray]) -> str:
+        """What matters of what is seen, in words."""
 
     @abstractmethod
     def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> np.ndarray:
@@ -94,16 +98,7 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
 
     def picture(self, camera: str, size: int) -> np.ndarray:
         """(size, size, 3) uint8 through `camera`: `top`, the policy's, or `side`, for people."""
-        from envs.rendering import Renderer  # a state-based baseline needs no GL
-
-        if (camera, size) not in self._renderers:
-            self._renderers[camera, size] = Renderer(self.scene.model, size, size)
-        return self._renderers[camera, size].render(self.scene.data, camera)
-
-    def close(self) -> None:
-        for renderer in self._renderers.values():
-            renderer.close()
-        self._renderers = {}
+        return _renderer(size).render(self.scene.model, self.scene.data, camera)
 
     def _state(self) -> np.ndarray:
         places = self.scene.places()
@@ -123,11 +118,14 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         return self.scene.places()
 
     def expert(self) -> tuple[str, np.ndarray]:
-        """Privileged: what an ideal policy would say it sees and heads for, and its action (2,)."""
-        places, gripper = self.scene.places(), self.scene.gripper
-        waypoint = self.plan(gripper, places)
-        names = [self.goal] + ([self.goal_pad] if self.goal_pad else [])
-        thought = "; ".join([*(say(name, places[name]) for name in names), say("go", waypoint)])
+        """Privileged: what an ideal policy would say it sees and heads for, and its action (2,).
+
+        It acts on places as words can tell them, so that its action follows from its words.
+        """
+        places = {name: binned(place) for name, place in self.scene.places().items()}
+        gripper = binned(self.scene.gripper)
+        waypoint = binned(self.plan(gripper, places))
+        thought = f"{self.sight(places)}; {say('go', waypoint)} {say_way(gripper, waypoint)}"
         return thought, step_towards(gripper, waypoint)
 
     # drawing -----------------------------------------------------------------------------------------------------
@@ -139,6 +137,14 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
 
     def draw_place(self, half_extent: float) -> np.ndarray:
         return self.np_random.uniform(-half_extent, half_extent, 2)
+
+
+@lru_cache
+def _renderer(size: int) -> Any:
+    """One for all scenes of this process, which differ only in colours and places."""
+    from envs.rendering import Renderer  # a state-based baseline needs no GL
+
+    return Renderer(Scene().model, size, size)
 
 
 def step_towards(gripper: np.ndarray, waypoint: np.ndarray) -> np.ndarray:

@@ -1,17 +1,23 @@
-"""Push: shove the named object onto the named pad, with another object and another pad on the table."""
+"""Push: shove the named object onto the named pad, with another object and another pad on the table.
+
+The pad lies to the right, left, far or near side of the object and the gripper starts behind it, so that one straight
+push does it; what it takes is to line up, and to correct when the object turns or slips.
+"""
 
 import numpy as np
 
 from envs.tabletop.env import TabletopEnv
-from envs.tabletop.scene import OBJECT_RADIUS, PADS, TIP_RADIUS
+from envs.tabletop.scene import OBJECT_RADIUS, PADS, TIP_HALF_SIZE
+from envs.tabletop.words import DIRECTIONS, direction, say
 
 SUCCESS_RADIUS = 0.035  # [m] object to pad, in the plane
 CLEARANCE = 0.10  # [m] between the things of a fresh scene
 PATH_CLEARANCE = 0.09  # [m] between the other object and the goal object's way
-PUSH_DISTANCE = (0.12, 0.24)  # [m] object to pad at the start
-HORIZON = 24  # steps; the expert needs about 9
+PUSH_DISTANCE = (0.12, 0.24)  # [m] object to pad at the start, straight ahead
+ASKEW = 0.015  # [m] at most, off straight ahead
+HORIZON = 16  # steps; the expert needs about 6
 
-CONTACT = OBJECT_RADIUS + TIP_RADIUS  # [m] tip centre to object centre when they touch
+CONTACT = OBJECT_RADIUS + TIP_HALF_SIZE  # [m] tip centre to object centre when they touch
 BEHIND = CONTACT + 0.025  # [m] where a push begins
 BESIDE = CONTACT + 0.020  # [m] off the line of the push, where the gripper can pass
 DETOUR = BESIDE + 0.020  # [m] where it heads when it must get out of the way
@@ -24,16 +30,20 @@ class Push(TabletopEnv):
     def draw(self, clutter: bool) -> None:
         names = self.draw_objects(2)
         pads = [str(name) for name in self.np_random.choice(PADS, 2, replace=False)]
+        ahead = np.array(DIRECTIONS[str(self.np_random.choice(list(DIRECTIONS)))])
+        side = ahead[::-1]
         while True:
-            obj = self.draw_place(0.12)
-            other, pad, other_pad, gripper = (self.draw_place(0.19) for _ in range(4))
+            obj = self.draw_place(0.14)
+            pad = obj + ahead * self.np_random.uniform(*PUSH_DISTANCE) + side * self.np_random.uniform(-ASKEW, ASKEW)
+            other, other_pad, gripper = (self.draw_place(0.19) for _ in range(3))
             things = [obj, other, pad, other_pad]
             apart = min(np.linalg.norm(a - b) for i, a in enumerate(things) for b in things[:i])
             starts_free = min(np.linalg.norm(gripper - obj), np.linalg.norm(gripper - other)) > CLEARANCE
-            way = np.linspace(obj - 0.09 * (pad - obj) / np.linalg.norm(pad - obj), pad, 12)
+            starts_behind = (gripper - obj) @ ahead < -BEHIND
+            way = np.linspace(obj - BEHIND * ahead, pad, 12)
             way_free = np.linalg.norm(way - other, axis=1).min() > PATH_CLEARANCE
-            length = np.linalg.norm(pad - obj)
-            if apart > CLEARANCE and starts_free and way_free and PUSH_DISTANCE[0] < length < PUSH_DISTANCE[1]:
+            on_table = np.abs(pad).max() < 0.19
+            if apart > CLEARANCE and starts_free and starts_behind and way_free and on_table:
                 break
         self.goal, self.goal_pad = names[0], pads[0]
         objects, targets = [(names[0], obj), (names[1], other)], [(pads[0], pad), (pads[1], other_pad)]
@@ -54,13 +64,17 @@ class Push(TabletopEnv):
     def instruction(self) -> str:
         return f"push the {self.goal} to the {self.goal_pad}"
 
+    def sight(self, places: dict[str, np.ndarray]) -> str:
+        obj, pad = places[self.goal], places[self.goal_pad]
+        return f"{say(self.goal, obj)}; {say(self.goal_pad, pad)} {direction(obj, pad)}"
+
     def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> np.ndarray:
         obj, pad = places[self.goal], places[self.goal_pad]
-        ahead = (pad - obj) / max(1e-6, np.linalg.norm(pad - obj))
-        side = np.array([-ahead[1], ahead[0]])
+        ahead = np.array(DIRECTIONS[direction(obj, pad)])
+        side = ahead[::-1]
         along, across = (gripper - obj) @ ahead, (gripper - obj) @ side
         if along < -0.5 * CONTACT and abs(across) < LATERAL_TOLERANCE:
-            return pad - ahead * CONTACT  # push through
+            return pad  # push through
         if along < -0.7 * BEHIND:
             return obj - ahead * BEHIND  # line up
         away = side * np.copysign(1.0, across)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from envs.tabletop.env import TabletopEnv
+from envs.tabletop.words import say
 
 SUCCESS_RADIUS = 0.03  # [m] gripper to object, in the plane
 CLEARANCE = 0.10  # [m] between the things of a fresh scene
@@ -33,6 +34,9 @@ class Reach(TabletopEnv):
     @property
     def instruction(self) -> str:
         return f"reach the {self.goal}"
+
+    def sight(self, places: dict[str, np.ndarray]) -> str:
+        return say(self.goal, places[self.goal])
 
     def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> np.ndarray:
         return places[self.goal]

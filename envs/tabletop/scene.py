@@ -27,7 +27,7 @@ PAD_SLOTS = 2
 OBJECT_RADIUS = 0.030  # [m] half an edge of the cube, the cylinder's radius
 OBJECT_HEIGHT = 0.040  # [m]
 PAD_HALF_SIZE = 0.045  # [m]
-TIP_RADIUS = 0.015  # [m]
+TIP_HALF_SIZE = 0.018  # [m] the closed fingers, square from above
 REACH = 0.24  # [m] the gripper's slides end here
 PARKED = 5.0  # [m] where unused slots wait, out of sight
 TIMESTEP = 0.005  # [s]
@@ -88,7 +88,7 @@ def scene_xml() -> str:
       <joint name="gripper_x" type="slide" axis="1 0 0" range="-{REACH} {REACH}" limited="true"/>
       <joint name="gripper_y" type="slide" axis="0 1 0" range="-{REACH} {REACH}" limited="true"/>
       <joint name="gripper_z" type="slide" axis="0 0 1" range="-0.02 0.2" limited="true"/>
-      <geom name="tip" type="cylinder" size="{TIP_RADIUS} 0.02" rgba="0.1 0.1 0.1 1" mass="0.2"/>
+      <geom name="tip" type="box" size="{TIP_HALF_SIZE} {TIP_HALF_SIZE} 0.02" rgba="0.1 0.1 0.1 1" mass="0.2"/>
       <geom name="palm" type="box" pos="0 0 0.045" size="0.018 0.018 0.012" rgba="0.95 0.95 0.95 1" mass="0.1"/>
     </body>
     {_pads_xml()}
