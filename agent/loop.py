@@ -13,7 +13,7 @@ import numpy as np
 
 from agent import gate, pairs, selection
 from agent.config import Config
-from agent.evaluate import compare, critic_scores
+from agent.evaluate import compare, critic_scores, rate, successes
 from agent.report import Report, versions
 from agent.rundir import RunDir
 from agent.stages import Optimiser, Player
@@ -52,6 +52,7 @@ def improve(config: Config, run: RunDir) -> dict[str, Any]:
                 "accepted": verdict.accepted,
                 "episodes": len(practised),
                 "successes": sum(e.success for e in practised),
+                "sampled": rate(successes(practised)),
                 "sft_examples": sum(len(e.steps) for e in kept),
                 "pairs": len(preferences),
                 "gate": {"before": verdict.before, "after": verdict.after, "p_value": verdict.p_value},

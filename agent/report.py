@@ -32,23 +32,13 @@ class Report:
     def round(self, row: dict[str, Any]) -> None:
         """All rounds so far."""
         self.rounds.append(row)
-        table = Table(title="rounds")
-        for name in (
-            "round",
-            "practice",
-            "examples",
-            "pairs",
-            "gate before",
-            "gate after",
-            "p",
-            "critic AUROC",
-            "accepted",
-        ):
+        table = Table(title="rounds: success in practice is sampled, at the gate greedy")
+        for name in ("round", "practice", "examples", "pairs", "gate before", "gate after", "p", "AUROC", "accepted"):
             table.add_column(name, justify="right")
         for r in self.rounds:
             table.add_row(
                 str(r["round"]),
-                f"{r['successes']}/{r['episodes']}",
+                percent(r["sampled"]),
                 str(r["sft_examples"]),
                 str(r["pairs"]),
                 percent(r["gate"]["before"]),

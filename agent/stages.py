@@ -27,6 +27,7 @@ from policies.action_codec import codec_for
 from policies.backend_hf import HFBackend
 from policies.mllm import MLLMPolicy
 
+SEEDS_PER_RUN = 10_000  # practice seeds set aside for each seed of a run
 VIDEO_START = 500_000  # videos show held-out seeds that no statistics use
 
 
@@ -47,12 +48,13 @@ class Player:
 
     def __init__(self, config: Config, run: RunDir, tracker: Tracker):
         self.config, self.run, self.tracker = config, run, tracker
+        self._loaded: tuple[Path, HFBackend] | None = None
         self.budget = {"env_steps": 0, "branch_env_steps": 0, "frames": 0, "decisions": 0}
 
     def practise(self, checkpoint: Path, number: int) -> list[Episode]:
         """K sampled attempts from each of the round's own starts, stored in the round's folder."""
         c = self.config.collect
-        starts = (number - 1) * c.starts + self.config.seed * 100_000
+        starts = (number - 1) * c.starts + self.config.seed * SEEDS_PER_RUN
         played = []
         for task in self.config.tasks:
             attempts = list(itertools.product(seeds("practice", c.starts, starts), range(c.attempts)))
@@ -93,7 +95,9 @@ class Player:
     ) -> list[Episode]:
         task = registry.task(task_name)
         proposals = self.config.proposals if temperature == 0 else 1
-        policy = MLLMPolicy(HFBackend.load(checkpoint), codec_for(task), temperature, proposals, judged)
+        if self._loaded is None or self._loaded[0] != checkpoint:
+            self._loaded = checkpoint, HFBackend.load(checkpoint)
+        policy = MLLMPolicy(self._loaded[1], codec_for(task), temperature, proposals, judged)
         with bar(title, len(starts)) as progress:
             episodes = rollout(task, policy, starts, self.config.n_envs, [progress], self.config.seed)
         steps = sum(len(e.steps) for e in episodes)
@@ -118,9 +122,11 @@ class Optimiser:
         self.config, self.tracker = config, tracker
 
     def imitate(self, checkpoint: Path, kept: Iterable[Episode], critiques: Sequence[Example], out: Path) -> Path:
-        """SFT on the kept episodes and the critiques."""
-        backend = HFBackend.load(checkpoint)
+        """SFT on the kept episodes and the critiques; without any, the checkpoint as it is."""
         rows = selection.examples(kept) + list(critiques)
+        if not rows:
+            return _copy(checkpoint, out)
+        backend = HFBackend.load(checkpoint)
         random.Random(self.config.seed).shuffle(rows)
         with bar("imitate (SFT)") as progress:
             callbacks = [progress, TrackTraining(self.tracker, "sft")]
@@ -131,10 +137,9 @@ class Optimiser:
         return out
 
     def prefer(self, checkpoint: Path, preferences: Sequence[pairs.Pair], out: Path) -> Path:
-        """DPO with an SFT term, against the checkpoint itself."""
+        """DPO with an SFT term, against the checkpoint itself; without pairs, the checkpoint as it is."""
         if not preferences:
-            shutil.copytree(checkpoint, out)
-            return out
+            return _copy(checkpoint, out)
         backend, reference = HFBackend.load(checkpoint), HFBackend.load(checkpoint)
         with bar("prefer (DPO)") as progress:
             callbacks = [progress, TrackTraining(self.tracker, "dpo")]
@@ -142,3 +147,7 @@ class Optimiser:
             train_dpo(backend.model, reference.model, backend.processor, preferences, out, settings, callbacks)
         backend.save(out)
         return out
+
+
+def _copy(checkpoint: Path, out: Path) -> Path:
+    return Path(shutil.copytree(checkpoint, out, dirs_exist_ok=True))

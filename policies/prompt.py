@@ -10,6 +10,7 @@ WORDS = (
     "describe",
     "where is the",
     "which way from",
+    "of the",
     "good?",
     ".",
     ",",
