@@ -69,6 +69,8 @@ def evaluate(
     from agent.rollout import rollout
     from envs import registry, splits
 
+    _at_least(1, episodes=episodes, n_envs=n_envs, proposals=proposals)
+    _at_least(0, seed=seed)
     chosen = registry.task(task)
     starts = [(s, 0) for s in splits.seeds(split, episodes)]
     actor = _policy(chosen, policy, temperature, proposals)
@@ -116,6 +118,8 @@ def rollout(
     from agent.store import EpisodeStore
     from envs import registry, splits
 
+    _at_least(1, episodes=episodes, attempts=attempts, n_envs=n_envs)
+    _at_least(0, seed=seed)
     chosen = registry.task(task)
     starts = list(product(splits.seeds(split, episodes), range(attempts)))
     actor = _policy(chosen, policy, temperature, 1)
@@ -147,6 +151,8 @@ def watch(
     from agent.rollout import rollout
     from envs import registry
 
+    _at_least(0, seed=seed)
+    video.check(out)
     chosen = registry.task(task)
     films = []
     for name in (policy, against) if against else (policy,):
@@ -232,18 +238,24 @@ def _policy(task, policy: str, temperature: float, proposals: int):
     return MLLMPolicy(HFBackend.load(policy), codec, temperature, proposals)
 
 
+def _at_least(minimum: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < minimum:
+            raise UserError(f"{name} = {value}; valid: at least {minimum}")
+
+
 _overrides: list[str] = []
 
 
 def main() -> None:
     """Runs a command; a mistake of the user becomes one line and exit status 2."""
-    arguments = sys.argv[1:]
-    if arguments[:1] in (["improve"], ["pretrain"]) and "--help" not in arguments and "-h" not in arguments:
-        arguments, _overrides[:] = _split_overrides(arguments)
+    command, rest = sys.argv[1:2], sys.argv[2:]
+    if command in (["improve"], ["pretrain"]):
+        rest, _overrides[:] = _split_overrides(rest)
     try:
-        app.cli(args=arguments, prog="handeye", description="An embodied agent that teaches itself in simulation.")
+        app.cli(args=command + rest, prog="handeye", description="An embodied agent that teaches itself in simulation.")
     except UserError as error:
-        print(f"handeye: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"handeye: error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("handeye: interrupted", file=sys.stderr)
@@ -251,9 +263,16 @@ def main() -> None:
 
 
 def _split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """The command's own arguments, and the config's keys among them."""
-    own = arguments[:2] + [a for a in arguments[2:] if a in ("--overwrite", "--no-overwrite")]
-    return own, [a for a in arguments[2:] if a not in own]
+    """The command's own arguments, and the config's `--key value` or `--key=value` among them."""
+    own, overrides, rest = [], [], iter(arguments)
+    for argument in rest:
+        if not argument.startswith("--") or argument in ("--overwrite", "--no-overwrite", "--help"):
+            own.append(argument)
+        else:
+            overrides.append(argument)
+            if "=" not in argument:
+                overrides += [value for value in (next(rest, None),) if value is not None]
+    return own, overrides
 
 
 if __name__ == "__main__":

@@ -115,17 +115,22 @@ def load(path: Path, overrides: Sequence[str] = (), kind: type[T] = Config) -> T
     try:
         values = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:
-        raise UserError(f"config {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"config {str(path)!r} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise UserError(f"config {str(path)!r} holds {type(values).__name__}; valid: a mapping of keys to values")
     for key, value in _parse(overrides):
         *parents, last = key.split(".")
         section = values
         for parent in parents:
-            section = section.setdefault(parent, {})
+            if section.get(parent) is None:
+                section[parent] = {}
+            section = section[parent]
             if not isinstance(section, dict):
                 raise UserError(f"config key {key!r}: {parent!r} is no section")
-        section[last] = yaml.safe_load(value)
+        try:
+            section[last] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"config key {key!r} = {value!r} is not YAML: {error}") from error
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:

@@ -7,16 +7,22 @@ from typing import Any
 from trl import DPOConfig, SFTConfig
 
 from agent.config import Config, Pretrain
+from agent.stages import practice_seeds
 from envs import registry
 from envs.errors import unknown
+from envs.splits import seeds
 from policies.backend_hf import HFBackend
 
 
 def check_improve(config: Config) -> None:
-    """Raises UserError for an unknown task or trainer setting, no checkpoint, or a machine that cannot render."""
+    """Raises UserError for what is unknown or missing, too many episodes, or a machine that cannot render."""
     _check_tasks((*config.tasks, *config.evaluation.tasks))
     _check_trainer("sft", config.sft, SFTConfig)
     _check_trainer("dpo", config.dpo, DPOConfig)
+    for number in (1, config.rounds):
+        practice_seeds(config, number)
+    seeds("gate", config.gate.episodes)
+    seeds("heldout", config.evaluation.episodes)
     HFBackend.load(config.policy)
 
 

@@ -84,6 +84,8 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     out = Path(config.out)
     if out.exists() and not overwrite:
         raise UserError(f"checkpoint folder {str(out)!r} exists; valid: another --out, or --overwrite")
+    if out.exists() and not (out / "config.json").is_file():
+        raise UserError(f"{str(out)!r} is no checkpoint folder (no config.json in it): not overwritten")
     tasks = [registry.task(name) for name in config.tasks]
     model, processor = nano.build(words(tasks), config.seed)
     with TemporaryDirectory() as scratch:

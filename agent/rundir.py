@@ -21,7 +21,7 @@ class RunDir:
         if path.exists() and not overwrite:
             raise UserError(f"run folder {str(path)!r} exists; valid: another --out, or --overwrite")
         if path.exists():
-            if any(path.iterdir()) and not (path / "config.yaml").is_file():
+            if not (path / "config.yaml").is_file() and (path.is_file() or any(path.iterdir())):
                 raise UserError(f"{str(path)!r} is no run folder (no config.yaml in it): not overwritten")
             shutil.rmtree(path)
         path.mkdir(parents=True)

@@ -17,6 +17,7 @@ CPU_SAFE: dict[str, Any] = {
     "report_to": [],
     "save_strategy": "no",
     "disable_tqdm": True,
+    "dataloader_pin_memory": False,
 }
 
 

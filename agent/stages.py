@@ -31,6 +31,12 @@ SEEDS_PER_RUN = 10_000  # practice seeds set aside for each seed of a run
 VIDEO_START = 500_000  # videos show held-out seeds that no statistics use
 
 
+def practice_seeds(config: Config, number: int) -> range:
+    """The starts of a round: new ones each round, others for each seed of a run. Raises UserError for too many."""
+    n = config.collect.starts
+    return seeds("practice", n, config.seed * SEEDS_PER_RUN + (number - 1) * n)
+
+
 class TrackTraining(TrainerCallback):
     """Sends a trl trainer's own numbers to the tracker, under a prefix."""
 
@@ -53,12 +59,10 @@ class Player:
 
     def practise(self, checkpoint: Path, number: int) -> list[Episode]:
         """K sampled attempts from each of the round's own starts, stored in the round's folder."""
-        c = self.config.collect
-        starts = (number - 1) * c.starts + self.config.seed * SEEDS_PER_RUN
-        played = []
+        c, played = self.config.collect, []
+        starts = list(itertools.product(practice_seeds(self.config, number), range(c.attempts)))
         for task in self.config.tasks:
-            attempts = list(itertools.product(seeds("practice", c.starts, starts), range(c.attempts)))
-            played += self._play(f"practise {task}", task, checkpoint, attempts, c.temperature)
+            played += self._play(f"practise {task}", task, checkpoint, starts, c.temperature)
         EpisodeStore(self.run.round(number) / "episodes").append(played)
         return played
 

@@ -51,7 +51,7 @@ class Tracker:
     def close(self) -> None:
         self._file.close()
         if self.run:
-            self.run.finish(quiet=True)
+            self.run.finish()
 
 
 def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -41,11 +41,16 @@ def _frame(env: gym.Env, title: str, text: str) -> np.ndarray:
     return np.vstack([np.hstack([side, seen]), caption])
 
 
+def check(path: Path) -> None:
+    """Raises UserError for a name that is no film's."""
+    if path.suffix not in FORMATS:
+        raise UserError(f"cannot write {str(path)!r}; valid: a name that ends in {' or '.join(FORMATS)}")
+
+
 def write(path: Path, films: Sequence[np.ndarray]) -> None:
     """Films (T, H, W, 3) uint8, one above the other: as an mp4 that a browser plays (H.264, yuv420p), or as a png of
     a few moments. Raises UserError for another suffix."""
-    if path.suffix not in FORMATS:
-        raise UserError(f"cannot write {str(path)!r}; valid: a name that ends in {' or '.join(FORMATS)}")
+    check(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".png":
         iio.imwrite(path, np.vstack([_strip(frames) for frames in films]))

@@ -5,7 +5,10 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A value that cannot work; the message names it and the valid ones."""
+    """A value that cannot work; the message names it and the valid ones, in one line."""
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.split()))
 
 
 def unknown(what: str, value: object, valid: Iterable[str]) -> UserError:

@@ -158,9 +158,9 @@ def test_watch_writes_a_film(handeye):
     result = handeye("watch", "reach", "films/out.mp4", "--policy", "expert")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
-    steps = int(re.fullmatch(r"success after (\d+) steps: films/out.mp4\n", result.stdout)[1])
+    steps = int(re.fullmatch(r"expert: success after (\d+) steps\nfilm: films/out.mp4\n", result.stdout)[1])
     film = iio.imread(handeye.cwd / "films" / "out.mp4")
-    assert film.shape == (steps + 10, 368, 640, 3)
+    assert film.shape == (steps + 1 + 10, 368, 640, 3)
     assert film[0].std() > 10
     assert np.abs(film[-1].astype(int) - film[0]).max() > 50
 

@@ -1,4 +1,4 @@
-"""The whole loop, small: what it leaves behind, what other programs read, and that it copes with a policy that fails."""
+"""The whole loop, small: what it leaves behind, what others read, and that it copes with a policy that fails."""
 
 import json
 from dataclasses import asdict, replace

@@ -72,7 +72,7 @@ def test_offline_needs_no_login_and_leaves_a_run(folder, tmp_path, capfd):
     from agent import video
 
     film = tmp_path / "film.mp4"
-    video.write(film, np.zeros((2, 32, 32, 3), np.uint8))
+    video.write(film, [np.zeros((2, 32, 32, 3), np.uint8)])
     tracker = Tracker(folder, Tracking(mode="offline"), {"seed": 0, "sft": {"learning_rate": 1e-3}})
     tracker.log({"loss": 0.5})
     tracker.video("video/reach", film)

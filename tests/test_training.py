@@ -1,5 +1,8 @@
 """Real trl trainers on a handful of rows: what is imitated is learned, what is preferred becomes likelier."""
 
+import re
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -139,16 +142,40 @@ def test_demonstrations_are_the_experts_episodes(codec):
     env.close()
 
 
+def text(example):
+    return example.prompt[0]["content"][-1]["text"]
+
+
 @pytest.mark.parametrize("name", ["reach", "push"])
-def test_captions_say_what_lies_where(name):
-    made = list(sight_examples(TASKS[name], range(5), questions=2))
-    assert len(made) == 15
-    for caption, *questions in (made[i : i + 3] for i in (0, 3, 6, 9, 12)):
-        things = caption.answer.split("; ")
-        columns = [int(thing.split()[2]) for thing in things]
+def test_captions_and_questions_agree_about_a_scene(name):
+    scenes = list(sight_examples(TASKS[name], range(12), questions=2))
+    assert len(scenes) == 12
+    asked = Counter()
+    for caption, *questions in scenes:
+        things = {" ".join(t.split()[:2]): [int(n) for n in t.split()[2:]] for t in caption.answer.split("; ")}
+        columns = [place[0] for place in things.values()]
         assert columns == sorted(columns)  # left to right
         for question in questions:
             np.testing.assert_array_equal(question.frames, caption.frames)
-            assert sorted(question.answer.split("; ")) == sorted(things)
-            asked = question.prompt[0]["content"][-1]["text"].removeprefix("where is the ").split(", the ")
-            assert asked == [" ".join(thing.split()[:2]) for thing in question.answer.split("; ")]
+            kind = text(question).split()[0]
+            asked[kind] += 1
+            if kind == "where":
+                names = text(question).removeprefix("where is the ").split(", the ")
+                assert question.answer == "; ".join(f"{n} {things[n][0]} {things[n][1]}" for n in names)
+            elif kind == "which":
+                start, end = text(question).removeprefix("which way from the ").split(" to the ")
+                way = np.subtract(things[end], things[start])
+                assert [int(n) for n in question.answer.split()[-2:]] == list(way)
+                word = question.answer.split()[-3]
+                ahead = {"right": way[0], "left": -way[0], "far": way[1], "near": -way[1]}
+                assert ahead[word] >= max(ahead.values()) - 1  # places are finer than bins
+            else:
+                distance, side, of = re.match(r"go (\d) (\w+) of the (\w+ \w+)", text(question)).groups()
+                step = {"right": (1, 0), "left": (-1, 0), "far": (0, 1), "near": (0, -1)}[side]
+                goal = np.clip(np.add(things[of], np.multiply(step, int(distance))), 0, 31)
+                gripper = [int(n) for n in text(question).split()[-2:]]
+                numbers = [int(n) for n in re.findall(r"[+-]?\d+", question.answer)]
+                assert numbers == [*things[of], *goal, *(goal - gripper)]
+    assert asked["where"] == 24
+    assert asked["go"] == 12
+    assert asked["which"] >= 6

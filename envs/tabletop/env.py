@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from envs.errors import unknown
+from envs.rendering import Renderer
 from envs.tabletop.scene import OBJECTS, REACH, TIMESTEP, Scene
 from envs.tabletop.words import binned, say, say_way
 
@@ -140,10 +141,8 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
 
 
 @lru_cache
-def _renderer(size: int) -> Any:
+def _renderer(size: int) -> Renderer:
     """One for all scenes of this process, which differ only in colours and places."""
-    from envs.rendering import Renderer  # a state-based baseline needs no GL
-
     return Renderer(Scene().model, size, size)
 
 

@@ -6,9 +6,9 @@ the colour it drew, because compiling a model (and its GL context) anew for each
 
 import itertools
 
-import mujoco
 import numpy as np
 
+from envs.rendering import mujoco
 from envs.tabletop.words import HALF_EXTENT
 
 COLOURS = {
