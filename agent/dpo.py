@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
 from agent.rows import Pair, dpo_rows
@@ -29,4 +30,5 @@ def train_dpo(
         processing_class=processor,
         callbacks=list(callbacks),
     )
+    trainer.remove_callback(PrinterCallback)  # the callbacks given show and store the same numbers
     return trainer.train().metrics

@@ -31,7 +31,10 @@ def keep(episodes: Iterable[Episode], per_start: int) -> list[Episode]:
 
 
 def examples(episodes: Iterable[Episode]) -> list[Example]:
-    """What was answered at each step."""
+    """What was answered at each step that lost no ground: a success that was sampled also holds steps back."""
     return [
-        Example(s.observation.frames, prompt.act(s.observation), s.decision.answer) for e in episodes for s in e.steps
+        Example(step.observation.frames, prompt.act(step.observation), step.decision.answer)
+        for episode in episodes
+        for step in episode.steps
+        if step.reward >= 0
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from agent.rows import Example, sft_rows
@@ -13,7 +14,7 @@ from agent.rows import Example, sft_rows
 CPU_SAFE: dict[str, Any] = {
     "max_length": None,
     "bf16": False,
-    "gradient_checkpointing": False,
+    "activation_checkpointing": False,
     "report_to": [],
     "save_strategy": "no",
     "disable_tqdm": True,
@@ -37,4 +38,5 @@ def train_sft(
         processing_class=processor,
         callbacks=list(callbacks),
     )
+    trainer.remove_callback(PrinterCallback)  # the callbacks given show and store the same numbers
     return trainer.train().metrics
