@@ -32,6 +32,7 @@ class Episode:
     ending: Ending = "truncated"
     error: str = ""
     final_frame: np.ndarray | None = None  # (H, W, 3) uint8, after the last step
+    final_proprioception: str = ""
 
     @property
     def total_reward(self) -> float:

@@ -99,6 +99,7 @@ def _advance(task: Task, slot: _Slot, decision: Decision) -> None:
         episode.ending = "terminated" if terminated else "truncated"
         episode.success = bool(info["success"])
         episode.final_frame = slot.observation.frames[-1]
+        episode.final_proprioception = slot.observation.proprioception
 
 
 def _break(episode: Episode, error: Exception) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from agent.episode import Episode
 from agent.rows import Example
+from envs.registry import task
 from policies import prompt
 
 
@@ -30,11 +31,25 @@ def keep(episodes: Iterable[Episode], per_start: int) -> list[Episode]:
     return kept
 
 
-def examples(episodes: Iterable[Episode]) -> list[Example]:
-    """What was answered at each step that lost no ground: a success that was sampled also holds steps back."""
-    return [
-        Example(step.observation.frames, prompt.act(step.observation), step.decision.answer)
-        for episode in episodes
-        for step in episode.steps
-        if step.reward >= 0
-    ]
+def examples(episodes: Iterable[Episode], hindsight: bool) -> list[Example]:
+    """What was answered at each step that lost no ground: a success that was sampled also holds steps back.
+
+    With hindsight, the thoughts are corrected by what the episode proved; the actions stay.
+    """
+    result = []
+    for episode in episodes:
+        answers = _corrected(episode) if hindsight else [step.decision.answer for step in episode.steps]
+        for step, answer in zip(episode.steps, answers, strict=True):
+            if step.reward >= 0:
+                result.append(Example(step.observation.frames, prompt.act(step.observation), answer))
+    return result
+
+
+def _corrected(episode: Episode) -> list[str]:
+    parts = [step.decision.answer.rpartition("; ") for step in episode.steps]
+    correct = task(episode.task).hindsight
+    if correct is None:
+        return [step.decision.answer for step in episode.steps]
+    proprioception = [step.observation.proprioception for step in episode.steps] + [episode.final_proprioception]
+    thoughts = correct([thought for thought, _, _ in parts], proprioception)
+    return [f"{thought}; {action}" for thought, (_, _, action) in zip(thoughts, parts, strict=True)]

@@ -18,7 +18,7 @@ SCHEMA = pa.schema(
         "task": pa.string(),
         "seed": pa.int64(),
         "attempt": pa.int32(),
-        "step": pa.int32(),  # the last row of an episode holds only its final frame
+        "step": pa.int32(),  # the last row of an episode holds only what was seen at its end
         "instruction": pa.string(),
         "proprioception": pa.string(),
         "frames": pa.list_(pa.binary()),  # PNG
@@ -64,7 +64,7 @@ def _rows(episode: Episode) -> Iterator[dict]:
             "reward": step.reward,
         }
     frames = [] if episode.final_frame is None else [encode_png(episode.final_frame)]
-    yield whole | {"step": len(episode.steps), "frames": frames}
+    yield whole | {"step": len(episode.steps), "frames": frames, "proprioception": episode.final_proprioception}
 
 
 class EpisodeStore:
@@ -91,6 +91,7 @@ class EpisodeStore:
                 frames = [decode_png(data) for data in row["frames"]]
                 if row["answer"] is None:
                     episode.final_frame = frames[0] if frames else None
+                    episode.final_proprioception = row["proprioception"]
                     yield episode
                     episode = None
                 else:

@@ -1,6 +1,6 @@
 """Every task by name: the environment, what is said about it, and the tags that make up subsets."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from envs.errors import unknown
 from envs.observation import Observation
-from envs.tabletop import push, reach
+from envs.tabletop import hindsight, push, reach
 from envs.tabletop.scene import COLOURS, OBJECTS, PADS, SHAPES
 from envs.tabletop.words import BINS, DIRECTIONS
 
@@ -20,6 +20,7 @@ class Task:
 
     Success is `info["success"]` of `env.step`. `thought_regex` is the form of what an answer says before its action;
     `levels` is the number of steps an answer tells apart on each axis of a continuous action.
+    `hindsight` corrects the thoughts of a success from its own proprioception, one more than thoughts.
     `expert` and `describe` are privileged: for demonstrations, captions and audits, never for an acting policy.
     """
 
@@ -34,6 +35,7 @@ class Task:
     proprioception: Callable[[gym.Env], str] = lambda env: env.unwrapped.proprioception()
     describe: Callable[[gym.Env], dict[str, np.ndarray]] = lambda env: env.unwrapped.describe()
     expert: Callable[[gym.Env], tuple[str, np.ndarray]] = lambda env: env.unwrapped.expert()
+    hindsight: Callable[[Sequence[str], Sequence[str]], list[str]] | None = None
 
     def make(self, **kwargs: Any) -> gym.Env:
         """The environment, with its time limit, rendering (H, W, 3) uint8."""
@@ -57,7 +59,13 @@ for _name, _module, _class in (("reach", reach, "Reach"), ("push", push, "Push")
     gym.register(_id, entry_point=f"{_module.__name__}:{_class}", max_episode_steps=_module.HORIZON)
     for _split, _suffix in (("practice", ""), ("heldout", "-heldout")):
         TASKS[_name + _suffix] = Task(
-            _name + _suffix, _id, "tabletop", _split, {"goals": _split}, thought_regex=_THOUGHTS[_name]
+            _name + _suffix,
+            _id,
+            "tabletop",
+            _split,
+            {"goals": _split},
+            thought_regex=_THOUGHTS[_name],
+            hindsight=hindsight.correct,
         )
 
 
