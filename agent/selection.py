@@ -8,6 +8,8 @@ from agent.rows import Example
 from envs.registry import task
 from policies import prompt
 
+SETBACK = -0.1  # reward at or below which a step lost ground; above it, things were only nudged
+
 
 def by_start(episodes: Iterable[Episode]) -> dict[tuple[str, int], list[Episode]]:
     """(task, seed) -> the whole attempts from that start; broken ones are left out."""
@@ -40,7 +42,7 @@ def examples(episodes: Iterable[Episode], hindsight: bool) -> list[Example]:
     for episode in episodes:
         answers = _corrected(episode) if hindsight else [step.decision.answer for step in episode.steps]
         for step, answer in zip(episode.steps, answers, strict=True):
-            if step.reward >= 0:
+            if step.reward > SETBACK:
                 result.append(Example(step.observation.frames, prompt.act(step.observation), answer))
     return result
 

@@ -47,7 +47,7 @@ def test_broken_episodes_are_left_out(episode):
 
 def test_examples_are_what_was_seen_and_answered(episode):
     kept = [episode([A, B], True), episode([C], True, seed=3)]
-    made = examples(kept)
+    made = examples(kept, hindsight=False)
     assert [e.answer for e in made] == ["move +1 +0", "move +0 +1", "move -1 +0"]
     step = kept[0].steps[1]
     assert made[1].prompt == prompt.act(step.observation)

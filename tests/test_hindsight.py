@@ -1,0 +1,71 @@
+"""The thoughts of a success, corrected by what the episode proved."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from agent.rollout import rollout
+from agent.selection import examples
+from envs.registry import TASKS
+from envs.tabletop.hindsight import correct
+from policies.action_codec import codec_for
+from policies.baselines import ExpertPolicy
+
+
+def numbers(text):
+    return np.array([int(number) for number in re.findall(r"[+-]?\d+", text)])
+
+
+@pytest.fixture(scope="module", params=["reach", "push"])
+def expert_episodes(request):
+    task = TASKS[request.param]
+    return rollout(task, ExpertPolicy(task, codec_for(task)), [(seed, 0) for seed in range(12)])
+
+
+def test_an_experts_thoughts_need_little_correction(expert_episodes):
+    said = [step.decision.answer for episode in expert_episodes for step in episode.steps]
+    corrected = [example.answer for example in examples(expert_episodes, hindsight=True)]
+    assert len(corrected) == len(said)
+    differences = [np.abs(numbers(a) - numbers(b)).max() for a, b in zip(said, corrected, strict=True)]
+    assert np.mean(np.array(differences) <= 1) > 0.9
+
+
+def test_corrected_answers_parse_and_keep_their_action(expert_episodes):
+    codec = codec_for(TASKS[expert_episodes[0].task])
+    plain, corrected = examples(expert_episodes, hindsight=False), examples(expert_episodes, hindsight=True)
+    for before, after in zip(plain, corrected, strict=True):
+        assert re.fullmatch(codec.regex, after.answer)
+        assert codec.decode(after.answer)[1].tolist() == codec.decode(before.answer)[1].tolist()
+        assert after.prompt == before.prompt
+
+
+def test_a_reach_was_heading_where_it_ended():
+    thoughts = ["red cube 3 3; go 3 3 -7 -7", "red cube 21 9; go 20 9 +6 +0"]
+    corrected = correct(thoughts, ["gripper 10 10", "gripper 14 9", "gripper 20 9"])
+    # the wrong place is put right; the one that was seen closely stays
+    assert corrected == ["red cube 20 9; go 20 9 +10 -1", "red cube 21 9; go 21 9 +7 +0"]
+
+
+def test_a_push_lines_up_and_then_heads_for_the_pad():
+    gripper = ["gripper 2 2", "gripper 6 2", "gripper 10 2", "gripper 10 6", "gripper 10 10"]
+    thoughts = [
+        "red cube 10 7; blue pad 10 14 far; go 1 1 -1 -1",
+        "red cube 10 7; blue pad 30 2 right; go 1 1 -1 -1",
+        "red cube 10 7; blue pad 10 15 far; go 1 1 -1 -1",
+        "red cube 10 11; blue pad 10 14 far; go 1 1 -1 -1",
+    ]
+    assert correct(thoughts, gripper) == [
+        "red cube 10 7; blue pad 10 14 far; go 10 2 +8 +0",
+        "red cube 10 7; blue pad 10 14 far; go 10 2 +4 +0",
+        "red cube 10 7; blue pad 10 15 far; go 10 15 +0 +13",
+        "red cube 10 11; blue pad 10 14 far; go 10 14 +0 +8",
+    ]
+
+
+def test_steps_that_lost_ground_are_left_out(expert_episodes):
+    episode = expert_episodes[0]
+    lost = replace(episode.steps[1], reward=-0.2)
+    worse = replace(episode, steps=[episode.steps[0], lost, *episode.steps[2:]])
+    assert len(examples([worse], hindsight=True)) == len(episode.steps) - 1
