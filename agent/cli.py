@@ -33,10 +33,12 @@ def improve(config: tyro.conf.Positional[Path], /, overwrite: bool = False) -> N
     from agent.loop import improve as run_improve
     from agent.preflight import check_improve
     from agent.rundir import RunDir
+    from agent.workers import Workers
 
     check_improve(settings)
     torch.set_num_threads(settings.threads)
-    run_improve(settings, RunDir(Path(settings.out), overwrite))
+    with Workers(settings.workers) as workers:
+        run_improve(settings, RunDir(Path(settings.out), overwrite), workers)
 
 
 @app.command(name="eval")

@@ -72,8 +72,9 @@ class Config:
     out: str = "runs/improve"  # run folder
     seed: Annotated[int, Field(ge=0)] = 0
     rounds: Count = 2
-    n_envs: Count = 64
-    threads: Count = 2  # of torch
+    workers: Count = 1  # processes that play episodes
+    n_envs: Count = 64  # of each worker, in lockstep
+    threads: Count = 2  # of torch, in training
     proposals: Count = 1  # answers that the critic chooses among, in evaluation
     collect: Collect = Field(default_factory=Collect)
     select: Select = Field(default_factory=Select)

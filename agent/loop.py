@@ -18,14 +18,15 @@ from agent.report import Report, versions
 from agent.rundir import RunDir
 from agent.stages import Optimiser, Player
 from agent.tracking import Tracker
+from agent.workers import Workers
 
 
-def improve(config: Config, run: RunDir) -> dict[str, Any]:
+def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
     """Improve the policy of `config` for its rounds and return what results.json holds."""
     started = time.monotonic()
     run.write_config(asdict(config))
     tracker = Tracker(run.path, config.tracking, asdict(config))
-    player, optimiser, report = Player(config, run, tracker), Optimiser(config, tracker), Report(run)
+    player, optimiser, report = Player(config, run, tracker, workers), Optimiser(config, tracker), Report(run)
     rng = np.random.default_rng(config.seed)
 
     incumbent = seed_policy = Path(config.policy)

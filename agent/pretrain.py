@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,8 @@ from envs import registry
 from envs.errors import UserError
 from envs.registry import Task
 from envs.splits import seeds
-from envs.tabletop.words import BIN_WIDTH, DIRECTIONS, binned, direction, say, say_way
+from envs.tabletop.push import behind
+from envs.tabletop.words import binned, direction, say, say_way
 from policies import critic, nano, prompt
 from policies.action_codec import AnswerCodec, codec_for
 from policies.backend_hf import HFBackend
@@ -29,9 +30,10 @@ from policies.backend_hf import HFBackend
 def sight_examples(task: Task, seeds: Sequence[int], questions: int = 2) -> Iterator[list[Example]]:
     """One scene a seed, some way into an expert's episode: a caption, left to right, and questions about it.
 
-    A question names some of what is on the table, in an order of its own: several places for each frame encoded. One
-    more asks which way one thing lies from another, one where one would go to be beside a thing. Some scenes hold only
-    what the task names: where there is little to tell apart, places are learned first.
+    A question names some of what is on the table, in an order of its own: several places for each frame encoded. More
+    ask for a place in relation to one or two things and the way there, answered in the words of a thought; which one a
+    task needs when, and how to move, only its demonstrations tell. Some scenes hold only what the task names: where
+    there is little to tell apart, places are learned first.
     """
     env = task.make()
     for seed in seeds:
@@ -47,17 +49,25 @@ def sight_examples(task: Task, seeds: Sequence[int], questions: int = 2) -> Iter
         for _ in range(questions):
             some = [str(name) for name in rng.permutation(names)[: rng.integers(1, len(names) + 1)]]
             examples.append(Example(frames, prompt.where(some), "; ".join(say(name, places[name]) for name in some)))
-        if len(names) > 1:
-            start, end = (str(name) for name in rng.choice(names, 2, replace=False))
-            way = f"{direction(places[start], places[end])} {say_way(places[start], places[end])}"
-            answer = f"{say(start, places[start])}; {say(end, places[end])} {way}"
-            examples.append(Example(frames, prompt.which_way(start, end), answer))
-        name, side, distance = str(rng.choice(names)), str(rng.choice(list(DIRECTIONS))), int(rng.integers(0, 9))
-        goal = binned(places[name]) + distance * BIN_WIDTH * np.array(DIRECTIONS[side])
-        answer = f"{say(name, places[name])}; {say('go', goal)} {say_way(gripper, goal)}"
-        question = prompt.beside(name, distance, side, task.proprioception(env))
-        yield [*examples, Example(frames, question, answer)]
+        for words, thought in _headings(rng.permutation(names), places, gripper):
+            examples.append(Example(frames, prompt.heading(words, task.proprioception(env)), thought))
+        yield examples
     env.close()
+
+
+def _headings(
+    names: Sequence[str], places: Mapping[str, np.ndarray], gripper: np.ndarray
+) -> Iterator[tuple[str, str]]:
+    """Over one thing; behind it as seen from another, and through it to the other: in words, and as a thought."""
+    name, *others = names
+    sight, seen = say(name, places[name]), binned(places[name])
+    yield f"over the {name}", f"{sight}; {say('over', seen)} {say_way(gripper, seen)}"
+    for other in others[:1]:
+        target = binned(places[other])
+        sight += f"; {say(other, target)} {direction(seen, target)}"
+        start = binned(behind(seen, target))
+        yield f"behind the {name} from the {other}", f"{sight}; {say('behind', start)} {say_way(gripper, start)}"
+        yield f"through the {name} to the {other}", f"{sight}; {say('through', target)} {say_way(gripper, target)}"
 
 
 def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int]) -> Iterator[Example]:

@@ -15,17 +15,14 @@ from agent.dpo import train_dpo
 from agent.episode import Episode
 from agent.evaluate import successes
 from agent.progress import bar
-from agent.rollout import rollout
 from agent.rows import Example
 from agent.rundir import RunDir
 from agent.sft import train_sft
 from agent.store import EpisodeStore
 from agent.tracking import Tracker
-from envs import registry
+from agent.workers import Job, Workers
 from envs.splits import seeds
-from policies.action_codec import codec_for
 from policies.backend_hf import HFBackend
-from policies.mllm import MLLMPolicy
 
 SEEDS_PER_RUN = 10_000  # practice seeds set aside for each seed of a run
 VIDEO_START = 500_000  # videos show held-out seeds that no statistics use
@@ -52,9 +49,8 @@ class TrackTraining(TrainerCallback):
 class Player:
     """Plays a checkpoint's episodes for practice, gate and report, and keeps count of what was spent."""
 
-    def __init__(self, config: Config, run: RunDir, tracker: Tracker):
-        self.config, self.run, self.tracker = config, run, tracker
-        self._loaded: tuple[Path, HFBackend] | None = None
+    def __init__(self, config: Config, run: RunDir, tracker: Tracker, workers: Workers):
+        self.config, self.run, self.tracker, self.workers = config, run, tracker, workers
         self.budget = {"env_steps": 0, "branch_env_steps": 0, "frames": 0, "decisions": 0}
 
     def practise(self, checkpoint: Path, number: int) -> list[Episode]:
@@ -91,19 +87,17 @@ class Player:
     def _play(
         self,
         title: str,
-        task_name: str,
+        task: str,
         checkpoint: Path,
         starts: Sequence[tuple[int, int]],
         temperature: float = 0.0,
         judged: bool = False,
     ) -> list[Episode]:
-        task = registry.task(task_name)
-        proposals = self.config.proposals if temperature == 0 else 1
-        if self._loaded is None or self._loaded[0] != checkpoint:
-            self._loaded = checkpoint, HFBackend.load(checkpoint)
-        policy = MLLMPolicy(self._loaded[1], codec_for(task), temperature, proposals, judged)
+        c = self.config
+        proposals = c.proposals if temperature == 0 else 1
+        job = Job(task, checkpoint, starts, temperature, proposals, judged, c.n_envs, c.seed)
         with bar(title, len(starts)) as progress:
-            episodes = rollout(task, policy, starts, self.config.n_envs, [progress], self.config.seed)
+            episodes = self.workers.play(job, [progress])
         steps = sum(len(e.steps) for e in episodes)
         for name in ("env_steps", "frames", "decisions"):
             self.budget[name] += steps

@@ -50,8 +50,11 @@ _PLACE = " ".join([f"({'|'.join(map(str, range(BINS)))})"] * 2)
 _WAY = " ".join([rf"[+-]({'|'.join(map(str, range(BINS)))})"] * 2)
 _OBJECT = f"({'|'.join(COLOURS)}) ({'|'.join(SHAPES)}) {_PLACE}"
 _PAD = f"({'|'.join(COLOURS)}) pad {_PLACE} ({'|'.join(DIRECTIONS)})"
-_GO = f"go {_PLACE} {_WAY}"
-_THOUGHTS = {"reach": f"{_OBJECT}; {_GO}", "push": f"{_OBJECT}; {_PAD}; {_GO}"}
+_HEADING = f"{_PLACE} {_WAY}"
+_THOUGHTS = {
+    "reach": f"{_OBJECT}; over {_HEADING}",
+    "push": f"{_OBJECT}; {_PAD}; ({'|'.join(push.HEADINGS)}) {_HEADING}",
+}
 
 TASKS: dict[str, Task] = {}
 for _name, _module, _class in (("reach", reach, "Reach"), ("push", push, "Push")):
@@ -89,5 +92,6 @@ def vocabulary() -> tuple[str, ...]:
         "push the",
         "to the",
         "gripper",
-        "go",
+        "over",
+        *push.HEADINGS,
     )

@@ -9,8 +9,10 @@ Message = dict[str, Any]
 WORDS = (
     "describe",
     "where is the",
-    "which way from",
-    "of the",
+    "over the",
+    "behind the",
+    "through the",
+    "from the",
     "good?",
     ".",
     ",",
@@ -52,11 +54,6 @@ def where(names: Sequence[str]) -> list[Message]:
     return user("where is " + ", ".join(f"the {name}" for name in names))
 
 
-def which_way(start: str, end: str) -> list[Message]:
-    """Which way does `end` lie from `start`?"""
-    return user(f"which way from the {start} to the {end}")
-
-
-def beside(name: str, distance: int, direction: str, proprioception: str) -> list[Message]:
-    """Where does one go to be `distance` bins to one side of a thing, and how far is that?"""
-    return user(f"go {distance} {direction} of the {name}. {proprioception}")
+def heading(words: str, proprioception: str) -> list[Message]:
+    """Where is that, such as `behind the red cube from the green pad`, and how far from the gripper?"""
+    return user(f"{words}. {proprioception}")

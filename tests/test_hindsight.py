@@ -42,25 +42,25 @@ def test_corrected_answers_parse_and_keep_their_action(expert_episodes):
 
 
 def test_a_reach_was_heading_where_it_ended():
-    thoughts = ["red cube 3 3; go 3 3 -7 -7", "red cube 21 9; go 20 9 +6 +0"]
+    thoughts = ["red cube 3 3; over 3 3 -7 -7", "red cube 21 9; over 20 9 +6 +0"]
     corrected = correct(thoughts, ["gripper 10 10", "gripper 14 9", "gripper 20 9"])
     # the wrong place is put right; the one that was seen closely stays
-    assert corrected == ["red cube 20 9; go 20 9 +10 -1", "red cube 21 9; go 21 9 +7 +0"]
+    assert corrected == ["red cube 20 9; over 20 9 +10 -1", "red cube 21 9; over 21 9 +7 +0"]
 
 
-def test_a_push_lines_up_and_then_heads_for_the_pad():
+def test_a_push_lines_up_behind_the_object_and_then_goes_through_it():
     gripper = ["gripper 2 2", "gripper 6 2", "gripper 10 2", "gripper 10 6", "gripper 10 10"]
     thoughts = [
-        "red cube 10 7; blue pad 10 14 far; go 1 1 -1 -1",
-        "red cube 10 7; blue pad 30 2 right; go 1 1 -1 -1",
-        "red cube 10 7; blue pad 10 15 far; go 1 1 -1 -1",
-        "red cube 10 11; blue pad 10 14 far; go 1 1 -1 -1",
+        "red cube 10 7; blue pad 11 14 far; beside 6 2 +9 +9",
+        "red cube 10 7; blue pad 30 2 right; behind 1 1 -1 -1",
+        "red cube 10 7; blue pad 11 15 far; through 1 1 -1 -1",
+        "red cube 10 11; blue pad 11 14 far; through 1 1 -1 -1",
     ]
     assert correct(thoughts, gripper) == [
-        "red cube 10 7; blue pad 10 14 far; go 10 2 +8 +0",
-        "red cube 10 7; blue pad 10 14 far; go 10 2 +4 +0",
-        "red cube 10 7; blue pad 10 15 far; go 10 15 +0 +13",
-        "red cube 10 11; blue pad 10 14 far; go 10 14 +0 +8",
+        "red cube 10 7; blue pad 11 14 far; beside 6 2 +4 +0",
+        "red cube 10 7; blue pad 11 14 far; behind 10 2 +4 +0",
+        "red cube 10 7; blue pad 11 15 far; through 11 15 +1 +13",
+        "red cube 10 11; blue pad 11 14 far; through 11 14 +1 +8",
     ]
 
 

@@ -12,6 +12,7 @@ from agent.config import load
 from agent.loop import improve
 from agent.rundir import RunDir
 from agent.store import EpisodeStore
+from agent.workers import Workers
 from envs.registry import TASKS
 from envs.tabletop.reach import Reach
 from policies.backend_hf import HFBackend
@@ -66,7 +67,8 @@ def config(nano_checkpoint, tmp_path):
 def run(config):
     """The run's folder, and its results as another program reads them."""
     path = Path(config.out)
-    improve(config, RunDir(path))
+    with Workers(config.workers) as workers:
+        improve(config, RunDir(path), workers)
     return path, json.loads((path / "results.json").read_text(), parse_constant=pytest.fail)
 
 

@@ -162,20 +162,21 @@ def test_captions_and_questions_agree_about_a_scene(name):
             if kind == "where":
                 names = text(question).removeprefix("where is the ").split(", the ")
                 assert question.answer == "; ".join(f"{n} {things[n][0]} {things[n][1]}" for n in names)
-            elif kind == "which":
-                start, end = text(question).removeprefix("which way from the ").split(" to the ")
-                way = np.subtract(things[end], things[start])
-                assert [int(n) for n in question.answer.split()[-2:]] == list(way)
-                word = question.answer.split()[-3]
-                ahead = {"right": way[0], "left": -way[0], "far": way[1], "near": -way[1]}
-                assert ahead[word] >= max(ahead.values()) - 1  # places are finer than bins
             else:
-                distance, side, of = re.match(r"go (\d) (\w+) of the (\w+ \w+)", text(question)).groups()
-                step = {"right": (1, 0), "left": (-1, 0), "far": (0, 1), "near": (0, -1)}[side]
-                goal = np.clip(np.add(things[of], np.multiply(step, int(distance))), 0, 31)
-                gripper = [int(n) for n in text(question).split()[-2:]]
+                first, *second = re.findall(r"the (\w+ \w+)", text(question))
+                gripper = np.array([int(n) for n in text(question).split()[-2:]])
                 numbers = [int(n) for n in re.findall(r"[+-]?\d+", question.answer)]
-                assert numbers == [*things[of], *goal, *(goal - gripper)]
+                expected, goal = [*things[first]], np.array(things[first])
+                if second:
+                    target = things[second[0]]
+                    expected += target
+                    word = re.search("right|left|far|near", question.answer)[0]
+                    axis, sign = {"right": (0, 1), "left": (0, -1), "far": (1, 1), "near": (1, -1)}[word]
+                    assert sign * np.subtract(target, things[first])[axis] == np.abs(np.subtract(target, goal)).max()
+                    goal[axis] = np.clip(goal[axis] - 5 * sign, 0, 31)
+                    goal = goal if kind == "behind" else np.array(target)
+                assert question.answer.split("; ")[-1].startswith(kind)
+                assert numbers == [*expected, *goal, *(goal - gripper)]
     assert asked["where"] == 24
-    assert asked["go"] == 12
-    assert asked["which"] >= 6
+    assert asked["over"] == 12
+    assert asked["behind"] == asked["through"] >= 6

@@ -69,8 +69,8 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         """What matters of what is seen, in words."""
 
     @abstractmethod
-    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> np.ndarray:
-        """The expert: where the gripper should head, (2,) [m], given (2,) [m] places, exact or as read from bins."""
+    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
+        """The expert: where the gripper should head, in a word and as (2,) [m], given (2,) [m] places, exact or binned."""
 
     # gymnasium ---------------------------------------------------------------------------------------------------
     def reset(
@@ -125,8 +125,9 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         """
         places = {name: binned(place) for name, place in self.scene.places().items()}
         gripper = binned(self.scene.gripper)
-        waypoint = binned(self.plan(gripper, places))
-        thought = f"{self.sight(places)}; {say('go', waypoint)} {say_way(gripper, waypoint)}"
+        word, waypoint = self.plan(gripper, places)
+        waypoint = binned(waypoint)
+        thought = f"{self.sight(places)}; {say(word, waypoint)} {say_way(gripper, waypoint)}"
         return thought, step_towards(gripper, waypoint)
 
     # drawing -----------------------------------------------------------------------------------------------------
@@ -147,6 +148,5 @@ def _renderer(size: int) -> Renderer:
 
 
 def step_towards(gripper: np.ndarray, waypoint: np.ndarray) -> np.ndarray:
-    """The action (2,) that moves straight to the waypoint, or as far towards it as one step goes."""
-    offset = (waypoint - gripper) / MAX_STEP
-    return (offset / max(1.0, np.abs(offset).max())).astype(np.float32)
+    """The action (2,) that moves to the waypoint, or on each axis as far towards it as one step goes."""
+    return np.clip((waypoint - gripper) / MAX_STEP, -1.0, 1.0).astype(np.float32)

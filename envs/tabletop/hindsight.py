@@ -12,47 +12,40 @@ import numpy as np
 from envs.tabletop.words import direction
 
 CLOSE = 2  # bins; a place said this close to the proven one was seen right
-STRAIGHT = np.cos(np.deg2rad(40))  # steps within this angle of the way so far belong to one stretch
 
 
 def correct(thoughts: Sequence[str], proprioception: Sequence[str]) -> list[str]:
     """The thoughts of a successful episode's T steps, corrected; `proprioception` has T + 1, the last after the end.
 
-    A reach was heading where the gripper ended. A push was heading to the end of each straight stretch, which for the
-    last stretch is the pad, where most steps saw it. The way is from the gripper to there.
+    A reach was heading where the gripper ended. A pad lies where most steps saw it, and a step through the object was
+    heading there, one behind it to where the next step through it began. Of a step beside it nothing is proven. The way
+    is from the gripper to there.
     """
-    gripper = np.array([_numbers(words) for words in proprioception])
-    said = np.array([_numbers(thought.split("; ")[-2]) for thought in thoughts])
+    gripper = np.array([_place(words) for words in proprioception])
     pushed = thoughts[0].count("; ") == 2
+    said = np.array([_place(thought.split("; ")[-2]) for thought in thoughts])
     proven = np.median(said, axis=0).astype(int) if pushed else gripper[-1]
-    corrected = []
-    for t, thought in enumerate(thoughts):
-        parts = thought.split("; ")
-        place = said[t] if np.abs(said[t] - proven).max() <= CLOSE else proven
-        name = re.match(r"\w+ \w+", parts[-2])[0]
-        parts[-2] = f"{name} {place[0]} {place[1]}"
+    said[np.abs(said - proven).max(axis=1) > CLOSE] = proven
+    corrected, begin = [], None  # backwards: where a push begins is known from the steps after
+    for t in reversed(range(len(thoughts))):
+        *seen, last, heading = thoughts[t].split("; ")
+        word, goal = heading.split()[0], said[t]
+        last = f"{_name(last)} {goal[0]} {goal[1]}"
         if pushed:
-            parts[-2] += f" {direction(np.array(_numbers(parts[0])), place)}"
-        end = _stretch_end(gripper, t) if pushed else len(thoughts)
-        goal = place if end == len(thoughts) else gripper[end]
+            last += f" {direction(_place(seen[0]), goal)}"
+            if word == "through":
+                begin = gripper[t]
+            else:
+                goal = begin if word == "behind" and begin is not None else _place(heading)
         way = goal - gripper[t]
-        parts[-1] = f"go {goal[0]} {goal[1]} {way[0]:+d} {way[1]:+d}"
-        corrected.append("; ".join(parts))
-    return corrected
+        corrected.append("; ".join([*seen, last, f"{word} {goal[0]} {goal[1]} {way[0]:+d} {way[1]:+d}"]))
+    return corrected[::-1]
 
 
-def _numbers(words: str) -> list[int]:
-    """The first place in some words."""
-    return [int(number) for number in re.findall(r"\b\d+", words)[:2]]
+def _name(words: str) -> str:
+    return " ".join(words.split()[:2])
 
 
-def _stretch_end(gripper: np.ndarray, start: int) -> int:
-    """The step at which the gripper left the straight line that it took at `start`."""
-    end = start + 1
-    while end < len(gripper) - 1:
-        so_far, onwards = gripper[end] - gripper[start], gripper[end + 1] - gripper[end]
-        lengths = np.linalg.norm(so_far) * np.linalg.norm(onwards)
-        if lengths and so_far @ onwards < STRAIGHT * lengths:
-            break
-        end += 1
-    return end
+def _place(words: str) -> np.ndarray:
+    """The first place in some words, (2,) int."""
+    return np.array(re.findall(r"\b\d+", words)[:2], int)

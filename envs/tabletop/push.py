@@ -7,15 +7,16 @@ push does it; what it takes is to line up, and to correct when the object turns 
 import numpy as np
 
 from envs.tabletop.env import TabletopEnv
-from envs.tabletop.scene import OBJECT_RADIUS, PADS, TIP_HALF_SIZE
+from envs.tabletop.scene import OBJECT_RADIUS, PAD_HALF_SIZE, PADS, TIP_HALF_SIZE
 from envs.tabletop.words import DIRECTIONS, direction, say
 
-SUCCESS_RADIUS = 0.035  # [m] object to pad, in the plane
+SUCCESS_RADIUS = PAD_HALF_SIZE  # [m] object to pad, in the plane
 CLEARANCE = 0.10  # [m] between the things of a fresh scene
 PATH_CLEARANCE = 0.09  # [m] between the other object and the goal object's way
 PUSH_DISTANCE = (0.12, 0.24)  # [m] object to pad at the start, straight ahead
 ASKEW = 0.015  # [m] at most, off straight ahead
 HORIZON = 16  # steps; the expert needs about 6
+HEADINGS = ("behind", "through", "beside")  # where the gripper may head, seen from the object
 
 CONTACT = OBJECT_RADIUS + TIP_HALF_SIZE  # [m] tip centre to object centre when they touch
 BEHIND = CONTACT + 0.025  # [m] where a push begins
@@ -68,16 +69,21 @@ class Push(TabletopEnv):
         obj, pad = places[self.goal], places[self.goal_pad]
         return f"{say(self.goal, obj)}; {say(self.goal_pad, pad)} {direction(obj, pad)}"
 
-    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> np.ndarray:
+    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
         obj, pad = places[self.goal], places[self.goal_pad]
         ahead = np.array(DIRECTIONS[direction(obj, pad)])
         side = ahead[::-1]
         along, across = (gripper - obj) @ ahead, (gripper - obj) @ side
         if along < -0.5 * CONTACT and abs(across) < LATERAL_TOLERANCE:
-            return pad  # push through
+            return "through", pad
         if along < -0.7 * BEHIND:
-            return obj - ahead * BEHIND  # line up
+            return "behind", behind(obj, pad)
         away = side * np.copysign(1.0, across)
         if abs(across) < BESIDE:
-            return obj + ahead * along + away * DETOUR  # in its way: step aside
-        return obj - ahead * BEHIND + away * BESIDE  # beside it: go back
+            return "beside", obj + ahead * along + away * DETOUR  # out of its way
+        return "beside", behind(obj, pad) + away * BESIDE  # and back
+
+
+def behind(obj: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Where a straight push of `obj` to `target` begins, all (2,) [m]."""
+    return obj - BEHIND * np.array(DIRECTIONS[direction(obj, target)])

@@ -1,0 +1,39 @@
+"""Several processes play what one would have played, and a worker's error is the caller's."""
+
+import pytest
+from test_rollout import Listener, assert_same
+
+from agent.workers import Job, Workers
+from envs.errors import UserError
+
+pytestmark = pytest.mark.slow
+STARTS = [(seed, attempt) for seed in range(3) for attempt in range(2)]
+
+
+@pytest.fixture(scope="module")
+def two():
+    with Workers(2) as workers:
+        yield workers
+
+
+def test_two_workers_play_what_one_plays(two, nano_checkpoint):
+    job = Job("reach", nano_checkpoint, STARTS[:5], temperature=1.0, judged=True)
+    listener = Listener()
+    episodes = two.play(job, [listener])
+    with Workers(1) as one:
+        alone = one.play(job)
+    assert_same(episodes, alone)
+    assert [(e.seed, e.attempt) for e in episodes] == STARTS[:5]
+    verdicts = [[step.decision.verdict for step in e.steps] for e in episodes]
+    assert verdicts == [[step.decision.verdict for step in e.steps] for e in alone]
+    assert sorted((e.seed, e.attempt) for e in listener.heard) == STARTS[:5]
+
+
+def test_fewer_starts_than_workers(two, nano_checkpoint):
+    (episode,) = two.play(Job("push", nano_checkpoint, [(4, 0)]))
+    assert episode.seed == 4
+
+
+def test_an_error_in_a_worker_is_raised_here(two, tmp_path):
+    with pytest.raises(UserError, match="no checkpoint in"):
+        two.play(Job("reach", tmp_path / "nowhere", STARTS))
