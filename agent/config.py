@@ -27,8 +27,8 @@ class Collect:
 
 @dataclass(frozen=True, config=_STRICT)
 class Select:
-    """What becomes training data. per_start: successes kept of a start. replay: rows of the seed policy's own training
-    mixed in, as a share of the examples. critiques: questions whether an answer will work, as a share of the examples.
+    """What becomes training data. per_start: successes kept of a start. critiques: questions whether an answer will
+    work, as a share of the examples. min_margin: difference in success rate that makes a preference pair.
     """
 
     per_start: Count = 1

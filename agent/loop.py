@@ -36,9 +36,10 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
     for number in range(1, config.rounds + 1):
         folder = run.round(number)
         practised = player.practise(incumbent, number)
-        kept += selection.keep(practised, config.select.per_start)
+        proven = selection.hindsight(practised) if config.select.hindsight else practised
+        kept += selection.keep(proven, config.select.per_start)
         critiques = pairs.critiques(practised, config.select.critiques, kept, rng)
-        preferences = pairs.pairs(practised, config.select.min_margin, config.select.max_pairs)
+        preferences = pairs.pairs(proven, config.select.min_margin, config.select.max_pairs)
 
         imitator = optimiser.imitate(incumbent, kept, critiques, folder / "sft")
         candidate = optimiser.prefer(imitator, preferences, folder / "policy")

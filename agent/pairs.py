@@ -21,14 +21,14 @@ from policies import critic, prompt
 class Fork:
     """One observation and its measured answers.
 
-    outcomes: for each action, the step that took it first and the success of every attempt that took it.
+    outcomes: for each action, the steps that took it, each with the success of its attempt.
     """
 
-    outcomes: dict[bytes, tuple[Step, list[bool]]]
+    outcomes: dict[bytes, list[tuple[Step, bool]]]
 
-    def ranked(self) -> list[tuple[float, Step]]:
-        """(success rate, step) of each action, worst first."""
-        rated = [(float(np.mean(successes)), step) for step, successes in self.outcomes.values()]
+    def ranked(self) -> list[tuple[float, list[tuple[Step, bool]]]]:
+        """(success rate, steps) of each action, worst first."""
+        rated = [(float(np.mean([success for _, success in steps])), steps) for steps in self.outcomes.values()]
         return sorted(rated, key=lambda item: item[0])
 
 
@@ -44,7 +44,7 @@ def _forks(attempts: Sequence[Episode], depth: int) -> Iterator[Fork]:
         if depth < len(attempt.steps):
             branches[attempt.steps[depth].decision.action.tobytes()].append(attempt)
     if len(branches) > 1:
-        yield Fork({a: (e[0].steps[depth], [x.success for x in e]) for a, e in branches.items()})
+        yield Fork({action: [(e.steps[depth], e.success) for e in branch] for action, branch in branches.items()})
     for branch in branches.values():
         if len(branch) > 1:
             yield from _forks(branch, depth + 1)
@@ -53,12 +53,15 @@ def _forks(attempts: Sequence[Episode], depth: int) -> Iterator[Fork]:
 def pairs(episodes: Iterable[Episode], min_margin: float, max_pairs: int) -> list[Pair]:
     """The best against the worst answer of each fork whose success rates differ by `min_margin` or more.
 
-    At most `max_pairs`, those of the largest margin.
+    The chosen answer is one that succeeded, the rejected one that failed. At most `max_pairs`, those of the largest
+    margin.
     """
     result = []
     for fork in forks(episodes):
-        (worst, rejected), *_, (best, chosen) = fork.ranked()
-        if best - worst >= min_margin:
+        (worst, losers), *_, (best, winners) = fork.ranked()
+        if best > worst and best - worst >= min_margin:
+            chosen = next(step for step, success in winners if success)
+            rejected = next(step for step, success in losers if not success)
             o = chosen.observation
             answers = chosen.decision.answer, rejected.decision.answer
             result.append(Pair(o.frames, prompt.act(o), *answers, best - worst))

@@ -55,9 +55,7 @@ def sight_examples(task: Task, seeds: Sequence[int], questions: int = 2) -> Iter
     env.close()
 
 
-def _headings(
-    names: Sequence[str], places: Mapping[str, np.ndarray], gripper: np.ndarray
-) -> Iterator[tuple[str, str]]:
+def _headings(names: Sequence[str], places: Mapping[str, np.ndarray], gripper: np.ndarray) -> Iterator[tuple[str, str]]:
     """Over one thing; behind it as seen from another, and through it to the other: in words, and as a thought."""
     name, *others = names
     sight, seen = say(name, places[name]), binned(places[name])

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from agent.episode import Episode
 from agent.rows import Example
@@ -33,25 +34,28 @@ def keep(episodes: Iterable[Episode], per_start: int) -> list[Episode]:
     return kept
 
 
-def examples(episodes: Iterable[Episode], hindsight: bool) -> list[Example]:
-    """What was answered at each step that lost no ground: a success that was sampled also holds steps back.
-
-    With hindsight, the thoughts are corrected by what the episode proved; the actions stay.
-    """
-    result = []
-    for episode in episodes:
-        answers = _corrected(episode) if hindsight else [step.decision.answer for step in episode.steps]
-        for step, answer in zip(episode.steps, answers, strict=True):
-            if step.reward > SETBACK:
-                result.append(Example(step.observation.frames, prompt.act(step.observation), answer))
-    return result
+def hindsight(episodes: Iterable[Episode]) -> list[Episode]:
+    """The episodes, the thoughts of successes corrected by what each proved; actions and failures stay."""
+    return [_corrected(episode) if episode.success else episode for episode in episodes]
 
 
-def _corrected(episode: Episode) -> list[str]:
-    parts = [step.decision.answer.rpartition("; ") for step in episode.steps]
+def _corrected(episode: Episode) -> Episode:
     correct = task(episode.task).hindsight
     if correct is None:
-        return [step.decision.answer for step in episode.steps]
+        return episode
+    parts = [step.decision.answer.rpartition("; ") for step in episode.steps]
     proprioception = [step.observation.proprioception for step in episode.steps] + [episode.final_proprioception]
     thoughts = correct([thought for thought, _, _ in parts], proprioception)
-    return [f"{thought}; {action}" for thought, (_, _, action) in zip(thoughts, parts, strict=True)]
+    answers = [f"{thought}; {action}" for thought, (_, _, action) in zip(thoughts, parts, strict=True)]
+    decisions = [replace(step.decision, answer=answer) for step, answer in zip(episode.steps, answers, strict=True)]
+    return replace(episode, steps=[replace(s, decision=d) for s, d in zip(episode.steps, decisions, strict=True)])
+
+
+def examples(episodes: Iterable[Episode]) -> list[Example]:
+    """What was answered at each step that lost no ground: a success that was sampled also holds steps back."""
+    return [
+        Example(step.observation.frames, prompt.act(step.observation), step.decision.answer)
+        for episode in episodes
+        for step in episode.steps
+        if step.reward > SETBACK
+    ]

@@ -121,7 +121,7 @@ class Optimiser:
 
     def imitate(self, checkpoint: Path, kept: Iterable[Episode], critiques: Sequence[Example], out: Path) -> Path:
         """SFT on the kept episodes and the critiques; without any, the checkpoint as it is."""
-        rows = selection.examples(kept, self.config.select.hindsight) + list(critiques)
+        rows = selection.examples(kept) + list(critiques)
         if not rows:
             return _copy(checkpoint, out)
         backend = HFBackend.load(checkpoint)

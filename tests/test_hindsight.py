@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agent.rollout import rollout
-from agent.selection import examples
+from agent.selection import examples, hindsight
 from envs.registry import TASKS
 from envs.tabletop.hindsight import correct
 from policies.action_codec import codec_for
@@ -26,7 +26,7 @@ def expert_episodes(request):
 
 def test_an_experts_thoughts_need_little_correction(expert_episodes):
     said = [step.decision.answer for episode in expert_episodes for step in episode.steps]
-    corrected = [example.answer for example in examples(expert_episodes, hindsight=True)]
+    corrected = [example.answer for example in examples(hindsight(expert_episodes))]
     assert len(corrected) == len(said)
     differences = [np.abs(numbers(a) - numbers(b)).max() for a, b in zip(said, corrected, strict=True)]
     assert np.mean(np.array(differences) <= 1) > 0.9
@@ -34,7 +34,7 @@ def test_an_experts_thoughts_need_little_correction(expert_episodes):
 
 def test_corrected_answers_parse_and_keep_their_action(expert_episodes):
     codec = codec_for(TASKS[expert_episodes[0].task])
-    plain, corrected = examples(expert_episodes, hindsight=False), examples(expert_episodes, hindsight=True)
+    plain, corrected = examples(expert_episodes), examples(hindsight(expert_episodes))
     for before, after in zip(plain, corrected, strict=True):
         assert re.fullmatch(codec.regex, after.answer)
         assert codec.decode(after.answer)[1].tolist() == codec.decode(before.answer)[1].tolist()
@@ -68,4 +68,4 @@ def test_steps_that_lost_ground_are_left_out(expert_episodes):
     episode = expert_episodes[0]
     lost = replace(episode.steps[1], reward=-0.2)
     worse = replace(episode, steps=[episode.steps[0], lost, *episode.steps[2:]])
-    assert len(examples([worse], hindsight=True)) == len(episode.steps) - 1
+    assert len(examples([worse])) == len(episode.steps) - 1

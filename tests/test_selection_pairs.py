@@ -1,5 +1,7 @@
 """What becomes training data: the shortest successes, measured preferences where attempts part ways, and critiques."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,7 +49,7 @@ def test_broken_episodes_are_left_out(episode):
 
 def test_examples_are_what_was_seen_and_answered(episode):
     kept = [episode([A, B], True), episode([C], True, seed=3)]
-    made = examples(kept, hindsight=False)
+    made = examples(kept)
     assert [e.answer for e in made] == ["move +1 +0", "move +0 +1", "move -1 +0"]
     step = kept[0].steps[1]
     assert made[1].prompt == prompt.act(step.observation)
@@ -57,7 +59,7 @@ def test_examples_are_what_was_seen_and_answered(episode):
 # forks -----------------------------------------------------------------------------------------------------------
 def outcomes(fork):
     """What was answered -> the successes that followed."""
-    return {step.decision.answer: sorted(successes) for step, successes in fork.outcomes.values()}
+    return {steps[0][0].decision.answer: sorted(success for _, success in steps) for steps in fork.outcomes.values()}
 
 
 def test_attempts_part_ways_where_actions_first_differ(episode):
@@ -67,7 +69,9 @@ def test_attempts_part_ways_where_actions_first_differ(episode):
         {"move +0 +1": [True], "move -1 +0": [False, True]},
         {"move +0 +1": [False], "move +1 +0": [True]},
     ]
-    depths = [{tuple(step.observation.frames.flat) for step, _ in fork.outcomes.values()} for fork in found]
+    depths = [
+        {tuple(step.observation.frames.flat) for steps in f.outcomes.values() for step, _ in steps} for f in found
+    ]
     assert [len(frames) for frames in depths] == [1, 1]  # one observation, several answers
     assert depths[0] == {tuple(attempts[0].steps[1].observation.frames.flat)}
     assert depths[1] == {tuple(attempts[1].steps[2].observation.frames.flat)}
@@ -111,7 +115,7 @@ def test_real_attempts_share_the_frame_they_part_at():
     found = list(forks(episodes))
     assert len(found) > 2
     for fork in found:
-        (first, _), (second, _) = fork.outcomes.values()
+        ((first, _), *_), ((second, _), *_) = fork.outcomes.values()
         np.testing.assert_array_equal(first.observation.frames, second.observation.frames)
         assert first.decision.answer != second.decision.answer
 
@@ -130,6 +134,14 @@ def test_the_best_answer_is_preferred_by_the_measured_margin(episode):
     step = attempts[0].steps[0]
     assert made[0].prompt == prompt.act(step.observation)
     np.testing.assert_array_equal(made[0].frames, step.observation.frames)
+
+
+def test_of_an_actions_answers_the_one_that_succeeded_is_chosen(episode):
+    lucky, unlucky = episode([A, B], True), episode([A, C], attempt=1)
+    said = replace(lucky.steps[0].decision, answer="seen; move +1 +0")
+    lucky = replace(lucky, steps=[replace(lucky.steps[0], decision=said), *lucky.steps[1:]])
+    made = pairs([unlucky, lucky, episode([B], attempt=2)], 0.5, 9)
+    assert ("seen; move +1 +0", "move +0 +1") in [(p.chosen, p.rejected) for p in made]
 
 
 @pytest.mark.parametrize(("min_margin", "n"), [(0.0, 1), (0.5, 1), (0.51, 0), (1.0, 0)])

@@ -70,7 +70,7 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
 
     @abstractmethod
     def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
-        """The expert: where the gripper should head, in a word and as (2,) [m], given (2,) [m] places, exact or binned."""
+        """The expert: where the gripper should head, in a word and (2,) [m], given (2,) [m] places, exact or binned."""
 
     # gymnasium ---------------------------------------------------------------------------------------------------
     def reset(
