@@ -87,7 +87,10 @@ class Config:
 
 @dataclass(frozen=True, config=_STRICT)
 class Stage:
-    """One stage of pretraining: rows about scenes (per task), and steps of experts' episodes, each `repeats` times."""
+    """One stage of pretraining: rows about scenes (per task), and steps of experts' episodes, each `repeats` times.
+
+    `sft` are fields of trl's SFTConfig.
+    """
 
     scenes: Annotated[int, Field(ge=0)]
     first_scene: Annotated[int, Field(ge=0)]
@@ -100,12 +103,11 @@ class Stage:
 
 @dataclass(frozen=True, config=_STRICT)
 class Pretrain:
-    """The making of a seed policy: sight first, then the form of an answer. `sft` are fields of trl's SFTConfig."""
+    """The making of a seed policy, stage by stage: sight first, then the form of an answer."""
 
     out: str
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
-    sight: Stage
-    form: Stage
+    stages: Annotated[dict[str, Stage], Field(min_length=1)]
     seed: Annotated[int, Field(ge=0)] = 0
     threads: Count = 2  # of torch
 
@@ -154,8 +156,9 @@ def _keys(kind: type, section: tuple[str, ...]) -> list[str]:
     schema = TypeAdapter(kind).json_schema()
     node = schema
     for name in section:
-        reference = node["properties"][name].get("$ref", "")
-        node = schema["$defs"][reference.rpartition("/")[2]]
+        child = node["properties"][name] if name in node.get("properties", {}) else node["additionalProperties"]
+        reference = child.get("$ref", "").rpartition("/")[2]
+        node = schema["$defs"][reference] if reference else child
     return list(node["properties"])
 
 

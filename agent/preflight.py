@@ -28,9 +28,9 @@ def check_improve(config: Config) -> None:
 
 def check_pretrain(config: Pretrain) -> None:
     """Raises UserError for an unknown task or trainer setting, or a machine that cannot render."""
-    _check_tasks((*config.tasks, *config.sight.demonstrations, *config.form.demonstrations))
-    _check_trainer("sight.sft", config.sight.sft, SFTConfig)
-    _check_trainer("form.sft", config.form.sft, SFTConfig)
+    _check_tasks((*config.tasks, *(name for stage in config.stages.values() for name in stage.demonstrations)))
+    for name, stage in config.stages.items():
+        _check_trainer(f"stages.{name}.sft", stage.sft, SFTConfig)
 
 
 def _check_tasks(names: tuple[str, ...]) -> None:

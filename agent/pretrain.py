@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from agent.config import Pretrain, Stage
+from agent.config import Pretrain
 from agent.progress import bar
 from agent.report import versions
 from agent.rows import Example
@@ -97,8 +97,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     tasks = [registry.task(name) for name in config.tasks]
     model, processor = nano.build(words(tasks), config.seed)
     with TemporaryDirectory() as scratch:
-        for stage in ("sight", "form"):
-            settings: Stage = getattr(config, stage)
+        for stage, settings in config.stages.items():
             rows = []
             for task in tasks:
                 with bar(f"{stage}: scenes of {task.name}", settings.scenes) as progress:

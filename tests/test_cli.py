@@ -176,7 +176,7 @@ def test_doctor_renders_a_frame(handeye):
 def test_a_policy_from_nothing(handeye):
     """Pretraining, then evaluation of what it made."""
     form = STAGE | {"scenes": 0, "demonstrations": {"reach": 1}}
-    text = json.dumps({"out": "seed", "tasks": ["reach"], "sight": STAGE, "form": form})  # JSON is YAML
+    text = json.dumps({"out": "seed", "tasks": ["reach"], "stages": {"sight": STAGE, "form": form}})  # JSON is YAML
     (handeye.cwd / "pretrain.yaml").write_text(text)
     result = handeye("pretrain", "pretrain.yaml")
     assert result.returncode == 0, result.stderr
@@ -198,7 +198,7 @@ def test_a_policy_from_nothing(handeye):
 def test_pretraining_overwrites_only_checkpoints(handeye):
     (handeye.cwd / "notes").mkdir()
     (handeye.cwd / "notes" / "mine.txt").write_text("mine")
-    text = json.dumps({"out": "notes", "tasks": ["reach"], "sight": STAGE, "form": STAGE | {"scenes": 1}})
+    text = json.dumps({"out": "notes", "tasks": ["reach"], "stages": {"sight": STAGE}})
     (handeye.cwd / "pretrain.yaml").write_text(text)
     result = handeye("pretrain", "pretrain.yaml", "--overwrite")
     assert (handeye.cwd / "notes" / "mine.txt").is_file()

@@ -32,7 +32,7 @@ def message(path, overrides=(), kind=Config):
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_config_of_the_repository_is_valid(path):
-    kind = Pretrain if "sight" in yaml.safe_load(path.read_text()) else Config
+    kind = Pretrain if "stages" in yaml.safe_load(path.read_text()) else Config
     config = load(path, kind=kind)
     assert config.tasks
 
@@ -123,11 +123,12 @@ def test_a_list_is_no_config(write):
 
 def test_configs_of_the_two_kinds_are_told_apart(write):
     stage = "{scenes: 1, first_scene: 0}"
-    text = f"out: x\ntasks: [reach]\nsight: {stage}\nform: {stage}\n"
-    assert load(write(text), kind=Pretrain).sight.scenes == 1
-    assert "unknown config key 'sight'" in message(write(text))
+    text = f"out: x\ntasks: [reach]\nstages: {{sight: {stage}, form: {stage}}}\n"
+    assert load(write(text), kind=Pretrain).stages["sight"].scenes == 1
+    assert "unknown config key 'stages'" in message(write(text))
     told = message(write(text.replace("scenes: 1", "scens: 1", 1)), kind=Pretrain)
-    assert "'sight.scens'" in told
+    assert "unknown config key 'stages.sight.scens'" in told
+    assert "scenes" in told
 
 
 def test_configs_cannot_be_changed(write):
@@ -171,9 +172,9 @@ def test_preflight_of_pretraining(write):
     from agent.preflight import check_pretrain
 
     stage = "{scenes: 1, first_scene: 0}"
-    text = f"out: x\ntasks: [reach]\nsight: {stage}\nform: {stage}\n"
+    text = f"out: x\ntasks: [reach]\nstages: {{sight: {stage}}}\n"
     check_pretrain(load(write(text), kind=Pretrain))
     with pytest.raises(UserError, match="unknown task 'grasp'"):
-        check_pretrain(load(write(text), ("--form.demonstrations.grasp", "3"), Pretrain))
+        check_pretrain(load(write(text), ("--stages.sight.demonstrations.grasp", "3"), Pretrain))
     with pytest.raises(UserError, match="SFTConfig"):
-        check_pretrain(load(write(text), ("--sight.sft.max_step", "3"), Pretrain))
+        check_pretrain(load(write(text), ("--stages.sight.sft.max_step", "3"), Pretrain))
