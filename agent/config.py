@@ -108,6 +108,7 @@ class Pretrain:
     out: str
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
     stages: Annotated[dict[str, Stage], Field(min_length=1)]
+    start: str | None = None  # checkpoint folder to go on from; without one, from nothing
     seed: Annotated[int, Field(ge=0)] = 0
     threads: Count = 2  # of torch
 

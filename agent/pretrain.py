@@ -87,7 +87,8 @@ def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int]) -> Iter
 def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     """Make the seed policy's checkpoint; `pretrain.json` beside its weights says how, and their hash.
 
-    Raises UserError for an existing folder, unless it may be overwritten.
+    Until it is whole, the last finished stage is in `<out>.tmp`: a `start` to go on from. Raises UserError for an
+    existing folder, unless it may be overwritten, and for a missing start.
     """
     out = Path(config.out)
     if out.exists() and not overwrite:
@@ -95,7 +96,11 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     if out.exists() and not (out / "config.json").is_file():
         raise UserError(f"{str(out)!r} is no checkpoint folder (no config.json in it): not overwritten")
     tasks = [registry.task(name) for name in config.tasks]
-    model, processor = nano.build(words(tasks), config.seed)
+    if config.start:
+        backend = HFBackend.load(config.start)
+    else:
+        backend = HFBackend(*nano.build(words(tasks), config.seed))
+    fresh = out.with_name(out.name + ".tmp")
     with TemporaryDirectory() as scratch:
         for stage, settings in config.stages.items():
             rows = []
@@ -109,9 +114,9 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
                 rows += shown * settings.repeats
             random.Random(config.seed).shuffle(rows)
             with bar(f"{stage}: {len(rows)} rows") as progress:
-                train_sft(model, processor, rows, Path(scratch), {"seed": config.seed} | settings.sft, [progress])
-        fresh = out.with_name(out.name + ".tmp")
-        HFBackend(model, processor).save(fresh)
+                options = {"seed": config.seed} | settings.sft
+                train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress])
+            backend.save(fresh)
     weights = hashlib.sha256((fresh / "model.safetensors").read_bytes()).hexdigest()
     made = {"command": "handeye pretrain", "config": asdict(config), "versions": versions(), "sha256": weights}
     (fresh / "pretrain.json").write_text(json.dumps(made, indent=1) + "\n")
