@@ -52,7 +52,7 @@ class Report:
                 str(r["pairs"]),
                 percent(r["gate"]["before"]).replace("% ", "%\n"),
                 percent(r["gate"]["after"]).replace("% ", "%\n"),
-                f"{r['gate']['p_value']:.3f}",
+                f"{r['gate']['p_value']:.2g}",
                 f"{r['critic']['auroc']:.2f}",
                 "yes" if r["accepted"] else "no",
             )
@@ -77,7 +77,7 @@ class Report:
 
 def _table(title: str, columns: Sequence[str]) -> Table:
     """Narrow enough for 80 characters a line."""
-    table = Table(title=title, box=box.SIMPLE)
+    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0))
     for name in columns:
         table.add_column(name, justify="right")
     return table
