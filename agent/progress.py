@@ -53,7 +53,10 @@ class Bar(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
         if logs and "loss" in logs:
-            self._progress.update(self._task_id, note=f"loss {float(logs['loss']):.3f}")
+            loss = f"loss {float(logs['loss']):.3f}"
+            self._progress.update(self._task_id, note=loss)
+            if not console.is_terminal:  # a log shows a bar only once it is full
+                console.print(f"step {state.global_step} of {state.max_steps}: {loss}")
 
 
 @contextmanager

@@ -140,7 +140,7 @@ def test_eval_of_the_expert(handeye):
     result = handeye("eval", "reach", "--policy", "expert", "--episodes", "4")
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
-    assert re.search(r"reach: 100\.0 % \[51\.0, 100\.0\] of 4 episodes", result.stdout)
+    assert re.search(r"reach: 100 % \[51, 100\] of 4 episodes", result.stdout)
     assert list(handeye.cwd.iterdir()) == []
 
 
