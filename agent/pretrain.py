@@ -62,9 +62,9 @@ def _headings(names: Sequence[str], places: Mapping[str, np.ndarray], gripper: n
     yield f"over the {name}", f"{sight}; {say('over', seen)} {say_way(gripper, seen)}"
     for other in others[:1]:
         target = binned(places[other])
+        sight += f"; {say(other, target)} {direction(seen, target)}"
         start = binned(behind(seen, target))
-        sight += f"; {say(other, target)} {direction(seen, target)}; {say('behind', start)} {say_way(gripper, start)}"
-        yield f"behind the {name} from the {other}", sight
+        yield f"behind the {name} from the {other}", f"{sight}; {say('behind', start)} {say_way(gripper, start)}"
         yield f"through the {name} to the {other}", f"{sight}; {say('through', target)} {say_way(gripper, target)}"
 
 
@@ -96,7 +96,10 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     if out.exists() and not (out / "config.json").is_file():
         raise UserError(f"{str(out)!r} is no checkpoint folder (no config.json in it): not overwritten")
     tasks = [registry.task(name) for name in config.tasks]
-    backend = HFBackend.load(config.start) if config.start else HFBackend(*nano.build(words(tasks), config.seed))
+    if config.start:
+        backend = HFBackend.load(config.start)
+    else:
+        backend = HFBackend(*nano.build(words(tasks), config.seed))
     fresh = out.with_name(out.name + ".tmp")
     with TemporaryDirectory() as scratch:
         for stage, settings in config.stages.items():
