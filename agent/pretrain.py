@@ -96,10 +96,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     if out.exists() and not (out / "config.json").is_file():
         raise UserError(f"{str(out)!r} is no checkpoint folder (no config.json in it): not overwritten")
     tasks = [registry.task(name) for name in config.tasks]
-    if config.start:
-        backend = HFBackend.load(config.start)
-    else:
-        backend = HFBackend(*nano.build(words(tasks), config.seed))
+    backend = HFBackend.load(config.start) if config.start else HFBackend(*nano.build(words(tasks), config.seed))
     fresh = out.with_name(out.name + ".tmp")
     with TemporaryDirectory() as scratch:
         for stage, settings in config.stages.items():
