@@ -1,5 +1,6 @@
 """Success with intervals, and two policies compared on the same episodes."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,17 +71,19 @@ def compare(before: Mapping[str, Sequence[Episode]], after: Mapping[str, Sequenc
 
 
 def critic_scores(episodes: Sequence[Episode]) -> dict[str, float]:
-    """How well the critic's verdicts foretold the outcome: AUROC (0.5 is chance) and Brier score (0 is best)."""
-    judged = [
-        (s.decision.verdict, e.success)
-        for e in episodes
-        if e.ending != "broken"
-        for s in e.steps
-        if s.decision.verdict is not None
-    ]
-    verdicts, outcomes = np.array([v for v, _ in judged]), np.array([o for _, o in judged], bool)
-    if not judged or outcomes.all() or not outcomes.any():
-        return {"auroc": float("nan"), "brier": float("nan")}
-    u = stats.mannwhitneyu(verdicts[outcomes], verdicts[~outcomes]).statistic
-    auroc = u / (outcomes.sum() * (~outcomes).sum())
-    return {"auroc": float(auroc), "brier": float(np.mean((verdicts - outcomes) ** 2))}
+    """How well the critic's verdicts foretold the outcome: AUROC (0.5 is chance) and Brier score (0 is best).
+
+    Each is the mean over tasks, of those with successes and failures: knowing the easier task is no criticism.
+    """
+    judged: dict[str, list[tuple[float, bool]]] = defaultdict(list)
+    for e in episodes:
+        if e.ending != "broken":
+            judged[e.task] += [(s.decision.verdict, e.success) for s in e.steps if s.decision.verdict is not None]
+    scores = []
+    for pairs in judged.values():
+        verdicts, outcomes = np.array([v for v, _ in pairs]), np.array([o for _, o in pairs], bool)
+        if outcomes.any() and not outcomes.all():
+            u = stats.mannwhitneyu(verdicts[outcomes], verdicts[~outcomes]).statistic
+            scores.append((u / (outcomes.sum() * (~outcomes).sum()), np.mean((verdicts - outcomes) ** 2)))
+    auroc, brier = np.mean(scores, axis=0) if scores else (np.nan, np.nan)
+    return {"auroc": float(auroc), "brier": float(brier)}

@@ -151,6 +151,12 @@ def test_brier_score(episode):
     assert scores["brier"] == pytest.approx((0 + 0.25 + 0 + 0.04) / 4)
 
 
+def test_a_critic_that_knows_only_the_easier_task_scores_chance(episode):
+    easy = [episode([(1, 0)], k < 3, task="easy", verdicts=[0.9]) for k in range(4)]
+    hard = [episode([(1, 0)], k < 1, task="hard", verdicts=[0.1]) for k in range(4)]
+    assert critic_scores([*easy, *hard])["auroc"] == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize(("good", "bad"), [([], []), ([0.9], []), ([], [0.9])])
 def test_a_critic_without_both_outcomes_has_no_score(episode, good, bad):
     assert all(math.isnan(value) for value in critic_scores(judged(episode, good, bad)).values())
