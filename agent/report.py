@@ -25,10 +25,10 @@ def percent(rate: dict[str, Any]) -> str:
     return f"{100 * rate['rate']:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
 
 
-def points(gain: dict[str, Any]) -> str:
-    """A gain of results.json as `+16 [+8, +24]`."""
-    low, high = gain["ci95"]
-    return f"{gain['points']:+.0f} [{low:+.0f}, {high:+.0f}]"
+def points(gain: float, ci95: Sequence[float]) -> str:
+    """A gain in points and its interval as `+16 [+8, +24]`."""
+    low, high = ci95
+    return f"{gain:+.0f} [{low:+.0f}, {high:+.0f}]"
 
 
 class Report:
@@ -42,16 +42,16 @@ class Report:
         self.rounds.append(row)
         table = _table(
             "rounds: success in practice is sampled, at the gate greedy",
-            ("round", "practice", "rows", "pairs", "gate\nbefore", "gate\nafter", "p", "AUROC", "passes"),
+            ("round", "practice", "examples", "pairs", "gate\nbefore", "gate\nafter", "p", "AUROC", "passes"),
         )
         for r in self.rounds:
             table.add_row(
                 str(r["round"]),
-                percent(r["sampled"]).replace("% ", "%\n"),
+                _stacked(r["sampled"]),
                 str(r["sft_examples"]),
                 str(r["pairs"]),
-                percent(r["gate"]["before"]).replace("% ", "%\n"),
-                percent(r["gate"]["after"]).replace("% ", "%\n"),
+                _stacked(r["gate"]["before"]),
+                _stacked(r["gate"]["after"]),
                 f"{r['gate']['p_value']:.2g}",
                 f"{r['critic']['auroc']:.2f}",
                 "yes" if r["accepted"] else "no",
@@ -64,15 +64,22 @@ class Report:
             "held-out success, same episodes before and after", ("task", "before", "after", "gain in points", "p")
         )
         for task, row in results["heldout"].items():
-            p_value = f"{row['gain']['p_value']:.2g}"
-            table.add_row(task, percent(row["before"]), percent(row["after"]), points(row["gain"]), p_value)
+            gain = row["gain"]
+            improvement = points(gain["points"], gain["ci95"])
+            table.add_row(task, percent(row["before"]), percent(row["after"]), improvement, f"{gain['p_value']:.2g}")
         mean = results["heldout_mean"]
-        gain = points({"points": mean["gain_points"], "ci95": mean["ci95"]})
-        table.add_row("mean", f"{100 * mean['before']:.0f} %", f"{100 * mean['after']:.0f} %", gain, "", style="bold")
+        improvement = points(mean["gain_points"], mean["ci95"])
+        before, after = (f"{100 * mean[when]:.0f} %" for when in ("before", "after"))
+        table.add_row("mean", before, after, improvement, "", style="bold")
         console.print(table)
         console.print(f"run      {self.run.path}", f"policy   {results['policy']}", sep="\n", soft_wrap=True)
         for path in sorted(self.run.path.glob("round_*/videos/*.mp4")):
             console.print(f"video    {path}", soft_wrap=True)
+
+
+def _stacked(rate: dict[str, Any]) -> str:
+    """A RATE for a narrow column: the interval below."""
+    return percent(rate).replace("% ", "%\n")
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:

@@ -9,10 +9,12 @@ import torch
 from PIL import Image
 from transformers import TrainerCallback
 
+from agent.config import Pretrain, Stage
 from agent.dpo import train_dpo
-from agent.pretrain import demonstrations, sight_examples
+from agent.pretrain import demonstrations, pretrain, sight_examples
 from agent.rows import Pair, dpo_rows, sft_rows
 from agent.sft import train_sft
+from envs.errors import UserError
 from envs.registry import TASKS
 from policies.action_codec import codec_for
 from policies.backend import Request
@@ -180,3 +182,22 @@ def test_captions_and_questions_agree_about_a_scene(name):
     assert asked["where"] == 24
     assert asked["over"] == 12
     assert asked["behind"] == asked["through"] >= 6
+
+
+@pytest.mark.slow
+def test_pretraining_goes_on_from_a_finished_stage_as_if_it_had_not_stopped(tmp_path):
+    sft = {"max_steps": 2, "per_device_train_batch_size": 2}
+    stages = {"sight": Stage(2, 500_000, sft=sft), "form": Stage(0, 500_000, demonstrations={"reach": 1}, sft=sft)}
+    whole, half, rest = (str(tmp_path / name) for name in ("whole", "half", "rest"))
+    pretrain(Pretrain(whole, ("reach",), stages))
+    pretrain(Pretrain(half, ("reach",), {"sight": stages["sight"]}))
+    pretrain(Pretrain(rest, ("reach",), {"form": stages["form"]}, start=half))
+    weights = {name: (tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "half", "rest")}
+    assert weights["rest"] == weights["whole"] != weights["half"]
+
+
+def test_pretraining_from_a_missing_checkpoint_leaves_nothing(tmp_path):
+    config = Pretrain(str(tmp_path / "seed"), ("reach",), {"sight": Stage(1, 500_000)}, start=str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="no checkpoint in"):
+        pretrain(config)
+    assert not list(tmp_path.iterdir())
