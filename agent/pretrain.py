@@ -62,9 +62,9 @@ def _headings(names: Sequence[str], places: Mapping[str, np.ndarray], gripper: n
     yield f"over the {name}", f"{sight}; {say('over', seen)} {say_way(gripper, seen)}"
     for other in others[:1]:
         target = binned(places[other])
-        sight += f"; {say(other, target)} {direction(seen, target)}"
         start = binned(behind(seen, target))
-        yield f"behind the {name} from the {other}", f"{sight}; {say('behind', start)} {say_way(gripper, start)}"
+        sight += f"; {say(other, target)} {direction(seen, target)}; {say('behind', start)} {say_way(gripper, start)}"
+        yield f"behind the {name} from the {other}", sight
         yield f"through the {name} to the {other}", f"{sight}; {say('through', target)} {say_way(gripper, target)}"
 
 

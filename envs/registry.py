@@ -53,7 +53,7 @@ _PAD = f"({'|'.join(COLOURS)}) pad {_PLACE} ({'|'.join(DIRECTIONS)})"
 _HEADING = f"{_PLACE} {_WAY}"
 _THOUGHTS = {
     "reach": f"{_OBJECT}; over {_HEADING}",
-    "push": f"{_OBJECT}; {_PAD}; ({'|'.join(push.HEADINGS)}) {_HEADING}",
+    "push": f"{_OBJECT}; {_PAD}; behind {_HEADING}(; through {_HEADING})?",
 }
 
 TASKS: dict[str, Task] = {}
@@ -93,5 +93,6 @@ def vocabulary() -> tuple[str, ...]:
         "to the",
         "gripper",
         "over",
-        *push.HEADINGS,
+        "behind",
+        "through",
     )

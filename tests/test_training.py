@@ -175,8 +175,10 @@ def test_captions_and_questions_agree_about_a_scene(name):
                     word = re.search("right|left|far|near", question.answer)[0]
                     axis, sign = {"right": (0, 1), "left": (0, -1), "far": (1, 1), "near": (1, -1)}[word]
                     assert sign * np.subtract(target, things[first])[axis] == np.abs(np.subtract(target, goal)).max()
-                    goal[axis] = np.clip(goal[axis] - 5 * sign, 0, 31)
-                    goal = goal if kind == "behind" else np.array(target)
+                    goal[axis] = np.clip(goal[axis] - 5 * sign, 0, 31)  # behind the first
+                    if kind == "through":
+                        expected += [*goal, *(goal - gripper)]
+                        goal = np.array(target)
                 assert question.answer.split("; ")[-1].startswith(kind)
                 assert numbers == [*expected, *goal, *(goal - gripper)]
     assert asked["where"] == 24

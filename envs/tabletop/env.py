@@ -69,8 +69,11 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         """What matters of what is seen, in words."""
 
     @abstractmethod
-    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
-        """The expert: where the gripper should head, in a word and (2,) [m], given (2,) [m] places, exact or binned."""
+    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
+        """The expert: where the gripper might head, each in a word and (2,) [m], given places (2,) [m].
+
+        It heads for the last; those before are what that choice rests on.
+        """
 
     # gymnasium ---------------------------------------------------------------------------------------------------
     def reset(
@@ -125,10 +128,9 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         """
         places = {name: binned(place) for name, place in self.scene.places().items()}
         gripper = binned(self.scene.gripper)
-        word, waypoint = self.plan(gripper, places)
-        waypoint = binned(waypoint)
-        thought = f"{self.sight(places)}; {say(word, waypoint)} {say_way(gripper, waypoint)}"
-        return thought, step_towards(gripper, waypoint)
+        plan = [(word, binned(place)) for word, place in self.plan(gripper, places)]
+        headings = [f"{say(word, place)} {say_way(gripper, place)}" for word, place in plan]
+        return "; ".join([self.sight(places), *headings]), step_towards(gripper, plan[-1][1])
 
     # drawing -----------------------------------------------------------------------------------------------------
     def draw_objects(self, n: int) -> list[str]:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from envs.tabletop.words import direction
+from envs.tabletop.push import behind
+from envs.tabletop.words import direction, from_bins, say, say_way
 
 CLOSE = 2  # bins; a place said this close to the proven one was seen right
 
@@ -17,33 +18,28 @@ CLOSE = 2  # bins; a place said this close to the proven one was seen right
 def correct(thoughts: Sequence[str], proprioception: Sequence[str]) -> list[str]:
     """The thoughts of a successful episode's T steps, corrected; `proprioception` has T + 1, the last after the end.
 
-    A reach was heading where the gripper ended. A pad lies where most steps saw it, and a step through the object was
-    heading there, one behind it to where the next step through it began. Of a step beside it nothing is proven. The way
-    is from the gripper to there.
+    What was reached lies where the gripper ended, a pad where most steps saw it. Where the gripper headed, and the way
+    there, follow from these.
     """
-    gripper = np.array([_place(words) for words in proprioception])
-    pushed = thoughts[0].count("; ") == 2
-    said = np.array([_place(thought.split("; ")[-2]) for thought in thoughts])
-    proven = np.median(said, axis=0).astype(int) if pushed else gripper[-1]
+    parts = [thought.split("; ") for thought in thoughts]
+    target = 0 if parts[0][1].startswith("over") else 1  # which part says where to go: the object, or the pad
+    said = np.array([_place(part[target]) for part in parts])
+    proven = np.median(said, axis=0).astype(int) if target else _place(proprioception[-1])
     said[np.abs(said - proven).max(axis=1) > CLOSE] = proven
-    corrected, begin = [], None  # backwards: where a push begins is known from the steps after
-    for t in reversed(range(len(thoughts))):
-        *seen, last, heading = thoughts[t].split("; ")
-        word, goal = heading.split()[0], said[t]
-        last = f"{_name(last)} {goal[0]} {goal[1]}"
-        if pushed:
-            last += f" {direction(_place(seen[0]), goal)}"
-            if word == "through":
-                begin = gripper[t]
-            else:
-                goal = begin if word == "behind" and begin is not None else _place(heading)
-        way = goal - gripper[t]
-        corrected.append("; ".join([*seen, last, f"{word} {goal[0]} {goal[1]} {way[0]:+d} {way[1]:+d}"]))
-    return corrected[::-1]
+    return [_corrected(*args, target) for args in zip(parts, said, proprioception[:-1], strict=True)]
 
 
-def _name(words: str) -> str:
-    return " ".join(words.split()[:2])
+def _corrected(parts: list[str], goal: np.ndarray, proprioception: str, target: int) -> str:
+    """One thought, with its target at `goal`, (2,) in bins."""
+    goal, gripper, obj = (from_bins(*place) for place in (goal, _place(proprioception), _place(parts[0])))
+    seen, headings = parts[: target + 1], [part.split()[0] for part in parts[target + 1 :]]
+    seen[-1] = say(" ".join(seen[-1].split()[:2]), goal)
+    if target:
+        seen[-1] += f" {direction(obj, goal)}"
+    for word in headings:
+        place = behind(obj, goal) if word == "behind" else goal
+        seen.append(f"{say(word, place)} {say_way(gripper, place)}")
+    return "; ".join(seen)
 
 
 def _place(words: str) -> np.ndarray:

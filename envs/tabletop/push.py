@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.tabletop.env import TabletopEnv
 from envs.tabletop.scene import OBJECT_RADIUS, PAD_HALF_SIZE, PADS, TIP_HALF_SIZE
-from envs.tabletop.words import DIRECTIONS, direction, say
+from envs.tabletop.words import DIRECTIONS, binned, direction, say
 
 SUCCESS_RADIUS = PAD_HALF_SIZE  # [m] object to pad, in the plane
 CLEARANCE = 0.10  # [m] between the things of a fresh scene
@@ -16,13 +16,11 @@ PATH_CLEARANCE = 0.09  # [m] between the other object and the goal object's way
 PUSH_DISTANCE = (0.12, 0.24)  # [m] object to pad at the start, straight ahead
 ASKEW = 0.015  # [m] at most, off straight ahead
 HORIZON = 16  # steps; the expert needs about 6
-HEADINGS = ("behind", "through", "beside")  # where the gripper may head, seen from the object
 
 CONTACT = OBJECT_RADIUS + TIP_HALF_SIZE  # [m] tip centre to object centre when they touch
 BEHIND = CONTACT + 0.025  # [m] where a push begins
-BESIDE = CONTACT + 0.020  # [m] off the line of the push, where the gripper can pass
-DETOUR = BESIDE + 0.020  # [m] where it heads when it must get out of the way
-LATERAL_TOLERANCE = 0.020  # [m] off the line of the push
+PAST = 0.05  # [m] beyond there, a push can still begin
+LATERAL_TOLERANCE = 0.02  # [m] off the line of the push
 
 
 class Push(TabletopEnv):
@@ -69,19 +67,12 @@ class Push(TabletopEnv):
         obj, pad = places[self.goal], places[self.goal_pad]
         return f"{say(self.goal, obj)}; {say(self.goal_pad, pad)} {direction(obj, pad)}"
 
-    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
+    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
         obj, pad = places[self.goal], places[self.goal_pad]
-        ahead = np.array(DIRECTIONS[direction(obj, pad)])
-        side = ahead[::-1]
-        along, across = (gripper - obj) @ ahead, (gripper - obj) @ side
-        if along < -0.5 * CONTACT and abs(across) < LATERAL_TOLERANCE:
-            return "through", pad
-        if along < -0.7 * BEHIND:
-            return "behind", behind(obj, pad)
-        away = side * np.copysign(1.0, across)
-        if abs(across) < BESIDE:
-            return "beside", obj + ahead * along + away * DETOUR  # out of its way
-        return "beside", behind(obj, pad) + away * BESIDE  # and back
+        begin = binned(behind(obj, pad))
+        way, ahead = begin - gripper, np.array(DIRECTIONS[direction(obj, pad)])
+        lined_up = way @ ahead > -PAST and abs(way @ ahead[::-1]) < LATERAL_TOLERANCE
+        return [("behind", begin), ("through", pad)] if lined_up else [("behind", begin)]
 
 
 def behind(obj: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -38,5 +38,5 @@ class Reach(TabletopEnv):
     def sight(self, places: dict[str, np.ndarray]) -> str:
         return say(self.goal, places[self.goal])
 
-    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
-        return "over", places[self.goal]
+    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
+        return [("over", places[self.goal])]
