@@ -26,6 +26,8 @@ from policies import critic, nano, prompt
 from policies.action_codec import AnswerCodec, codec_for
 from policies.backend_hf import HFBackend
 
+ASTRAY = 0.3  # share of random actions on the way to a scene: what the policy will see when it goes wrong
+
 
 def sight_examples(task: Task, seeds: Sequence[int], questions: int = 2) -> Iterator[list[Example]]:
     """One scene a seed, some way into an expert's episode: a caption, left to right, and questions about it.
@@ -37,10 +39,12 @@ def sight_examples(task: Task, seeds: Sequence[int], questions: int = 2) -> Iter
     """
     env = task.make()
     for seed in seeds:
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng([seed, 1])  # not the environment's own stream, which `seed` alone would repeat
         env.reset(seed=seed, options={"clutter": bool(rng.random() < 0.6)})
+        env.action_space.seed(int(rng.integers(2**31)))
         for _ in range(rng.integers(0, 10)):
-            if env.step(task.expert(env)[1])[2]:
+            action = env.action_space.sample() if rng.random() < ASTRAY else task.expert(env)[1]
+            if env.step(action)[2]:
                 break
         frames, places, gripper = env.render()[None], task.describe(env), env.unwrapped.scene.gripper
         names = sorted(places)
@@ -63,8 +67,8 @@ def _headings(names: Sequence[str], places: Mapping[str, np.ndarray], gripper: n
     for other in others[:1]:
         target = binned(places[other])
         start = binned(behind(seen, target))
-        sight += f"; {say(other, target)} {direction(seen, target)}; {say('behind', start)} {say_way(gripper, start)}"
-        yield f"behind the {name} from the {other}", sight
+        sight += f"; {say(other, target)} {direction(seen, target)}"
+        yield f"behind the {name} from the {other}", f"{sight}; {say('behind', start)} {say_way(gripper, start)}"
         yield f"through the {name} to the {other}", f"{sight}; {say('through', target)} {say_way(gripper, target)}"
 
 

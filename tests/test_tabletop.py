@@ -47,7 +47,7 @@ def success_rate(task, act, seeds=SEEDS):
     env, wins = task.make(), 0
     for seed in seeds:
         env.reset(seed=seed)
-        rng, ended = np.random.default_rng(seed), False
+        rng, ended = np.random.default_rng([seed, 1]), False  # not the stream the layout was drawn from
         while not ended:
             _, _, terminated, truncated, info = env.step(act(env, rng))
             ended = terminated or truncated
