@@ -38,10 +38,11 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         practised = player.practise(incumbent, number)
         proven = selection.hindsight(practised) if config.select.hindsight else practised
         kept += selection.keep(proven, config.select.per_start)
-        critiques = pairs.critiques(practised, config.select.critiques, kept, rng)
+        examples = selection.examples(kept)
+        critiques = pairs.critiques(practised, int(config.select.critiques * len(examples)), rng)
         preferences = pairs.pairs(proven, config.select.min_margin, config.select.max_pairs)
 
-        imitator = optimiser.imitate(incumbent, kept, critiques, folder / "sft")
+        imitator = optimiser.imitate(incumbent, examples + critiques, folder / "sft")
         candidate = optimiser.prefer(imitator, preferences, folder / "policy")
 
         challenge = player.gate(candidate)
@@ -55,7 +56,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
                 "episodes": len(practised),
                 "successes": sum(e.success for e in practised),
                 "sampled": rate(successes(practised)),
-                "sft_examples": sum(len(e.steps) for e in kept),
+                "sft_examples": len(examples),
                 "pairs": len(preferences),
                 "gate": {"before": verdict.before, "after": verdict.after, "p_value": verdict.p_value},
                 "critic": critic_scores([e for episodes in challenge.values() for e in episodes]),

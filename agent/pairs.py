@@ -1,12 +1,12 @@
-"""Attempts from one start -> preference pairs and critique examples, where the attempts part ways.
+"""Attempts from one start -> preference pairs and critique examples, where one observation had several answers.
 
-The simulator is deterministic: attempts that began alike and did the same so far are in the same state and see the
-same frame. Where they first act differently, one observation has several answers, and how each attempt ended measures
-what its answer was worth (its own later steps included).
+The simulator is deterministic: attempts that began alike and did the same so far see the same frame, and an attempt
+that went to and fro sees it again. Where they then act differently, one observation has several answers, and how each
+attempt went on measures what its answer was worth (its own later steps included).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,75 +16,70 @@ from agent.rows import Example, Pair
 from agent.selection import by_start
 from policies import critic, prompt
 
+DISCOUNT = 0.9  # of success for each step it took: sooner is better, and what came late had less to do with it
+
 
 @dataclass(frozen=True)
 class Fork:
     """One observation and its measured answers.
 
-    outcomes: for each action, the steps that took it, each with the success of its attempt.
+    outcomes: for each action, the steps that took it, each with the discounted success that followed.
     """
 
-    outcomes: dict[bytes, list[tuple[Step, bool]]]
+    outcomes: dict[bytes, list[tuple[Step, float]]]
 
-    def ranked(self) -> list[tuple[float, list[tuple[Step, bool]]]]:
-        """(success rate, steps) of each action, worst first."""
-        rated = [(float(np.mean([success for _, success in steps])), steps) for steps in self.outcomes.values()]
+    def ranked(self) -> list[tuple[float, list[tuple[Step, float]]]]:
+        """(mean outcome, steps, worst first) of each action, worst first."""
+        rated = [
+            (float(np.mean([value for _, value in steps])), sorted(steps, key=lambda item: item[1]))
+            for steps in self.outcomes.values()
+        ]
         return sorted(rated, key=lambda item: item[0])
 
 
 def forks(episodes: Iterable[Episode]) -> Iterator[Fork]:
-    """Every point where attempts from one start part ways."""
+    """Every observation that attempts from one start, or one attempt twice, answered by different actions."""
     for attempts in by_start(episodes).values():
-        yield from _forks(attempts, 0)
-
-
-def _forks(attempts: Sequence[Episode], depth: int) -> Iterator[Fork]:
-    branches: dict[bytes, list[Episode]] = defaultdict(list)
-    for attempt in attempts:
-        if depth < len(attempt.steps):
-            branches[attempt.steps[depth].decision.action.tobytes()].append(attempt)
-    if len(branches) > 1:
-        yield Fork({action: [(e.steps[depth], e.success) for e in branch] for action, branch in branches.items()})
-    for branch in branches.values():
-        if len(branch) > 1:
-            yield from _forks(branch, depth + 1)
+        seen = defaultdict(lambda: defaultdict(list))
+        for attempt in attempts:
+            for left, step in enumerate(reversed(attempt.steps)):
+                value = DISCOUNT**left if attempt.success else 0.0
+                seen[step.observation.key()][step.decision.action.tobytes()].append((step, value))
+        yield from (Fork(dict(outcomes)) for outcomes in seen.values() if len(outcomes) > 1)
 
 
 def pairs(episodes: Iterable[Episode], min_margin: float, max_pairs: int) -> list[Pair]:
-    """The best against the worst answer of each fork whose success rates differ by `min_margin` or more.
+    """The best against the worst answer of each fork whose mean outcomes differ by `min_margin` or more.
 
-    The chosen answer is one that succeeded, the rejected one that failed. At most `max_pairs`, those of the largest
-    margin.
+    Of the best action, the answer after which success came soonest is chosen; of the worst, that after which it came
+    latest, or never, is rejected. At most `max_pairs`, those of the largest margin.
     """
     result = []
     for fork in forks(episodes):
         (worst, losers), *_, (best, winners) = fork.ranked()
         if best > worst and best - worst >= min_margin:
-            chosen = next(step for step, success in winners if success)
-            rejected = next(step for step, success in losers if not success)
+            chosen, rejected = winners[-1][0], losers[0][0]
             o = chosen.observation
             answers = chosen.decision.answer, rejected.decision.answer
             result.append(Pair(o.frames, prompt.act(o), *answers, best - worst))
     return sorted(result, key=lambda pair: -pair.margin)[:max_pairs]
 
 
-def critiques(
-    episodes: Sequence[Episode], share: float, kept: Sequence[Episode], rng: np.random.Generator
-) -> list[Example]:
-    """Questions whether an answer will work, half of them yes, answered by how the episode ended.
+def critiques(episodes: Iterable[Episode], n: int, rng: np.random.Generator) -> list[Example]:
+    """At most `n` questions whether an answer will work, answered by how the episode ended.
 
-    At most `share` times as many as `kept` has steps, so that criticism does not crowd out acting.
+    As many of each task, and of these half yes: else the critic learns which task is the easier one.
     """
-    n = int(share * sum(len(e.steps) for e in kept))
-    steps = {True: [], False: []}
+    steps = defaultdict(lambda: {True: [], False: []})
     for episode in episodes:
         if episode.ending != "broken":
-            steps[episode.success] += episode.steps
-    each = min(n // 2, len(steps[True]), len(steps[False]))
+            steps[episode.task][episode.success] += episode.steps
     result = []
-    for success, verdict in zip((True, False), critic.VERDICTS, strict=True):
-        for i in rng.choice(len(steps[success]), each, replace=False) if each else ():
-            step = steps[success][i]
-            question = prompt.judge(step.observation, step.decision.answer)
-            result.append(Example(step.observation.frames, question, verdict))
+    for by_success in steps.values():
+        each = min(n // (2 * len(steps)), len(by_success[True]), len(by_success[False]))
+        for success, verdict in zip((True, False), critic.VERDICTS, strict=True):
+            for i in rng.choice(len(by_success[success]), each, replace=False) if each else ():
+                step = by_success[success][i]
+                question = prompt.judge(step.observation, step.decision.answer)
+                result.append(Example(step.observation.frames, question, verdict))
     return result

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from transformers import TrainerCallback
 
-from agent import pairs, selection, video
+from agent import pairs, video
 from agent.config import Config
 from agent.dpo import train_dpo
 from agent.episode import Episode
@@ -21,6 +21,7 @@ from agent.sft import train_sft
 from agent.store import EpisodeStore
 from agent.tracking import Tracker
 from agent.workers import Job, Workers
+from envs.errors import UserError
 from envs.splits import seeds
 from policies.backend_hf import HFBackend
 
@@ -31,6 +32,8 @@ VIDEO_START = 500_000  # videos show held-out seeds that no statistics use
 def practice_seeds(config: Config, number: int) -> range:
     """The starts of a round: new ones each round, others for each seed of a run. Raises UserError for too many."""
     n = config.collect.starts
+    if number * n > SEEDS_PER_RUN:
+        raise UserError(f"{number} rounds of {n} starts; valid: at most {SEEDS_PER_RUN} starts in all")
     return seeds("practice", n, config.seed * SEEDS_PER_RUN + (number - 1) * n)
 
 
@@ -41,9 +44,7 @@ class TrackTraining(TrainerCallback):
         self.tracker, self.prefix = tracker, prefix
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        self.tracker.log(
-            {f"{self.prefix}/{name.removeprefix('train_')}": value for name, value in (logs or {}).items()}
-        )
+        self.tracker.log({f"{self.prefix}/{name}": value for name, value in (logs or {}).items()})
 
 
 class Player:
@@ -67,18 +68,19 @@ class Player:
         starts = [(seed, 0) for seed in seeds("gate", self.config.gate.episodes)]
         return {t: self._play(f"gate {t}", t, checkpoint, starts, judged=True) for t in self.config.tasks}
 
-    def report(self, checkpoint: Path, temperature: float = 0.0) -> dict[str, list[Episode]]:
-        """Episodes on held-out seeds, of every task of the report."""
+    def report(self, checkpoint: Path) -> dict[str, list[Episode]]:
+        """Greedy episodes on held-out seeds, of every task of the report."""
         evaluation = self.config.evaluation
         starts = [(seed, 0) for seed in seeds("heldout", evaluation.episodes)]
-        return {t: self._play(f"held-out {t}", t, checkpoint, starts, temperature) for t in evaluation.tasks}
+        return {t: self._play(f"held-out {t}", t, checkpoint, starts) for t in evaluation.tasks}
 
     def film(self, checkpoint: Path, number: int) -> list[Path]:
         """The same few held-out episodes each time, as videos in the round's folder."""
         evaluation, paths = self.config.evaluation, []
         for task in evaluation.tasks if evaluation.videos else ():
             starts = [(seed, 0) for seed in seeds("heldout", evaluation.videos, VIDEO_START)]
-            for i, episode in enumerate(self._play(f"film {task}", task, checkpoint, starts)):
+            played = self._play(f"film {task}", task, checkpoint, starts)
+            for i, episode in enumerate(e for e in played if e.ending != "broken"):
                 paths.append(self.run.round(number) / "videos" / f"{task}-{i}.mp4")
                 video.write(paths[-1], [video.film(episode)])
                 self.tracker.video(f"video/{task}-{i}", paths[-1])
@@ -101,9 +103,8 @@ class Player:
         steps = sum(len(e.steps) for e in episodes)
         for name in ("env_steps", "frames", "decisions"):
             self.budget[name] += steps
-        whole = successes(episodes)
         numbers = {
-            "success": whole.mean() if len(whole) else float("nan"),
+            "success": successes(episodes).mean(),
             "reward": np.mean([e.total_reward for e in episodes]),
             "steps": steps / len(episodes),
             "broken": sum(e.ending == "broken" for e in episodes),
@@ -119,9 +120,9 @@ class Optimiser:
     def __init__(self, config: Config, tracker: Tracker):
         self.config, self.tracker = config, tracker
 
-    def imitate(self, checkpoint: Path, kept: Iterable[Episode], critiques: Sequence[Example], out: Path) -> Path:
-        """SFT on the kept episodes and the critiques; without any, the checkpoint as it is."""
-        rows = selection.examples(kept) + list(critiques)
+    def imitate(self, checkpoint: Path, examples: Iterable[Example], out: Path) -> Path:
+        """SFT on the examples; without any, the checkpoint as it is."""
+        rows = list(examples)
         if not rows:
             return _copy(checkpoint, out)
         backend = HFBackend.load(checkpoint)

@@ -16,3 +16,7 @@ class Observation:
     frames: np.ndarray
     instruction: str
     proprioception: str = ""
+
+    def key(self) -> bytes:
+        """Equal for observations that look the same: in a deterministic simulator, for a state come back to."""
+        return b"".join([self.frames.tobytes(), self.instruction.encode(), self.proprioception.encode()])

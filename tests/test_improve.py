@@ -8,11 +8,15 @@ import gymnasium as gym
 import imageio.v3 as iio
 import pytest
 
+from agent import gate
 from agent.config import load
+from agent.evaluate import rate
 from agent.loop import improve
 from agent.rundir import RunDir
+from agent.stages import Player
 from agent.store import EpisodeStore
 from agent.workers import Workers
+from envs.errors import UserError
 from envs.registry import TASKS
 from envs.tabletop.reach import Reach
 from policies.backend_hf import HFBackend
@@ -144,6 +148,45 @@ def test_a_policy_that_never_succeeds_goes_on_unimproved(config):
         assert row["critic"] == {"auroc": None, "brier": None}
     assert results["policy"] == settings.policy
     assert results["heldout_mean"]["gain_points"] == 0
+
+
+def test_what_passes_the_gate_is_what_goes_on(config, monkeypatch):
+    """The next round practises with it, and the report is about it."""
+    monkeypatch.setattr(gate, "decide", lambda *_: gate.Verdict(True, rate([True] * 4), rate([True] * 4), 1.0))
+    practised, practise = [], Player.practise
+    monkeypatch.setattr(Player, "practise", lambda s, *args: practised.append(args[0]) or practise(s, *args))
+    settings = config(rounds=2)
+    path, results = run(settings)
+    policies = [path / f"round_00{n}" / "policy" for n in (1, 2)]
+    assert practised == [Path(settings.policy), policies[0]]
+    assert results["policy"] == str(policies[1])
+
+
+def test_broken_episodes_are_left_out_and_the_run_goes_on(config, monkeypatch):
+    step = Near.step
+
+    def breaks_on_every_third_start(env, action):
+        if env.unwrapped.np_random_seed % 3 == 2:
+            raise RuntimeError("the simulation diverged")
+        return step(env, action)
+
+    monkeypatch.setattr(Near, "step", breaks_on_every_third_start)
+    path, results = run(config())
+    (row,) = results["rounds"]
+    assert row["episodes"] == 16
+    assert row["sampled"]["n"] == 12
+    assert row["gate"]["before"]["n"] < 4
+    broken = [e for e in EpisodeStore(path / "round_001" / "episodes") if e.ending == "broken"]
+    assert {e.error for e in broken} == {"RuntimeError: the simulation diverged"}
+
+
+def test_a_task_that_always_breaks_ends_the_run_in_one_line(config, monkeypatch):
+    def breaks(env, action):
+        raise RuntimeError("the simulation diverged")
+
+    monkeypatch.setattr(Near, "step", breaks)
+    with pytest.raises(UserError, match=r"every episode of 'near' broke; the first: RuntimeError: the simulation"):
+        run(config())
 
 
 def test_the_same_config_gives_the_same_results(config, tmp_path):

@@ -1,5 +1,6 @@
 """What becomes training data: the shortest successes, measured preferences where attempts part ways, and critiques."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,15 @@ from agent.selection import by_start, examples, keep
 from policies import prompt
 
 A, B, C = (1, 0), (0, 1), (-1, 0)
+
+
+@pytest.fixture
+def to_and_fro(episode):
+    """A success in four steps, the third of which sees what the first saw."""
+    made = episode([A, C, B, A], True)
+    first, _, third, _ = made.steps
+    made.steps[2] = replace(third, observation=first.observation)
+    return made
 
 
 def text(example):
@@ -58,23 +68,32 @@ def test_examples_are_what_was_seen_and_answered(episode):
 
 # forks -----------------------------------------------------------------------------------------------------------
 def outcomes(fork):
-    """What was answered -> the successes that followed."""
-    return {steps[0][0].decision.answer: sorted(success for _, success in steps) for steps in fork.outcomes.values()}
+    """What was answered -> what followed."""
+    return {
+        steps[0][0].decision.answer: sorted(round(value, 3) for _, value in steps) for steps in fork.outcomes.values()
+    }
+
+
+def frames(fork):
+    return {step.observation.frames.tobytes() for steps in fork.outcomes.values() for step, _ in steps}
 
 
 def test_attempts_part_ways_where_actions_first_differ(episode):
     attempts = [episode([A, B, A], True), episode([A, C, B], attempt=1), episode([A, C, A], True, attempt=2)]
     found = list(forks(attempts))
     assert [outcomes(fork) for fork in found] == [
-        {"move +0 +1": [True], "move -1 +0": [False, True]},
-        {"move +0 +1": [False], "move +1 +0": [True]},
+        {"move +0 +1": [0.9], "move -1 +0": [0.0, 0.9]},
+        {"move +0 +1": [0.0], "move +1 +0": [1.0]},
     ]
-    depths = [
-        {tuple(step.observation.frames.flat) for steps in f.outcomes.values() for step, _ in steps} for f in found
-    ]
-    assert [len(frames) for frames in depths] == [1, 1]  # one observation, several answers
-    assert depths[0] == {tuple(attempts[0].steps[1].observation.frames.flat)}
-    assert depths[1] == {tuple(attempts[1].steps[2].observation.frames.flat)}
+    first, second = attempts[0].steps[1], attempts[1].steps[2]
+    assert [frames(fork) for fork in found] == [{s.observation.frames.tobytes()} for s in (first, second)]
+
+
+def test_an_observation_come_back_to_is_a_fork(to_and_fro):
+    (fork,) = forks([to_and_fro])
+    assert outcomes(fork) == {"move +1 +0": [0.729], "move +0 +1": [0.9]}
+    (pair,) = pairs([to_and_fro], 0.1, 9)
+    assert (pair.chosen, pair.rejected) == ("move +0 +1", "move +1 +0")
 
 
 def test_attempts_that_did_the_same_have_no_fork(episode):
@@ -89,7 +108,7 @@ def test_starts_are_never_mixed(episode):
 
 def test_an_attempt_that_ends_early_does_not_take_part_later(episode):
     found = list(forks([episode([A], True), episode([A, B], attempt=1), episode([A, C], True, attempt=2)]))
-    assert [outcomes(fork) for fork in found] == [{"move +0 +1": [False], "move -1 +0": [True]}]
+    assert [outcomes(fork) for fork in found] == [{"move +0 +1": [0.0], "move -1 +0": [1.0]}]
 
 
 def test_broken_episodes_make_no_fork(episode):
@@ -123,25 +142,29 @@ def test_real_attempts_share_the_frame_they_part_at():
 # pairs -----------------------------------------------------------------------------------------------------------
 def test_the_best_answer_is_preferred_by_the_measured_margin(episode):
     attempts = [episode([A, A], True)]
-    attempts += [episode([B, move], move == A, attempt=1 + i) for i, move in enumerate((A, C, B, B))]
+    attempts += [episode([B, move], move == A, attempt=1 + i) for i, move in enumerate((A, C, C))]
     attempts += [episode([C, A], attempt=9)]
     made = pairs(attempts, 0.5, 99)
     assert [(p.chosen, p.rejected, p.margin) for p in made] == [
-        ("move +1 +0", "move -1 +0", 1.0),
-        ("move +1 +0", made[1].rejected, 1.0),
+        ("move +1 +0", "move -1 +0", 1.0),  # after B
+        ("move +1 +0", "move -1 +0", 0.9),  # at the start
     ]
-    assert made[1].rejected in ("move -1 +0", "move +0 +1")
     step = attempts[0].steps[0]
-    assert made[0].prompt == prompt.act(step.observation)
-    np.testing.assert_array_equal(made[0].frames, step.observation.frames)
+    assert made[1].prompt == prompt.act(step.observation)
+    np.testing.assert_array_equal(made[1].frames, step.observation.frames)
 
 
-def test_of_an_actions_answers_the_one_that_succeeded_is_chosen(episode):
-    lucky, unlucky = episode([A, B], True), episode([A, C], attempt=1)
-    said = replace(lucky.steps[0].decision, answer="seen; move +1 +0")
-    lucky = replace(lucky, steps=[replace(lucky.steps[0], decision=said), *lucky.steps[1:]])
-    made = pairs([unlucky, lucky, episode([B], attempt=2)], 0.5, 9)
+def test_of_an_actions_answers_the_one_that_succeeded_soonest_is_chosen(episode):
+    soon, late, never = episode([A, B], True), episode([A, C, C], True, attempt=1), episode([A, A], attempt=2)
+    said = replace(soon.steps[0].decision, answer="seen; move +1 +0")
+    soon = replace(soon, steps=[replace(soon.steps[0], decision=said), *soon.steps[1:]])
+    made = pairs([never, soon, late, episode([B], attempt=3)], 0.5, 9)
     assert ("seen; move +1 +0", "move +0 +1") in [(p.chosen, p.rejected) for p in made]
+
+
+def test_soon_is_preferred_to_late(episode):
+    (pair,) = pairs([episode([A], True), episode([B, B, B], True, attempt=1)], 0.1, 9)
+    assert (pair.chosen, pair.rejected, pair.margin) == ("move +1 +0", "move +0 +1", pytest.approx(1 - 0.9**2))
 
 
 @pytest.mark.parametrize(("min_margin", "n"), [(0.0, 1), (0.5, 1), (0.51, 0), (1.0, 0)])
@@ -153,7 +176,8 @@ def test_small_margins_are_no_preference(episode, min_margin, n):
 
 
 def test_answers_that_end_alike_are_no_preference(episode):
-    assert pairs([episode([A]), episode([B], attempt=1)], 0.1, 9) == []
+    assert pairs([episode([A]), episode([B], attempt=1)], 0.0, 9) == []
+    assert pairs([episode([A], True), episode([B], True, attempt=1)], 0.0, 9) == []
 
 
 def test_the_largest_margins_are_kept(episode):
@@ -174,28 +198,35 @@ def practised(episode):
 
 
 def test_critiques_are_balanced_and_answered_by_the_outcome(practised):
-    made = critiques(practised, 0.5, practised[:3], np.random.default_rng(0))
+    made = critiques(practised, 6, np.random.default_rng(0))
     assert [e.answer for e in made].count("yes") == [e.answer for e in made].count("no") == 3
     for example in made:
         expected = "move +1 +0" if example.answer == "yes" else "move +0 +1"
         assert text(example).endswith(f". {expected}. good?")
 
 
+def test_critiques_are_balanced_within_each_task(practised, episode):
+    easy = [episode([C] * 4, i < 6, seed=i, task="easy") for i in range(7)]
+    made = critiques(practised + easy, 16, np.random.default_rng(0))
+    assert Counter((e.answer, "move -1 +0" in text(e)) for e in made) == {
+        (verdict, easy): 4 for verdict in ("yes", "no") for easy in (True, False)
+    }
+
+
 def test_critiques_are_bounded_by_what_there_is(practised):
     rng = np.random.default_rng(0)
-    assert len(critiques(practised, 1.0, practised * 9, rng)) == 24  # 12 steps of successes, as many of failures
-    assert critiques(practised[3:], 1.0, practised[:3], rng) == []  # nothing succeeded
-    assert critiques(practised[:3], 1.0, practised[:3], rng) == []  # nothing failed
-    assert critiques(practised, 1.0, [], rng) == []
-    assert critiques(practised, 0.0, practised[:3], rng) == []
+    assert len(critiques(practised, 99, rng)) == 24  # 12 steps of successes, as many of failures
+    assert critiques(practised[3:], 9, rng) == []  # nothing succeeded
+    assert critiques(practised[:3], 9, rng) == []  # nothing failed
+    assert critiques(practised, 0, rng) == []
+    assert critiques([], 9, rng) == []
 
 
 def test_critiques_are_not_repeated(practised):
-    made = critiques(practised[2:4], 1.0, practised, np.random.default_rng(0))
+    made = critiques(practised[2:4], 99, np.random.default_rng(0))
     assert len({(text(e), e.frames.tobytes()) for e in made}) == len(made) == 8
 
 
 def test_broken_episodes_are_not_criticised(practised, episode):
     broken = [episode([C] * 9, ending="broken", seed=99)]
-    made = critiques(practised[:3] + broken, 1.0, practised[:3], np.random.default_rng(0))
-    assert made == []
+    assert critiques(practised[:3] + broken, 9, np.random.default_rng(0)) == []
