@@ -66,24 +66,17 @@ def evaluate(
         n_envs: environments in lockstep; the result does not depend on it
     """
     from agent.evaluate import critic_scores, rate, successes
-    from agent.progress import bar, console
+    from agent.progress import console
     from agent.report import percent
-    from agent.rollout import rollout
-    from envs import registry, splits
+    from envs.splits import seeds
 
     _at_least(1, episodes=episodes, n_envs=n_envs, proposals=proposals)
-    _at_least(0, seed=seed)
-    chosen = registry.task(task)
-    starts = [(s, 0) for s in splits.seeds(split, episodes)]
-    actor = _policy(chosen, policy, temperature, proposals)
-    with bar(f"{task} ({split})", len(starts)) as progress:
-        played = rollout(chosen, actor, starts, n_envs, [progress], seed)
-    scores = critic_scores(played)
+    _at_least(0, seed=seed, temperature=temperature)
+    starts = [(s, 0) for s in seeds(split, episodes)]
+    played = _play(task, policy, starts, temperature, proposals, n_envs, seed)
     console.print(f"{task}: {percent(rate(successes(played)))} of {len(played)} episodes")
-    broken = [e for e in played if e.ending == "broken"]
-    if broken:
-        console.print(f"{len(broken)} broken, left out; the first: seed {broken[0].seed}: {broken[0].error}")
     if proposals > 1:
+        scores = critic_scores(played)
         console.print(f"critic: AUROC {scores['auroc']:.2f}, Brier {scores['brier']:.2f}")
 
 
@@ -115,18 +108,16 @@ def rollout(
     """
     from itertools import product
 
-    from agent.progress import bar, console
-    from agent.rollout import rollout as play
+    from agent.progress import console
     from agent.store import EpisodeStore
-    from envs import registry, splits
+    from envs.splits import seeds
 
     _at_least(1, episodes=episodes, attempts=attempts, n_envs=n_envs)
-    _at_least(0, seed=seed)
-    chosen = registry.task(task)
-    starts = list(product(splits.seeds(split, episodes), range(attempts)))
-    actor = _policy(chosen, policy, temperature, 1)
-    with bar(f"{task} ({split})", len(starts)) as progress:
-        played = play(chosen, actor, starts, n_envs, [progress], seed)
+    _at_least(0, seed=seed, temperature=temperature)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{str(out)!r} is a file; valid: a folder, which need not exist")
+    starts = list(product(seeds(split, episodes), range(attempts)))
+    played = _play(task, policy, starts, temperature, n_envs=n_envs, seed=seed)
     EpisodeStore(out).append(played)
     console.print(f"{sum(e.success for e in played)} of {len(played)} episodes succeeded: {out}", soft_wrap=True)
 
@@ -150,15 +141,14 @@ def watch(
         seed: of the episode
     """
     from agent import video
-    from agent.rollout import rollout
-    from envs import registry
+    from agent.evaluate import successes
 
     _at_least(0, seed=seed)
     video.check(out)
-    chosen = registry.task(task)
     films = []
     for name in (policy, against) if against else (policy,):
-        (episode,) = rollout(chosen, _policy(chosen, name, 0.0, 1), [(seed, 0)])
+        (episode,) = played = _play(task, name, [(seed, 0)])
+        successes(played)  # raises for a broken one
         films.append(video.film(episode))
         print(f"{name}: {'success' if episode.success else 'failure'} after {len(episode.steps)} steps")
     video.write(out, films)
@@ -225,24 +215,34 @@ def doctor() -> None:
     env.close()
 
 
-def _policy(task, policy: str, temperature: float, proposals: int):
+def _play(task: str, policy: str, starts, temperature=0.0, proposals=1, n_envs=64, seed=0):
+    """Episodes of a checkpoint, as a run plays them, or of a baseline; says which broke."""
+    from agent.progress import bar, console
+    from agent.rollout import rollout
+    from agent.workers import Job, Workers
+    from envs import registry
     from policies.action_codec import codec_for
+    from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy
 
-    codec = codec_for(task)
-    if policy in ("zero", "random", "expert"):
-        from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy
+    chosen = registry.task(task)
+    codec = codec_for(chosen)
+    space = codec.action.space
+    baselines = {"zero": ZeroPolicy(space), "random": RandomPolicy(space), "expert": ExpertPolicy(chosen, codec)}
+    with bar(task, len(starts)) as progress:
+        if policy in baselines:
+            played = rollout(chosen, baselines[policy], starts, n_envs, [progress], seed)
+        else:
+            job = Job(task, Path(policy), starts, temperature, proposals, False, n_envs, seed)
+            played = Workers(1).play(job, [progress])
+    broken = [e for e in played if e.ending == "broken"]
+    if broken:
+        console.print(f"{len(broken)} broken, left out; the first: seed {broken[0].seed}: {broken[0].error}")
+    return played
 
-        space = codec.action.space
-        return {"zero": ZeroPolicy(space), "random": RandomPolicy(space), "expert": ExpertPolicy(task, codec)}[policy]
-    from policies.backend_hf import HFBackend
-    from policies.mllm import MLLMPolicy
 
-    return MLLMPolicy(HFBackend.load(policy), codec, temperature, proposals)
-
-
-def _at_least(minimum: int, **values: int) -> None:
+def _at_least(minimum: int, **values: float) -> None:
     for name, value in values.items():
-        if value < minimum:
+        if not value >= minimum:  # so that NaN is refused too
             raise UserError(f"{name} = {value}; valid: at least {minimum}")
 
 

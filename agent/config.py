@@ -70,7 +70,7 @@ class Config:
     policy: str  # checkpoint folder of the seed policy
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
     out: str = "runs/improve"  # run folder
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=50)] = 0  # from 50 on, practice would meet the scenes of pretraining
     rounds: Count = 2
     workers: Count = 1  # processes that play episodes
     n_envs: Count = 64  # of each worker, in lockstep
@@ -95,7 +95,7 @@ class Stage:
     scenes: Annotated[int, Field(ge=0)]
     first_scene: Annotated[int, Field(ge=0)]
     questions: Count = 2  # where things are, a scene, beside its caption
-    demonstrations: dict[str, int] = Field(default_factory=dict)  # task -> episodes
+    demonstrations: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)  # task -> episodes
     first_demonstration: Annotated[int, Field(ge=0)] = 600_000
     repeats: Count = 1
     sft: dict[str, Any] = Field(default_factory=dict)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from agent.episode import Episode
+from envs.errors import UserError
 
 RESAMPLES = 10_000
 
@@ -20,16 +21,25 @@ def rate(successes: Sequence[bool]) -> dict[str, Any]:
 
 
 def successes(episodes: Sequence[Episode]) -> np.ndarray:
-    """(n,) bool. Broken episodes are no failures: they are left out."""
-    return np.array([e.success for e in episodes if e.ending != "broken"], bool)
+    """(n,) bool. Broken episodes are no failures: they are left out. Raises UserError where all are broken."""
+    whole = [e.success for e in episodes if e.ending != "broken"]
+    if episodes and not whole:
+        raise UserError(f"every episode of {episodes[0].task!r} broke; the first: {episodes[0].error}")
+    return np.array(whole, bool)
 
 
 def paired(before: Sequence[Episode], after: Sequence[Episode]) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) and (n,) bool: the successes of the episodes that both played whole, start by start."""
+    """(n,) and (n,) bool: the successes of the episodes that both played whole, start by start.
+
+    Raises ValueError for different starts, UserError where no episode was played whole by both.
+    """
     starts = [(e.task, e.seed, e.attempt) for e in before]
     if starts != [(e.task, e.seed, e.attempt) for e in after]:
         raise ValueError("the episodes before and after have different starts")
     whole = [(b.success, a.success) for b, a in zip(before, after, strict=True) if "broken" not in (b.ending, a.ending)]
+    if not whole:
+        error = next((e.error for e in (*before, *after) if e.error), "there are none")
+        raise UserError(f"no episode was played whole before and after; the first: {error}")
     both = np.array(whole, bool).reshape(-1, 2)
     return both[:, 0], both[:, 1]
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from trl import DPOConfig, SFTConfig
 
 from agent.config import Config, Pretrain
+from agent.sft import CPU_SAFE
 from agent.stages import practice_seeds
 from envs import registry
-from envs.errors import unknown
+from envs.errors import UserError, unknown
 from envs.splits import seeds
 from policies.backend_hf import HFBackend
 
@@ -17,6 +19,9 @@ from policies.backend_hf import HFBackend
 def check_improve(config: Config) -> None:
     """Raises UserError for what is unknown or missing, too many episodes, or a machine that cannot render."""
     _check_tasks((*config.tasks, *config.evaluation.tasks))
+    _check_practised(config.tasks)
+    if Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
+        raise UserError(f"policy {config.policy!r} lies in the run folder {config.out!r}; valid: another --out")
     _check_trainer("sft", config.sft, SFTConfig)
     _check_trainer("dpo", config.dpo, DPOConfig)
     for number in (1, config.rounds):
@@ -27,10 +32,18 @@ def check_improve(config: Config) -> None:
 
 
 def check_pretrain(config: Pretrain) -> None:
-    """Raises UserError for an unknown task or trainer setting, or a machine that cannot render."""
-    _check_tasks((*config.tasks, *(name for stage in config.stages.values() for name in stage.demonstrations)))
+    """Raises UserError for what is unknown or missing, too many scenes, or a machine that cannot render."""
+    _check_tasks(config.tasks)
+    _check_practised(config.tasks)
     for name, stage in config.stages.items():
+        for task in stage.demonstrations:
+            if task not in config.tasks:
+                raise unknown(f"task in stages.{name}.demonstrations", task, config.tasks)
+            seeds("practice", stage.demonstrations[task], stage.first_demonstration)
+        seeds("practice", stage.scenes, stage.first_scene)
         _check_trainer(f"stages.{name}.sft", stage.sft, SFTConfig)
+    if config.start:
+        HFBackend.load(config.start)
 
 
 def _check_tasks(names: tuple[str, ...]) -> None:
@@ -42,8 +55,22 @@ def _check_tasks(names: tuple[str, ...]) -> None:
         env.close()
 
 
+def _check_practised(names: tuple[str, ...]) -> None:
+    for name in names:
+        if registry.task(name).split != "practice":
+            valid = [task.name for task in registry.TASKS.values() if task.split == "practice"]
+            raise UserError(f"task {name!r} is held out from practice; valid: {', '.join(valid)}")
+
+
 def _check_trainer(section: str, settings: Mapping[str, Any], kind: type) -> None:
-    valid = {field.name for field in fields(kind)}
-    for name in settings:
-        if name not in valid:
-            raise unknown(f"setting of trl's {kind.__name__} in {section!r},", name, valid)
+    """A default that is a number must stay one: YAML takes `1e-3`, without a point, for a word."""
+    defaults = {field.name: field.default for field in fields(kind) if field.name != "output_dir"}
+    for name, value in settings.items():
+        if name not in defaults:
+            raise unknown(f"setting of trl's {kind.__name__} in {section!r},", name, defaults)
+        if isinstance(defaults[name], float) and isinstance(value, str):
+            raise UserError(f"config key '{section}.{name}' = {value!r}; valid: a number, such as 1.0e-3")
+    try:
+        kind(output_dir="unused", **{**CPU_SAFE, **settings})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"config section {section!r} is no {kind.__name__} of trl: {error}") from error

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from agent.episode import Episode, Step
+from envs.errors import UserError
 from envs.observation import Observation
 from envs.registry import Task
 from policies.base import Decision, Policy
@@ -44,13 +45,11 @@ def rollout(
     """
     starts = list(starts)
     waiting, finished = deque(starts), {}
-    idle = [task.make() for _ in range(min(n_envs, len(starts)))]
-    envs, slots = list(idle), []
+    idle, slots = [task.make() for _ in range(min(n_envs, len(starts)))], []
     try:
         while waiting or slots:
             while idle and waiting:
-                slot = _begin(task, idle.pop(), *waiting.popleft(), sampling_seed)
-                slots.append(slot)
+                slots.append(_begin(task, idle.pop(), *waiting.popleft(), sampling_seed))
             decisions = _decide(policy, [slot for slot in slots if slot.episode.ending != "broken"])
             for slot in slots:
                 if slot.episode.ending != "broken":
@@ -60,9 +59,12 @@ def rollout(
                 finished[slot.episode.seed, slot.episode.attempt] = slot.episode
                 for subscriber in subscribers:
                     subscriber.on_episode(slot.episode)
+                if slot.episode.ending == "broken":  # who knows in what state it is
+                    slot.env.close()
+                    slot.env = task.make()
                 idle.append(slot.env)
     finally:
-        for env in envs:
+        for env in (*idle, *(slot.env for slot in slots)):
             env.close()
     return [finished[start] for start in starts]
 
@@ -73,6 +75,8 @@ def _begin(task: Task, env: gym.Env, seed: int, attempt: int, sampling_seed: int
     try:
         env.reset(seed=seed)
         slot.observation = task.observe(env)
+    except UserError:  # a machine that cannot render breaks every episode
+        raise
     except Exception as error:  # whatever an environment raises breaks its episode, not the run
         _break(slot.episode, error)
     return slot
@@ -92,12 +96,13 @@ def _advance(task: Task, slot: _Slot, decision: Decision) -> None:
         _, reward, terminated, truncated, info = slot.env.step(decision.action)
         episode.steps.append(Step(slot.observation, decision, float(reward)))
         slot.observation = task.observe(slot.env)
+        success = bool(info["success"])
     except Exception as error:  # whatever an environment raises breaks its episode, not the run
         _break(episode, error)
         return
     if terminated or truncated:
         episode.ending = "terminated" if terminated else "truncated"
-        episode.success = bool(info["success"])
+        episode.success = success
         episode.final_frame = slot.observation.frames[-1]
         episode.final_proprioception = slot.observation.proprioception
 

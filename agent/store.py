@@ -76,13 +76,17 @@ class EpisodeStore:
     def append(self, episodes: Iterable[Episode]) -> None:
         table = pa.Table.from_pylist([row for episode in episodes for row in _rows(episode)], schema=SCHEMA)
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"part-{len(list(self.folder.glob('part-*.parquet'))):05d}.parquet"
+        number = max((int(path.stem.removeprefix("part-")) for path in self._parts()), default=-1) + 1
+        path = self.folder / f"part-{number:05d}.parquet"
         temporary = path.with_suffix(".tmp")
         pq.write_table(table, temporary)
         os.replace(temporary, path)
 
+    def _parts(self) -> list[Path]:
+        return sorted(self.folder.glob("part-*.parquet"))
+
     def __iter__(self) -> Iterator[Episode]:
-        for path in sorted(self.folder.glob("part-*.parquet")):
+        for path in self._parts():
             episode = None
             for row in pq.read_table(path).to_pylist():
                 if episode is None:

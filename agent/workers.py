@@ -68,9 +68,11 @@ class Workers:
             try:
                 episode = self._queue.get(timeout=POLL_S)
             except Empty:
-                for future in futures:
-                    if future.done():
-                        future.result()  # what a worker raised is raised here
+                episode = None
+            for future in futures:
+                if future.done():
+                    future.result()  # what a worker raised is raised here
+            if episode is None:
                 continue
             finished[episode.seed, episode.attempt] = episode
             for subscriber in subscribers:
@@ -100,6 +102,7 @@ class _HandOver:
 def _start(finished: Any) -> None:
     global _finished
     _finished = finished
+    finished.cancel_join_thread()  # after an error nobody reads on: what is left unread must not keep a worker alive
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # while idle, an interrupt is the parent's business
 
 

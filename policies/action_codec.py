@@ -52,8 +52,10 @@ class AnswerCodec:
         return "; ".join(part for part in (thought, self.action.encode(action)) if part)
 
     def decode(self, answer: str) -> tuple[str, np.ndarray]:
-        """Answer -> thought and (d,) action. Raises UserError where the action does not parse."""
-        thought, _, action = answer.strip().rpartition("; ")
+        """Answer -> thought and (d,) action. Raises UserError where it does not parse, naming the valid form."""
+        if not re.fullmatch(self.regex, answer):
+            raise UserError(f"answer {answer!r} does not parse; valid: {self.regex}")
+        thought, _, action = answer.rpartition("; ")
         return thought, self.action.decode(action)
 
 

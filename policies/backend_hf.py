@@ -40,7 +40,7 @@ class GumbelNoise(LogitsProcessor):
 class HFBackend:
     """A model and its processor. `max_new_tokens` bounds an answer."""
 
-    def __init__(self, model: torch.nn.Module, processor, max_new_tokens: int = 48):
+    def __init__(self, model: torch.nn.Module, processor, max_new_tokens: int = 128):
         self.model, self.processor, self.max_new_tokens = model.eval(), processor, max_new_tokens
         info = xgrammar.TokenizerInfo.from_huggingface(
             processor.tokenizer, vocab_size=model.config.get_text_config().vocab_size
@@ -50,12 +50,16 @@ class HFBackend:
 
     @classmethod
     def load(cls, path: str | Path) -> "HFBackend":
-        """From a checkpoint's folder. Raises UserError where there is none."""
+        """From a checkpoint's folder. Raises UserError where there is none, or part of one."""
+        valid = "valid: a folder with config.json, weights and processor"
         if not (Path(path) / "config.json").is_file():
-            raise UserError(f"no checkpoint in {str(path)!r}; valid: a folder with config.json, weights and processor")
-        model = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32)
-        # PIL: the other image processors import torchvision
-        return cls(model, AutoProcessor.from_pretrained(path, backend="pil"))
+            raise UserError(f"no checkpoint in {str(path)!r}; {valid}")
+        try:
+            model = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32)
+            # PIL: the other image processors import torchvision
+            return cls(model, AutoProcessor.from_pretrained(path, backend="pil"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"checkpoint {str(path)!r} does not load: {error}; {valid}") from error
 
     def save(self, path: Path) -> None:
         """Weights as safetensors, config and processor."""

@@ -11,6 +11,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from agent.store import EpisodeStore
 from envs.registry import TASKS
 
 HANDEYE = Path(sys.executable).with_name("handeye")
@@ -45,7 +46,7 @@ def test_help_is_quick():
 import contextlib, io, sys
 from agent.cli import main
 out = io.StringIO()
-for arguments in ([], ["improve"], ["eval"], ["watch"], ["pretrain"], ["tasks"], ["doctor"]):
+for arguments in ([], ["improve"], ["eval"], ["rollout"], ["watch"], ["pretrain"], ["tasks"], ["doctor"]):
     sys.argv = ["handeye", *arguments, "--help"]
     with contextlib.redirect_stdout(out):
         try:
@@ -64,7 +65,7 @@ def test_help_names_the_commands(handeye):
     result = handeye("--help")
     assert result.returncode == 0
     assert result.stderr == ""
-    for command in ("improve", "eval", "watch", "pretrain", "tasks", "doctor"):
+    for command in ("improve", "eval", "rollout", "watch", "pretrain", "tasks", "doctor"):
         assert re.search(rf"\b{command}\b", result.stdout)
 
 
@@ -85,6 +86,9 @@ def test_tasks_are_listed(handeye):
         (("eval", "reach", "--policy", "expert", "--episodes", "0"), ("episodes", "0")),
         (("eval", "reach", "--policy", "expert", "--n-envs", "0"), ("n_envs", "0")),
         (("eval", "reach", "--policy", "random", "--seed", "-1"), ("seed", "-1")),
+        (("eval", "reach", "--policy", "expert", "--temperature", "nan"), ("temperature", "nan")),
+        (("eval", "reach", "--policy", "."), ("no checkpoint in '.'",)),
+        (("rollout", "reach", "config.yaml", "--policy", "expert"), ("'config.yaml' is a file",)),
         (("watch", "raech", "out.mp4", "--policy", "expert"), ("'raech'",)),
         (("watch", "reach", "out.mp4", "--policy", "nowhere"), ("'nowhere'",)),
         (("watch", "reach", "out.mp4", "--policy", "expert", "--seed", "-1"), ("seed", "-1")),
@@ -95,6 +99,12 @@ def test_tasks_are_listed(handeye):
         (("improve", "config.yaml", "--tasks", "[raech]"), ("'raech'", "'reach'")),
         (("improve", "config.yaml", "--policy", "nowhere"), ("no checkpoint in 'nowhere'",)),
         (("improve", "config.yaml", "--sft.learning_rat", "1"), ("'learning_rat'", "'learning_rate'")),
+        (("improve", "config.yaml", "--sft.learning_rate", "1e-3"), ("'sft.learning_rate'", "'1e-3'", "1.0e-3")),
+        (("improve", "config.yaml", "--dpo.loss_type", "[sigmod]"), ("'dpo'", "sigmod")),
+        (("improve", "config.yaml", "--sft.output_dir", "x"), ("'output_dir'",)),
+        (("improve", "config.yaml", "--tasks", "[reach-heldout]"), ("'reach-heldout' is held out", "reach, push")),
+        (("improve", "config.yaml", "--collect.starts", "9999"), ("2 rounds of 9999 starts", "10000")),
+        (("improve", "config.yaml", "--policy", "run/round_001/policy", "--out", "run"), ("lies in the run folder",)),
         (("improve", "config.yaml", "--out", "."), ("run folder '.' exists", "--overwrite")),
         (("improve", "config.yaml", "--out", "..", "--overwrite"), ("'..' is no run folder",)),
         (("pretrain", "config.yaml"), ("'policy'",)),
@@ -151,6 +161,16 @@ def test_eval_of_a_checkpoint_with_its_critic(handeye, nano_checkpoint):
     assert result.stderr == ""
     assert re.search(r"reach: .* % \[.*\] of 2 episodes", result.stdout)
     assert "critic: AUROC" in result.stdout
+
+
+@pytest.mark.slow
+def test_rollout_adds_episodes_to_a_folder(handeye):
+    for _ in range(2):
+        result = handeye("rollout", "reach", "episodes", "--policy", "random", "--episodes", "2", "--attempts", "2")
+        assert result.returncode == 0, result.stderr
+    assert re.search(r"\d of 4 episodes succeeded: episodes", result.stdout)
+    starts = [(e.task, e.seed, e.attempt) for e in EpisodeStore(handeye.cwd / "episodes")]
+    assert starts == [("reach", seed, attempt) for seed in (0, 1) for attempt in (0, 1)] * 2
 
 
 @pytest.mark.slow

@@ -164,8 +164,8 @@ def test_preflight_asks_for_seeds_that_are_there(write, nano_checkpoint):
     from agent.preflight import check_improve
 
     path = write(f"policy: {nano_checkpoint}\ntasks: [reach]\n")
-    with pytest.raises(UserError, match="practice"):
-        check_improve(load(path, ("--collect.starts", "600000", "--rounds", "2")))
+    with pytest.raises(UserError, match="2 rounds of 6000 starts; valid: at most 10000"):
+        check_improve(load(path, ("--collect.starts", "6000", "--rounds", "2")))
 
 
 def test_preflight_of_pretraining(write):
@@ -174,7 +174,11 @@ def test_preflight_of_pretraining(write):
     stage = "{scenes: 1, first_scene: 0}"
     text = f"out: x\ntasks: [reach]\nstages: {{sight: {stage}}}\n"
     check_pretrain(load(write(text), kind=Pretrain))
-    with pytest.raises(UserError, match="unknown task 'grasp'"):
-        check_pretrain(load(write(text), ("--stages.sight.demonstrations.grasp", "3"), Pretrain))
+    with pytest.raises(UserError, match=r"unknown task in stages.sight.demonstrations 'push'; valid: reach"):
+        check_pretrain(load(write(text), ("--stages.sight.demonstrations.push", "3"), Pretrain))
+    with pytest.raises(UserError, match="split 'practice' has 1000000 seeds"):
+        check_pretrain(load(write(text), ("--stages.sight.first_scene", "1000000"), Pretrain))
+    with pytest.raises(UserError, match="no checkpoint in 'nowhere'"):
+        check_pretrain(load(write(text), ("--start", "nowhere"), Pretrain))
     with pytest.raises(UserError, match="SFTConfig"):
         check_pretrain(load(write(text), ("--stages.sight.sft.max_step", "3"), Pretrain))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from agent.evaluate import compare, critic_scores, mcnemar, mean_gain, paired, rate, successes
+from envs.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -75,9 +76,11 @@ def test_different_starts_are_no_pairs(episodes, episode):
         paired([episode([(1, 0)])], [episode([(1, 0)], attempt=1)])
 
 
-def test_nothing_whole_makes_empty_pairs(episodes):
-    before, after = paired(episodes("x"), episodes("+"))
-    assert before.shape == after.shape == (0,)
+def test_nothing_whole_is_no_measurement(episodes):
+    with pytest.raises(UserError, match="played whole before and after; the first: RuntimeError: boom"):
+        paired(episodes("+"), episodes("x"))
+    with pytest.raises(UserError, match="every episode of 'reach' broke; the first: RuntimeError: boom"):
+        successes(episodes("xx"))
 
 
 # gains -----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ FRAMES = np.zeros((1, 8, 8, 3), np.uint8)
 
 
 def answer(level):
-    return f"red cube 1 2; go 3 4 +1 +2; move {level:+d} +0"
+    return f"red cube 1 2; over 3 4 +1 +2; move {level:+d} +0"
 
 
 class FakeBackend:
