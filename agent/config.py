@@ -28,7 +28,8 @@ class Collect:
 @dataclass(frozen=True, config=_STRICT)
 class Select:
     """What becomes training data. per_start: successes kept of a start. critiques: questions whether an answer will
-    work, as a share of the examples. min_margin: difference in success rate that makes a preference pair.
+    work, as a share of the examples. min_margin: difference in outcome (success, discounted by the steps it took)
+    that makes a preference pair.
     """
 
     per_start: Count = 1

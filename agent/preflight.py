@@ -29,6 +29,8 @@ def check_improve(config: Config) -> None:
     seeds("gate", config.gate.episodes)
     seeds("heldout", config.evaluation.episodes)
     HFBackend.load(config.policy)
+    if config.tracking.mode == "online":
+        _check_login()
 
 
 def check_pretrain(config: Pretrain) -> None:
@@ -53,6 +55,15 @@ def _check_tasks(names: tuple[str, ...]) -> None:
         env.reset(seed=0)
         task.observe(env)
         env.close()
+
+
+def _check_login() -> None:
+    import wandb  # slow to import, and only needed here
+
+    try:
+        wandb.login()  # asks at a terminal
+    except wandb.errors.UsageError as error:
+        raise UserError(f"tracking.mode = 'online': {error} Valid: that first, or offline, disabled") from error
 
 
 def _check_practised(names: tuple[str, ...]) -> None:

@@ -25,7 +25,7 @@ def handeye(tmp_path):
     cwd.mkdir()
 
     def run(*arguments, timeout=300):
-        environment = {**os.environ, "COLUMNS": "160"}
+        environment = {**os.environ, "COLUMNS": "160", "HOME": str(tmp_path)}  # a home without a login to W&B
         command = [str(HANDEYE), *map(str, arguments)]
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
 
@@ -105,6 +105,7 @@ def test_tasks_are_listed(handeye):
         (("improve", "config.yaml", "--tasks", "[reach-heldout]"), ("'reach-heldout' is held out", "reach, push")),
         (("improve", "config.yaml", "--collect.starts", "9999"), ("2 rounds of 9999 starts", "10000")),
         (("improve", "config.yaml", "--policy", "run/round_001/policy", "--out", "run"), ("lies in the run folder",)),
+        (("improve", "config.yaml", "--tracking.mode", "online"), ("'online'", "wandb login", "offline")),
         (("improve", "config.yaml", "--out", "."), ("run folder '.' exists", "--overwrite")),
         (("improve", "config.yaml", "--out", "..", "--overwrite"), ("'..' is no run folder",)),
         (("pretrain", "config.yaml"), ("'policy'",)),
