@@ -20,7 +20,9 @@ from envs import registry
 from envs.errors import UserError
 from envs.registry import Task
 from envs.splits import seeds
+from envs.tabletop.env import GOALS
 from envs.tabletop.push import behind
+from envs.tabletop.scene import PADS
 from envs.tabletop.words import binned, direction, say, say_way
 from policies import critic, nano, prompt
 from policies.action_codec import AnswerCodec, codec_for
@@ -29,12 +31,15 @@ from policies.backend_hf import HFBackend
 ASTRAY = 0.3  # share of random actions on the way to a scene: what the policy will see when it goes wrong
 
 
-def sight_examples(task: Task, seeds: Sequence[int], questions: int = 2) -> Iterator[list[Example]]:
+def sight_examples(
+    task: Task, seeds: Sequence[int], questions: int = 2, instructions: bool = False
+) -> Iterator[list[Example]]:
     """One scene a seed, some way into an expert's episode: a caption, left to right, and questions about it.
 
     A question names some of what is on the table, in an order of its own: several places for each frame encoded. More
     ask for a place in relation to one or two things and the way there, answered in the words of a thought; which one a
-    task needs when, and how to move, only its demonstrations tell. Some scenes hold only what the task names: where
+    task needs when, and how to move, only its demonstrations tell. `instructions` asks the same in the words of an
+    instruction, with a goal that is practised. Some scenes hold only what the task names: where
     there is little to tell apart, places are learned first.
     """
     env = task.make()
@@ -55,12 +60,14 @@ def sight_examples(task: Task, seeds: Sequence[int], questions: int = 2) -> Iter
             examples.append(Example(frames, prompt.where(some), "; ".join(say(name, places[name]) for name in some)))
         for words, thought in _headings(rng.permutation(names), places, gripper):
             examples.append(Example(frames, prompt.heading(words, task.proprioception(env)), thought))
+        for words, thought in _thoughts(rng.permutation(names), places, gripper) if instructions else ():
+            examples.append(Example(frames, prompt.heading(words, task.proprioception(env)), thought))
         yield examples
     env.close()
 
 
 def _headings(names: Sequence[str], places: Mapping[str, np.ndarray], gripper: np.ndarray) -> Iterator[tuple[str, str]]:
-    """Over one thing; behind it as seen from another, and through it to the other: in words, and as a thought."""
+    """Over one thing; behind it as seen from another, and through it to the other: in words, and as an answer."""
     name, *others = names
     sight, seen = say(name, places[name]), binned(places[name])
     yield f"over the {name}", f"{sight}; {say('over', seen)} {say_way(gripper, seen)}"
@@ -70,6 +77,21 @@ def _headings(names: Sequence[str], places: Mapping[str, np.ndarray], gripper: n
         sight += f"; {say(other, target)} {direction(seen, target)}"
         yield f"behind the {name} from the {other}", f"{sight}; {say('behind', start)} {say_way(gripper, start)}"
         yield f"through the {name} to the {other}", f"{sight}; {say('through', target)} {say_way(gripper, target)}"
+
+
+def _thoughts(names: Sequence[str], places: Mapping[str, np.ndarray], gripper: np.ndarray) -> Iterator[tuple[str, str]]:
+    """To reach a practised goal, and to push it to a pad: the instruction, and where it leads."""
+    name = next((name for name in names if name in GOALS["practice"]), None)
+    pad = next((name for name in names if name in PADS), None)
+    if name is None:
+        return
+    sight, seen = say(name, places[name]), binned(places[name])
+    yield f"reach the {name}", f"{sight}; {say('over', seen)} {say_way(gripper, seen)}"
+    if pad is not None:
+        target = binned(places[pad])
+        start = binned(behind(seen, target))
+        sight += f"; {say(pad, target)} {direction(seen, target)}"
+        yield f"push the {name} to the {pad}", f"{sight}; {say('behind', start)} {say_way(gripper, start)}"
 
 
 def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int]) -> Iterator[Example]:
@@ -108,7 +130,9 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
             for task in tasks:
                 with bar(f"{stage}: scenes of {task.name}", settings.scenes) as progress:
                     scenes = seeds("practice", settings.scenes, settings.first_scene)
-                    for examples in progress.track(sight_examples(task, scenes, settings.questions)):
+                    for examples in progress.track(
+                        sight_examples(task, scenes, settings.questions, settings.instructions)
+                    ):
                         rows += examples
                 n = settings.demonstrations.get(task.name, 0)
                 shown = list(demonstrations(task, codec_for(task), seeds("practice", n, settings.first_demonstration)))

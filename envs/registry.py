@@ -53,7 +53,7 @@ _PAD = f"({'|'.join(COLOURS)}) pad {_PLACE} ({'|'.join(DIRECTIONS)})"
 _HEADING = f"{_PLACE} {_WAY}"
 _THOUGHTS = {
     "reach": f"{_OBJECT}; over {_HEADING}",
-    "push": f"{_OBJECT}; {_PAD}; behind {_HEADING}(; through {_HEADING})?",
+    "push": f"{_OBJECT}; {_PAD}; behind {_HEADING}(; through)?",
 }
 
 TASKS: dict[str, Task] = {}

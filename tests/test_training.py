@@ -16,6 +16,7 @@ from agent.rows import Pair, dpo_rows, sft_rows
 from agent.sft import train_sft
 from envs.errors import UserError
 from envs.registry import TASKS
+from envs.tabletop.env import GOALS
 from policies.action_codec import codec_for
 from policies.backend import Request
 from policies.backend_hf import HFBackend
@@ -183,6 +184,25 @@ def test_captions_and_questions_agree_about_a_scene(name):
     assert asked["where"] == 24
     assert asked["over"] == 12
     assert asked["behind"] == asked["through"] >= 6
+
+
+@pytest.mark.parametrize("name", ["reach", "push"])
+def test_instructions_lead_where_the_expert_heads_and_never_to_heldout_goals(name):
+    asked = Counter()
+    for scene in sight_examples(TASKS[name], range(12), questions=1, instructions=True):
+        for example in scene:
+            words = text(example)
+            if words.startswith(("reach", "push")):
+                instruction, gripper = words.split(". ")
+                goal = " ".join(instruction.split()[2:4])
+                assert goal in GOALS["practice"]
+                asked[words.split()[0]] += 1
+                *_, heading = example.answer.split("; ")
+                place, way = np.array(heading.split()[1:], int).reshape(2, 2)
+                np.testing.assert_array_equal(way, place - np.array(gripper.split()[1:], int))
+                assert example.answer.startswith(f"{goal} ")
+    assert asked["reach"] >= 8
+    assert (asked["push"] >= 8) == (name == "push")
 
 
 @pytest.mark.slow

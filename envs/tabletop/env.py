@@ -10,7 +10,7 @@ import numpy as np
 from envs.errors import unknown
 from envs.rendering import Renderer
 from envs.tabletop.scene import OBJECTS, REACH, TIMESTEP, Scene
-from envs.tabletop.words import binned, say, say_way
+from envs.tabletop.words import binned, say
 
 CONTROL_DT = 0.2  # [s] one env.step
 MAX_STEP = 0.06  # [m] an action of 1 moves the gripper this far along an axis in one step
@@ -69,11 +69,8 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         """What matters of what is seen, in words."""
 
     @abstractmethod
-    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
-        """The expert: where the gripper might head, each in a word and (2,) [m], given places (2,) [m].
-
-        It heads for the last; those before are what that choice rests on.
-        """
+    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
+        """The expert: where the gripper heads, in words and as (2,) [m], given (2,) [m] places, exact or binned."""
 
     # gymnasium ---------------------------------------------------------------------------------------------------
     def reset(
@@ -128,9 +125,8 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         """
         places = {name: binned(place) for name, place in self.scene.places().items()}
         gripper = binned(self.scene.gripper)
-        plan = [(word, binned(place)) for word, place in self.plan(gripper, places)]
-        headings = [f"{say(word, place)} {say_way(gripper, place)}" for word, place in plan]
-        return "; ".join([self.sight(places), *headings]), step_towards(gripper, plan[-1][1])
+        words, waypoint = self.plan(gripper, places)
+        return f"{self.sight(places)}; {words}", step_towards(gripper, waypoint)
 
     # drawing -----------------------------------------------------------------------------------------------------
     def draw_objects(self, n: int) -> list[str]:

@@ -32,14 +32,11 @@ def correct(thoughts: Sequence[str], proprioception: Sequence[str]) -> list[str]
 def _corrected(parts: list[str], goal: np.ndarray, proprioception: str, target: int) -> str:
     """One thought, with its target at `goal`, (2,) in bins."""
     goal, gripper, obj = (from_bins(*place) for place in (goal, _place(proprioception), _place(parts[0])))
-    seen, headings = parts[: target + 1], [part.split()[0] for part in parts[target + 1 :]]
-    seen[-1] = say(" ".join(seen[-1].split()[:2]), goal)
+    seen, last, (heading, *through) = parts[:target], parts[target], parts[target + 1 :]
+    last, place = say(" ".join(last.split()[:2]), goal), goal
     if target:
-        seen[-1] += f" {direction(obj, goal)}"
-    for word in headings:
-        place = behind(obj, goal) if word == "behind" else goal
-        seen.append(f"{say(word, place)} {say_way(gripper, place)}")
-    return "; ".join(seen)
+        last, place = f"{last} {direction(obj, goal)}", behind(obj, goal)
+    return "; ".join([*seen, last, f"{say(heading.split()[0], place)} {say_way(gripper, place)}", *through])
 
 
 def _place(words: str) -> np.ndarray:

@@ -6,9 +6,9 @@ push does it; what it takes is to line up, and to correct when the object turns 
 
 import numpy as np
 
-from envs.tabletop.env import TabletopEnv
+from envs.tabletop.env import MAX_STEP, TabletopEnv
 from envs.tabletop.scene import OBJECT_RADIUS, PAD_HALF_SIZE, PADS, TIP_HALF_SIZE
-from envs.tabletop.words import DIRECTIONS, binned, direction, say
+from envs.tabletop.words import BIN_WIDTH, DIRECTIONS, binned, direction, say, say_way
 
 SUCCESS_RADIUS = PAD_HALF_SIZE  # [m] object to pad, in the plane
 CLEARANCE = 0.10  # [m] between the things of a fresh scene
@@ -20,7 +20,6 @@ HORIZON = 16  # steps; the expert needs about 6
 CONTACT = OBJECT_RADIUS + TIP_HALF_SIZE  # [m] tip centre to object centre when they touch
 BEHIND = CONTACT + 0.025  # [m] where a push begins
 PAST = 0.05  # [m] beyond there, a push can still begin
-LATERAL_TOLERANCE = 0.02  # [m] off the line of the push
 
 
 class Push(TabletopEnv):
@@ -67,12 +66,13 @@ class Push(TabletopEnv):
         obj, pad = places[self.goal], places[self.goal_pad]
         return f"{say(self.goal, obj)}; {say(self.goal_pad, pad)} {direction(obj, pad)}"
 
-    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
         obj, pad = places[self.goal], places[self.goal_pad]
-        begin = binned(behind(obj, pad))
-        way, ahead = begin - gripper, np.array(DIRECTIONS[direction(obj, pad)])
-        lined_up = way @ ahead > -PAST and abs(way @ ahead[::-1]) < LATERAL_TOLERANCE
-        return [("behind", begin), ("through", pad)] if lined_up else [("behind", begin)]
+        begin, ahead = binned(behind(obj, pad)), np.array(DIRECTIONS[direction(obj, pad)])
+        words, way = f"{say('behind', begin)} {say_way(gripper, begin)}", begin - gripper
+        if way @ ahead > -PAST and abs(way @ ahead[::-1]) < BIN_WIDTH / 2:
+            return f"{words}; through", gripper + MAX_STEP * ahead
+        return words, begin
 
 
 def behind(obj: np.ndarray, target: np.ndarray) -> np.ndarray:

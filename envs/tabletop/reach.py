@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.tabletop.env import TabletopEnv
-from envs.tabletop.words import say
+from envs.tabletop.words import say, say_way
 
 SUCCESS_RADIUS = 0.03  # [m] gripper to object, in the plane
 CLEARANCE = 0.10  # [m] between the things of a fresh scene
@@ -38,5 +38,6 @@ class Reach(TabletopEnv):
     def sight(self, places: dict[str, np.ndarray]) -> str:
         return say(self.goal, places[self.goal])
 
-    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
-        return [("over", places[self.goal])]
+    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
+        place = places[self.goal]
+        return f"{say('over', place)} {say_way(gripper, place)}", place
