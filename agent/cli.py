@@ -217,6 +217,8 @@ def doctor() -> None:
 
 def _play(task: str, policy: str, starts, temperature=0.0, proposals=1, n_envs=64, seed=0):
     """Episodes of a checkpoint, as a run plays them, or of a baseline; says which broke."""
+    from contextlib import nullcontext
+
     from agent.progress import bar, console
     from agent.rollout import rollout
     from agent.workers import Job, Workers
@@ -228,12 +230,13 @@ def _play(task: str, policy: str, starts, temperature=0.0, proposals=1, n_envs=6
     codec = codec_for(chosen)
     space = codec.action.space
     baselines = {"zero": ZeroPolicy(space), "random": RandomPolicy(space), "expert": ExpertPolicy(chosen, codec)}
-    with bar(task, len(starts)) as progress:
+    with bar(task, len(starts)) if len(starts) > 1 else nullcontext() as progress:
+        subscribers = [progress] if progress else []
         if policy in baselines:
-            played = rollout(chosen, baselines[policy], starts, n_envs, [progress], seed)
+            played = rollout(chosen, baselines[policy], starts, n_envs, subscribers, seed)
         else:
             job = Job(task, Path(policy), starts, temperature, proposals, False, n_envs, seed)
-            played = Workers(1).play(job, [progress])
+            played = Workers(1).play(job, subscribers)
     broken = [e for e in played if e.ending == "broken"]
     if broken:
         console.print(f"{len(broken)} broken, left out; the first: seed {broken[0].seed}: {broken[0].error}")

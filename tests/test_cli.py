@@ -100,7 +100,7 @@ def test_tasks_are_listed(handeye):
         (("improve", "config.yaml", "--policy", "nowhere"), ("no checkpoint in 'nowhere'",)),
         (("improve", "config.yaml", "--sft.learning_rat", "1"), ("'learning_rat'", "'learning_rate'")),
         (("improve", "config.yaml", "--sft.learning_rate", "1e-3"), ("'sft.learning_rate'", "'1e-3'", "1.0e-3")),
-        (("improve", "config.yaml", "--dpo.loss_type", "[sigmod]"), ("'dpo'", "sigmod")),
+        (("improve", "config.yaml", "--dpo.lr_scheduler_type", "liner"), ("'dpo'", "liner is not a valid")),
         (("improve", "config.yaml", "--sft.output_dir", "x"), ("'output_dir'",)),
         (("improve", "config.yaml", "--tasks", "[reach-heldout]"), ("'reach-heldout' is held out", "reach, push")),
         (("improve", "config.yaml", "--collect.starts", "9999"), ("2 rounds of 9999 starts", "10000")),
