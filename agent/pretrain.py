@@ -39,8 +39,8 @@ def sight_examples(
     A question names some of what is on the table, in an order of its own: several places for each frame encoded. More
     ask for a place in relation to one or two things and the way there, answered in the words of a thought; which one a
     task needs when, and how to move, only its demonstrations tell. `instructions` asks the same in the words of an
-    instruction, with a goal that is practised. Some scenes hold only what the task names: where
-    there is little to tell apart, places are learned first.
+    instruction, with a goal that is practised. Some scenes hold only what the task names: where there is little to tell
+    apart, places are learned first.
     """
     env = task.make()
     for seed in seeds:
@@ -60,38 +60,46 @@ def sight_examples(
             examples.append(Example(frames, prompt.where(some), "; ".join(say(name, places[name]) for name in some)))
         for words, thought in _headings(rng.permutation(names), places, gripper):
             examples.append(Example(frames, prompt.heading(words, task.proprioception(env)), thought))
-        for words, thought in _thoughts(rng.permutation(names), places, gripper) if instructions else ():
+        for words, thought in _instructions(rng.permutation(names), places, gripper) if instructions else ():
             examples.append(Example(frames, prompt.heading(words, task.proprioception(env)), thought))
         yield examples
     env.close()
 
 
-def _headings(names: Sequence[str], places: Mapping[str, np.ndarray], gripper: np.ndarray) -> Iterator[tuple[str, str]]:
-    """Over one thing; behind it as seen from another, and through it to the other: in words, and as an answer."""
+Places = Mapping[str, np.ndarray]  # name -> (2,) [m]
+
+
+def _headings(names: Sequence[str], places: Places, gripper: np.ndarray) -> Iterator[tuple[str, str]]:
+    """Over one thing; behind it as seen from another, and through it to the other: in words, and the answer."""
     name, *others = names
-    sight, seen = say(name, places[name]), binned(places[name])
-    yield f"over the {name}", f"{sight}; {say('over', seen)} {say_way(gripper, seen)}"
+    yield f"over the {name}", _over(name, places, gripper)
     for other in others[:1]:
-        target = binned(places[other])
-        start = binned(behind(seen, target))
-        sight += f"; {say(other, target)} {direction(seen, target)}"
-        yield f"behind the {name} from the {other}", f"{sight}; {say('behind', start)} {say_way(gripper, start)}"
-        yield f"through the {name} to the {other}", f"{sight}; {say('through', target)} {say_way(gripper, target)}"
+        yield f"behind the {name} from the {other}", _behind(name, other, places, gripper)
+        through = f"{say('through', places[other])} {say_way(gripper, places[other])}"
+        yield f"through the {name} to the {other}", f"{_seen(name, other, places)}; {through}"
 
 
-def _thoughts(names: Sequence[str], places: Mapping[str, np.ndarray], gripper: np.ndarray) -> Iterator[tuple[str, str]]:
+def _instructions(names: Sequence[str], places: Places, gripper: np.ndarray) -> Iterator[tuple[str, str]]:
     """To reach a practised goal, and to push it to a pad: the instruction, and where it leads."""
-    name = next((name for name in names if name in GOALS["practice"]), None)
-    pad = next((name for name in names if name in PADS), None)
-    if name is None:
-        return
-    sight, seen = say(name, places[name]), binned(places[name])
-    yield f"reach the {name}", f"{sight}; {say('over', seen)} {say_way(gripper, seen)}"
-    if pad is not None:
-        target = binned(places[pad])
-        start = binned(behind(seen, target))
-        sight += f"; {say(pad, target)} {direction(seen, target)}"
-        yield f"push the {name} to the {pad}", f"{sight}; {say('behind', start)} {say_way(gripper, start)}"
+    goals, pads = ([name for name in names if name in valid] for valid in (GOALS["practice"], PADS))
+    for goal in goals[:1]:
+        yield f"reach the {goal}", _over(goal, places, gripper)
+        for pad in pads[:1]:
+            yield f"push the {goal} to the {pad}", _behind(goal, pad, places, gripper)
+
+
+def _over(name: str, places: Places, gripper: np.ndarray) -> str:
+    return f"{say(name, places[name])}; {say('over', places[name])} {say_way(gripper, places[name])}"
+
+
+def _behind(name: str, other: str, places: Places, gripper: np.ndarray) -> str:
+    start = behind(binned(places[name]), binned(places[other]))
+    return f"{_seen(name, other, places)}; {say('behind', start)} {say_way(gripper, start)}"
+
+
+def _seen(name: str, other: str, places: Places) -> str:
+    way = direction(binned(places[name]), binned(places[other]))
+    return f"{say(name, places[name])}; {say(other, places[other])} {way}"
 
 
 def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int]) -> Iterator[Example]:
