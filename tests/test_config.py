@@ -146,6 +146,12 @@ def test_configs_cannot_be_changed(write):
         (("--sft.learning_rat", "1"), ("SFTConfig", "'learning_rat'", "'learning_rate'")),
         (("--dpo.betta", "1"), ("DPOConfig", "'betta'", "'beta'")),
         (("--policy", "nowhere"), ("no checkpoint in 'nowhere'", "config.json")),
+        (("--sft.learning_rate", "1e-3"), ("'sft.learning_rate'", "'1e-3'", "1.0e-3")),
+        (("--dpo.lr_scheduler_type", "liner"), ("'dpo'", "liner is not a valid")),
+        (("--sft.output_dir", "x"), ("'output_dir'",)),
+        (("--tasks", "[reach-heldout]"), ("'reach-heldout' is held out", "reach, push")),
+        (("--collect.starts", "9999"), ("2 rounds of 9999 starts", "10000")),
+        (("--policy", "run/round_001/policy", "--out", "run"), ("lies in the run folder",)),
     ],
 )
 def test_preflight(write, nano_checkpoint, overrides, parts):
