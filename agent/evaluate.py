@@ -40,7 +40,7 @@ def paired(before: Sequence[Episode], after: Sequence[Episode]) -> tuple[np.ndar
     if not whole:
         error = next((e.error for e in (*before, *after) if e.error), "there are none")
         raise UserError(f"no episode was played whole before and after; the first: {error}")
-    both = np.array(whole, bool).reshape(-1, 2)
+    both = np.array(whole, bool)
     return both[:, 0], both[:, 1]
 
 

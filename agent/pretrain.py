@@ -28,6 +28,7 @@ from policies import critic, nano, prompt
 from policies.action_codec import AnswerCodec, codec_for
 from policies.backend_hf import HFBackend
 
+Places = Mapping[str, np.ndarray]  # name -> (2,) [m]
 ASTRAY = 0.3  # share of random actions on the way to a scene: what the policy will see when it goes wrong
 
 
@@ -58,15 +59,13 @@ def sight_examples(
         for _ in range(questions):
             some = [str(name) for name in rng.permutation(names)[: rng.integers(1, len(names) + 1)]]
             examples.append(Example(frames, prompt.where(some), "; ".join(say(name, places[name]) for name in some)))
-        for words, thought in _headings(rng.permutation(names), places, gripper):
-            examples.append(Example(frames, prompt.heading(words, task.proprioception(env)), thought))
-        for words, thought in _instructions(rng.permutation(names), places, gripper) if instructions else ():
+        asked = list(_headings(rng.permutation(names), places, gripper))
+        if instructions:
+            asked += _instructions(rng.permutation(names), places, gripper)
+        for words, thought in asked:
             examples.append(Example(frames, prompt.heading(words, task.proprioception(env)), thought))
         yield examples
     env.close()
-
-
-Places = Mapping[str, np.ndarray]  # name -> (2,) [m]
 
 
 def _headings(names: Sequence[str], places: Places, gripper: np.ndarray) -> Iterator[tuple[str, str]]:
