@@ -5,6 +5,7 @@ import random
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import TrainerCallback
@@ -59,20 +60,20 @@ class Player:
         c, played = self.config.collect, []
         starts = list(itertools.product(practice_seeds(self.config, number), range(c.attempts)))
         for task in self.config.tasks:
-            played += self._play(f"practise {task}", task, checkpoint, starts, c.temperature)
+            played += self._measure(f"practise {task}", task, checkpoint, starts, c.temperature)
         EpisodeStore(self.run.round(number) / "episodes").append(played)
         return played
 
     def gate(self, checkpoint: Path) -> dict[str, list[Episode]]:
         """Greedy episodes on the gate's seeds, with verdicts to audit the critic by."""
         starts = [(seed, 0) for seed in seeds("gate", self.config.gate.episodes)]
-        return {t: self._play(f"gate {t}", t, checkpoint, starts, judged=True) for t in self.config.tasks}
+        return {t: self._measure(f"gate {t}", t, checkpoint, starts, judged=True) for t in self.config.tasks}
 
     def report(self, checkpoint: Path) -> dict[str, list[Episode]]:
         """Greedy episodes on held-out seeds, of every task of the report."""
         evaluation = self.config.evaluation
         starts = [(seed, 0) for seed in seeds("heldout", evaluation.episodes)]
-        return {t: self._play(f"held-out {t}", t, checkpoint, starts) for t in evaluation.tasks}
+        return {t: self._measure(f"held-out {t}", t, checkpoint, starts) for t in evaluation.tasks}
 
     def film(self, checkpoint: Path, number: int) -> list[Path]:
         """The same few held-out episodes each time, as videos in the round's folder."""
@@ -85,6 +86,12 @@ class Player:
                 video.write(paths[-1], [video.film(episode)])
                 self.tracker.video(f"video/{task}-{i}", paths[-1])
         return paths
+
+    def _measure(self, *args: Any, **kwargs: Any) -> list[Episode]:
+        """Episodes to count. Raises UserError where all are broken; a film that breaks is only left out."""
+        episodes = self._play(*args, **kwargs)
+        successes(episodes)
+        return episodes
 
     def _play(
         self,
@@ -103,8 +110,9 @@ class Player:
         steps = sum(len(e.steps) for e in episodes)
         for name in ("env_steps", "frames", "decisions"):
             self.budget[name] += steps
+        whole = [e.success for e in episodes if e.ending != "broken"]
         numbers = {
-            "success": successes(episodes).mean(),
+            "success": np.mean(whole) if whole else float("nan"),
             "reward": np.mean([e.total_reward for e in episodes]),
             "steps": steps / len(episodes),
             "broken": sum(e.ending == "broken" for e in episodes),

@@ -180,6 +180,20 @@ def test_broken_episodes_are_left_out_and_the_run_goes_on(config, monkeypatch):
     assert {e.error for e in broken} == {"RuntimeError: the simulation diverged"}
 
 
+def test_a_film_that_breaks_does_not_end_the_run(config, monkeypatch):
+    step = Near.step
+
+    def breaks_when_filmed(env, action):
+        if env.unwrapped.np_random_seed >= 2_500_000:
+            raise RuntimeError("the simulation diverged")
+        return step(env, action)
+
+    monkeypatch.setattr(Near, "step", breaks_when_filmed)
+    path, results = run(config())
+    assert results["heldout"]["near"]["after"]["n"] == 2
+    assert not list(path.rglob("*.mp4"))
+
+
 def test_a_task_that_always_breaks_ends_the_run_in_one_line(config, monkeypatch):
     def breaks(env, action):
         raise RuntimeError("the simulation diverged")
