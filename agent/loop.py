@@ -30,7 +30,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
     rng = np.random.default_rng(config.seed)
 
     incumbent = seed_policy = Path(config.policy)
-    before, standing = player.report(seed_policy), player.gate(seed_policy)
+    before = player.report(seed_policy)
     player.film(seed_policy, 0)
     kept, rounds = [], []
     for number in range(1, config.rounds + 1):
@@ -45,10 +45,11 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         imitator = optimiser.imitate(incumbent, examples + critiques, folder / "sft")
         candidate = optimiser.prefer(imitator, preferences, folder / "policy")
 
-        challenge = player.gate(candidate)
+        standing = player.gate("incumbent", incumbent, number)
+        challenge = player.gate("candidate", candidate, number)
         verdict = gate.decide(standing, challenge, config.gate.p_value)
         if verdict.accepted:
-            incumbent, standing = candidate, challenge
+            incumbent = candidate
         rounds.append(
             {
                 "round": number,

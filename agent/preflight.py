@@ -9,7 +9,7 @@ from trl import DPOConfig, SFTConfig
 
 from agent.config import Config, Pretrain
 from agent.sft import CPU_SAFE
-from agent.stages import practice_seeds
+from agent.stages import gate_seeds, practice_seeds
 from envs import registry
 from envs.errors import UserError, unknown
 from envs.splits import seeds
@@ -26,7 +26,7 @@ def check_improve(config: Config) -> None:
     _check_trainer("dpo", config.dpo, DPOConfig)
     for number in (1, config.rounds):
         practice_seeds(config, number)
-    seeds("gate", config.gate.episodes)
+        gate_seeds(config, number)
     seeds("heldout", config.evaluation.episodes)
     HFBackend.load(config.policy)
     if config.tracking.mode == "online":

@@ -46,7 +46,7 @@ def sight_examples(
     env = task.make()
     for seed in seeds:
         rng = np.random.default_rng([seed, 1])  # not the environment's own stream, which `seed` alone would repeat
-        env.reset(seed=seed, options={"clutter": bool(rng.random() < 0.6)})
+        env.reset(seed=seed, options={"clutter": bool(rng.random() < 0.7), "alike": bool(rng.random() < 0.4)})
         env.action_space.seed(int(rng.integers(2**31)))
         for _ in range(rng.integers(0, 10)):
             action = env.action_space.sample() if rng.random() < ASTRAY else task.expert(env)[1]

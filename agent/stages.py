@@ -38,6 +38,12 @@ def practice_seeds(config: Config, number: int) -> range:
     return seeds("practice", n, config.seed * SEEDS_PER_RUN + (number - 1) * n)
 
 
+def gate_seeds(config: Config, number: int) -> range:
+    """The gate's starts in a round, new ones each round. Raises UserError for too many."""
+    n = config.gate.episodes
+    return seeds("gate", n, (number - 1) * n)
+
+
 class TrackTraining(TrainerCallback):
     """Sends a trl trainer's own numbers to the tracker, under a prefix."""
 
@@ -64,10 +70,13 @@ class Player:
         EpisodeStore(self.run.round(number) / "episodes").append(played)
         return played
 
-    def gate(self, checkpoint: Path) -> dict[str, list[Episode]]:
-        """Greedy episodes on the gate's seeds, with verdicts to audit the critic by."""
-        starts = [(seed, 0) for seed in seeds("gate", self.config.gate.episodes)]
-        return {t: self._measure(f"gate {t}", t, checkpoint, starts, judged=True) for t in self.config.tasks}
+    def gate(self, role: str, checkpoint: Path, number: int) -> dict[str, list[Episode]]:
+        """Greedy episodes on the gate's seeds of the round, with verdicts to audit the critic by.
+
+        New seeds each round: on the same ones the best of several candidates would pass for its luck.
+        """
+        starts = [(seed, 0) for seed in gate_seeds(self.config, number)]
+        return {t: self._measure(f"gate {role} {t}", t, checkpoint, starts, judged=True) for t in self.config.tasks}
 
     def report(self, checkpoint: Path) -> dict[str, list[Episode]]:
         """Greedy episodes on held-out seeds, of every task of the report."""

@@ -13,7 +13,7 @@ from agent.config import load
 from agent.evaluate import rate
 from agent.loop import improve
 from agent.rundir import RunDir
-from agent.stages import Player
+from agent.stages import Player, gate_seeds
 from agent.store import EpisodeStore
 from agent.workers import Workers
 from envs.errors import UserError
@@ -131,7 +131,7 @@ def test_a_round_from_practice_to_report(config):
 
     metrics = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     logged = {name for line in metrics for name in line}
-    assert {"sft/loss", "dpo/loss", "practise/near/success", "gate/near/success", "round/pairs"} <= logged
+    assert {"sft/loss", "dpo/loss", "practise/near/success", "gate/candidate/near/success", "round/pairs"} <= logged
     assert [line["step"] for line in metrics] == list(range(len(metrics)))
     assert list(path.glob("wandb/offline-run-*/run-*.wandb"))
 
@@ -218,3 +218,4 @@ def test_two_tasks_and_two_rounds(config):
     assert results["rounds"][1]["sft_examples"] >= results["rounds"][0]["sft_examples"]
     seeds = [{e.seed for e in EpisodeStore(path / f"round_00{n}" / "episodes")} for n in (1, 2)]
     assert not seeds[0] & seeds[1]  # each round has its own starts
+    assert not set(gate_seeds(settings, 1)) & set(gate_seeds(settings, 2))

@@ -13,7 +13,7 @@ from envs.registry import TASKS, task, vocabulary
 from envs.splits import SPLITS, seeds
 from envs.tabletop import words
 from envs.tabletop.env import GOALS
-from envs.tabletop.scene import COLOURS, OBJECTS, PADS, SHAPES
+from envs.tabletop.scene import COLOURS, MARKS, OBJECTS, PADS, SHAPES
 
 SEEDS = range(200)
 
@@ -218,17 +218,29 @@ def test_without_clutter_only_what_is_named_lies_there(chosen, env):
         assert not all(name in chosen.instruction(env) for name in chosen.describe(env))
 
 
-def test_things_are_seen_where_they_lie_in_their_colour():
+def test_alike_objects_differ_in_shape_only(chosen, env):
+    for seed in SEEDS[:20]:
+        env.reset(seed=seed, options={"alike": True})
+        objects = env.unwrapped.scene.objects
+        assert env.unwrapped.goal in objects
+        assert len({name.split()[0] for name in objects}) == 1
+        assert len(set(objects)) == len(objects) > 1
+
+
+def test_things_are_seen_where_they_lie_as_what_they_are():
+    """A cube in its colour, the others under their marks."""
     env = TASKS["reach"].make()
     for seed in range(50):
         env.reset(seed=seed)
         for name, place in env.unwrapped.describe().items():
-            if name.endswith("cube") and np.linalg.norm(place - env.unwrapped.scene.gripper) > 0.08:
+            if np.linalg.norm(place - env.unwrapped.scene.gripper) > 0.08:
                 column = int(32 + place[0] / words.HALF_EXTENT / 1.08 * 32)
                 row = int(32 - place[1] / words.HALF_EXTENT / 1.08 * 32)
                 pixel = env.render()[row, column] / 255
-                colours = {colour: np.linalg.norm(pixel - rgb) for colour, rgb in COLOURS.items()}
-                assert min(colours, key=colours.get) == name.split()[0]
+                tops = COLOURS | MARKS
+                distances = {top: np.linalg.norm(pixel - rgb) for top, rgb in tops.items()}
+                colour, shape = name.split()
+                assert min(distances, key=distances.get) == (shape if shape in MARKS else colour)
     env.close()
 
 

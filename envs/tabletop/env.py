@@ -48,8 +48,8 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
 
     # a task says -------------------------------------------------------------------------------------------------
     @abstractmethod
-    def draw(self, clutter: bool) -> None:
-        """Draw goal and layout from `np_random` and arrange the scene; without clutter, only what the goal names."""
+    def draw(self, clutter: bool, alike: bool) -> None:
+        """Draw goal and layout from `np_random` and arrange the scene, with `reset`'s options."""
 
     @abstractmethod
     def distance(self) -> float:
@@ -76,9 +76,10 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """`options={"clutter": False}` leaves only what the instruction names on the table."""
+        """Options: `clutter` (True), False to leave only what the instruction names on the table; `alike` (False), True
+        to give all objects the goal's colour."""
         super().reset(seed=seed)
-        self.draw(clutter=(options or {}).get("clutter", True))
+        self.draw(**{"clutter": True, "alike": False} | (options or {}))
         self._distance = self.distance()
         return self._state(), self._info()
 
@@ -129,10 +130,11 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         return f"{self.sight(places)}; {words}", step_towards(gripper, waypoint)
 
     # drawing -----------------------------------------------------------------------------------------------------
-    def draw_objects(self, n: int) -> list[str]:
-        """The goal first, then other objects, all different."""
+    def draw_objects(self, n: int, alike: bool) -> list[str]:
+        """The goal first, then other objects, all different, or all but for their colour."""
         goal = str(self.np_random.choice(self.goals))
-        others = [name for name in OBJECTS if name != goal]
+        colour = goal.split()[0] if alike else ""
+        others = [name for name in OBJECTS if name != goal and name.startswith(colour)]
         return [goal, *(str(name) for name in self.np_random.choice(others, n - 1, replace=False))]
 
     def draw_place(self, half_extent: float) -> np.ndarray:

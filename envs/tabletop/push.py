@@ -25,8 +25,8 @@ PAST = 0.05  # [m] beyond there, a push can still begin
 class Push(TabletopEnv):
     lift = 0.0
 
-    def draw(self, clutter: bool) -> None:
-        names = self.draw_objects(2)
+    def draw(self, clutter: bool, alike: bool) -> None:
+        names = self.draw_objects(2, alike)
         pads = [str(name) for name in self.np_random.choice(PADS, 2, replace=False)]
         ahead = np.array(DIRECTIONS[str(self.np_random.choice(list(DIRECTIONS)))])
         side = ahead[::-1]

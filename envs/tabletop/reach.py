@@ -14,8 +14,8 @@ HORIZON = 10  # steps; the farthest goal is 7 away
 class Reach(TabletopEnv):
     lift = 0.06  # over the objects
 
-    def draw(self, clutter: bool) -> None:
-        names = self.draw_objects(3)
+    def draw(self, clutter: bool, alike: bool) -> None:
+        names = self.draw_objects(3, alike)
         while True:
             gripper, *places = (self.draw_place(0.20) for _ in range(4))
             apart = min(np.linalg.norm(a - b) for i, a in enumerate(places) for b in places[:i])
