@@ -34,6 +34,7 @@ class Select:
 
     per_start: Count = 1
     hindsight: bool = True  # correct the thoughts of successes by what the episode proved
+    consistent: bool = False  # imitate only actions that their thought, so corrected, calls for
     critiques: Fraction = 0.25
     min_margin: Fraction = 0.5
     max_pairs: Annotated[int, Field(ge=0)] = 500

@@ -38,7 +38,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         practised = player.practise(incumbent, number)
         proven = selection.hindsight(practised) if config.select.hindsight else practised
         kept += selection.keep(proven, config.select.per_start)
-        examples = selection.examples(kept)
+        examples = selection.examples(kept, config.select.consistent)
         critiques = pairs.critiques(practised, int(config.select.critiques * len(examples)), rng)
         preferences = pairs.pairs(proven, config.select.min_margin, config.select.max_pairs)
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from agent.episode import Episode
 from agent.rows import Example
-from envs.registry import task
+from envs.registry import Task, task
 from policies import prompt
+from policies.action_codec import codec_for
 
 SETBACK = -0.1  # reward at or below which a step lost ground; above it, things were only nudged
 
@@ -51,11 +52,22 @@ def _corrected(episode: Episode) -> Episode:
     return replace(episode, steps=[replace(s, decision=d) for s, d in zip(episode.steps, decisions, strict=True)])
 
 
-def examples(episodes: Iterable[Episode]) -> list[Example]:
-    """What was answered at each step that lost no ground: a success that was sampled also holds steps back."""
+def examples(episodes: Iterable[Episode], consistent: bool = False) -> list[Example]:
+    """What was answered at each step that lost no ground: a success that was sampled also holds steps back.
+
+    `consistent` leaves out the steps whose action is not the one that their thought, once corrected, calls for: that
+    they were part of a success is luck.
+    """
     return [
         Example(step.observation.frames, prompt.act(step.observation), step.decision.answer)
         for episode in episodes
         for step in episode.steps
-        if step.reward > SETBACK
+        if step.reward > SETBACK and (not consistent or _follows(task(episode.task), step.decision.answer))
     ]
+
+
+def _follows(task: Task, answer: str) -> bool:
+    if task.called_for is None:
+        return True
+    thought = answer.rpartition("; ")[0]
+    return codec_for(task).encode(thought, task.called_for(thought)) == answer

@@ -20,7 +20,8 @@ class Task:
 
     Success is `info["success"]` of `env.step`. `thought_regex` is the form of what an answer says before its action;
     `levels` is the number of steps an answer tells apart on each axis of a continuous action.
-    `hindsight` corrects the thoughts of a success from its own proprioception, one more than thoughts.
+    `hindsight` corrects the thoughts of a success from its own proprioception, one more than thoughts; `called_for` is
+    the action that a thought calls for.
     `expert` and `describe` are privileged: for demonstrations, captions and audits, never for an acting policy.
     """
 
@@ -36,6 +37,7 @@ class Task:
     describe: Callable[[gym.Env], dict[str, np.ndarray]] = lambda env: env.unwrapped.describe()
     expert: Callable[[gym.Env], tuple[str, np.ndarray]] = lambda env: env.unwrapped.expert()
     hindsight: Callable[[Sequence[str], Sequence[str]], list[str]] | None = None
+    called_for: Callable[[str], np.ndarray] | None = None
 
     def make(self, **kwargs: Any) -> gym.Env:
         """The environment, with its time limit, rendering (H, W, 3) uint8."""
@@ -69,6 +71,7 @@ for _name, _module, _class in (("reach", reach, "Reach"), ("push", push, "Push")
             {"goals": _split},
             thought_regex=_THOUGHTS[_name],
             hindsight=hindsight.correct,
+            called_for=hindsight.called_for,
         )
 
 

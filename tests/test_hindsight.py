@@ -62,3 +62,19 @@ def test_steps_that_lost_ground_are_left_out(expert_episodes):
     lost = replace(episode.steps[1], reward=-0.2)
     worse = replace(episode, steps=[episode.steps[0], lost, *episode.steps[2:]])
     assert len(examples([worse])) == len(episode.steps) - 1
+
+
+def test_what_the_thought_does_not_call_for_can_be_left_out(expert_episodes):
+    """All of an expert's steps stay; of the same steps standing still, none of those with some way to go."""
+    assert len(examples(expert_episodes, consistent=True)) == len(examples(expert_episodes))
+    still = [
+        replace(
+            e, steps=[replace(s, decision=replace(s.decision, answer=_standing(s.decision.answer))) for s in e.steps]
+        )
+        for e in expert_episodes
+    ]
+    assert len(examples(still, consistent=True)) == 0 < len(examples(still))
+
+
+def _standing(answer):
+    return f"{answer.rpartition('; ')[0]}; move +0 +0"

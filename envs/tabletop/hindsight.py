@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from envs.tabletop.env import step_towards
 from envs.tabletop.push import behind
-from envs.tabletop.words import direction, from_bins, say, say_way
+from envs.tabletop.words import BIN_WIDTH, DIRECTIONS, direction, from_bins, say, say_way
 
 CLOSE = 2  # bins; a place said this close to the proven one was seen right
 
@@ -27,6 +28,14 @@ def correct(thoughts: Sequence[str], proprioception: Sequence[str]) -> list[str]
     proven = np.median(said, axis=0).astype(int) if target else _place(proprioception[-1])
     said[np.abs(said - proven).max(axis=1) > CLOSE] = proven
     return [_corrected(*args, target) for args in zip(parts, said, proprioception[:-1], strict=True)]
+
+
+def called_for(thought: str) -> np.ndarray:
+    """The action (2,) that a thought calls for: straight through, or as far towards its waypoint as one step goes."""
+    parts = thought.split("; ")
+    if parts[-1] == "through":
+        return np.array(DIRECTIONS[parts[1].split()[-1]], np.float32)
+    return step_towards(np.zeros(2), np.array(parts[-1].split()[-2:], int) * BIN_WIDTH)
 
 
 def _corrected(parts: list[str], goal: np.ndarray, proprioception: str, target: int) -> str:
