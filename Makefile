@@ -13,7 +13,7 @@ demo: .venv/installed
 	$(BIN)/handeye improve configs/demo.yaml --out $(OUT) --overwrite
 
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 lint: .venv/installed
 	$(BIN)/ruff check .

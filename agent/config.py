@@ -27,14 +27,14 @@ class Collect:
 
 @dataclass(frozen=True, config=_STRICT)
 class Select:
-    """What becomes training data. per_start: successes kept of a start. critiques: questions whether an answer will
-    work, as a share of the examples. min_margin: difference in outcome (success, discounted by the steps it took)
-    that makes a preference pair.
+    """What becomes training data. per_start: successes kept of a start. rounds: the latest rounds whose successes are
+    imitated. critiques: questions whether an answer will work, as a share of the examples. min_margin: difference in
+    outcome (success, discounted by the steps it took) that makes a preference pair.
     """
 
     per_start: Count = 1
+    rounds: Count = 2
     hindsight: bool = True  # correct the thoughts of successes by what the episode proved
-    consistent: bool = False  # imitate only actions that their thought, so corrected, calls for
     critiques: Fraction = 0.25
     min_margin: Fraction = 0.5
     max_pairs: Annotated[int, Field(ge=0)] = 500

@@ -6,6 +6,7 @@ A Survey": data collection, data organisation, model optimisation, repeated.
 
 import time
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         folder = run.round(number)
         practised = player.practise(incumbent, number)
         proven = selection.hindsight(practised) if config.select.hindsight else practised
-        kept += selection.keep(proven, config.select.per_start)
-        examples = selection.examples(kept, config.select.consistent)
+        kept.append(selection.keep(proven, config.select.per_start))
+        examples = selection.examples(chain.from_iterable(kept[-config.select.rounds :]))
         critiques = pairs.critiques(practised, int(config.select.critiques * len(examples)), rng)
         preferences = pairs.pairs(proven, config.select.min_margin, config.select.max_pairs)
 

@@ -46,23 +46,24 @@ def _corrected(episode: Episode) -> Episode:
         return episode
     parts = [step.decision.answer.rpartition("; ") for step in episode.steps]
     proprioception = [step.observation.proprioception for step in episode.steps] + [episode.final_proprioception]
-    thoughts = correct([thought for thought, _, _ in parts], proprioception)
+    rewards = [step.reward for step in episode.steps]
+    thoughts = correct([thought for thought, _, _ in parts], proprioception, rewards)
     answers = [f"{thought}; {action}" for thought, (_, _, action) in zip(thoughts, parts, strict=True)]
     decisions = [replace(step.decision, answer=answer) for step, answer in zip(episode.steps, answers, strict=True)]
     return replace(episode, steps=[replace(s, decision=d) for s, d in zip(episode.steps, decisions, strict=True)])
 
 
-def examples(episodes: Iterable[Episode], consistent: bool = False) -> list[Example]:
-    """What was answered at each step that lost no ground: a success that was sampled also holds steps back.
+def examples(episodes: Iterable[Episode]) -> list[Example]:
+    """What was answered at each step that lost no ground and took the action that its thought calls for.
 
-    `consistent` leaves out the steps whose action is not the one that their thought, once corrected, calls for: that
-    they were part of a success is luck.
+    A success that was sampled also holds steps back, and actions that have nothing to do with what was seen: that they
+    were part of a success is luck.
     """
     return [
         Example(step.observation.frames, prompt.act(step.observation), step.decision.answer)
         for episode in episodes
         for step in episode.steps
-        if step.reward > SETBACK and (not consistent or _follows(task(episode.task), step.decision.answer))
+        if step.reward > SETBACK and _follows(task(episode.task), step.decision.answer)
     ]
 
 

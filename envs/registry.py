@@ -20,8 +20,8 @@ class Task:
 
     Success is `info["success"]` of `env.step`. `thought_regex` is the form of what an answer says before its action;
     `levels` is the number of steps an answer tells apart on each axis of a continuous action.
-    `hindsight` corrects the thoughts of a success from its own proprioception, one more than thoughts; `called_for` is
-    the action that a thought calls for.
+    `hindsight` corrects the thoughts of a success from its own proprioception, one more than thoughts, and its rewards;
+    `called_for` is the action that a thought calls for.
     `expert` and `describe` are privileged: for demonstrations, captions and audits, never for an acting policy.
     """
 
@@ -36,7 +36,7 @@ class Task:
     proprioception: Callable[[gym.Env], str] = lambda env: env.unwrapped.proprioception()
     describe: Callable[[gym.Env], dict[str, np.ndarray]] = lambda env: env.unwrapped.describe()
     expert: Callable[[gym.Env], tuple[str, np.ndarray]] = lambda env: env.unwrapped.expert()
-    hindsight: Callable[[Sequence[str], Sequence[str]], list[str]] | None = None
+    hindsight: Callable[[Sequence[str], Sequence[str], Sequence[float]], list[str]] | None = None
     called_for: Callable[[str], np.ndarray] | None = None
 
     def make(self, **kwargs: Any) -> gym.Env:

@@ -36,7 +36,7 @@ def test_corrected_answers_parse_and_keep_their_action(expert_episodes):
 
 def test_a_reach_was_heading_where_it_ended():
     thoughts = ["red cube 3 3; over 3 3 -7 -7", "red cube 21 9; over 20 9 +6 +0"]
-    corrected = correct(thoughts, ["gripper 10 10", "gripper 14 9", "gripper 20 9"])
+    corrected = correct(thoughts, ["gripper 10 10", "gripper 14 9", "gripper 20 9"], [1.0, 2.0])
     # the wrong place is put right; the one that was seen closely stays
     assert corrected == ["red cube 20 9; over 20 9 +10 -1", "red cube 21 9; over 21 9 +7 +0"]
 
@@ -49,12 +49,19 @@ def test_a_pad_lies_where_most_steps_saw_it_and_the_headings_follow():
         "red cube 10 7; blue pad 11 15 far; behind 10 2 +0 +0; through",
         "red cube 10 11; blue pad 11 14 far; behind 10 6 +0 +0; through",
     ]
-    assert correct(thoughts, gripper) == [
+    assert correct(thoughts, gripper, [0.0, 0.0, 0.5, 1.5]) == [
         "red cube 10 7; blue pad 11 14 far; behind 10 2 +8 +0",
         "red cube 10 7; blue pad 11 14 far; behind 10 2 +4 +0; through",
         "red cube 10 7; blue pad 11 15 far; behind 10 2 +0 +0; through",
         "red cube 10 11; blue pad 11 14 far; behind 10 6 +0 +0; through",
     ]
+
+
+def test_through_was_said_too_early_where_it_shoved_nothing():
+    gripper = [f"gripper 10 {row}" for row in (2, 3, 4, 2, 3, 6)]
+    thoughts = [f"red cube 10 7; blue pad 10 14 far; behind 10 2 +0 {2 - row:+d}" for row in (2, 3, 4, 2, 3)]
+    said = [f"{thoughts[0]}; through", f"{thoughts[1]}; through", thoughts[2], *(f"{t}; through" for t in thoughts[3:])]
+    assert correct(said, gripper, [0.0, 0.05, 0.9, 0.0, 1.9]) == [*thoughts[:3], *said[3:]]
 
 
 def test_steps_that_lost_ground_are_left_out(expert_episodes):
@@ -64,16 +71,16 @@ def test_steps_that_lost_ground_are_left_out(expert_episodes):
     assert len(examples([worse])) == len(episode.steps) - 1
 
 
-def test_what_the_thought_does_not_call_for_can_be_left_out(expert_episodes):
-    """All of an expert's steps stay; of the same steps standing still, none of those with some way to go."""
-    assert len(examples(expert_episodes, consistent=True)) == len(examples(expert_episodes))
+def test_what_the_thought_does_not_call_for_is_left_out(expert_episodes):
+    """All of an expert's steps stay; of the same steps standing still, none."""
+    assert len(examples(expert_episodes)) == sum(len(episode.steps) for episode in expert_episodes)
     still = [
         replace(
             e, steps=[replace(s, decision=replace(s.decision, answer=_standing(s.decision.answer))) for s in e.steps]
         )
         for e in expert_episodes
     ]
-    assert len(examples(still, consistent=True)) == 0 < len(examples(still))
+    assert examples(still) == []
 
 
 def _standing(answer):

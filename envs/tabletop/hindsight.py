@@ -1,7 +1,7 @@
 """After a success, what should have been thought: places and waypoints as the episode itself proved them.
 
-Needs no privileged knowledge, only the policy's own words, its own readings of the gripper, and that it succeeded
-(hindsight as in Andrychowicz et al., 2017, of thoughts instead of goals).
+Needs no privileged knowledge, only the policy's own words, its own readings of the gripper, the rewards, and that it
+succeeded (hindsight as in Andrychowicz et al., 2017, of thoughts instead of goals).
 """
 
 import re
@@ -14,15 +14,22 @@ from envs.tabletop.push import behind
 from envs.tabletop.words import BIN_WIDTH, DIRECTIONS, direction, from_bins, say, say_way
 
 CLOSE = 2  # bins; a place said this close to the proven one was seen right
+PUSHED = 0.1  # reward above which a step shoved the object ahead, and did not only touch it
 
 
-def correct(thoughts: Sequence[str], proprioception: Sequence[str]) -> list[str]:
+def correct(thoughts: Sequence[str], proprioception: Sequence[str], rewards: Sequence[float]) -> list[str]:
     """The thoughts of a successful episode's T steps, corrected; `proprioception` has T + 1, the last after the end.
 
     What was reached lies where the gripper ended, a pad where most steps saw it. Where the gripper headed, and the way
-    there, follow from these.
+    there, follow from these. A `through` that shoved nothing ahead, in that step or in those right after that went on
+    through, was said too early.
     """
     parts = [thought.split("; ") for thought in thoughts]
+    pushed = False
+    for part, reward in reversed(list(zip(parts, rewards, strict=True))):
+        pushed = part[-1] == "through" and (pushed or reward > PUSHED)
+        if part[-1] == "through" and not pushed:
+            del part[-1]
     target = 0 if parts[0][1].startswith("over") else 1  # which part says where to go: the object, or the pad
     said = np.array([_place(part[target]) for part in parts])
     proven = np.median(said, axis=0).astype(int) if target else _place(proprioception[-1])
