@@ -99,6 +99,8 @@ def toy_task():
             kwargs=kwargs,
             thought_regex="",
             proprioception=lambda env: "",
+            hindsight=None,
+            called_for=None,
         )
 
     return make

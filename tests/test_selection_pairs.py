@@ -8,6 +8,7 @@ import pytest
 
 from agent.pairs import critiques, forks, pairs
 from agent.selection import by_start, examples, keep
+from envs.registry import TASKS
 from policies import prompt
 
 A, B, C = (1, 0), (0, 1), (-1, 0)
@@ -57,7 +58,8 @@ def test_broken_episodes_are_left_out(episode):
     assert by_start([broken]) == {}
 
 
-def test_examples_are_what_was_seen_and_answered(episode):
+def test_examples_are_what_was_seen_and_answered(episode, toy_task, monkeypatch):
+    monkeypatch.setitem(TASKS, "toy", toy_task())
     kept = [episode([A, B], True), episode([C], True, seed=3)]
     made = examples(kept)
     assert [e.answer for e in made] == ["move +1 +0", "move +0 +1", "move -1 +0"]
@@ -119,7 +121,6 @@ def test_broken_episodes_make_no_fork(episode):
 
 def test_real_attempts_share_the_frame_they_part_at():
     from agent.rollout import rollout
-    from envs.registry import TASKS
     from policies.base import Decision
 
     class Coin:
