@@ -9,6 +9,7 @@ import numpy as np
 
 from envs.errors import unknown
 from envs.observation import Observation
+from envs.snapshot import Restorable
 from envs.tabletop import hindsight, push, reach
 from envs.tabletop.scene import COLOURS, OBJECTS, PADS, SHAPES
 from envs.tabletop.words import BINS, DIRECTIONS
@@ -39,9 +40,9 @@ class Task:
     hindsight: Callable[[Sequence[str], Sequence[str], Sequence[float]], list[str]] | None = None
     called_for: Callable[[str], np.ndarray] | None = None
 
-    def make(self, **kwargs: Any) -> gym.Env:
+    def make(self, **kwargs: Any) -> Restorable:
         """The environment, with its time limit, rendering (H, W, 3) uint8."""
-        return gym.make(self.env_id, render_mode="rgb_array", **{**self.kwargs, **kwargs})
+        return Restorable(gym.make(self.env_id, render_mode="rgb_array", **{**self.kwargs, **kwargs}))
 
     def observe(self, env: gym.Env) -> Observation:
         """What a policy may know of `env` now: one fresh frame and words."""

@@ -31,6 +31,7 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": round(1 / CONTROL_DT)}
+    set_by_reset: ClassVar[tuple[str, ...]] = ("scene",)  # what no step changes, beside MuJoCo's state
     lift: ClassVar[float]  # [m] the gripper's height over its lowest
 
     def __init__(
@@ -42,6 +43,7 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         self.goals = GOALS[goals]
         self.render_mode, self.camera, self.image_size = render_mode, camera, image_size
         self.scene = Scene()
+        self.model, self.data = self.scene.model, self.scene.data  # as Gymnasium's own MuJoCo environments have them
         self.goal = self.goal_pad = ""
         self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (6,), np.float32)

@@ -1,0 +1,211 @@
+"""What an environment is between two steps: saved, returned to exactly, and told apart by a fingerprint.
+
+MuJoCo's own state is copied (`mj_getState`, `mjSTATE_INTEGRATION`), and beside it what MuJoCo does not hold: attributes
+and random generators of the environment and of every wrapper. Where an environment holds anything else (Box2D's world),
+or has no MuJoCo state at all, its episode is begun anew and the actions are taken again.
+"""
+
+import hashlib
+from collections import deque
+from copy import deepcopy
+from dataclasses import dataclass
+from types import FunctionType, MethodType
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.wrappers import PassiveEnvChecker
+
+from envs.errors import UserError
+from envs.rendering import mujoco
+
+_PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
+# MuJoCo leaves these as they were before the last of its steps. Environments read some of them before their next one,
+# and pictures are made of them.
+_DERIVED = ("xpos", "xipos", "site_xpos")
+_IMMUTABLE = (int, float, bool, str, bytes, type(None), np.generic)
+_STATELESS = (
+    gym.Env,  # a wrapper's inner environment is a layer of its own
+    gym.spaces.Space,
+    EnvSpec,
+    MujocoRenderer,
+    mujoco.MjModel,
+    mujoco.MjData,
+    type,
+    FunctionType,
+    MethodType,
+)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A state of the episode that began with `reset(seed=seed, options=options)`.
+
+    physics, derived: of MuJoCo. attributes: of the wrappers from outside in, and of the environment. Where these are
+    None, the way back are the actions.
+    """
+
+    seed: int
+    options: dict[str, Any] | None
+    actions: tuple[Any, ...]
+    physics: np.ndarray | None = None  # (n,) float64
+    derived: np.ndarray | None = None  # (m,) float64
+    attributes: tuple[dict[str, Any], ...] | None = None
+
+
+@dataclass(frozen=True)
+class _Generator:
+    """State of a random generator."""
+
+    state: dict[str, Any]
+
+
+class _NotPlainError(Exception):
+    """Something whose state nobody here knows how to copy."""
+
+
+class Restorable(gym.Wrapper[Any, Any, Any, Any]):
+    """The outermost wrapper: saves the state of all that is within and returns to it, in any environment of its kind.
+
+    What a reset decides once for an episode, such as colours in a MuJoCo model, is not saved: to return to another
+    episode is to begin it anew, then to set its state.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]):
+        super().__init__(env)
+        self._layers = []
+        while isinstance(env, gym.Wrapper):
+            if not isinstance(env, PassiveEnvChecker):  # keeps the last observation, for nothing but its own checks
+                self._layers.append(env)
+            env = env.env
+        self._layers.append(env)
+        data = getattr(env, "data", None)
+        self._data = data if isinstance(data, mujoco.MjData) else None
+        self._start: tuple[int, dict[str, Any] | None] | None = None
+        self._actions: list[Any] = []
+        self._observation: Any = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self._start, self._actions = None, []
+        self._observation, info = self.env.reset(seed=seed, options=options)
+        self._start = None if seed is None else (seed, deepcopy(options))
+        return self._observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        self._actions.append(deepcopy(action))
+        self._observation, *rest = self.env.step(action)
+        return self._observation, *rest
+
+    def snapshot(self) -> Snapshot:
+        """The state now. Raises UserError in an episode that began without a seed: nothing leads back to it."""
+        if self._start is None:
+            raise UserError("an episode without a seed has no way back; valid: reset(seed=...) before snapshot()")
+        attributes = self._attributes() if self._data is not None else None
+        if attributes is None:
+            return Snapshot(*self._start, tuple(self._actions))
+        derived = np.concatenate([getattr(self._data, name).ravel() for name in _DERIVED])
+        return Snapshot(*self._start, (), self._physics(), derived, attributes)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Return to a state, of any episode of this kind of environment."""
+        if snapshot.attributes is None:
+            self.reset(seed=snapshot.seed, options=snapshot.options)
+            for action in snapshot.actions:
+                self.step(action)
+            return
+        if self._start != (snapshot.seed, snapshot.options):
+            self.reset(seed=snapshot.seed, options=snapshot.options)
+        model, data = self._layers[-1].model, self._data
+        mujoco.mj_setState(model, data, snapshot.physics, _PHYSICS)
+        mujoco.mj_forward(model, data)  # all that follows from the state, for pictures; it moves the warm start
+        mujoco.mj_setState(model, data, snapshot.physics, _PHYSICS)
+        start = 0
+        for name in _DERIVED:
+            array = getattr(data, name)
+            array.flat = snapshot.derived[start : start + array.size]
+            start += array.size
+        for layer, attributes in zip(self._layers, snapshot.attributes, strict=True):
+            _put(layer, attributes)
+
+    def fingerprint(self) -> bytes:
+        """16 bytes (BLAKE2b) that tell the environment's state now from any other, alike on every machine.
+
+        Of the physics, numbers and random generators; without physics, also of what was last observed.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        if self._data is not None:
+            digest.update(self._physics().tobytes())
+        else:
+            _digest(self._observation, digest)
+        _digest(_plain(self.unwrapped, strict=False), digest)
+        return digest.digest()
+
+    def _physics(self) -> np.ndarray:
+        state = np.empty(mujoco.mj_stateSize(self._data.model, _PHYSICS))
+        mujoco.mj_getState(self._data.model, self._data, state, _PHYSICS)
+        return state
+
+    def _attributes(self) -> tuple[dict[str, Any], ...] | None:
+        try:
+            return tuple(_plain(layer) for layer in self._layers)
+        except _NotPlainError:
+            return None
+
+
+def _plain(owner: Any, strict: bool = True) -> dict[str, Any]:
+    """Copies of an object's attributes. Raises _NotPlainError for one that is not plain; not strict, leaves it out."""
+    attributes = {}
+    fixed = getattr(owner, "set_by_reset", ())
+    for name, value in vars(owner).items():
+        if isinstance(value, _STATELESS) or name in fixed:
+            continue
+        try:
+            attributes[name] = _copy(value)
+        except _NotPlainError:
+            if strict:
+                raise
+    return attributes
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, _IMMUTABLE):
+        return value
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return value.copy()
+    if isinstance(value, np.random.Generator):
+        return _Generator(value.bit_generator.state)
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)([_copy(item) for item in value])
+    if type(value) is deque:
+        return deque((_copy(item) for item in value), value.maxlen)
+    if type(value) is dict:
+        return {key: _copy(item) for key, item in value.items()}
+    raise _NotPlainError(type(value).__name__)
+
+
+def _put(owner: Any, attributes: dict[str, Any]) -> None:
+    held = vars(owner)
+    for name, value in attributes.items():
+        if isinstance(value, _Generator):
+            held[name].bit_generator.state = value.state
+        else:
+            held[name] = _copy(value)  # the snapshot may be returned to again
+
+
+def _digest(value: Any, digest: Any) -> None:
+    """Feed the numbers in `value`: text may hold a path, which other machines do not share."""
+    if isinstance(value, dict):
+        for key in sorted(value, key=str):
+            digest.update(str(key).encode())
+            _digest(value[key], digest)
+    elif isinstance(value, _Generator):
+        _digest(value.state, digest)
+    elif isinstance(value, (list, tuple, deque)):
+        for item in value:
+            _digest(item, digest)
+    elif isinstance(value, (np.ndarray, np.generic)):
+        digest.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, (int, float)):
+        digest.update(repr(value).encode())

@@ -1,0 +1,164 @@
+"""A state that was saved is returned to exactly: what follows is the same, bit for bit, through all wrappers."""
+
+import pickle
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
+
+from envs.errors import UserError
+from envs.registry import TASKS
+from envs.snapshot import Restorable
+
+STOCK = (
+    "Reacher-v5",
+    "Pusher-v5",
+    "HalfCheetah-v5",
+    "InvertedPendulum-v5",
+    "Ant-v5",
+    "Humanoid-v5",
+    "CartPole-v1",
+    "FrozenLake-v1",
+)
+TRIALS, STEPS, MAX_STATE_BYTES = 10, 50, 4096
+
+
+def make(name):
+    return TASKS[name].make() if name in TASKS else Restorable(gym.make(name))
+
+
+def play(env, actions):
+    """What each step brought, to the end of the episode at most."""
+    result = []
+    for action in actions:
+        observation, reward, terminated, truncated, _ = env.step(action)
+        result.append((np.asarray(observation).tobytes(), reward, terminated, truncated, env.fingerprint()))
+        if terminated or truncated:
+            break
+    return result
+
+
+def wander(env, seed):
+    """Up to 30 random steps into the episode of `seed`, not to its end; returns the actions of more."""
+    env.action_space.seed(seed)
+    actions = [env.action_space.sample() for _ in range(seed % 30 + STEPS)]
+    env.reset(seed=seed)
+    played = play(env, actions[:-STEPS])
+    if played and any(played[-1][2:4]):
+        env.reset(seed=seed)
+        play(env, actions[: len(played) - 1])
+    return actions[-STEPS:]
+
+
+@pytest.mark.parametrize("name", ["reach", "push", *STOCK])
+def test_what_follows_a_restored_state_is_the_same(name):
+    env, other = make(name), make(name)
+    for seed in range(TRIALS):
+        actions = wander(env, 7 * seed)
+        saved, fingerprint = env.snapshot(), env.fingerprint()
+        first = play(env, actions)
+        for again in (env, other, env):  # another environment, then the same in another episode
+            again.restore(saved)
+            assert again.fingerprint() == fingerprint
+            assert play(again, actions) == first
+        other.reset(seed=seed + 1)
+    env.close()
+    other.close()
+
+
+@pytest.mark.parametrize("name", ["reach", "push", *STOCK[:5]])
+def test_a_mujoco_state_is_copied_and_small(name):
+    env = make(name)
+    wander(env, 3)
+    saved = env.snapshot()
+    assert saved.physics is not None
+    assert saved.actions == ()
+    assert len(pickle.dumps(saved)) <= MAX_STATE_BYTES
+
+
+def test_a_snapshot_travels_to_another_process_and_back():
+    env = make("push")
+    actions = wander(env, 5)
+    saved = pickle.loads(pickle.dumps(env.snapshot()))
+    first = play(env, actions)
+    env.restore(saved)
+    assert play(env, actions) == first
+
+
+def test_wrappers_and_random_generators_come_along():
+    class Noisy(gym.Wrapper):
+        """Adds noise to the reward, from a generator of its own, and counts."""
+
+        def __init__(self, env):
+            super().__init__(env)
+            self.rng, self.log = np.random.default_rng(0), []
+
+        def step(self, action):
+            observation, reward, *rest = self.env.step(action)
+            self.log.append(reward)
+            return observation, reward + self.rng.normal() + len(self.log), *rest
+
+    env = Restorable(TimeLimit(RecordEpisodeStatistics(Noisy(gym.make("Reacher-v5"))), 20))
+    actions = wander(env, 12)
+    saved = env.snapshot()
+    assert saved.physics is not None
+    first = play(env, actions)
+    assert len(first) == 8  # after 12: TimeLimit counts on
+    assert first[-1][3]
+    env.restore(saved)
+    assert play(env, actions) == first
+
+
+def test_what_cannot_be_copied_is_replayed():
+    class Foreign(gym.Wrapper):
+        """Holds something that is not plain, as Box2D does."""
+
+        def reset(self, **kwargs):
+            self.counter = iter(range(1000))
+            return self.env.reset(**kwargs)
+
+        def step(self, action):
+            observation, reward, *rest = self.env.step(action)
+            return observation, reward + next(self.counter), *rest
+
+    env = Restorable(Foreign(gym.make("Reacher-v5")))
+    actions = wander(env, 4)
+    saved = env.snapshot()
+    assert saved.physics is None
+    assert len(saved.actions) == 4
+    first = play(env, actions)
+    env.restore(saved)
+    assert play(env, actions) == first
+
+
+def test_the_colours_of_another_episode_are_restored_too():
+    env, other = make("push"), make("push")
+    wander(env, 3)
+    other.reset(seed=8)
+    other.restore(env.snapshot())
+    assert other.unwrapped.instruction == env.unwrapped.instruction
+    assert (other.unwrapped.model.geom_rgba == env.unwrapped.model.geom_rgba).all()
+    assert other.unwrapped.describe().keys() == env.unwrapped.describe().keys()
+
+
+def test_a_fingerprint_tells_states_apart():
+    env = make("push")
+    actions = wander(env, 3)
+    before = env.fingerprint()
+    assert env.fingerprint() == before
+    data = env.unwrapped.data
+    data.qpos[0] = np.nextafter(data.qpos[0], 1.0)
+    assert env.fingerprint() != before
+    wander(env, 3)
+    assert env.fingerprint() == before
+    env.unwrapped.np_random.random()
+    assert env.fingerprint() != before
+    assert len({entry[-1] for entry in play(env, actions)}) > 1
+
+
+def test_no_way_back_to_an_episode_without_a_seed():
+    env = make("reach")
+    env.reset()
+    with pytest.raises(UserError, match="seed"):
+        env.snapshot()
