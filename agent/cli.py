@@ -123,6 +123,42 @@ def rollout(
 
 
 @app.command
+def replay(run: tyro.conf.Positional[Path], /) -> None:
+    """Simulate stored episodes again: each must happen as recorded, bit for bit. Exit status 1 where one does not.
+
+    Args:
+        run: a run's folder, or any that holds episodes
+    """
+    from agent.progress import bar, console
+    from agent.store import read
+    from agent.verify import Verifier
+
+    parts = sorted(run.rglob("part-*.parquet"))
+    if not parts:
+        raise UserError(f"no episodes in {str(run)!r}; valid: a run's folder, or one from `handeye rollout`")
+    certified, flaws = 0, []
+    with Verifier() as verifier:
+        for part in parts:
+            place = part.relative_to(run)
+            try:
+                episodes = list(read(part))
+            except UserError as error:
+                flaws.append(str(error))
+                continue
+            with bar(str(place.parent), len(episodes)) as progress:
+                for e in progress.track(episodes):
+                    flaw = verifier.flaw(e)
+                    certified += not flaw
+                    if flaw:
+                        flaws.append(f"{place}: {e.task}, seed {e.seed}, attempt {e.attempt}: {flaw}")
+    for flaw in flaws:
+        console.print(flaw, soft_wrap=True)
+    console.print(f"{certified} episodes certified, {len(flaws)} left out")
+    if flaws:
+        sys.exit(1)
+
+
+@app.command
 def watch(
     task: tyro.conf.Positional[str],
     out: tyro.conf.Positional[Path],

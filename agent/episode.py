@@ -1,6 +1,8 @@
 """What happened: steps, and episodes made of them."""
 
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
 from typing import Literal
 
 import numpy as np
@@ -18,6 +20,7 @@ class Step:
     observation: Observation
     decision: Decision
     reward: float
+    fingerprint: bytes = b""  # of the environment's state that was observed
 
 
 @dataclass
@@ -33,7 +36,15 @@ class Episode:
     error: str = ""
     final_frame: np.ndarray | None = None  # (H, W, 3) uint8, after the last step
     final_proprioception: str = ""
+    final_fingerprint: bytes = b""
+    versions: dict[str, str] = field(default_factory=dict)  # of what it was simulated with
 
     @property
     def total_reward(self) -> float:
         return sum(step.reward for step in self.steps)
+
+
+@cache
+def simulation_versions() -> dict[str, str]:
+    """Package -> version, of all that decides how an episode goes once its actions are known."""
+    return {name: version(name) for name in ("handeye", "gymnasium", "mujoco", "numpy")}

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import gymnasium as gym
 import numpy as np
 
-from agent.episode import Episode, Step
+from agent.episode import Episode, Step, simulation_versions
 from envs.errors import UserError
 from envs.observation import Observation
 from envs.registry import Task
+from envs.snapshot import Restorable
 from policies.base import Decision, Policy
 from policies.baselines import ExpertPolicy
 
@@ -24,10 +24,11 @@ class Subscriber(Protocol):
 
 @dataclass
 class _Slot:
-    env: gym.Env
+    env: Restorable
     episode: Episode
     observation: Observation
     rng: np.random.Generator
+    fingerprint: bytes = b""
 
 
 def rollout(
@@ -69,12 +70,13 @@ def rollout(
     return [finished[start] for start in starts]
 
 
-def _begin(task: Task, env: gym.Env, seed: int, attempt: int, sampling_seed: int) -> _Slot:
+def _begin(task: Task, env: Restorable, seed: int, attempt: int, sampling_seed: int) -> _Slot:
     rng = np.random.default_rng([sampling_seed, seed, attempt])
-    slot = _Slot(env, Episode(task.name, seed, attempt), None, rng)  # type: ignore[arg-type]
+    episode = Episode(task.name, seed, attempt, versions=simulation_versions())
+    slot = _Slot(env, episode, None, rng)  # type: ignore[arg-type]
     try:
         env.reset(seed=seed)
-        slot.observation = task.observe(env)
+        slot.observation, slot.fingerprint = task.observe(env), env.fingerprint()
     except UserError:  # a machine that cannot render breaks every episode
         raise
     except Exception as error:  # whatever an environment raises breaks its episode, not the run
@@ -94,8 +96,8 @@ def _advance(task: Task, slot: _Slot, decision: Decision) -> None:
     episode = slot.episode
     try:
         _, reward, terminated, truncated, info = slot.env.step(decision.action)
-        episode.steps.append(Step(slot.observation, decision, float(reward)))
-        slot.observation = task.observe(slot.env)
+        episode.steps.append(Step(slot.observation, decision, float(reward), slot.fingerprint))
+        slot.observation, slot.fingerprint = task.observe(slot.env), slot.env.fingerprint()
         success = bool(info["success"])
     except Exception as error:  # whatever an environment raises breaks its episode, not the run
         _break(episode, error)
@@ -105,6 +107,7 @@ def _advance(task: Task, slot: _Slot, decision: Decision) -> None:
         episode.success = success
         episode.final_frame = slot.observation.frames[-1]
         episode.final_proprioception = slot.observation.proprioception
+        episode.final_fingerprint = slot.fingerprint
 
 
 def _break(episode: Episode, error: Exception) -> None:

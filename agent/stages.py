@@ -62,11 +62,11 @@ class Player:
         self.budget = {"env_steps": 0, "branch_env_steps": 0, "frames": 0, "decisions": 0}
 
     def practise(self, checkpoint: Path, number: int) -> list[Episode]:
-        """K sampled attempts from each of the round's own starts, stored in the round's folder."""
+        """K sampled attempts from each of the round's own starts, certified and stored in the round's folder."""
         c, played = self.config.collect, []
         starts = list(itertools.product(practice_seeds(self.config, number), range(c.attempts)))
         for task in self.config.tasks:
-            played += self._measure(f"practise {task}", task, checkpoint, starts, c.temperature)
+            played += self._measure(f"practise {task}", task, checkpoint, starts, c.temperature, certify=True)
         EpisodeStore(self.run.round(number) / "episodes").append(played)
         return played
 
@@ -110,10 +110,11 @@ class Player:
         starts: Sequence[tuple[int, int]],
         temperature: float = 0.0,
         judged: bool = False,
+        certify: bool = False,
     ) -> list[Episode]:
         c = self.config
         proposals = c.proposals if temperature == 0 else 1
-        job = Job(task, checkpoint, starts, temperature, proposals, judged, c.n_envs, c.seed)
+        job = Job(task, checkpoint, starts, temperature, proposals, judged, c.n_envs, c.seed, certify)
         with bar(title, len(starts)) as progress:
             episodes = self.workers.play(job, [progress])
         steps = sum(len(e.steps) for e in episodes)

@@ -1,5 +1,7 @@
 """Episodes on disk: Parquet, one row a step, each batch of episodes a file that appears whole or not at all."""
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agent.episode import Episode, Step
+from envs.errors import UserError
 from envs.observation import Observation
 from policies.base import Decision
 
@@ -18,7 +21,7 @@ SCHEMA = pa.schema(
         "task": pa.string(),
         "seed": pa.int64(),
         "attempt": pa.int32(),
-        "step": pa.int32(),  # the last row of an episode holds only what was seen at its end
+        "step": pa.int32(),  # the last row of an episode holds only how it was at its end
         "instruction": pa.string(),
         "proprioception": pa.string(),
         "frames": pa.list_(pa.binary()),  # PNG
@@ -26,11 +29,15 @@ SCHEMA = pa.schema(
         "action": pa.list_(pa.float32()),
         "verdict": pa.float32(),
         "reward": pa.float64(),
+        "fingerprint": pa.binary(),  # of the state that was observed
         "success": pa.bool_(),
         "ending": pa.string(),
         "error": pa.string(),
+        "versions": pa.string(),  # JSON
     }
 )
+DAMAGED = "the rows are not, or not all, what was stored"
+DIGEST = pa.field("digest", pa.binary())  # BLAKE2b of all rows of an episode, in its last
 
 
 def encode_png(frame: np.ndarray) -> bytes:
@@ -62,9 +69,41 @@ def _rows(episode: Episode) -> Iterator[dict]:
             "action": step.decision.action.tolist(),
             "verdict": step.decision.verdict,
             "reward": step.reward,
+            "fingerprint": step.fingerprint,
         }
-    frames = [] if episode.final_frame is None else [encode_png(episode.final_frame)]
-    yield whole | {"step": len(episode.steps), "frames": frames, "proprioception": episode.final_proprioception}
+    yield whole | {
+        "step": len(episode.steps),
+        "proprioception": episode.final_proprioception,
+        "frames": [] if episode.final_frame is None else [encode_png(episode.final_frame)],
+        "fingerprint": episode.final_fingerprint,
+        "versions": json.dumps(episode.versions),
+    }
+
+
+def _digest(rows: Iterable[dict]) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for row in rows:
+        digest.update(repr([row[name] for name in SCHEMA.names]).encode())
+    return digest.digest()
+
+
+def _episode(rows: list[dict]) -> Episode:
+    """The rows of an episode; broken where they are not what was stored."""
+    *steps, last = rows
+    episode = Episode(*(rows[0][name] for name in ("task", "seed", "attempt")))
+    if last["digest"] != _digest(rows):
+        episode.ending, episode.error = "broken", DAMAGED
+        return episode
+    episode.success, episode.ending, episode.error = last["success"], last["ending"], last["error"]
+    episode.versions = json.loads(last["versions"])
+    for row in steps:
+        frames = np.stack([decode_png(data) for data in row["frames"]])
+        observation = Observation(frames, row["instruction"], row["proprioception"])
+        decision = Decision(row["answer"], np.array(row["action"], np.float32), row["verdict"])
+        episode.steps.append(Step(observation, decision, row["reward"], row["fingerprint"]))
+    episode.final_frame = decode_png(last["frames"][0]) if last["frames"] else None
+    episode.final_proprioception, episode.final_fingerprint = last["proprioception"], last["fingerprint"]
+    return episode
 
 
 class EpisodeStore:
@@ -74,31 +113,44 @@ class EpisodeStore:
         self.folder = folder
 
     def append(self, episodes: Iterable[Episode]) -> None:
+        """Add the episodes as one part."""
         table = pa.Table.from_pylist([row for episode in episodes for row in _rows(episode)], schema=SCHEMA)
+        rows, digests = [], []
+        for row in table.to_pylist():
+            rows.append(row)
+            whole = row["answer"] is None
+            digests.append(_digest(rows) if whole else None)
+            rows = [] if whole else rows
+        table = table.append_column(DIGEST, pa.array(digests, DIGEST.type))
         self.folder.mkdir(parents=True, exist_ok=True)
-        number = max((int(path.stem.removeprefix("part-")) for path in self._parts()), default=-1) + 1
+        number = max((int(path.stem.removeprefix("part-")) for path in self.parts()), default=-1) + 1
         path = self.folder / f"part-{number:05d}.parquet"
         temporary = path.with_suffix(".tmp")
         pq.write_table(table, temporary)
         os.replace(temporary, path)
 
-    def _parts(self) -> list[Path]:
+    def parts(self) -> list[Path]:
         return sorted(self.folder.glob("part-*.parquet"))
 
     def __iter__(self) -> Iterator[Episode]:
-        for path in self._parts():
-            episode = None
-            for row in pq.read_table(path).to_pylist():
-                if episode is None:
-                    fields = ("task", "seed", "attempt", "success", "ending", "error")
-                    episode = Episode(**{name: row[name] for name in fields})
-                frames = [decode_png(data) for data in row["frames"]]
-                if row["answer"] is None:
-                    episode.final_frame = frames[0] if frames else None
-                    episode.final_proprioception = row["proprioception"]
-                    yield episode
-                    episode = None
-                else:
-                    observation = Observation(np.stack(frames), row["instruction"], row["proprioception"])
-                    decision = Decision(row["answer"], np.array(row["action"], np.float32), row["verdict"])
-                    episode.steps.append(Step(observation, decision, row["reward"]))
+        """Every episode; one whose rows are not what was stored is broken. Raises UserError for an unreadable part."""
+        for path in self.parts():
+            yield from read(path)
+
+
+def read(path: Path) -> Iterator[Episode]:
+    """The episodes of one part. Raises UserError where it cannot be read."""
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{str(path)!r} cannot be read: {error}") from error
+    if missing := {*SCHEMA.names, DIGEST.name} - {*table.column_names}:
+        raise UserError(f"{str(path)!r} has no column {', '.join(sorted(missing))}; valid: what this version stored")
+    rows = []
+    for row in table.to_pylist():
+        rows.append(row)
+        if row["digest"] is not None:
+            yield _episode(rows)
+            rows = []
+    if rows:  # cut off
+        yield _episode(rows)

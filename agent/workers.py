@@ -13,6 +13,7 @@ import torch
 
 from agent.episode import Episode
 from agent.rollout import Subscriber, rollout
+from agent.verify import Verifier
 from envs import registry
 from policies.action_codec import codec_for
 from policies.backend_hf import HFBackend
@@ -35,6 +36,7 @@ class Job:
     judged: bool = False
     n_envs: int = 64
     sampling_seed: int = 0
+    certify: bool = False  # play each episode twice: one that differs is broken
 
 
 class Workers:
@@ -89,7 +91,9 @@ def _play(job: Job, subscribers: Sequence[Subscriber]) -> list[Episode]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums depend on the number of threads, episodes must not
     try:
-        return rollout(task, policy, job.starts, job.n_envs, subscribers, job.sampling_seed)
+        with Verifier() as verifier:
+            certifying = [verifier] if job.certify else []
+            return rollout(task, policy, job.starts, job.n_envs, [*certifying, *subscribers], job.sampling_seed)
     finally:
         torch.set_num_threads(threads)
 

@@ -30,7 +30,7 @@ class Task:
     env_id: str
     suite: str
     split: str  # practice: its goals are trained on; heldout: its goals never are
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
     levels: int = 9
     thought_regex: str = ""
     instruction: Callable[[gym.Env], str] = lambda env: env.unwrapped.instruction

@@ -1,6 +1,7 @@
 """Action <-> text: one object encodes, decodes and gives the grammar of an answer."""
 
 import re
+from functools import cache
 
 import gymnasium as gym
 import numpy as np
@@ -59,6 +60,7 @@ class AnswerCodec:
         return thought, self.action.decode(action)
 
 
+@cache
 def codec_for(task: Task) -> AnswerCodec:
     """The codec of a task's answers."""
     env = task.make()
