@@ -26,10 +26,25 @@ class Collect:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Branch:
+    """Other answers, tried at moments of failed episodes. points: moments, per task and round; 0 for none. answers: to
+    each, distinct in their action. repeats: episodes that each is followed through, with common random numbers.
+    """
+
+    points: Annotated[int, Field(ge=0)] = 0
+    where: Literal["bisect", "critic", "uniform"] = "bisect"
+    answers: Annotated[int, Field(ge=2)] = 4
+    repeats: Count = 2
+    temperature: Annotated[float, Field(gt=0)] = 1.0  # of the answers and of what follows
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Select:
     """What becomes training data. per_start: successes kept of a start. rounds: the latest rounds whose successes are
     imitated. critiques: questions whether an answer will work, as a share of the examples. min_margin: difference in
-    outcome (success, discounted by the steps it took) that makes a preference pair.
+    outcome (success, discounted by the steps it took) that makes a preference pair. pair_p_value: at most, of Fisher's
+    exact test that the chosen answer succeeds more often than the rejected one. flip_pairs: which answer is preferred
+    is drawn at random, to see what measuring is worth.
     """
 
     per_start: Count = 1
@@ -38,6 +53,8 @@ class Select:
     critiques: Fraction = 0.25
     min_margin: Fraction = 0.5
     max_pairs: Annotated[int, Field(ge=0)] = 500
+    pair_p_value: Fraction = 1.0
+    flip_pairs: bool = False
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -79,6 +96,7 @@ class Config:
     threads: Count = 2  # of torch, in training
     proposals: Count = 1  # answers that the critic chooses among, in evaluation
     collect: Collect = Field(default_factory=Collect)
+    branch: Branch = Field(default_factory=Branch)
     select: Select = Field(default_factory=Select)
     gate: Gate = Field(default_factory=Gate)
     evaluation: Evaluation = Field(default_factory=Evaluation)

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from envs.observation import Observation
+from envs.snapshot import Snapshot
 from policies.base import Decision
 
 Ending = Literal["terminated", "truncated", "broken"]
@@ -21,11 +22,24 @@ class Step:
     decision: Decision
     reward: float
     fingerprint: bytes = b""  # of the environment's state that was observed
+    snapshot: Snapshot | None = field(default=None, repr=False)  # that state, where it was asked for; not stored
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A state of a recorded episode: how to return to it, and what was seen there."""
+
+    snapshot: Snapshot
+    observation: Observation
+    fingerprint: bytes
 
 
 @dataclass
 class Episode:
-    """From reset to the end. `broken`: the environment or the reward raised, which is not a failure."""
+    """From reset to the end. `broken`: the environment or the reward raised, which is not a failure.
+
+    A branch shares its first `branched_at` steps with the attempt that it left.
+    """
 
     task: str
     seed: int
@@ -37,7 +51,14 @@ class Episode:
     final_frame: np.ndarray | None = None  # (H, W, 3) uint8, after the last step
     final_proprioception: str = ""
     final_fingerprint: bytes = b""
+    branched_at: int = 0
+    begins_at: Moment | None = None  # where the first step is not a reset's; not stored
     versions: dict[str, str] = field(default_factory=dict)  # of what it was simulated with
+
+    @property
+    def own(self) -> list[Step]:
+        """The steps that no other attempt shares."""
+        return self.steps[self.branched_at :]
 
     @property
     def total_reward(self) -> float:

@@ -33,15 +33,19 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
     incumbent = seed_policy = Path(config.policy)
     before = player.report(seed_policy)
     player.film(seed_policy, 0)
-    kept, rounds = [], []
+    select, kept, rounds = config.select, [], []
     for number in range(1, config.rounds + 1):
         folder = run.round(number)
         practised = player.practise(incumbent, number)
-        proven = selection.hindsight(practised) if config.select.hindsight else practised
-        kept.append(selection.keep(proven, config.select.per_start))
-        examples = selection.examples(chain.from_iterable(kept[-config.select.rounds :]))
-        critiques = pairs.critiques(practised, int(config.select.critiques * len(examples)), rng)
-        preferences = pairs.pairs(proven, config.select.min_margin, config.select.max_pairs)
+        branches = player.branch(incumbent, practised, number)
+        tried = practised + branches
+        proven = selection.hindsight(tried) if select.hindsight else tried
+        kept.append(selection.keep(proven, select.per_start))
+        examples = selection.examples(chain.from_iterable(kept[-select.rounds :]))
+        critiques = pairs.critiques(tried, int(select.critiques * len(examples)), rng)
+        preferences = pairs.pairs(proven, select.min_margin, select.max_pairs, select.pair_p_value)
+        if select.flip_pairs:
+            preferences = pairs.flipped(preferences, rng)
 
         imitator = optimiser.imitate(incumbent, examples + critiques, folder / "sft")
         candidate = optimiser.prefer(imitator, preferences, folder / "policy")
@@ -56,6 +60,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
                 "round": number,
                 "accepted": verdict.accepted,
                 "episodes": len(practised),
+                "branches": len(branches),
                 "successes": sum(e.success for e in practised),
                 "sampled": rate(successes(practised)),
                 "sft_examples": len(examples),

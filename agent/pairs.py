@@ -6,10 +6,11 @@ attempt went on measures what its answer was worth (its own later steps included
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
 
 from agent.episode import Episode, Step
 from agent.rows import Example, Pair
@@ -42,27 +43,43 @@ def forks(episodes: Iterable[Episode]) -> Iterator[Fork]:
     for attempts in by_start(episodes).values():
         seen = defaultdict(lambda: defaultdict(list))
         for attempt in attempts:
-            for left, step in enumerate(reversed(attempt.steps)):
+            for left, step in enumerate(reversed(attempt.own)):
                 value = DISCOUNT**left if attempt.success else 0.0
                 seen[step.observation.key()][step.decision.action.tobytes()].append((step, value))
         yield from (Fork(dict(outcomes)) for outcomes in seen.values() if len(outcomes) > 1)
 
 
-def pairs(episodes: Iterable[Episode], min_margin: float, max_pairs: int) -> list[Pair]:
+def pairs(episodes: Iterable[Episode], min_margin: float, max_pairs: int, p_value: float = 1.0) -> list[Pair]:
     """The best against the worst answer of each fork whose mean outcomes differ by `min_margin` or more.
 
     Of the best action, the answer after which success came soonest is chosen; of the worst, that after which it came
-    latest, or never, is rejected. At most `max_pairs`, those of the largest margin.
+    latest, or never, is rejected. That the best succeeds more often has a p of at most `p_value` in Fisher's exact
+    test of their counts. At most `max_pairs`, those of the largest margin.
     """
     result = []
     for fork in forks(episodes):
         (worst, losers), *_, (best, winners) = fork.ranked()
-        if best > worst and best - worst >= min_margin:
+        if best > worst and best - worst >= min_margin and more_often(winners, losers) <= p_value:
             chosen, rejected = winners[-1][0], losers[0][0]
             o = chosen.observation
             answers = chosen.decision.answer, rejected.decision.answer
             result.append(Pair(o.frames, prompt.act(o), *answers, best - worst))
     return sorted(result, key=lambda pair: -pair.margin)[:max_pairs]
+
+
+def more_often(winners: Sequence[tuple[Step, float]], losers: Sequence[tuple[Step, float]]) -> float:
+    """One-sided p of Fisher's exact test that success followed the winners more often than the losers."""
+    counts = [(sum(value > 0 for _, value in steps), len(steps)) for steps in (winners, losers)]
+    table = [[successes, n - successes] for successes, n in counts]
+    return float(stats.fisher_exact(table, alternative="greater").pvalue)
+
+
+def flipped(preferences: Iterable[Pair], rng: np.random.Generator) -> list[Pair]:
+    """The pairs, each turned round or not by the toss of a coin: a control, with nothing measured in it."""
+    return [
+        replace(pair, chosen=pair.rejected, rejected=pair.chosen) if rng.random() < 0.5 else pair
+        for pair in preferences
+    ]
 
 
 def critiques(episodes: Iterable[Episode], n: int, rng: np.random.Generator) -> list[Example]:
@@ -73,7 +90,7 @@ def critiques(episodes: Iterable[Episode], n: int, rng: np.random.Generator) -> 
     steps = defaultdict(lambda: {True: [], False: []})
     for episode in episodes:
         if episode.ending != "broken":
-            steps[episode.task][episode.success] += episode.steps
+            steps[episode.task][episode.success] += episode.own
     result = []
     for by_success in steps.values():
         each = min(n // (2 * len(steps)), len(by_success[True]), len(by_success[False]))

@@ -23,15 +23,19 @@ def by_start(episodes: Iterable[Episode]) -> dict[tuple[str, int], list[Episode]
 
 
 def keep(episodes: Iterable[Episode], per_start: int) -> list[Episode]:
-    """The shortest successes of each start, `per_start` at most.
+    """The shortest successes from each start, `per_start` at most; each moment that was branched from is one too.
 
     A success that was sampled is full of detours; the shortest has the fewest. A bound for each start keeps the easy
     starts from drowning the hard ones.
     """
     kept = []
     for attempts in by_start(episodes).values():
-        successes = sorted((e for e in attempts if e.success), key=lambda e: (len(e.steps), e.attempt))
-        kept += successes[:per_start]
+        from_moment = defaultdict(list)
+        for episode in attempts:
+            if episode.success:
+                from_moment[episode.own[0].observation.key()].append(episode)
+        for successes in from_moment.values():
+            kept += sorted(successes, key=lambda e: (len(e.own), e.attempt))[:per_start]
     return kept
 
 
@@ -62,7 +66,7 @@ def examples(episodes: Iterable[Episode]) -> list[Example]:
     return [
         Example(step.observation.frames, prompt.act(step.observation), step.decision.answer)
         for episode in episodes
-        for step in episode.steps
+        for step in episode.own
         if step.reward > SETBACK and _follows(task(episode.task), step.decision.answer)
     ]
 

@@ -11,6 +11,7 @@ import numpy as np
 from transformers import TrainerCallback
 
 from agent import pairs, video
+from agent.branching import Branching
 from agent.config import Config
 from agent.dpo import train_dpo
 from agent.episode import Episode
@@ -66,8 +67,23 @@ class Player:
         c, played = self.config.collect, []
         starts = list(itertools.product(practice_seeds(self.config, number), range(c.attempts)))
         for task in self.config.tasks:
-            played += self._measure(f"practise {task}", task, checkpoint, starts, c.temperature, certify=True)
+            settings = {"temperature": c.temperature, "certify": True, "snapshots": self.config.branch.points > 0}
+            played += self._measure(f"practise {task}", self._job(task, checkpoint, starts, **settings))
         EpisodeStore(self.run.round(number) / "episodes").append(played)
+        return played
+
+    def branch(self, checkpoint: Path, practised: Sequence[Episode], number: int) -> list[Episode]:
+        """Other answers at moments of this round's failures, certified and stored in the round's folder."""
+        settings, played = self.config.branch, []
+        for task in self.config.tasks if settings.points else ():
+            job = self._job(task, checkpoint, (), temperature=settings.temperature, certify=True)
+            rng = np.random.default_rng([self.config.seed, number])
+            branching = Branching(self.workers, job, self._follow, self.config.collect.attempts, rng)
+            branches, agreement = branching.explore([e for e in practised if e.task == task], settings)
+            self.tracker.log({f"branch/{task}/{name}": value for name, value in agreement.items()})
+            played += branches
+        if played:
+            EpisodeStore(self.run.round(number) / "branches").append(played)
         return played
 
     def gate(self, role: str, checkpoint: Path, number: int) -> dict[str, list[Episode]]:
@@ -76,49 +92,51 @@ class Player:
         New seeds each round: on the same ones the best of several candidates would pass for its luck.
         """
         starts = [(seed, 0) for seed in gate_seeds(self.config, number)]
-        return {t: self._measure(f"gate {role} {t}", t, checkpoint, starts, judged=True) for t in self.config.tasks}
+        return {
+            task: self._measure(f"gate {role} {task}", self._greedy(task, checkpoint, starts, judged=True))
+            for task in self.config.tasks
+        }
 
     def report(self, checkpoint: Path) -> dict[str, list[Episode]]:
         """Greedy episodes on held-out seeds, of every task of the report."""
         evaluation = self.config.evaluation
         starts = [(seed, 0) for seed in seeds("heldout", evaluation.episodes)]
-        return {t: self._measure(f"held-out {t}", t, checkpoint, starts) for t in evaluation.tasks}
+        return {
+            task: self._measure(f"held-out {task}", self._greedy(task, checkpoint, starts)) for task in evaluation.tasks
+        }
 
     def film(self, checkpoint: Path, number: int) -> list[Path]:
         """The same few held-out episodes each time, as videos in the round's folder."""
         evaluation, paths = self.config.evaluation, []
         for task in evaluation.tasks if evaluation.videos else ():
             starts = [(seed, 0) for seed in seeds("heldout", evaluation.videos, VIDEO_START)]
-            played = self._play(f"film {task}", task, checkpoint, starts)
+            played = self._play(f"film {task}", self._greedy(task, checkpoint, starts))
             for i, episode in enumerate(e for e in played if e.ending != "broken"):
                 paths.append(self.run.round(number) / "videos" / f"{task}-{i}.mp4")
                 video.write(paths[-1], [video.film(episode)])
                 self.tracker.video(f"video/{task}-{i}", paths[-1])
         return paths
 
-    def _measure(self, *args: Any, **kwargs: Any) -> list[Episode]:
-        """Episodes to count. Raises UserError where all are broken; a film that breaks is only left out."""
-        episodes = self._play(*args, **kwargs)
+    def _follow(self, title: str, job: Job) -> list[Episode]:
+        return self._play(title, job, "branch_env_steps")
+
+    def _job(self, task: str, checkpoint: Path, starts: Sequence[tuple[int, int]], **settings: Any) -> Job:
+        return Job(task, checkpoint, starts, n_envs=self.config.n_envs, sampling_seed=self.config.seed, **settings)
+
+    def _greedy(self, task: str, checkpoint: Path, starts: Sequence[tuple[int, int]], judged: bool = False) -> Job:
+        return self._job(task, checkpoint, starts, proposals=self.config.proposals, judged=judged)
+
+    def _measure(self, title: str, job: Job) -> list[Episode]:
+        """Episodes to count. Raises UserError where all are broken; a film or branch that breaks is only left out."""
+        episodes = self._play(title, job)
         successes(episodes)
         return episodes
 
-    def _play(
-        self,
-        title: str,
-        task: str,
-        checkpoint: Path,
-        starts: Sequence[tuple[int, int]],
-        temperature: float = 0.0,
-        judged: bool = False,
-        certify: bool = False,
-    ) -> list[Episode]:
-        c = self.config
-        proposals = c.proposals if temperature == 0 else 1
-        job = Job(task, checkpoint, starts, temperature, proposals, judged, c.n_envs, c.seed, certify)
-        with bar(title, len(starts)) as progress:
+    def _play(self, title: str, job: Job, charged_to: str = "env_steps") -> list[Episode]:
+        with bar(title, len(job.starts)) as progress:
             episodes = self.workers.play(job, [progress])
         steps = sum(len(e.steps) for e in episodes)
-        for name in ("env_steps", "frames", "decisions"):
+        for name in (charged_to, "frames", "decisions"):
             self.budget[name] += steps
         whole = [e.success for e in episodes if e.ending != "broken"]
         numbers = {

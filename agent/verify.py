@@ -51,14 +51,19 @@ class Verifier:
 
 def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Episode) -> str:
     """The first difference between the episode and what happens when its actions are taken again; empty if none."""
-    env.reset(seed=episode.seed)
+    moment = episode.begins_at
+    if moment:
+        env.restore(moment.snapshot)
+    else:
+        env.reset(seed=episode.seed)
     ending, success = "", False
     for i, step in enumerate(episode.steps):
         if ending:
             return f"step {i}: {ending} before"
         if env.fingerprint() != step.fingerprint:
             return f"step {i}: another state"
-        if chosen.observe(env).key() != step.observation.key():
+        recorded_before = moment and i == 0  # its picture was taken before MuJoCo's last step took effect on it
+        if not recorded_before and chosen.observe(env).key() != step.observation.key():
             return f"step {i}: another observation"
         answer, action = step.decision.answer, step.decision.action
         if answer and not np.array_equal(codec.decode(answer)[1], action):

@@ -2,21 +2,26 @@
 
 import multiprocessing
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty
 from typing import Any, Self
 
+import numpy as np
 import torch
 
 from agent.episode import Episode
-from agent.rollout import Subscriber, rollout
+from agent.rollout import Start, Subscriber, rollout
 from agent.verify import Verifier
 from envs import registry
+from envs.observation import Observation
 from policies.action_codec import codec_for
 from policies.backend_hf import HFBackend
+from policies.base import Decision
+from policies.critic import judge
 from policies.mllm import MLLMPolicy
 
 POLL_S = 0.5  # between looks whether a worker failed
@@ -30,13 +35,27 @@ class Job:
 
     task: str
     checkpoint: Path
-    starts: Sequence[tuple[int, int]]
+    starts: Sequence[Start | tuple[int, int]]
     temperature: float = 0.0
     proposals: int = 1
     judged: bool = False
     n_envs: int = 64
     sampling_seed: int = 0
     certify: bool = False  # play each episode twice: one that differs is broken
+    snapshots: bool = False  # keep the state of each step
+
+
+Question = Callable[[MLLMPolicy, Sequence[Observation], Sequence[Any]], Sequence[Any]]
+
+
+def propose(policy: MLLMPolicy, observations: Sequence[Observation], draws: Sequence[Sequence[int]]) -> list[Decision]:
+    """A question: an answer to each observation, drawn by the generator that its seeds make."""
+    return policy.act(observations, [np.random.default_rng(seeds) for seeds in draws])
+
+
+def criticise(policy: MLLMPolicy, observations: Sequence[Observation], answers: Sequence[str]) -> list[float]:
+    """A question: the critic's verdict on each answer."""
+    return judge(policy.backend, observations, answers).tolist()
 
 
 class Workers:
@@ -79,23 +98,56 @@ class Workers:
             finished[episode.seed, episode.attempt] = episode
             for subscriber in subscribers:
                 subscriber.on_episode(episode)
-        return [finished[start] for start in job.starts]
+        return [finished[start[:2]] for start in job.starts]
+
+    def ask(
+        self, question: Question, job: Job, observations: Sequence[Observation], details: Sequence[Any]
+    ) -> list[Any]:
+        """What the job's policy says to each observation and its detail."""
+        if self.n == 1:
+            return _ask(question, job, observations, details)
+        parts = [(observations[i :: self.n], details[i :: self.n]) for i in range(self.n)]
+        futures = [self._pool.submit(_ask, question, job, *part) for part in parts]
+        answers: list[Any] = [None] * len(observations)
+        for i, future in enumerate(futures):
+            answers[i :: self.n] = future.result()
+        return answers
 
 
-def _play(job: Job, subscribers: Sequence[Subscriber]) -> list[Episode]:
+@contextmanager
+def _policy(job: Job) -> Iterator[MLLMPolicy]:
     global _loaded
     if _loaded is None or _loaded[0] != job.checkpoint:
         _loaded = job.checkpoint, HFBackend.load(job.checkpoint)
-    task = registry.task(job.task)
-    policy = MLLMPolicy(_loaded[1], codec_for(task), job.temperature, job.proposals, job.judged)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums depend on the number of threads, episodes must not
     try:
-        with Verifier() as verifier:
-            certifying = [verifier] if job.certify else []
-            return rollout(task, policy, job.starts, job.n_envs, [*certifying, *subscribers], job.sampling_seed)
+        yield MLLMPolicy(_loaded[1], codec_for(registry.task(job.task)), job.temperature, job.proposals, job.judged)
     finally:
         torch.set_num_threads(threads)
+
+
+def _play(job: Job, subscribers: Sequence[Subscriber]) -> list[Episode]:
+    with _policy(job) as policy, Verifier() as verifier:
+        certifying = [verifier] if job.certify else []
+        return rollout(
+            registry.task(job.task),
+            policy,
+            job.starts,
+            job.n_envs,
+            [*certifying, *subscribers],
+            job.sampling_seed,
+            job.snapshots,
+        )
+
+
+def _ask(question: Question, job: Job, observations: Sequence[Observation], details: Sequence[Any]) -> list[Any]:
+    with _policy(job) as policy:
+        return [
+            answer
+            for i in range(0, len(observations), job.n_envs)
+            for answer in question(policy, observations[i : i + job.n_envs], details[i : i + job.n_envs])
+        ]
 
 
 class _HandOver:

@@ -15,6 +15,7 @@ from agent.loop import improve
 from agent.rundir import RunDir
 from agent.stages import Player, gate_seeds
 from agent.store import EpisodeStore
+from agent.verify import Verifier
 from agent.workers import Workers
 from envs.errors import UserError
 from envs.registry import TASKS
@@ -135,6 +136,23 @@ def test_a_round_from_practice_to_report(config):
     assert {"sft/loss", "dpo/loss", "practise/near/success", "gate/candidate/near/success", "round/pairs"} <= logged
     assert [line["step"] for line in metrics] == list(range(len(metrics)))
     assert list(path.glob("wandb/offline-run-*/run-*.wandb"))
+
+
+def test_branches_are_charged_certified_and_learned_from(config):
+    settings = config(
+        tasks=["push"],
+        branch={"points": 2, "answers": 2, "repeats": 2},
+        select={"flip_pairs": True, "pair_p_value": 0.9, "min_margin": 0.1},
+    )
+    path, results = run(settings)
+    (row,) = results["rounds"]
+    branches = list(EpisodeStore(path / "round_001" / "branches"))
+    assert len(branches) == row["branches"] >= 8
+    assert results["budget"]["branch_env_steps"] == sum(len(e.own) for e in branches) > 0
+    with Verifier() as verifier:
+        assert {verifier.flaw(e) for e in branches} == {""}
+    logged = {name for line in (path / "metrics.jsonl").read_text().splitlines() for name in json.loads(line)}
+    assert {"branch/push/critic_exact", "bisect/push/success", "branch/push/success"} <= logged
 
 
 def test_a_policy_that_never_succeeds_goes_on_unimproved(config):

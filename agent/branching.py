@@ -1,0 +1,141 @@
+"""What another answer would have brought: return to a moment of a failed episode, answer otherwise, play on.
+
+A branch is an attempt like any other from its start: it shares its first steps with the episode that it left, so that
+what is selected and preferred among attempts is selected and preferred among branches too.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from agent.config import Branch
+from agent.episode import Episode, Moment
+from agent.rollout import Start
+from agent.workers import Job, Workers, criticise, propose
+from policies.base import Decision
+
+DRAWS = 3  # times as many answers are drawn as are wanted: some act alike
+
+Play = Callable[[str, Job], list[Episode]]  # title, job
+
+
+@dataclass(frozen=True)
+class Point:
+    """Before the `step`-th step of an episode whose steps keep their snapshots."""
+
+    episode: Episode
+    step: int
+
+    @property
+    def moment(self) -> Moment:
+        step = self.episode.steps[self.step]
+        return Moment(step.snapshot, step.observation, step.fingerprint)
+
+    def start(self, attempt: int, repeat: int, first: Decision | None = None) -> Start:
+        """Play on from here. The draws are the repeat's, whatever is answered first: common random numbers."""
+        draws = self.episode.attempt, self.step, repeat
+        return Start(self.episode.seed, attempt, self.moment, first, draws)
+
+    def graft(self, rest: Episode) -> Episode:
+        """What led here, and what followed."""
+        steps = [*self.episode.steps[: self.step], *rest.steps]
+        return replace(rest, steps=steps, branched_at=self.step, begins_at=None)
+
+
+class Branching:
+    """Branches of episodes of the job's task.
+
+    play: plays the job with other starts, under a title. first_attempt: branches are numbered from there on. rng:
+    chooses among failures and moments.
+    """
+
+    def __init__(self, workers: Workers, job: Job, play: Play, first_attempt: int, rng: np.random.Generator):
+        self._workers, self._job, self._play, self._rng = workers, job, play, rng
+        self._attempts = itertools.count(first_attempt)
+
+    def explore(self, practised: Sequence[Episode], settings: Branch) -> tuple[list[Episode], dict[str, float]]:
+        """Every branch of one moment of each of some failures, one of a start.
+
+        Also how often the critic named the moment that bisection found, where that was looked for.
+        """
+        failed = {e.seed: e for e in practised if e.ending != "broken" and not e.success}
+        chosen = self._rng.permutation(len(failed))[: settings.points]
+        failures = [list(failed.values())[i] for i in chosen]
+        if not failures:
+            return [], {}
+        played, agreement = [], {}
+        if settings.where == "uniform":
+            points = [Point(e, int(self._rng.integers(len(e.steps)))) for e in failures]
+        else:
+            points = claimed = self.claims(failures)
+        if settings.where == "bisect":
+            points, played = self.last_chances(failures, settings.repeats)
+            apart = np.array([abs(p.step - c.step) for p, c in zip(points, claimed, strict=True)])
+            agreement = {"critic_exact": float(np.mean(apart == 0)), "critic_within_1": float(np.mean(apart <= 1))}
+        return played + self.measure(points, self.answers(points, settings.answers), settings.repeats), agreement
+
+    def claims(self, failures: Sequence[Episode]) -> list[Point]:
+        """The step that broke each failure, as the critic has it."""
+        steps = [step for e in failures for step in e.steps]
+        answers = [step.decision.answer for step in steps]
+        verdicts = iter(self._workers.ask(criticise, self._job, [step.observation for step in steps], answers))
+        return [Point(e, claim(list(itertools.islice(verdicts, len(e.steps))))) for e in failures]
+
+    def last_chances(self, failures: Sequence[Episode], repeats: int) -> tuple[list[Point], list[Episode]]:
+        """For each failure the last moment from which it was not lost yet, and the branches played to find it.
+
+        By bisection: a moment counts as lost where none of `repeats` episodes played on from it succeeds. The start is
+        taken as not lost, and a moment after a lost one as lost.
+        """
+        alive, lost = [0] * len(failures), [len(episode.steps) for episode in failures]
+        played = []
+        while unsure := [i for i in range(len(failures)) if lost[i] - alive[i] > 1]:
+            middles = [Point(failures[i], (alive[i] + lost[i]) // 2) for i in unsure]
+            branches = self._follow("bisect", [(point, repeat, None) for point in middles for repeat in range(repeats)])
+            for n, (i, point) in enumerate(zip(unsure, middles, strict=True)):
+                if any(branch.success for branch in branches[n * repeats : (n + 1) * repeats]):
+                    alive[i] = point.step
+                else:
+                    lost[i] = point.step
+            played += branches
+        return [Point(*where) for where in zip(failures, alive, strict=True)], played
+
+    def answers(self, points: Sequence[Point], n: int) -> list[list[Decision]]:
+        """The policy's own answers to each point, at most `n`, distinct in what they do."""
+        draws = [(p.episode.seed, p.episode.attempt, p.step, k) for p in points for k in range(n * DRAWS)]
+        observations = [p.moment.observation for p in points for _ in range(n * DRAWS)]
+        drawn = self._workers.ask(propose, self._job, observations, draws)
+        return [distinct(drawn[i : i + n * DRAWS], n) for i in range(0, len(drawn), n * DRAWS)]
+
+    def measure(self, points: Sequence[Point], answers: Sequence[Sequence[Decision]], repeats: int) -> list[Episode]:
+        """Each answer to each point, followed through `repeats` times with common random numbers."""
+        return self._follow(
+            "branch",
+            [
+                (point, repeat, answer)
+                for point, tried in zip(points, answers, strict=True)
+                for answer in tried
+                for repeat in range(repeats)
+            ],
+        )
+
+    def _follow(self, title: str, ways: Sequence[tuple[Point, int, Decision | None]]) -> list[Episode]:
+        starts = [point.start(next(self._attempts), repeat, first) for point, repeat, first in ways]
+        played = self._play(f"{title} {self._job.task}", replace(self._job, starts=starts))
+        return [point.graft(rest) for (point, _, _), rest in zip(ways, played, strict=True)]
+
+
+def distinct(answers: Sequence[Decision], n: int) -> list[Decision]:
+    """The first `n` answers that act differently."""
+    by_action: dict[bytes, Decision] = {}
+    for answer in answers:
+        by_action.setdefault(answer.action.tobytes(), answer)
+    return list(by_action.values())[:n]
+
+
+def claim(verdicts: Sequence[float]) -> int:
+    """The step that broke an episode, as its critic has it: the first that will not work, or the most doubtful."""
+    doubtful = (i for i, verdict in enumerate(verdicts) if verdict < 0.5)
+    return next(doubtful, min(range(len(verdicts)), key=verdicts.__getitem__))
