@@ -7,6 +7,7 @@ what is selected and preferred among attempts is selected and preferred among br
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from agent.rollout import Start
 from agent.workers import Job, Workers, criticise, propose
 from policies.base import Decision
 
+T = TypeVar("T")
+POINTS_AT_ONCE = 16  # failures between two looks at what was spent
 DRAWS = 3  # times as many answers are drawn as are wanted: some act alike
 
 Play = Callable[[str, Job], list[Episode]]  # title, job
@@ -61,20 +64,29 @@ class Branching:
         Also how often the critic named the moment that bisection found, where that was looked for.
         """
         failed = {e.seed: e for e in practised if e.ending != "broken" and not e.success}
-        chosen = self._rng.permutation(len(failed))[: settings.points]
-        failures = [list(failed.values())[i] for i in chosen]
-        if not failures:
-            return [], {}
-        played, agreement = [], {}
-        if settings.where == "uniform":
-            points = [Point(e, int(self._rng.integers(len(e.steps)))) for e in failures]
-        else:
-            points = claimed = self.claims(failures)
+        failures = [list(failed.values())[i] for i in self._rng.permutation(len(failed))[: settings.points]]
+        apart: list[int] = []
+        branches = within(
+            settings.env_steps, failures, POINTS_AT_ONCE, lambda some: self._branch(some, settings, apart)
+        )
+        if not apart:
+            return branches, {}
+        exact, near = np.array(apart) == 0, np.array(apart) <= 1
+        return branches, {"critic_exact": float(exact.mean()), "critic_within_1": float(near.mean())}
+
+    def _branch(self, failures: Sequence[Episode], settings: Branch, apart: list[int]) -> list[Episode]:
+        points, played = self._points(failures, settings.where), []
         if settings.where == "bisect":
+            claimed = points
             points, played = self.last_chances(failures, settings.repeats)
-            apart = np.array([abs(p.step - c.step) for p, c in zip(points, claimed, strict=True)])
-            agreement = {"critic_exact": float(np.mean(apart == 0)), "critic_within_1": float(np.mean(apart <= 1))}
-        return played + self.measure(points, self.answers(points, settings.answers), settings.repeats), agreement
+            apart += [abs(p.step - c.step) for p, c in zip(points, claimed, strict=True)]
+        answers = self.answers(points, settings.answers, settings.temperature)
+        return played + self.measure(points, answers, settings.repeats)
+
+    def _points(self, failures: Sequence[Episode], where: str) -> list[Point]:
+        if where == "uniform":
+            return [Point(e, int(self._rng.integers(len(e.steps)))) for e in failures]
+        return self.claims(failures)
 
     def claims(self, failures: Sequence[Episode]) -> list[Point]:
         """The step that broke each failure, as the critic has it."""
@@ -102,11 +114,11 @@ class Branching:
             played += branches
         return [Point(*where) for where in zip(failures, alive, strict=True)], played
 
-    def answers(self, points: Sequence[Point], n: int) -> list[list[Decision]]:
+    def answers(self, points: Sequence[Point], n: int, temperature: float) -> list[list[Decision]]:
         """The policy's own answers to each point, at most `n`, distinct in what they do."""
         draws = [(p.episode.seed, p.episode.attempt, p.step, k) for p in points for k in range(n * DRAWS)]
         observations = [p.moment.observation for p in points for _ in range(n * DRAWS)]
-        drawn = self._workers.ask(propose, self._job, observations, draws)
+        drawn = self._workers.ask(propose, replace(self._job, temperature=temperature), observations, draws)
         return [distinct(drawn[i : i + n * DRAWS], n) for i in range(0, len(drawn), n * DRAWS)]
 
     def measure(self, points: Sequence[Point], answers: Sequence[Sequence[Decision]], repeats: int) -> list[Episode]:
@@ -139,3 +151,21 @@ def claim(verdicts: Sequence[float]) -> int:
     """The step that broke an episode, as its critic has it: the first that will not work, or the most doubtful."""
     doubtful = (i for i, verdict in enumerate(verdicts) if verdict < 0.5)
     return next(doubtful, min(range(len(verdicts)), key=verdicts.__getitem__))
+
+
+def within(
+    limit: int | None, items: Sequence[T], size: int, play: Callable[[Sequence[T]], list[Episode]]
+) -> list[Episode]:
+    """Play batches of `size` items until about `limit` environment steps are spent; all at once without a limit.
+
+    Not the batch that, at the mean of those before, would end farther beyond the limit than it begins below.
+    """
+    if limit is None:
+        return play(items) if items else []
+    played: list[Episode] = []
+    for n, first in enumerate(range(0, len(items), size)):
+        spent = sum(len(episode.own) for episode in played)
+        if n and spent + spent / n / 2 > limit:
+            break
+        played += play(items[first : first + size])
+    return played

@@ -41,6 +41,27 @@ def improve(config: tyro.conf.Positional[Path], /, overwrite: bool = False) -> N
         run_improve(settings, RunDir(Path(settings.out), overwrite), workers)
 
 
+@app.command
+def compare(config: tyro.conf.Positional[Path], /, seeds: tuple[int, ...] | None = None) -> None:
+    """An experiment: a run with some keys changed, arm by arm over several seeds, on the same episodes.
+
+    What was run before is kept: to add a seed or an arm, run it again.
+
+    Args:
+        config: a YAML file, such as configs/experiments/branching.yaml
+        seeds: instead of the config's
+    """
+    from dataclasses import replace
+
+    from agent.config import Comparison, load
+
+    settings = load(config, kind=Comparison)
+    settings = replace(settings, seeds=seeds) if seeds else settings
+    from agent.comparison import compare_arms
+
+    print(compare_arms(settings, Path(settings.out)))
+
+
 @app.command(name="eval")
 def evaluate(
     task: tyro.conf.Positional[str],

@@ -18,10 +18,13 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass(frozen=True, config=_STRICT)
 class Collect:
-    """Practice of one round. starts: per task. attempts: episodes from each start."""
+    """Practice of one round. starts: per task. attempts: episodes from each start. env_steps: of a task, after which no
+    more starts are played.
+    """
 
     starts: Count = 100
     attempts: Count = 6
+    env_steps: Count | None = None
     temperature: Annotated[float, Field(gt=0)] = 1.0
 
 
@@ -29,13 +32,16 @@ class Collect:
 class Branch:
     """Other answers, tried at moments of failed episodes. points: moments, per task and round; 0 for none. answers: to
     each, distinct in their action. repeats: episodes that each is followed through, with common random numbers.
+    env_steps: of a task, after which no more moments are branched from.
     """
 
     points: Annotated[int, Field(ge=0)] = 0
     where: Literal["bisect", "critic", "uniform"] = "bisect"
     answers: Annotated[int, Field(ge=2)] = 4
-    repeats: Count = 2
-    temperature: Annotated[float, Field(gt=0)] = 1.0  # of the answers and of what follows
+    repeats: Count = 1
+    temperature: Annotated[float, Field(gt=0)] = 1.0  # of the answers
+    follow_temperature: Annotated[float, Field(ge=0)] = 0.0  # of what follows: 0 is greedy, and needs no repeats
+    env_steps: Count | None = None
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -103,6 +109,20 @@ class Config:
     tracking: Tracking = Field(default_factory=Tracking)
     sft: dict[str, Any] = Field(default_factory=dict)
     dpo: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Comparison:
+    """An experiment: the run `base`, with the keys of `common` and of one arm changed, once for each arm and seed.
+
+    Keys are dotted, as on the command line. Arms are compared with the first.
+    """
+
+    out: str
+    base: str  # a run's config
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    arms: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    common: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, config=_STRICT)

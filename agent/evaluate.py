@@ -69,7 +69,8 @@ def compare(before: Mapping[str, Sequence[Episode]], after: Mapping[str, Sequenc
     for task, (b, a) in pairs.items():
         points, interval = mean_gain([a.astype(int) - b])
         gain = {"points": points, "ci95": interval, "p_value": mcnemar(b, a)}
-        tasks[task] = {"before": rate(b), "after": rate(a), "gain": gain}
+        outcomes = {"before": outcome_string(before[task]), "after": outcome_string(after[task])}
+        tasks[task] = {"before": rate(b), "after": rate(a), "gain": gain, "outcomes": outcomes}
     points, interval = mean_gain([a.astype(int) - b for b, a in pairs.values()])
     mean = {
         "before": float(np.mean([t["before"]["rate"] for t in tasks.values()])),
@@ -78,6 +79,11 @@ def compare(before: Mapping[str, Sequence[Episode]], after: Mapping[str, Sequenc
         "ci95": interval,
     }
     return {"heldout": tasks, "heldout_mean": mean}
+
+
+def outcome_string(episodes: Sequence[Episode]) -> str:
+    """One character an episode: 1 success, 0 failure, - broken."""
+    return "".join("-" if e.ending == "broken" else str(int(e.success)) for e in episodes)
 
 
 def critic_scores(episodes: Sequence[Episode]) -> dict[str, float]:

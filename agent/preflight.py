@@ -22,6 +22,11 @@ def check_improve(config: Config) -> None:
     _check_practised(config.tasks)
     if Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
         raise UserError(f"policy {config.policy!r} lies in the run folder {config.out!r}; valid: another --out")
+    branch = config.branch
+    if branch.points and branch.repeats > 1 and not branch.follow_temperature:
+        raise UserError(
+            f"branch.repeats = {branch.repeats} of what is greedy; valid: 1, or a branch.follow_temperature"
+        )
     _check_trainer("sft", config.sft, SFTConfig)
     _check_trainer("dpo", config.dpo, DPOConfig)
     for number in (1, config.rounds):

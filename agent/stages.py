@@ -4,6 +4,8 @@ import itertools
 import random
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 from transformers import TrainerCallback
 
 from agent import pairs, video
-from agent.branching import Branching
+from agent.branching import Branching, within
 from agent.config import Config
 from agent.dpo import train_dpo
 from agent.episode import Episode
@@ -60,15 +62,17 @@ class Player:
 
     def __init__(self, config: Config, run: RunDir, tracker: Tracker, workers: Workers):
         self.config, self.run, self.tracker, self.workers = config, run, tracker, workers
-        self.budget = {"env_steps": 0, "branch_env_steps": 0, "frames": 0, "decisions": 0}
+        self.budget = dict.fromkeys(("env_steps", "practice_env_steps", "branch_env_steps", "frames", "decisions"), 0)
 
     def practise(self, checkpoint: Path, number: int) -> list[Episode]:
         """K sampled attempts from each of the round's own starts, certified and stored in the round's folder."""
         c, played = self.config.collect, []
         starts = list(itertools.product(practice_seeds(self.config, number), range(c.attempts)))
+        at_once = max(1, self.config.workers * self.config.n_envs // c.attempts) * c.attempts
+        settings = {"temperature": c.temperature, "certify": True, "snapshots": self.config.branch.points > 0}
         for task in self.config.tasks:
-            settings = {"temperature": c.temperature, "certify": True, "snapshots": self.config.branch.points > 0}
-            played += self._measure(f"practise {task}", self._job(task, checkpoint, starts, **settings))
+            job = self._job(task, checkpoint, (), **settings)
+            played += within(c.env_steps, starts, at_once, partial(self._practise, job))
         EpisodeStore(self.run.round(number) / "episodes").append(played)
         return played
 
@@ -76,7 +80,7 @@ class Player:
         """Other answers at moments of this round's failures, certified and stored in the round's folder."""
         settings, played = self.config.branch, []
         for task in self.config.tasks if settings.points else ():
-            job = self._job(task, checkpoint, (), temperature=settings.temperature, certify=True)
+            job = self._job(task, checkpoint, (), temperature=settings.follow_temperature, certify=True)
             rng = np.random.default_rng([self.config.seed, number])
             branching = Branching(self.workers, job, self._follow, self.config.collect.attempts, rng)
             branches, agreement = branching.explore([e for e in practised if e.task == task], settings)
@@ -116,6 +120,11 @@ class Player:
                 video.write(paths[-1], [video.film(episode)])
                 self.tracker.video(f"video/{task}-{i}", paths[-1])
         return paths
+
+    def _practise(self, job: Job, starts: Sequence[tuple[int, int]]) -> list[Episode]:
+        episodes = self._measure(f"practise {job.task}", replace(job, starts=starts))
+        self.budget["practice_env_steps"] += sum(len(e.steps) for e in episodes)  # of env_steps
+        return episodes
 
     def _follow(self, title: str, job: Job) -> list[Episode]:
         return self._play(title, job, "branch_env_steps")

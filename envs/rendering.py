@@ -23,6 +23,7 @@ if importlib.util.find_spec("triton"):
 
 try:
     import mujoco
+    from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer  # noqa: F401 (imports mujoco too)
 except (ImportError, AttributeError, RuntimeError) as error:
     raise UserError(f"MuJoCo cannot use MUJOCO_GL={os.environ.get('MUJOCO_GL')!r}: {error}. {GL_HELP}") from error
 

@@ -14,12 +14,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import PassiveEnvChecker
 
 from envs.errors import UserError
-from envs.rendering import mujoco
+from envs.rendering import MujocoRenderer, mujoco
 
 _PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
 # MuJoCo leaves these as they were before the last of its steps. Environments read some of them before their next one,

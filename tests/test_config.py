@@ -150,6 +150,7 @@ def test_configs_cannot_be_changed(write):
         (("--dpo.lr_scheduler_type", "liner"), ("'dpo'", "liner is not a valid")),
         (("--sft.output_dir", "x"), ("'output_dir'",)),
         (("--tasks", "[reach-heldout]"), ("'reach-heldout' is held out", "reach, push")),
+        (("--branch.points", "1", "--branch.repeats", "2"), ("branch.repeats = 2", "branch.follow_temperature")),
         (("--collect.starts", "9999"), ("2 rounds of 9999 starts", "10000")),
         (("--policy", "run/round_001/policy", "--out", "run"), ("lies in the run folder",)),
     ],
