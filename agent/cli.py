@@ -272,6 +272,33 @@ def doctor() -> None:
     env.close()
 
 
+@app.command
+def bench(policy: str = "policies/seed", restores: int = 300, json: Path | None = None) -> None:
+    """Our speed and exactness against a reference, in one run.
+
+    Args:
+        policy: a checkpoint folder
+        restores: states to return to, of each environment
+        json: a file to write the rows to
+    """
+    from json import dumps
+
+    from rich.table import Table
+
+    from agent.bench import bench as run_bench
+    from agent.progress import console
+
+    _at_least(1, restores=restores)
+    rows = run_bench(Path(policy), restores)
+    table = Table("name", "unit", "ours", "reference", "ratio", "what")
+    for row in rows:
+        numbers = [f"{row[name]:.4g}" for name in ("ours", "reference", "ratio")]
+        table.add_row(row["name"], row["unit"], *numbers, row["what"])
+    console.print(table)
+    if json:
+        json.write_text(dumps(rows, indent=1) + "\n")
+
+
 def _play(task: str, policy: str, starts, temperature=0.0, proposals=1, n_envs=64, seed=0):
     """Episodes of a checkpoint, as a run plays them, or of a baseline; says which broke."""
     from contextlib import nullcontext

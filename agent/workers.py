@@ -115,7 +115,8 @@ class Workers:
 
 
 @contextmanager
-def _policy(job: Job) -> Iterator[MLLMPolicy]:
+def policy_of(job: Job) -> Iterator[MLLMPolicy]:
+    """The policy that plays the job, in this process, with one thread of torch."""
     global _loaded
     if _loaded is None or _loaded[0] != job.checkpoint:
         _loaded = job.checkpoint, HFBackend.load(job.checkpoint)
@@ -128,7 +129,7 @@ def _policy(job: Job) -> Iterator[MLLMPolicy]:
 
 
 def _play(job: Job, subscribers: Sequence[Subscriber]) -> list[Episode]:
-    with _policy(job) as policy, Verifier() as verifier:
+    with policy_of(job) as policy, Verifier() as verifier:
         certifying = [verifier] if job.certify else []
         return rollout(
             registry.task(job.task),
@@ -142,7 +143,7 @@ def _play(job: Job, subscribers: Sequence[Subscriber]) -> list[Episode]:
 
 
 def _ask(question: Question, job: Job, observations: Sequence[Observation], details: Sequence[Any]) -> list[Any]:
-    with _policy(job) as policy:
+    with policy_of(job) as policy:
         return [
             answer
             for i in range(0, len(observations), job.n_envs)

@@ -1,0 +1,20 @@
+"""The benchmark measures both sides, and says what it compared."""
+
+import pytest
+
+from agent.bench import branching, restoring, saving
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda checkpoint: saving("reach"),
+        lambda checkpoint: restoring("CartPole-v1", 2),
+        lambda checkpoint: branching("reach", checkpoint, n=2, n_envs=2),
+    ],
+)
+def test_a_row_has_both_sides(measure, nano_checkpoint):
+    row = measure(nano_checkpoint)
+    assert set(row) == {"name", "unit", "ours", "reference", "ratio", "what"}
+    assert row["ours"] > 0
+    assert row["ratio"] == row["ours"] / row["reference"]
