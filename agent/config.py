@@ -56,6 +56,7 @@ class Select:
     per_start: Count = 1
     rounds: Count = 2
     hindsight: bool = True  # correct the thoughts of successes by what the episode proved
+    relabel: bool = False  # a failure that reached another goal is a success of that, once simulated so
     critiques: Fraction = 0.25
     min_margin: Fraction = 0.5
     max_pairs: Annotated[int, Field(ge=0)] = 500

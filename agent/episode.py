@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -51,6 +51,7 @@ class Episode:
     final_frame: np.ndarray | None = None  # (H, W, 3) uint8, after the last step
     final_proprioception: str = ""
     final_fingerprint: bytes = b""
+    options: dict[str, Any] = field(default_factory=dict)  # of the reset
     branched_at: int = 0
     begins_at: Moment | None = None  # where the first step is not a reset's; not stored
     versions: dict[str, str] = field(default_factory=dict)  # of what it was simulated with

@@ -19,6 +19,7 @@ from agent.dpo import train_dpo
 from agent.episode import Episode
 from agent.evaluate import successes
 from agent.progress import bar
+from agent.relabel import relabelled
 from agent.rows import Example
 from agent.rundir import RunDir
 from agent.sft import train_sft
@@ -89,6 +90,15 @@ class Player:
         if played:
             EpisodeStore(self.run.round(number) / "branches").append(played)
         return played
+
+    def relabel(self, practised: Sequence[Episode], number: int) -> list[Episode]:
+        """What this round's failures are under other goals; stored in the round's folder."""
+        found, steps = relabelled(practised)
+        self.budget["branch_env_steps"] += steps
+        self.tracker.log({"relabel/successes": len(found)})
+        if found:
+            EpisodeStore(self.run.round(number) / "relabelled").append(found)
+        return found
 
     def gate(self, role: str, checkpoint: Path, number: int) -> dict[str, list[Episode]]:
         """Greedy episodes on the gate's seeds of the round, with verdicts to audit the critic by.

@@ -21,6 +21,7 @@ SCHEMA = pa.schema(
         "task": pa.string(),
         "seed": pa.int64(),
         "attempt": pa.int32(),
+        "options": pa.string(),  # JSON
         "branched_at": pa.int32(),
         "step": pa.int32(),  # the last row of an episode holds only how it was at its end
         "instruction": pa.string(),
@@ -56,6 +57,7 @@ def _rows(episode: Episode) -> Iterator[dict]:
         "task": episode.task,
         "seed": episode.seed,
         "attempt": episode.attempt,
+        "options": json.dumps(episode.options),
         "branched_at": episode.branched_at,
         "success": episode.success,
         "ending": episode.ending,
@@ -97,7 +99,7 @@ def _episode(rows: list[dict]) -> Episode:
         episode.ending, episode.error = "broken", DAMAGED
         return episode
     episode.success, episode.ending, episode.error = last["success"], last["ending"], last["error"]
-    episode.branched_at = last["branched_at"]
+    episode.options, episode.branched_at = json.loads(last["options"]), last["branched_at"]
     episode.versions = json.loads(last["versions"])
     for row in steps:
         frames = np.stack([decode_png(data) for data in row["frames"]])

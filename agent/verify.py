@@ -55,7 +55,7 @@ def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Epis
     if moment:
         env.restore(moment.snapshot)
     else:
-        env.reset(seed=episode.seed)
+        env.reset(seed=episode.seed, options=episode.options)
     ending, success = "", False
     for i, step in enumerate(episode.steps):
         if ending:

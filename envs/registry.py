@@ -22,7 +22,8 @@ class Task:
     Success is `info["success"]` of `env.step`. `thought_regex` is the form of what an answer says before its action;
     `levels` is the number of steps an answer tells apart on each axis of a continuous action.
     `hindsight` corrects the thoughts of a success from its own proprioception, one more than thoughts, and its rewards;
-    `called_for` is the action that a thought calls for.
+    `called_for` is the action that a thought calls for. `other_goals` are the `goal` options that make a seed's scene
+    one with another goal, and `about` makes a thought one about another goal; without, failures stay failures.
     `expert` and `describe` are privileged: for demonstrations, captions and audits, never for an acting policy.
     """
 
@@ -39,6 +40,8 @@ class Task:
     expert: Callable[[gym.Env], tuple[str, np.ndarray]] = lambda env: env.unwrapped.expert()
     hindsight: Callable[[Sequence[str], Sequence[str], Sequence[float]], list[str]] | None = None
     called_for: Callable[[str], np.ndarray] | None = None
+    other_goals: Callable[[gym.Env], list[str]] | None = None
+    about: Callable[[str, str], str] | None = None
 
     def make(self, **kwargs: Any) -> Restorable:
         """The environment, with its time limit, rendering (H, W, 3) uint8."""
@@ -59,6 +62,9 @@ _THOUGHTS = {
     "push": f"{_OBJECT}; {_PAD}; behind {_HEADING}(; through)?",
 }
 
+# Of a push that ended on another pad, or of another object, most of what was said of the way there is unproven.
+_GOALS = {"reach": {"other_goals": lambda env: env.unwrapped.other_goals(), "about": hindsight.about}}
+
 TASKS: dict[str, Task] = {}
 for _name, _module, _class in (("reach", reach, "Reach"), ("push", push, "Push")):
     _id = f"HandEye/{_class}-v0"
@@ -73,6 +79,7 @@ for _name, _module, _class in (("reach", reach, "Reach"), ("push", push, "Push")
             thought_regex=_THOUGHTS[_name],
             hindsight=hindsight.correct,
             called_for=hindsight.called_for,
+            **_GOALS.get(_name, {}),
         )
 
 

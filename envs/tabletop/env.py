@@ -79,9 +79,16 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Options: `clutter` (True), False to leave only what the instruction names on the table; `alike` (False), True
-        to give all objects the goal's colour."""
+        to give all objects the goal's colour; `goal`, another object of the seed's scene to be the goal. Raises
+        UserError for one that is not there or may not be the goal."""
         super().reset(seed=seed)
-        self.draw(**{"clutter": True, "alike": False} | (options or {}))
+        drawn = {"clutter": True, "alike": False} | (options or {})
+        goal = drawn.pop("goal", None)
+        self.draw(**drawn)
+        if goal is not None:
+            if goal not in (self.goal, *self.other_goals()):
+                raise unknown("goal", goal, (self.goal, *self.other_goals()))
+            self.goal = goal
         self._distance = self.distance()
         return self._state(), self._info()
 
@@ -114,6 +121,10 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         return {"success": success, "is_success": success, "distance": self._distance}
 
     # words -------------------------------------------------------------------------------------------------------
+    def other_goals(self) -> list[str]:
+        """The other objects on the table that may be the goal."""
+        return [name for name in self.scene.objects if name in self.goals and name != self.goal]
+
     def proprioception(self) -> str:
         return say("gripper", self.scene.gripper)
 

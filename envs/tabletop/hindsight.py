@@ -37,6 +37,11 @@ def correct(thoughts: Sequence[str], proprioception: Sequence[str], rewards: Seq
     return [_corrected(*args, target) for args in zip(parts, said, proprioception[:-1], strict=True)]
 
 
+def about(thought: str, goal: str) -> str:
+    """The thought of a reach, its object another: `correct` puts its place right."""
+    return f"{goal} {thought.split(' ', 2)[2]}"
+
+
 def called_for(thought: str) -> np.ndarray:
     """The action (2,) that a thought calls for: straight through, or as far towards its waypoint as one step goes."""
     parts = thought.split("; ")
