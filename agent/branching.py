@@ -63,7 +63,7 @@ class Branching:
 
         Also how often the critic named the moment that bisection found, where that was looked for.
         """
-        failed = {e.seed: e for e in practised if e.ending != "broken" and not e.success}
+        failed = {e.seed: e for e in practised if not e.success and e.ending != "broken"}
         failures = [list(failed.values())[i] for i in self._rng.permutation(len(failed))[: settings.points]]
         apart: list[int] = []
         branches = within(

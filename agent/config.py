@@ -19,12 +19,13 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 @dataclass(frozen=True, config=_STRICT)
 class Collect:
     """Practice of one round. starts: per task. attempts: episodes from each start. env_steps: of a task, after which no
-    more starts are played.
+    more starts are played. archived: starts beside these, per task, in the middle of earlier successes.
     """
 
     starts: Count = 100
     attempts: Count = 6
     env_steps: Count | None = None
+    archived: Annotated[int, Field(ge=0)] = 0
     temperature: Annotated[float, Field(gt=0)] = 1.0
 
 

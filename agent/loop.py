@@ -36,9 +36,9 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
     select, kept, rounds = config.select, [], []
     for number in range(1, config.rounds + 1):
         folder = run.round(number)
-        practised = player.practise(incumbent, number)
+        practised, archived = player.practise(incumbent, number)
         branches = player.branch(incumbent, practised, number)
-        tried = practised + branches + (player.relabel(practised, number) if select.relabel else [])
+        tried = practised + archived + branches + (player.relabel(practised, number) if select.relabel else [])
         proven = selection.hindsight(tried) if select.hindsight else tried
         kept.append(selection.keep(proven, select.per_start))
         examples = selection.examples(chain.from_iterable(kept[-select.rounds :]))

@@ -13,6 +13,7 @@ import numpy as np
 from transformers import TrainerCallback
 
 from agent import pairs, video
+from agent.archive import Archive
 from agent.branching import Branching, within
 from agent.config import Config
 from agent.dpo import train_dpo
@@ -20,6 +21,7 @@ from agent.episode import Episode
 from agent.evaluate import successes
 from agent.progress import bar
 from agent.relabel import relabelled
+from agent.rollout import Start
 from agent.rows import Example
 from agent.rundir import RunDir
 from agent.sft import train_sft
@@ -31,6 +33,7 @@ from envs.splits import seeds
 from policies.backend_hf import HFBackend
 
 SEEDS_PER_RUN = 10_000  # practice seeds set aside for each seed of a run
+ARCHIVED = 200  # successes of a task, at most, whose states are started from
 VIDEO_START = 500_000  # videos show held-out seeds that no statistics use
 
 
@@ -63,19 +66,27 @@ class Player:
 
     def __init__(self, config: Config, run: RunDir, tracker: Tracker, workers: Workers):
         self.config, self.run, self.tracker, self.workers = config, run, tracker, workers
+        self.archive = Archive(ARCHIVED, np.random.default_rng(config.seed))
         self.budget = dict.fromkeys(("env_steps", "practice_env_steps", "branch_env_steps", "frames", "decisions"), 0)
 
-    def practise(self, checkpoint: Path, number: int) -> list[Episode]:
-        """K sampled attempts from each of the round's own starts, certified and stored in the round's folder."""
-        c, played = self.config.collect, []
+    def practise(self, checkpoint: Path, number: int) -> tuple[list[Episode], list[Episode]]:
+        """K sampled attempts from each of the round's own starts, and from each of some states in the archive.
+
+        Certified and stored in the round's folder. Those from the archive are branches of what is archived.
+        """
+        c, played, archived = self.config.collect, [], []
         starts = list(itertools.product(practice_seeds(self.config, number), range(c.attempts)))
         at_once = max(1, self.config.workers * self.config.n_envs // c.attempts) * c.attempts
-        settings = {"temperature": c.temperature, "certify": True, "snapshots": self.config.branch.points > 0}
+        snapshots = self.config.branch.points > 0 or c.archived > 0
         for task in self.config.tasks:
-            job = self._job(task, checkpoint, (), **settings)
-            played += within(c.env_steps, starts, at_once, partial(self._practise, job))
-        EpisodeStore(self.run.round(number) / "episodes").append(played)
-        return played
+            job = self._job(task, checkpoint, (), temperature=c.temperature, certify=True, snapshots=snapshots)
+            archived += self._practise_archived(job)
+            whole = within(c.env_steps, starts, at_once, partial(self._practise, job))
+            if c.archived:
+                self.archive.add(whole)
+            played += whole
+        EpisodeStore(self.run.round(number) / "episodes").append(played + archived)
+        return played, archived
 
     def branch(self, checkpoint: Path, practised: Sequence[Episode], number: int) -> list[Episode]:
         """Other answers at moments of this round's failures, certified and stored in the round's folder."""
@@ -131,9 +142,23 @@ class Player:
                 self.tracker.video(f"video/{task}-{i}", paths[-1])
         return paths
 
-    def _practise(self, job: Job, starts: Sequence[tuple[int, int]]) -> list[Episode]:
+    def _practise(self, job: Job, starts: Sequence[Start | tuple[int, int]]) -> list[Episode]:
         episodes = self._measure(f"practise {job.task}", replace(job, starts=starts))
         self.budget["practice_env_steps"] += sum(len(e.steps) for e in episodes)  # of env_steps
+        return episodes
+
+    def _practise_archived(self, job: Job) -> list[Episode]:
+        c = self.config.collect
+        points = self.archive.points(job.task, c.archived)
+        if not points:
+            return []
+        ways = [(point, k) for point in points for k in range(c.attempts)]
+        rests = self._practise(job, [point.start(k, k) for point, k in ways])
+        episodes = [point.graft(rest) for (point, _), rest in zip(ways, rests, strict=True)]
+        for i, point in enumerate(points):
+            tried = [e for e in episodes[i * c.attempts : (i + 1) * c.attempts] if e.ending != "broken"]
+            if tried:
+                self.archive.learn(point, sum(e.success for e in tried), len(tried))
         return episodes
 
     def _follow(self, title: str, job: Job) -> list[Episode]:

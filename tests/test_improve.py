@@ -155,6 +155,21 @@ def test_branches_are_charged_certified_and_learned_from(config):
     assert {"branch/push/critic_exact", "bisect/push/success", "branch/push/success"} <= logged
 
 
+def test_practice_begins_in_the_middle_of_earlier_successes_too(config):
+    settings = config(rounds=2, collect={"starts": 4, "attempts": 4, "archived": 3})
+    path, results = run(settings)
+    first, second = (list(EpisodeStore(path / f"round_00{n}" / "episodes")) for n in (1, 2))
+    assert not any(e.branched_at for e in first)
+    archived = second[16:]
+    assert archived
+    assert any(e.branched_at for e in archived)
+    assert {e.seed for e in archived} <= {e.seed for e in first if e.success}
+    with Verifier() as verifier:
+        assert {verifier.flaw(e) for e in second} == {""}
+    assert results["rounds"][1]["sampled"]["n"] == 16
+    assert results["budget"]["practice_env_steps"] == sum(len(e.own) for e in first + second)
+
+
 def test_a_policy_that_never_succeeds_goes_on_unimproved(config):
     """Nothing to imitate, nothing to prefer: a hard task is no crash."""
     settings = config(
