@@ -5,6 +5,7 @@ what is selected and preferred among attempts is selected and preferred among br
 """
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -59,12 +60,16 @@ class Branching:
         self._attempts = itertools.count(first_attempt)
 
     def explore(self, practised: Sequence[Episode], settings: Branch) -> tuple[list[Episode], dict[str, float]]:
-        """Every branch of one moment of each of some failures, one of a start.
+        """Every branch of one moment of each of some failures: one of each start, then another of each, and so on.
 
         Also how often the critic named the moment that bisection found, where that was looked for.
         """
-        failed = {e.seed: e for e in practised if not e.success and e.ending != "broken"}
-        failures = [list(failed.values())[i] for i in self._rng.permutation(len(failed))[: settings.points]]
+        of_start = defaultdict(list)
+        for i in self._rng.permutation(len(practised)):
+            if not practised[i].success and practised[i].ending != "broken":
+                of_start[practised[i].seed].append(practised[i])
+        in_turn = itertools.chain.from_iterable(itertools.zip_longest(*of_start.values()))
+        failures = [episode for episode in in_turn if episode][: settings.points]
         apart: list[int] = []
         branches = within(
             settings.env_steps, failures, POINTS_AT_ONCE, lambda some: self._branch(some, settings, apart)
