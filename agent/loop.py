@@ -38,7 +38,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         folder = run.round(number)
         practised, archived = player.practise(incumbent, number)
         branches = player.branch(incumbent, practised, number)
-        tried = practised + archived + branches + (player.relabel(practised, number) if select.relabel else [])
+        tried = practised + archived + branches + player.relabel(practised, number)
         proven = selection.hindsight(tried) if select.hindsight else tried
         kept.append(selection.keep(proven, select.per_start))
         examples = selection.examples(chain.from_iterable(kept[-select.rounds :]))

@@ -103,7 +103,9 @@ class Player:
         return played
 
     def relabel(self, practised: Sequence[Episode], number: int) -> list[Episode]:
-        """What this round's failures are under other goals; stored in the round's folder."""
+        """What this round's failures are under other goals, where that is asked for; stored in the round's folder."""
+        if not self.config.select.relabel:
+            return []
         found, steps = relabelled(practised)
         self.budget["branch_env_steps"] += steps
         self.tracker.log({"relabel/successes": len(found)})
