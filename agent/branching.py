@@ -59,8 +59,16 @@ class Branching:
         self._workers, self._job, self._play, self._rng = workers, job, play, rng
         self._attempts = itertools.count(first_attempt)
 
-    def explore(self, practised: Sequence[Episode], settings: Branch) -> tuple[list[Episode], dict[str, float]]:
-        """Every branch of one moment of each of some failures: one of each start, then another of each, and so on.
+    def roots(self, starts: Sequence[int]) -> list[Episode]:
+        """One episode from each start, a seed, played as branches are followed."""
+        first = next(self._attempts)
+        job = replace(self._job, starts=[(seed, first) for seed in starts], snapshots=True)
+        return self._play(f"root {self._job.task}", job)
+
+    def explore(
+        self, practised: Sequence[Episode], settings: Branch, spent: int = 0
+    ) -> tuple[list[Episode], dict[str, float]]:
+        """Every branch of some failures: of one from each start, then of another from each, and so on.
 
         Also how often the critic named the moment that bisection found, where that was looked for.
         """
@@ -69,18 +77,17 @@ class Branching:
             if not practised[i].success and practised[i].ending != "broken":
                 of_start[practised[i].seed].append(practised[i])
         in_turn = itertools.chain.from_iterable(itertools.zip_longest(*of_start.values()))
-        failures = [episode for episode in in_turn if episode][: settings.points]
+        failures = [episode for episode in in_turn if episode][: settings.failures]
         apart: list[int] = []
-        branches = within(
-            settings.env_steps, failures, POINTS_AT_ONCE, lambda some: self._branch(some, settings, apart)
-        )
+        limit = settings.env_steps and settings.env_steps - spent
+        branches = within(limit, failures, POINTS_AT_ONCE, lambda some: self._branch(some, settings, apart))
         if not apart:
             return branches, {}
         exact, near = np.array(apart) == 0, np.array(apart) <= 1
         return branches, {"critic_exact": float(exact.mean()), "critic_within_1": float(near.mean())}
 
     def _branch(self, failures: Sequence[Episode], settings: Branch, apart: list[int]) -> list[Episode]:
-        points, played = self._points(failures, settings.where), []
+        points, played = self._points(failures, settings), []
         if settings.where == "bisect":
             claimed = points
             points, played = self.last_chances(failures, settings.repeats)
@@ -88,10 +95,12 @@ class Branching:
         answers = self.answers(points, settings.answers, settings.temperature)
         return played + self.measure(points, answers, settings.repeats)
 
-    def _points(self, failures: Sequence[Episode], where: str) -> list[Point]:
-        if where == "uniform":
-            return [Point(e, int(self._rng.integers(len(e.steps)))) for e in failures]
-        return self.claims(failures)
+    def _points(self, failures: Sequence[Episode], settings: Branch) -> list[Point]:
+        if settings.where != "uniform":
+            return self.claims(failures)
+        return [
+            Point(e, int(step)) for e in failures for step in self._rng.permutation(len(e.steps))[: settings.moments]
+        ]
 
     def claims(self, failures: Sequence[Episode]) -> list[Point]:
         """The step that broke each failure, as the critic has it."""

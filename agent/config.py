@@ -31,12 +31,15 @@ class Collect:
 
 @dataclass(frozen=True, config=_STRICT)
 class Branch:
-    """Other answers, tried at moments of failed episodes. points: moments, per task and round; 0 for none. answers: to
-    each, distinct in their action. repeats: episodes that each is followed through, with common random numbers.
-    env_steps: of a task, after which no more moments are branched from.
+    """Other answers, tried at moments of failed episodes. failures: per task and round; 0 for none. roots: whose, those of
+    practice, or of episodes from the same starts that are played as branches are followed. moments: of each. answers:
+    to each, distinct in their action. repeats: episodes that each is followed through, with common random numbers.
+    env_steps: of a task, after which no more failures are branched from.
     """
 
-    points: Annotated[int, Field(ge=0)] = 0
+    failures: Annotated[int, Field(ge=0)] = 0
+    roots: Literal["practice", "own"] = "practice"
+    moments: Count = 1
     where: Literal["bisect", "critic", "uniform"] = "bisect"
     answers: Annotated[int, Field(ge=2)] = 4
     repeats: Count = 1

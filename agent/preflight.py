@@ -23,9 +23,13 @@ def check_improve(config: Config) -> None:
     if Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
         raise UserError(f"policy {config.policy!r} lies in the run folder {config.out!r}; valid: another --out")
     branch = config.branch
-    if branch.points and branch.repeats > 1 and not branch.follow_temperature:
+    if branch.failures and branch.repeats > 1 and not branch.follow_temperature:
         raise UserError(
             f"branch.repeats = {branch.repeats} of what is greedy; valid: 1, or a branch.follow_temperature"
+        )
+    if branch.moments > 1 and branch.where != "uniform":
+        raise UserError(
+            f"branch.moments = {branch.moments} where {branch.where!r} finds one; valid: 1, or where: uniform"
         )
     _check_trainer("sft", config.sft, SFTConfig)
     _check_trainer("dpo", config.dpo, DPOConfig)

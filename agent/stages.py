@@ -77,7 +77,7 @@ class Player:
         c, played, archived = self.config.collect, [], []
         starts = list(itertools.product(practice_seeds(self.config, number), range(c.attempts)))
         at_once = max(1, self.config.workers * self.config.n_envs // c.attempts) * c.attempts
-        snapshots = self.config.branch.points > 0 or c.archived > 0
+        snapshots = self.config.branch.failures > 0 or c.archived > 0
         for task in self.config.tasks:
             job = self._job(task, checkpoint, (), temperature=c.temperature, certify=True, snapshots=snapshots)
             archived += self._practise_archived(job)
@@ -91,13 +91,16 @@ class Player:
     def branch(self, checkpoint: Path, practised: Sequence[Episode], number: int) -> list[Episode]:
         """Other answers at moments of this round's failures, certified and stored in the round's folder."""
         settings, played = self.config.branch, []
-        for task in self.config.tasks if settings.points else ():
+        for task in self.config.tasks if settings.failures else ():
             job = self._job(task, checkpoint, (), temperature=settings.follow_temperature, certify=True)
             rng = np.random.default_rng([self.config.seed, number])
             branching = Branching(self.workers, job, self._follow, self.config.collect.attempts, rng)
-            branches, agreement = branching.explore([e for e in practised if e.task == task], settings)
+            roots = [e for e in practised if e.task == task]
+            own = branching.roots(list({e.seed: None for e in roots})) if settings.roots == "own" else []
+            spent = sum(len(e.steps) for e in own)
+            branches, agreement = branching.explore(own or roots, settings, spent)
             self.tracker.log({f"branch/{task}/{name}": value for name, value in agreement.items()})
-            played += branches
+            played += own + branches
         if played:
             EpisodeStore(self.run.round(number) / "branches").append(played)
         return played

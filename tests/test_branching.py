@@ -117,7 +117,7 @@ def test_distinct_answers_act_differently():
 # explore, with a model -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("where", ["bisect", "critic", "uniform"])
 def test_exploring_measures_distinct_answers_to_what_was_seen(where, failures, nano_checkpoint):
-    settings = Branch(points=2, where=where, answers=3, repeats=2)
+    settings = Branch(failures=2, where=where, answers=3, repeats=2)
     job = Job("push", nano_checkpoint, (), temperature=1.0, certify=True)
     with Workers(1) as workers:
         branching = Branching(workers, job, lambda title, job: workers.play(job), 1, np.random.default_rng(0))
@@ -134,9 +134,24 @@ def test_exploring_measures_distinct_answers_to_what_was_seen(where, failures, n
         assert [verifier.flaw(e) for e in branches] == [""] * len(branches)
 
 
+def test_roots_are_played_as_branches_are_followed(nano_checkpoint):
+    """Greedily here: so that what is branched from is what the policy would do."""
+    settings = Branch(failures=2, where="uniform", moments=3, answers=2)
+    job = Job("push", nano_checkpoint, (), certify=True)
+    with Workers(1) as workers:
+        branching = Branching(workers, job, lambda title, job: workers.play(job), 4, np.random.default_rng(0))
+        roots = branching.roots([1, 2])
+        branches, _ = branching.explore(roots, settings)
+        again = workers.play(replace(job, starts=[(1, 0), (2, 0)]))
+    assert [(e.seed, e.attempt) for e in roots] == [(1, 4), (2, 4)]
+    assert [actions(e) for e in roots] == [actions(e) for e in again]
+    assert min(e.attempt for e in branches) == 5
+    assert {len({e.branched_at for e in branches if e.seed == seed}) for seed in (1, 2)} == {3}
+
+
 def test_no_failures_no_branches(expert_episode):
     branching = Branching(None, Job("push", None, ()), None, 1, np.random.default_rng(0))
-    assert branching.explore([expert_episode], Branch(points=3)) == ([], {})
+    assert branching.explore([expert_episode], Branch(failures=3)) == ([], {})
 
 
 @pytest.mark.slow

@@ -83,7 +83,7 @@ def comparison(nano_checkpoint, tmp_path):
         "tracking": {"mode": "disabled"},
     }
     (tmp_path / "base.yaml").write_text(json.dumps(base))
-    arms = {"plain": {}, "branches": {"branch.points": 1, "branch.where": "uniform"}}
+    arms = {"plain": {}, "branches": {"branch.failures": 1, "branch.where": "uniform"}}
     common = {"collect.attempts": 2, "sft": {"max_steps": 1}}
     return Comparison(str(tmp_path / "out"), str(tmp_path / "base.yaml"), (0, 1), arms, common)
 
@@ -95,7 +95,7 @@ def test_an_arm_is_the_base_with_keys_changed(comparison, tmp_path):
         "branches": [0, 1],
     }
     changed = made["branches"][1]
-    assert (changed.collect.attempts, changed.branch.points, changed.branch.where) == (2, 1, "uniform")
+    assert (changed.collect.attempts, changed.branch.failures, changed.branch.where) == (2, 1, "uniform")
     assert changed.sft == {"max_steps": 1}
     assert changed.out == str(tmp_path / "out" / "branches" / "seed_1")
 

@@ -141,7 +141,7 @@ def test_a_round_from_practice_to_report(config):
 def test_branches_are_charged_certified_and_learned_from(config):
     settings = config(
         tasks=["push"],
-        branch={"points": 2, "answers": 2, "repeats": 2, "follow_temperature": 1.0},
+        branch={"failures": 2, "answers": 2, "repeats": 2, "follow_temperature": 1.0},
         select={"flip_pairs": True, "pair_p_value": 0.9, "min_margin": 0.1},
     )
     path, results = run(settings)
