@@ -31,10 +31,10 @@ class Collect:
 
 @dataclass(frozen=True, config=_STRICT)
 class Branch:
-    """Other answers, tried at moments of failed episodes. failures: per task and round; 0 for none. roots: whose, those of
-    practice, or of episodes from the same starts that are played as branches are followed. moments: of each. answers:
-    to each, distinct in their action. repeats: episodes that each is followed through, with common random numbers.
-    env_steps: of a task, after which no more failures are branched from.
+    """Other answers, tried at moments of failed episodes. failures: per task and round; 0 for none. roots: whose they
+    are, of practice, or of episodes from the same starts that are played as branches are followed. moments: of each.
+    answers: to each, distinct in their action. repeats: episodes that each is followed through, with common random
+    numbers. env_steps: of a task, after which no more failures are branched from.
     """
 
     failures: Annotated[int, Field(ge=0)] = 0
