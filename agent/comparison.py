@@ -25,8 +25,7 @@ def configs(comparison: Comparison, out: Path) -> dict[str, list[Config]]:
         arm: [
             load(
                 Path(comparison.base),
-                [f"--{key}={json.dumps(value)}" for key, value in (comparison.common | changes).items()]
-                + [f"--seed={seed}", f"--out={out / arm / f'seed_{seed}'}"],
+                changes=comparison.common | changes | {"seed": seed, "out": str(out / arm / f"seed_{seed}")},
             )
             for seed in comparison.seeds
         ]

@@ -1,6 +1,6 @@
 """What a run is told: YAML with dotted overrides, checked whole before anything starts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -159,8 +159,13 @@ class Pretrain:
     threads: Count = 2  # of torch
 
 
-def load(path: Path, overrides: Sequence[str] = (), kind: type[T] = Config) -> T:
-    """The YAML file with `--dotted.key value` overrides. Raises UserError naming the bad key or value."""
+def load(
+    path: Path, overrides: Sequence[str] = (), kind: type[T] = Config, changes: Mapping[str, Any] | None = None
+) -> T:
+    """The YAML file with changes by dotted key, and with `--dotted.key value` overrides.
+
+    Raises UserError naming the bad key or value.
+    """
     if not path.is_file():
         raise UserError(f"no config {str(path)!r}; valid: a YAML file such as configs/demo.yaml")
     try:
@@ -169,7 +174,7 @@ def load(path: Path, overrides: Sequence[str] = (), kind: type[T] = Config) -> T
         raise UserError(f"config {str(path)!r} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise UserError(f"config {str(path)!r} holds {type(values).__name__}; valid: a mapping of keys to values")
-    for key, value in _parse(overrides):
+    for key, value in [*(changes or {}).items(), *_parse(overrides)]:
         *parents, last = key.split(".")
         section = values
         for parent in parents:
@@ -178,10 +183,7 @@ def load(path: Path, overrides: Sequence[str] = (), kind: type[T] = Config) -> T
             section = section[parent]
             if not isinstance(section, dict):
                 raise UserError(f"config key {key!r}: {parent!r} is no section")
-        try:
-            section[last] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UserError(f"config key {key!r} = {value!r} is not YAML: {error}") from error
+        section[last] = value
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
@@ -209,7 +211,7 @@ def _keys(kind: type, section: tuple[str, ...]) -> list[str]:
     return list(node["properties"])
 
 
-def _parse(overrides: Sequence[str]) -> list[tuple[str, str]]:
+def _parse(overrides: Sequence[str]) -> list[tuple[str, Any]]:
     pairs, rest = [], list(overrides)
     while rest:
         key = rest.pop(0)
@@ -220,5 +222,8 @@ def _parse(overrides: Sequence[str]) -> list[tuple[str, str]]:
             if not rest:
                 raise UserError(f"override --{key} has no value")
             value = rest.pop(0)
-        pairs.append((key.replace("-", "_"), value))
+        try:
+            pairs.append((key.replace("-", "_"), yaml.safe_load(value)))
+        except yaml.YAMLError as error:
+            raise UserError(f"config key {key!r} = {value!r} is not YAML: {error}") from error
     return pairs

@@ -84,7 +84,7 @@ def comparison(nano_checkpoint, tmp_path):
     }
     (tmp_path / "base.yaml").write_text(json.dumps(base))
     arms = {"plain": {}, "branches": {"branch.failures": 1, "branch.where": "uniform"}}
-    common = {"collect.attempts": 2, "sft": {"max_steps": 1}}
+    common = {"collect.attempts": 2, "sft": {"max_steps": 1, "learning_rate": 5e-05}}
     return Comparison(str(tmp_path / "out"), str(tmp_path / "base.yaml"), (0, 1), arms, common)
 
 
@@ -96,7 +96,7 @@ def test_an_arm_is_the_base_with_keys_changed(comparison, tmp_path):
     }
     changed = made["branches"][1]
     assert (changed.collect.attempts, changed.branch.failures, changed.branch.where) == (2, 1, "uniform")
-    assert changed.sft == {"max_steps": 1}
+    assert changed.sft == {"max_steps": 1, "learning_rate": 5e-05}
     assert changed.out == str(tmp_path / "out" / "branches" / "seed_1")
 
 
