@@ -1,6 +1,7 @@
 """What a run is told: YAML with dotted overrides, checked whole before anything starts."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -183,7 +184,7 @@ def load(
             section = section[parent]
             if not isinstance(section, dict):
                 raise UserError(f"config key {key!r}: {parent!r} is no section")
-        section[last] = value
+        section[last] = deepcopy(value)
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
