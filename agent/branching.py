@@ -99,7 +99,9 @@ class Branching:
         if settings.where != "uniform":
             return self.claims(failures)
         return [
-            Point(e, int(step)) for e in failures for step in self._rng.permutation(len(e.steps))[: settings.moments]
+            Point(e, int(step))
+            for e in failures
+            for step in self._rng.permutation(distinct_moments(e))[: settings.moments]
         ]
 
     def claims(self, failures: Sequence[Episode]) -> list[Point]:
@@ -151,6 +153,14 @@ class Branching:
         starts = [point.start(next(self._attempts), repeat, first) for point, repeat, first in ways]
         played = self._play(f"{title} {self._job.task}", replace(self._job, starts=starts))
         return [point.graft(rest) for (point, _, _), rest in zip(ways, played, strict=True)]
+
+
+def distinct_moments(episode: Episode) -> list[int]:
+    """The steps that saw something for the first time: later there is less time left for another answer."""
+    first: dict[bytes, int] = {}
+    for i, step in enumerate(episode.steps):
+        first.setdefault(step.observation.key(), i)
+    return list(first.values())
 
 
 def distinct(answers: Sequence[Decision], n: int) -> list[Decision]:

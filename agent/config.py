@@ -66,6 +66,7 @@ class Select:
     min_margin: Fraction = 0.5
     max_pairs: Annotated[int, Field(ge=0)] = 500
     pair_p_value: Fraction = 1.0
+    rejected: Count = 1  # answers to one observation, each paired with the best
     flip_pairs: bool = False
 
 

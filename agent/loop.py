@@ -43,7 +43,8 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         kept.append(selection.keep(proven, select.per_start))
         examples = selection.examples(chain.from_iterable(kept[-select.rounds :]))
         critiques = pairs.critiques(tried, int(select.critiques * len(examples)), rng)
-        preferences = pairs.pairs(proven, select.min_margin, select.max_pairs, select.pair_p_value)
+        bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
+        preferences = pairs.pairs(proven, *bounds)
         if select.flip_pairs:
             preferences = pairs.flipped(preferences, rng)
 

@@ -49,21 +49,25 @@ def forks(episodes: Iterable[Episode]) -> Iterator[Fork]:
         yield from (Fork(dict(outcomes)) for outcomes in seen.values() if len(outcomes) > 1)
 
 
-def pairs(episodes: Iterable[Episode], min_margin: float, max_pairs: int, p_value: float = 1.0) -> list[Pair]:
-    """The best against the worst answer of each fork whose mean outcomes differ by `min_margin` or more.
+def pairs(
+    episodes: Iterable[Episode], min_margin: float, max_pairs: int, p_value: float = 1.0, rejected: int = 1
+) -> list[Pair]:
+    """The best answer of each fork against the `rejected` worst, where mean outcomes differ by `min_margin` or more.
 
-    Of the best action, the answer after which success came soonest is chosen; of the worst, that after which it came
+    Of the best action, the answer after which success came soonest is chosen; of a worse one, that after which it came
     latest, or never, is rejected. That the best succeeds more often has a p of at most `p_value` in Fisher's exact
     test of their counts. At most `max_pairs`, those of the largest margin.
     """
     result = []
     for fork in forks(episodes):
-        (worst, losers), *_, (best, winners) = fork.ranked()
-        if best > worst and best - worst >= min_margin and more_often(winners, losers) <= p_value:
-            chosen, rejected = winners[-1][0], losers[0][0]
+        *others, (best, winners) = fork.ranked()
+        for worse, losers in others[:rejected]:
+            if worse == best or best - worse < min_margin or more_often(winners, losers) > p_value:
+                continue
+            chosen, refused = winners[-1][0], losers[0][0]
             o = chosen.observation
-            answers = chosen.decision.answer, rejected.decision.answer
-            result.append(Pair(o.frames, prompt.act(o), *answers, best - worst))
+            answers = chosen.decision.answer, refused.decision.answer
+            result.append(Pair(o.frames, prompt.act(o), *answers, best - worse))
     return sorted(result, key=lambda pair: -pair.margin)[:max_pairs]
 
 

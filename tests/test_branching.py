@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.branching import Branching, Point, claim, distinct
+from agent.branching import Branching, Point, claim, distinct, distinct_moments
 from agent.config import Branch
 from agent.episode import Episode
 from agent.pairs import critiques, flipped, forks, pairs
@@ -106,6 +106,13 @@ def test_bisection_finds_the_last_moment_not_lost(failures):
 @pytest.mark.parametrize(("verdicts", "step"), [([0.9, 0.4, 0.1], 1), ([0.9, 0.6, 0.7], 1), ([0.2], 0)])
 def test_the_critics_claim_is_the_first_step_that_will_not_work(verdicts, step):
     assert claim(verdicts) == step
+
+
+def test_moments_are_those_that_look_new(episode):
+    stuck = episode([A, B, B, C])
+    again = stuck.steps[2].observation
+    stuck.steps[3] = replace(stuck.steps[3], observation=again)
+    assert distinct_moments(stuck) == [0, 1, 2]
 
 
 def test_distinct_answers_act_differently():

@@ -104,7 +104,10 @@ def assert_schema(results, config):
         assert set(row["critic"]) == {"auroc", "brier"}
     assert set(results["heldout"]) == set(config.evaluation.tasks)
     for row in results["heldout"].values():
-        assert set(row) == {"before", "after", "gain"}
+        assert set(row) == {"before", "after", "gain", "outcomes"}
+        for when in ("before", "after"):
+            assert row["outcomes"][when].count("1") == row[when]["k"]
+            assert len(row["outcomes"][when]) == config.evaluation.episodes
         assert_rate(row["before"], config.evaluation.episodes)
         assert_rate(row["after"], config.evaluation.episodes)
         assert set(row["gain"]) == {"points", "ci95", "p_value"}
@@ -141,13 +144,15 @@ def test_a_round_from_practice_to_report(config):
 def test_branches_are_charged_certified_and_learned_from(config):
     settings = config(
         tasks=["push"],
+        collect={"starts": 2, "attempts": 1},
+        gate={"episodes": 1},
         branch={"failures": 2, "answers": 2, "repeats": 2, "follow_temperature": 1.0},
         select={"flip_pairs": True, "pair_p_value": 0.9, "min_margin": 0.1},
     )
     path, results = run(settings)
     (row,) = results["rounds"]
     branches = list(EpisodeStore(path / "round_001" / "branches"))
-    assert len(branches) == row["branches"] >= 8
+    assert len(branches) == row["branches"] >= 4
     assert results["budget"]["branch_env_steps"] == sum(len(e.own) for e in branches) > 0
     with Verifier() as verifier:
         assert {verifier.flaw(e) for e in branches} == {""}

@@ -155,6 +155,15 @@ def test_the_best_answer_is_preferred_by_the_measured_margin(episode):
     np.testing.assert_array_equal(made[1].frames, step.observation.frames)
 
 
+def test_several_answers_are_rejected_for_the_best(episode):
+    attempts = [episode([A], True), *(episode([move], attempt=i) for i, move in enumerate((B, C), start=1))]
+    assert [(p.chosen, p.rejected) for p in pairs(attempts, 0.5, 9, rejected=2)] == [
+        ("move +1 +0", "move +0 +1"),
+        ("move +1 +0", "move -1 +0"),
+    ]
+    assert len(pairs(attempts, 0.5, 9)) == 1
+
+
 def test_of_an_actions_answers_the_one_that_succeeded_soonest_is_chosen(episode):
     soon, late, never = episode([A, B], True), episode([A, C, C], True, attempt=1), episode([A, A], attempt=2)
     said = replace(soon.steps[0].decision, answer="seen; move +1 +0")
