@@ -15,7 +15,9 @@ import numpy as np
 from agent.config import Branch
 from agent.episode import Episode, Moment
 from agent.rollout import Start
+from agent.selection import follows
 from agent.workers import Job, Workers, criticise, propose
+from envs.registry import task
 from policies.base import Decision
 
 T = TypeVar("T")
@@ -92,17 +94,20 @@ class Branching:
             claimed = points
             points, played = self.last_chances(failures, settings.repeats)
             apart += [abs(p.step - c.step) for p, c in zip(points, claimed, strict=True)]
-        answers = self.answers(points, settings.answers, settings.temperature)
+        known = settings.roots == "own"  # what followed the root's own answer is measured then: it was followed alike
+        answers = self.answers(points, settings.answers - known, settings.temperature, others_only=known)
         return played + self.measure(points, answers, settings.repeats)
 
     def _points(self, failures: Sequence[Episode], settings: Branch) -> list[Point]:
-        if settings.where != "uniform":
-            return self.claims(failures)
-        return [
-            Point(e, int(step))
-            for e in failures
-            for step in self._rng.permutation(distinct_moments(e))[: settings.moments]
-        ]
+        if settings.where == "early":
+            return [Point(e, step) for e in failures for step in distinct_moments(e)[: settings.moments]]
+        if settings.where == "uniform":
+            return [
+                Point(e, int(step))
+                for e in failures
+                for step in self._rng.permutation(distinct_moments(e))[: settings.moments]
+            ]
+        return self.claims(failures)
 
     def claims(self, failures: Sequence[Episode]) -> list[Point]:
         """The step that broke each failure, as the critic has it."""
@@ -130,12 +135,21 @@ class Branching:
             played += branches
         return [Point(*where) for where in zip(failures, alive, strict=True)], played
 
-    def answers(self, points: Sequence[Point], n: int, temperature: float) -> list[list[Decision]]:
-        """The policy's own answers to each point, at most `n`, distinct in what they do."""
+    def answers(
+        self, points: Sequence[Point], n: int, temperature: float, others_only: bool = False
+    ) -> list[list[Decision]]:
+        """The policy's own answers to each point, at most `n`, distinct in what they do.
+
+        Only those that do what their thought calls for: no other is imitated or preferred, whatever follows.
+        others_only: distinct from what the point's episode did as well.
+        """
         draws = [(p.episode.seed, p.episode.attempt, p.step, k) for p in points for k in range(n * DRAWS)]
         observations = [p.moment.observation for p in points for _ in range(n * DRAWS)]
         drawn = self._workers.ask(propose, replace(self._job, temperature=temperature), observations, draws)
-        return [distinct(drawn[i : i + n * DRAWS], n) for i in range(0, len(drawn), n * DRAWS)]
+        taken = [[p.episode.steps[p.step].decision] if others_only else [] for p in points]
+        each = (drawn[i : i + n * DRAWS] for i in range(0, len(drawn), n * DRAWS))
+        every = [[d for d in some if follows(task(self._job.task), d.answer)] for some in each]
+        return [distinct(some, n, but) for some, but in zip(every, taken, strict=True)]
 
     def measure(self, points: Sequence[Point], answers: Sequence[Sequence[Decision]], repeats: int) -> list[Episode]:
         """Each answer to each point, followed through `repeats` times with common random numbers."""
@@ -150,6 +164,8 @@ class Branching:
         )
 
     def _follow(self, title: str, ways: Sequence[tuple[Point, int, Decision | None]]) -> list[Episode]:
+        if not ways:
+            return []
         starts = [point.start(next(self._attempts), repeat, first) for point, repeat, first in ways]
         played = self._play(f"{title} {self._job.task}", replace(self._job, starts=starts))
         return [point.graft(rest) for (point, _, _), rest in zip(ways, played, strict=True)]
@@ -163,12 +179,12 @@ def distinct_moments(episode: Episode) -> list[int]:
     return list(first.values())
 
 
-def distinct(answers: Sequence[Decision], n: int) -> list[Decision]:
-    """The first `n` answers that act differently."""
+def distinct(answers: Sequence[Decision], n: int, but: Sequence[Decision] = ()) -> list[Decision]:
+    """The first `n` answers that act differently, from those of `but` too."""
     by_action: dict[bytes, Decision] = {}
-    for answer in answers:
+    for answer in (*but, *answers):
         by_action.setdefault(answer.action.tobytes(), answer)
-    return list(by_action.values())[:n]
+    return list(by_action.values())[len(but) : len(but) + n]
 
 
 def claim(verdicts: Sequence[float]) -> int:

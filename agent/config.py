@@ -34,14 +34,16 @@ class Collect:
 class Branch:
     """Other answers, tried at moments of failed episodes. failures: per task and round; 0 for none. roots: whose they
     are, of practice, or of episodes from the same starts that are played as branches are followed. moments: of each.
-    answers: to each, distinct in their action. repeats: episodes that each is followed through, with common random
-    numbers. env_steps: of a task, after which no more failures are branched from.
+    where: bisect, the last one not lost; critic, its claim of
+    the step that broke the episode; uniform, any that saw something new; early, the first of these, with most time
+    left. answers: to each, distinct in their action, that of an own root among them. repeats: episodes that each is
+    followed through, with common random numbers. env_steps: of a task, after which no more failures are branched from.
     """
 
     failures: Annotated[int, Field(ge=0)] = 0
     roots: Literal["practice", "own"] = "practice"
     moments: Count = 1
-    where: Literal["bisect", "critic", "uniform"] = "bisect"
+    where: Literal["bisect", "critic", "uniform", "early"] = "bisect"
     answers: Annotated[int, Field(ge=2)] = 4
     repeats: Count = 1
     temperature: Annotated[float, Field(gt=0)] = 1.0  # of the answers

@@ -11,7 +11,7 @@ from envs.observation import Observation
 from envs.snapshot import Snapshot
 from policies.base import Decision
 
-Ending = Literal["terminated", "truncated", "broken"]
+Ending = Literal["terminated", "truncated", "looped", "broken"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Moment:
 
 @dataclass
 class Episode:
-    """From reset to the end. `broken`: the environment or the reward raised, which is not a failure.
+    """From reset to the end. `broken`: the environment or the reward raised, which is not a failure. `looped`: ended
+    as a failure where a greedy policy saw again what it had seen, as it would go round until its time is over.
 
     A branch shares its first `branched_at` steps with the attempt that it left.
     """

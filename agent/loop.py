@@ -39,12 +39,12 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         practised, archived = player.practise(incumbent, number)
         branches = player.branch(incumbent, practised, number)
         tried = practised + archived + branches + player.relabel(practised, number)
-        proven = selection.hindsight(tried) if select.hindsight else tried
-        kept.append(selection.keep(proven, select.per_start))
+        proven = selection.hindsight if select.hindsight else list
+        kept.append(selection.keep(proven(tried), select.per_start))
         examples = selection.examples(chain.from_iterable(kept[-select.rounds :]))
         critiques = pairs.critiques(tried, int(select.critiques * len(examples)), rng)
         bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
-        preferences = pairs.pairs(proven, *bounds)
+        preferences = pairs.pairs(proven(branches or tried), *bounds)
         if select.flip_pairs:
             preferences = pairs.flipped(preferences, rng)
 

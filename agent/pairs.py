@@ -14,7 +14,8 @@ from scipy import stats
 
 from agent.episode import Episode, Step
 from agent.rows import Example, Pair
-from agent.selection import by_start
+from agent.selection import by_start, worth_imitating
+from envs.registry import task
 from policies import critic, prompt
 
 DISCOUNT = 0.9  # of success for each step it took: sooner is better, and what came late had less to do with it
@@ -22,31 +23,36 @@ DISCOUNT = 0.9  # of success for each step it took: sooner is better, and what c
 
 @dataclass(frozen=True)
 class Fork:
-    """One observation and its measured answers.
+    """One observation of a task and its measured answers.
 
     outcomes: for each action, the steps that took it, each with the discounted success that followed.
     """
 
+    task: str
     outcomes: dict[bytes, list[tuple[Step, float]]]
 
     def ranked(self) -> list[tuple[float, list[tuple[Step, float]]]]:
-        """(mean outcome, steps, worst first) of each action, worst first."""
+        """(mean outcome, steps, worst first) of each action, worst first.
+
+        Of equally bad actions the one taken most often is first, then the one taken first, which is the branched
+        episode's: the policy would do that, and so it has most to unlearn there.
+        """
         rated = [
             (float(np.mean([value for _, value in steps])), sorted(steps, key=lambda item: item[1]))
             for steps in self.outcomes.values()
         ]
-        return sorted(rated, key=lambda item: item[0])
+        return sorted(rated, key=lambda item: (item[0], -len(item[1])))
 
 
 def forks(episodes: Iterable[Episode]) -> Iterator[Fork]:
     """Every observation that attempts from one start, or one attempt twice, answered by different actions."""
-    for attempts in by_start(episodes).values():
+    for (name, _), attempts in by_start(episodes).items():
         seen = defaultdict(lambda: defaultdict(list))
         for attempt in attempts:
             for left, step in enumerate(reversed(attempt.own)):
                 value = DISCOUNT**left if attempt.success else 0.0
                 seen[step.observation.key()][step.decision.action.tobytes()].append((step, value))
-        yield from (Fork(dict(outcomes)) for outcomes in seen.values() if len(outcomes) > 1)
+        yield from (Fork(name, dict(outcomes)) for outcomes in seen.values() if len(outcomes) > 1)
 
 
 def pairs(
@@ -54,17 +60,19 @@ def pairs(
 ) -> list[Pair]:
     """The best answer of each fork against the `rejected` worst, where mean outcomes differ by `min_margin` or more.
 
-    Of the best action, the answer after which success came soonest is chosen; of a worse one, that after which it came
-    latest, or never, is rejected. That the best succeeds more often has a p of at most `p_value` in Fisher's exact
-    test of their counts. At most `max_pairs`, those of the largest margin.
+    Of the best action, the answer after which success came soonest is chosen, among those worth imitating: else the
+    action is preferred whatever its thought calls for, and thoughts lose their hold on actions. Of a worse one, the
+    answer after which success came latest, or never, is rejected. That the best succeeds more often has a p of at most
+    `p_value` in Fisher's exact test of their counts. At most `max_pairs`, those of the largest margin.
     """
     result = []
     for fork in forks(episodes):
         *others, (best, winners) = fork.ranked()
-        for worse, losers in others[:rejected]:
+        good = [step for step, value in winners if value > 0 and worth_imitating(task(fork.task), step)]
+        for worse, losers in others[:rejected] if good else ():
             if worse == best or best - worse < min_margin or more_often(winners, losers) > p_value:
                 continue
-            chosen, refused = winners[-1][0], losers[0][0]
+            chosen, refused = good[-1], losers[0][0]
             o = chosen.observation
             answers = chosen.decision.answer, refused.decision.answer
             result.append(Pair(o.frames, prompt.act(o), *answers, best - worse))

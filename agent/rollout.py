@@ -59,12 +59,14 @@ def rollout(
     subscribers: Sequence[Subscriber] = (),
     sampling_seed: int = 0,
     snapshots: bool = False,
+    end_loops: bool = False,
 ) -> list[Episode]:
     """Play one episode for each start, or (seed, attempt), and return them in the order of the starts.
 
     Each start is played once whatever its length, so quick failures are not counted more often. What an episode draws
     at random depends on `sampling_seed` and its start alone: not on `n_envs`, nor on what is played beside it.
     An episode that begins at a moment holds the steps from there on. With `snapshots`, steps keep their states.
+    With `end_loops`, for a greedy policy, an episode fails where it sees what the policy has answered before.
     """
     starts = [Start(*start) for start in starts]
     waiting, finished = deque(starts), {}
@@ -75,7 +77,7 @@ def rollout(
                 slots.append(_begin(task, idle.pop(), waiting.popleft(), sampling_seed))
             playing = [slot for slot in slots if slot.episode.ending != "broken"]
             for slot, decision in zip(playing, _decide(policy, playing), strict=True):
-                _advance(task, slot, decision, snapshots)
+                _advance(task, slot, decision, snapshots, end_loops)
             for slot in [slot for slot in slots if slot.episode.final_frame is not None or slot.episode.error]:
                 slots.remove(slot)
                 finished[slot.episode.seed, slot.episode.attempt] = slot.episode
@@ -119,7 +121,7 @@ def _decide(policy: Policy | ExpertPolicy, slots: list[_Slot]) -> list[Decision]
     return [slot.given or next(decisions) for slot in slots]
 
 
-def _advance(task: Task, slot: _Slot, decision: Decision, snapshots: bool) -> None:
+def _advance(task: Task, slot: _Slot, decision: Decision, snapshots: bool, end_loops: bool) -> None:
     episode = slot.episode
     try:
         snapshot = slot.env.snapshot() if snapshots else None
@@ -130,9 +132,11 @@ def _advance(task: Task, slot: _Slot, decision: Decision, snapshots: bool) -> No
     except Exception as error:  # whatever an environment raises breaks its episode, not the run
         _break(episode, error)
         return
-    if terminated or truncated:
-        episode.ending = "terminated" if terminated else "truncated"
-        episode.success = success
+    answered = episode.steps[slot.start.first is not None :]  # by the policy
+    looped = end_loops and slot.observation.key() in {step.observation.key() for step in answered}
+    if terminated or truncated or looped:
+        episode.ending = "terminated" if terminated else "truncated" if truncated else "looped"
+        episode.success = success and episode.ending != "looped"
         episode.final_frame = slot.observation.frames[-1]
         episode.final_proprioception = slot.observation.proprioception
         episode.final_fingerprint = slot.fingerprint

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from agent.episode import Episode
+from agent.episode import Episode, Step
 from agent.rows import Example
 from envs.registry import Task, task
 from policies import prompt
@@ -67,11 +67,17 @@ def examples(episodes: Iterable[Episode]) -> list[Example]:
         Example(step.observation.frames, prompt.act(step.observation), step.decision.answer)
         for episode in episodes
         for step in episode.own
-        if step.reward > SETBACK and _follows(task(episode.task), step.decision.answer)
+        if worth_imitating(task(episode.task), step)
     ]
 
 
-def _follows(task: Task, answer: str) -> bool:
+def worth_imitating(task: Task, step: Step) -> bool:
+    """It lost no ground and took the action that its thought calls for."""
+    return step.reward > SETBACK and follows(task, step.decision.answer)
+
+
+def follows(task: Task, answer: str) -> bool:
+    """Whether the answer's action is the one that its thought calls for, where the task knows that."""
     if task.called_for is None:
         return True
     thought = answer.rpartition("; ")[0]

@@ -92,7 +92,8 @@ class Player:
         """Other answers at moments of this round's failures, certified and stored in the round's folder."""
         settings, played = self.config.branch, []
         for task in self.config.tasks if settings.failures else ():
-            job = self._job(task, checkpoint, (), temperature=settings.follow_temperature, certify=True)
+            hot = settings.follow_temperature
+            job = self._job(task, checkpoint, (), temperature=hot, certify=True, end_loops=hot == 0)
             rng = np.random.default_rng([self.config.seed, number])
             branching = Branching(self.workers, job, self._follow, self.config.collect.attempts, rng)
             roots = [e for e in practised if e.task == task]

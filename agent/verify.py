@@ -73,9 +73,11 @@ def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Epis
             return f"step {i}: reward {reward}, recorded {step.reward}"
         ending = "terminated" if terminated else "truncated" if truncated else ""
         success = bool(info["success"])
+    last = chosen.observe(env)
+    if not ending and last.key() in {step.observation.key() for step in episode.steps}:
+        ending, success = "looped", False
     if (ending, success) != (episode.ending, episode.success):
         return f"ends {ending or 'nowhere'}, success {success}; recorded {episode.ending}, {episode.success}"
-    last = chosen.observe(env)
     if env.fingerprint() != episode.final_fingerprint:
         return "another final state"
     if not np.array_equal(last.frames[-1], episode.final_frame) or last.proprioception != episode.final_proprioception:

@@ -43,6 +43,7 @@ class Job:
     sampling_seed: int = 0
     certify: bool = False  # play each episode twice: one that differs is broken
     snapshots: bool = False  # keep the state of each step
+    end_loops: bool = False  # of a greedy policy
 
 
 Question = Callable[[MLLMPolicy, Sequence[Observation], Sequence[Any]], Sequence[Any]]
@@ -139,6 +140,7 @@ def _play(job: Job, subscribers: Sequence[Subscriber]) -> list[Episode]:
             [*certifying, *subscribers],
             job.sampling_seed,
             job.snapshots,
+            job.end_loops,
         )
 
 

@@ -107,8 +107,9 @@ def toy_task():
 
 
 @pytest.fixture
-def episode():
+def episode(toy_task, monkeypatch):
     """Makes an episode of one step for each move, a (right, far); its frames tell what was done before."""
+    monkeypatch.setitem(TASKS, "toy", toy_task())
 
     def make(moves, success=False, seed=0, attempt=0, ending=None, task="toy", verdicts=None) -> Episode:
         steps, seen = [], np.full((1, 8, 8, 3), seed, np.uint8)

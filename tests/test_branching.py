@@ -119,11 +119,13 @@ def test_distinct_answers_act_differently():
     moves = [Decision(text, np.array(a, np.float32)) for text, a in (("x", A), ("y", A), ("z", B), ("w", C))]
     assert [d.answer for d in distinct(moves, 2)] == ["x", "z"]
     assert len(distinct(moves, 9)) == 3
+    assert [d.answer for d in distinct(moves, 2, but=moves[:1])] == ["z", "w"]
 
 
 # explore, with a model -------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("where", ["bisect", "critic", "uniform"])
-def test_exploring_measures_distinct_answers_to_what_was_seen(where, failures, nano_checkpoint):
+@pytest.mark.parametrize("where", ["bisect", "critic", "uniform", "early"])
+def test_exploring_measures_distinct_answers_to_what_was_seen(where, failures, nano_checkpoint, monkeypatch):
+    monkeypatch.setitem(TASKS, "push", replace(PUSH, called_for=None))  # else no answer of random weights is tried
     settings = Branch(failures=2, where=where, answers=3, repeats=2)
     job = Job("push", nano_checkpoint, (), temperature=1.0, certify=True)
     with Workers(1) as workers:
@@ -141,8 +143,9 @@ def test_exploring_measures_distinct_answers_to_what_was_seen(where, failures, n
         assert [verifier.flaw(e) for e in branches] == [""] * len(branches)
 
 
-def test_roots_are_played_as_branches_are_followed(nano_checkpoint):
+def test_roots_are_played_as_branches_are_followed(nano_checkpoint, monkeypatch):
     """Greedily here: so that what is branched from is what the policy would do."""
+    monkeypatch.setitem(TASKS, "push", replace(PUSH, called_for=None))
     settings = Branch(failures=2, where="uniform", moments=3, answers=2)
     job = Job("push", nano_checkpoint, (), certify=True)
     with Workers(1) as workers:
@@ -185,8 +188,7 @@ def branched(episode):
     return [failure, *(replace(attempt, branched_at=1) for attempt in tries)]
 
 
-def test_only_a_branchs_own_steps_are_learned_from(branched, toy_task, monkeypatch):
-    monkeypatch.setitem(TASKS, "toy", toy_task())
+def test_only_a_branchs_own_steps_are_learned_from(branched):
     assert [e.attempt for e in keep(branched, 1)] == [2]
     assert [e.answer for e in examples(keep(branched, 2))] == ["move +1 +0", "move +0 +1", "move +1 +0"]
     assert len(critiques(branched, 99, np.random.default_rng(0))) == 6  # three steps of success, as many of failure

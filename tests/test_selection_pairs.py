@@ -58,8 +58,7 @@ def test_broken_episodes_are_left_out(episode):
     assert by_start([broken]) == {}
 
 
-def test_examples_are_what_was_seen_and_answered(episode, toy_task, monkeypatch):
-    monkeypatch.setitem(TASKS, "toy", toy_task())
+def test_examples_are_what_was_seen_and_answered(episode):
     kept = [episode([A, B], True), episode([C], True, seed=3)]
     made = examples(kept)
     assert [e.answer for e in made] == ["move +1 +0", "move +0 +1", "move -1 +0"]
@@ -162,6 +161,19 @@ def test_several_answers_are_rejected_for_the_best(episode):
         ("move +1 +0", "move -1 +0"),
     ]
     assert len(pairs(attempts, 0.5, 9)) == 1
+
+
+def test_of_equally_bad_answers_the_usual_one_is_rejected(episode):
+    attempts = [episode([move], attempt=i) for i, move in enumerate((B, C, C))] + [episode([A], True, attempt=3)]
+    assert [(p.chosen, p.rejected) for p in pairs(attempts, 0.5, 9)] == [("move +1 +0", "move -1 +0")]
+
+
+def test_an_answer_that_does_not_follow_from_its_thought_is_not_chosen(episode, toy_task, monkeypatch):
+    task = replace(toy_task(), called_for=lambda thought: np.array(A, np.float32))
+    monkeypatch.setitem(TASKS, "toy", task)
+    monkeypatch.setattr("agent.selection.follows", lambda task, answer: answer == "move +1 +0")
+    assert pairs([episode([B], True), episode([A], attempt=1)], 0.5, 9) == []
+    assert len(pairs([episode([A], True), episode([B], attempt=1)], 0.5, 9)) == 1
 
 
 def test_of_an_actions_answers_the_one_that_succeeded_soonest_is_chosen(episode):
