@@ -6,7 +6,7 @@ what is selected and preferred among attempts is selected and preferred among br
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -15,13 +15,13 @@ import numpy as np
 from agent.config import Branch
 from agent.episode import Episode, Moment
 from agent.rollout import Start
-from agent.selection import follows
+from agent.selection import promising
 from agent.workers import Job, Workers, criticise, propose
 from envs.registry import task
 from policies.base import Decision
 
 T = TypeVar("T")
-POINTS_AT_ONCE = 16  # failures between two looks at what was spent
+POINTS_AT_ONCE = 32  # failures, or starts, between two looks at what was spent
 DRAWS = 3  # times as many answers are drawn as are wanted: some act alike
 
 Play = Callable[[str, Job], list[Episode]]  # title, job
@@ -60,41 +60,45 @@ class Branching:
     def __init__(self, workers: Workers, job: Job, play: Play, first_attempt: int, rng: np.random.Generator):
         self._workers, self._job, self._play, self._rng = workers, job, play, rng
         self._attempts = itertools.count(first_attempt)
+        self._apart: list[int] = []  # steps between the critic's claim and what bisection found
 
     def roots(self, starts: Sequence[int]) -> list[Episode]:
-        """One episode from each start, a seed, played as branches are followed."""
+        """One episode from each start, a seed, played as branches are followed; its steps keep their snapshots."""
         first = next(self._attempts)
         job = replace(self._job, starts=[(seed, first) for seed in starts], snapshots=True)
         return self._play(f"root {self._job.task}", job)
 
-    def explore(
-        self, practised: Sequence[Episode], settings: Branch, spent: int = 0
-    ) -> tuple[list[Episode], dict[str, float]]:
-        """Every branch of some failures: of one from each start, then of another from each, and so on.
-
-        Also how often the critic named the moment that bisection found, where that was looked for.
-        """
+    def explore(self, practised: Sequence[Episode], settings: Branch) -> list[Episode]:
+        """Every branch of some failures: of one from each start, then of another from each, and so on."""
         of_start = defaultdict(list)
         for i in self._rng.permutation(len(practised)):
-            if not practised[i].success and practised[i].ending != "broken":
-                of_start[practised[i].seed].append(practised[i])
+            of_start[practised[i].seed].append(practised[i])
         in_turn = itertools.chain.from_iterable(itertools.zip_longest(*of_start.values()))
-        failures = [episode for episode in in_turn if episode][: settings.failures]
-        apart: list[int] = []
-        limit = settings.env_steps and settings.env_steps - spent
-        branches = within(limit, failures, POINTS_AT_ONCE, lambda some: self._branch(some, settings, apart))
-        if not apart:
-            return branches, {}
-        exact, near = np.array(apart) == 0, np.array(apart) <= 1
-        return branches, {"critic_exact": float(exact.mean()), "critic_within_1": float(near.mean())}
+        failures = failed(episode for episode in in_turn if episode)[: settings.failures]
+        return within(settings.env_steps, failures, POINTS_AT_ONCE, lambda some: self._branch(some, settings))
 
-    def _branch(self, failures: Sequence[Episode], settings: Branch, apart: list[int]) -> list[Episode]:
+    def explore_own(self, starts: Sequence[int], settings: Branch) -> list[Episode]:
+        """One episode from each start, a seed, played as branches are followed; and every branch of those that fail."""
+
+        def play(some: Sequence[int]) -> list[Episode]:
+            own = self.roots(some)
+            return own + self._branch(failed(own), settings, known=True)  # its own answers were followed alike
+
+        return within(settings.env_steps, starts, POINTS_AT_ONCE, play)
+
+    def agreement(self) -> dict[str, float]:
+        """How often the critic named the moment that bisection found, where that was looked for."""
+        if not self._apart:
+            return {}
+        exact, near = np.array(self._apart) == 0, np.array(self._apart) <= 1
+        return {"critic_exact": float(exact.mean()), "critic_within_1": float(near.mean())}
+
+    def _branch(self, failures: Sequence[Episode], settings: Branch, known: bool = False) -> list[Episode]:
         points, played = self._points(failures, settings), []
         if settings.where == "bisect":
             claimed = points
             points, played = self.last_chances(failures, settings.repeats)
-            apart += [abs(p.step - c.step) for p, c in zip(points, claimed, strict=True)]
-        known = settings.roots == "own"  # what followed the root's own answer is measured then: it was followed alike
+            self._apart += [abs(p.step - c.step) for p, c in zip(points, claimed, strict=True)]
         answers = self.answers(points, settings.answers - known, settings.temperature, others_only=known)
         return played + self.measure(points, answers, settings.repeats)
 
@@ -140,7 +144,8 @@ class Branching:
     ) -> list[list[Decision]]:
         """The policy's own answers to each point, at most `n`, distinct in what they do.
 
-        Only those that do what their thought calls for: no other is imitated or preferred, whatever follows.
+        Only those whose action is what they call for once their thought is put right: hindsight would leave no other to
+        be imitated or preferred, whatever followed.
         others_only: distinct from what the point's episode did as well.
         """
         draws = [(p.episode.seed, p.episode.attempt, p.step, k) for p in points for k in range(n * DRAWS)]
@@ -148,7 +153,11 @@ class Branching:
         drawn = self._workers.ask(propose, replace(self._job, temperature=temperature), observations, draws)
         taken = [[p.episode.steps[p.step].decision] if others_only else [] for p in points]
         each = (drawn[i : i + n * DRAWS] for i in range(0, len(drawn), n * DRAWS))
-        every = [[d for d in some if follows(task(self._job.task), d.answer)] for some in each]
+        chosen = task(self._job.task)
+        every = [
+            [d for d in some if promising(chosen, p.moment.observation, d.answer)]
+            for p, some in zip(points, each, strict=True)
+        ]
         return [distinct(some, n, but) for some, but in zip(every, taken, strict=True)]
 
     def measure(self, points: Sequence[Point], answers: Sequence[Sequence[Decision]], repeats: int) -> list[Episode]:
@@ -169,6 +178,10 @@ class Branching:
         starts = [point.start(next(self._attempts), repeat, first) for point, repeat, first in ways]
         played = self._play(f"{title} {self._job.task}", replace(self._job, starts=starts))
         return [point.graft(rest) for (point, _, _), rest in zip(ways, played, strict=True)]
+
+
+def failed(episodes: Iterable[Episode]) -> list[Episode]:
+    return [episode for episode in episodes if not episode.success and episode.ending != "broken"]
 
 
 def distinct_moments(episode: Episode) -> list[int]:

@@ -32,16 +32,18 @@ class Collect:
 
 @dataclass(frozen=True, config=_STRICT)
 class Branch:
-    """Other answers, tried at moments of failed episodes. failures: per task and round; 0 for none. roots: whose they
-    are, of practice, or of episodes from the same starts that are played as branches are followed. moments: of each.
-    where: bisect, the last one not lost; critic, its claim of
-    the step that broke the episode; uniform, any that saw something new; early, the first of these, with most time
-    left. answers: to each, distinct in their action, that of an own root among them. repeats: episodes that each is
-    followed through, with common random numbers. env_steps: of a task, after which no more failures are branched from.
+    """Other answers of the policy that imitated this round's practice, tried at moments of failed episodes.
+
+    failures: of practice, at most, per task and round. starts: or else new practice seeds, at most, per task and round,
+    to find its own failures on, played as branches are followed. moments: of each failure. where: bisect, the last one
+    not lost; critic, its claim of the step that broke the episode; uniform, any that saw something new; early, the
+    first of these, with most time left. answers: to each, at most, distinct in their action, that of its own failure
+    among them. repeats: episodes that each is followed through, with common random numbers. env_steps: of a task and
+    round, after which no more failures are branched from.
     """
 
     failures: Annotated[int, Field(ge=0)] = 0
-    roots: Literal["practice", "own"] = "practice"
+    starts: Annotated[int, Field(ge=0)] = 0
     moments: Count = 1
     where: Literal["bisect", "critic", "uniform", "early"] = "bisect"
     answers: Annotated[int, Field(ge=2)] = 4
@@ -56,8 +58,9 @@ class Select:
     """What becomes training data. per_start: successes kept of a start. rounds: the latest rounds whose successes are
     imitated. critiques: questions whether an answer will work, as a share of the examples. min_margin: difference in
     outcome (success, discounted by the steps it took) that makes a preference pair. pair_p_value: at most, of Fisher's
-    exact test that the chosen answer succeeds more often than the rejected one. flip_pairs: which answer is preferred
-    is drawn at random, to see what measuring is worth.
+    exact test that the chosen answer succeeds more often than the rejected one. pair_repeats: how often each pair is
+    shown in an epoch. rehearsed: share of the round's examples that is imitated between the pairs. flip_pairs: which
+    answer is preferred is drawn at random, to see what measuring is worth.
     """
 
     per_start: Count = 1
@@ -69,6 +72,8 @@ class Select:
     max_pairs: Annotated[int, Field(ge=0)] = 500
     pair_p_value: Fraction = 1.0
     rejected: Count = 1  # answers to one observation, each paired with the best
+    pair_repeats: Count = 1
+    rehearsed: Fraction = 0.0
     flip_pairs: bool = False
 
 

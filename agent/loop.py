@@ -1,4 +1,4 @@
-"""The rounds in order: practise, keep what succeeded, imitate it, prefer it, pass the gate, go again.
+"""The rounds in order: practise, imitate what succeeded, try what else could have, prefer it, pass the gate, go again.
 
 The only file that knows the order. After Deng et al. (2025), "Self-Improvement in Multimodal Large Language Models:
 A Survey": data collection, data organisation, model optimisation, repeated.
@@ -33,23 +33,24 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
     incumbent = seed_policy = Path(config.policy)
     before = player.report(seed_policy)
     player.film(seed_policy, 0)
-    select, kept, rounds = config.select, [], []
+    select, kept, branches, rounds = config.select, [], [], []
     for number in range(1, config.rounds + 1):
         folder = run.round(number)
         practised, archived = player.practise(incumbent, number)
-        branches = player.branch(incumbent, practised, number)
         tried = practised + archived + branches + player.relabel(practised, number)
         proven = selection.hindsight if select.hindsight else list
         kept.append(selection.keep(proven(tried), select.per_start))
         examples = selection.examples(chain.from_iterable(kept[-select.rounds :]))
-        critiques = pairs.critiques(tried, int(select.critiques * len(examples)), rng)
+        imitated = examples + pairs.critiques(tried, int(select.critiques * len(examples)), rng)
+        imitator = optimiser.imitate(incumbent, imitated, folder / "sft")
+
+        branches = player.branch(imitator, practised, number)
         bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
         preferences = pairs.pairs(proven(branches or tried), *bounds)
         if select.flip_pairs:
             preferences = pairs.flipped(preferences, rng)
-
-        imitator = optimiser.imitate(incumbent, examples + critiques, folder / "sft")
-        candidate = optimiser.prefer(imitator, preferences, folder / "policy")
+        imitated += selection.examples(selection.keep(proven(branches), select.per_start))
+        candidate = optimiser.prefer(imitator, preferences, imitated, folder / "policy")
 
         standing = player.gate("incumbent", incumbent, number)
         challenge = player.gate("candidate", candidate, number)

@@ -9,7 +9,7 @@ from trl import DPOConfig, SFTConfig
 
 from agent.config import Config, Pretrain
 from agent.sft import CPU_SAFE
-from agent.stages import gate_seeds, practice_seeds
+from agent.stages import branch_seeds, gate_seeds, practice_seeds
 from envs import registry
 from envs.errors import UserError, unknown
 from envs.splits import seeds
@@ -27,14 +27,17 @@ def check_improve(config: Config) -> None:
         raise UserError(
             f"branch.repeats = {branch.repeats} of what is greedy; valid: 1, or a branch.follow_temperature"
         )
-    if branch.moments > 1 and branch.where != "uniform":
+    if branch.failures and branch.starts:
+        raise UserError(f"branch.failures = {branch.failures} and branch.starts = {branch.starts}; valid: one of them")
+    if branch.moments > 1 and branch.where in ("bisect", "critic"):
         raise UserError(
-            f"branch.moments = {branch.moments} where {branch.where!r} finds one; valid: 1, or where: uniform"
+            f"branch.moments = {branch.moments} where {branch.where!r} finds one; valid: 1, or where: uniform, early"
         )
     _check_trainer("sft", config.sft, SFTConfig)
     _check_trainer("dpo", config.dpo, DPOConfig)
     for number in (1, config.rounds):
         practice_seeds(config, number)
+        branch_seeds(config, number)
         gate_seeds(config, number)
     seeds("heldout", config.evaluation.episodes)
     HFBackend.load(config.policy)

@@ -30,6 +30,14 @@ class Pair:
     margin: float
 
 
+def rehearsal(example: Example) -> Pair:
+    """The example as a row of preference training that prefers nothing.
+
+    Its two answers are the same, so that only the SFT term of the loss has a gradient.
+    """
+    return Pair(example.frames, example.prompt, example.answer, example.answer, 0.0)
+
+
 def _images(frames: np.ndarray) -> list[Image.Image]:
     return [Image.fromarray(frame) for frame in frames]
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from agent.episode import Episode, Step
 from agent.rows import Example
+from envs.observation import Observation
 from envs.registry import Task, task
 from policies import prompt
 from policies.action_codec import codec_for
@@ -74,6 +75,12 @@ def examples(episodes: Iterable[Episode]) -> list[Example]:
 def worth_imitating(task: Task, step: Step) -> bool:
     """It lost no ground and took the action that its thought calls for."""
     return step.reward > SETBACK and follows(task, step.decision.answer)
+
+
+def promising(task: Task, observation: Observation, answer: str) -> bool:
+    """Whether the action is what the answer's thought calls for once all in it follows from what it sees."""
+    thought, _, action = answer.rpartition("; ")
+    return follows(task, f"{task.settled(thought, observation.proprioception)}; {action}")
 
 
 def follows(task: Task, answer: str) -> bool:

@@ -22,7 +22,7 @@ from agent.evaluate import successes
 from agent.progress import bar
 from agent.relabel import relabelled
 from agent.rollout import Start
-from agent.rows import Example
+from agent.rows import Example, rehearsal
 from agent.rundir import RunDir
 from agent.sft import train_sft
 from agent.store import EpisodeStore
@@ -43,6 +43,16 @@ def practice_seeds(config: Config, number: int) -> range:
     if number * n > SEEDS_PER_RUN:
         raise UserError(f"{number} rounds of {n} starts; valid: at most {SEEDS_PER_RUN} starts in all")
     return seeds("practice", n, config.seed * SEEDS_PER_RUN + (number - 1) * n)
+
+
+def branch_seeds(config: Config, number: int) -> range:
+    """The starts of a round's own failures to branch from, none of them practised. Raises UserError for too many."""
+    practised, n = config.collect.starts, config.branch.starts
+    if number * (practised + n) > SEEDS_PER_RUN:
+        raise UserError(
+            f"{number} rounds of {practised} starts and {n} to branch from; valid: at most {SEEDS_PER_RUN} in all"
+        )
+    return seeds("practice", n, (config.seed + 1) * SEEDS_PER_RUN - number * n)
 
 
 def gate_seeds(config: Config, number: int) -> range:
@@ -89,19 +99,19 @@ class Player:
         return played, archived
 
     def branch(self, checkpoint: Path, practised: Sequence[Episode], number: int) -> list[Episode]:
-        """Other answers at moments of this round's failures, certified and stored in the round's folder."""
+        """Other answers at moments of failures, certified and stored in the round's folder.
+
+        The failures are of this round's practice, or of new episodes played as branches are followed, which come too.
+        """
         settings, played = self.config.branch, []
-        for task in self.config.tasks if settings.failures else ():
+        for task in self.config.tasks if settings.failures or settings.starts else ():
             hot = settings.follow_temperature
             job = self._job(task, checkpoint, (), temperature=hot, certify=True, end_loops=hot == 0)
             rng = np.random.default_rng([self.config.seed, number])
             branching = Branching(self.workers, job, self._follow, self.config.collect.attempts, rng)
-            roots = [e for e in practised if e.task == task]
-            own = branching.roots(list({e.seed: None for e in roots})) if settings.roots == "own" else []
-            spent = sum(len(e.steps) for e in own)
-            branches, agreement = branching.explore(own or roots, settings, spent)
-            self.tracker.log({f"branch/{task}/{name}": value for name, value in agreement.items()})
-            played += own + branches
+            played += branching.explore([e for e in practised if e.task == task], settings)
+            played += branching.explore_own(branch_seeds(self.config, number), settings)
+            self.tracker.log({f"branch/{task}/{name}": value for name, value in branching.agreement().items()})
         if played:
             EpisodeStore(self.run.round(number) / "branches").append(played)
         return played
@@ -221,15 +231,23 @@ class Optimiser:
         backend.save(out)
         return out
 
-    def prefer(self, checkpoint: Path, preferences: Sequence[pairs.Pair], out: Path) -> Path:
-        """DPO with an SFT term, against the checkpoint itself; without pairs, the checkpoint as it is."""
+    def prefer(
+        self, checkpoint: Path, preferences: Sequence[pairs.Pair], imitated: Sequence[Example], out: Path
+    ) -> Path:
+        """DPO with an SFT term, against the checkpoint itself; without pairs, the checkpoint as it is.
+
+        Some of what is imitated is shown between the pairs, which are few: alone they undo what they do not show.
+        """
         if not preferences:
             return _copy(checkpoint, out)
+        select, rng = self.config.select, random.Random(self.config.seed)
+        rows = list(preferences) * select.pair_repeats
+        rows += map(rehearsal, rng.sample(imitated, int(select.rehearsed * len(imitated))))
         backend, reference = HFBackend.load(checkpoint), HFBackend.load(checkpoint)
         with bar("prefer (DPO)") as progress:
             callbacks = [progress, TrackTraining(self.tracker, "dpo")]
             settings = {"seed": self.config.seed} | self.config.dpo
-            train_dpo(backend.model, reference.model, backend.processor, preferences, out, settings, callbacks)
+            train_dpo(backend.model, reference.model, backend.processor, rows, out, settings, callbacks)
         backend.save(out)
         return out
 

@@ -22,7 +22,8 @@ class Task:
     Success is `info["success"]` of `env.step`. `thought_regex` is the form of what an answer says before its action;
     `levels` is the number of steps an answer tells apart on each axis of a continuous action.
     `hindsight` corrects the thoughts of a success from its own proprioception, one more than thoughts, and its rewards;
-    `called_for` is the action that a thought calls for. `other_goals` are the `goal` options that make a seed's scene
+    `called_for` is the action that a thought calls for, `settled` a thought, given its proprioception, with all
+    that follows from what it sees put right. `other_goals` are the `goal` options that make a seed's scene
     one with another goal, and `about` makes a thought one about another goal; without, failures stay failures.
     `expert` and `describe` are privileged: for demonstrations, captions and audits, never for an acting policy.
     """
@@ -40,6 +41,7 @@ class Task:
     expert: Callable[[gym.Env], tuple[str, np.ndarray]] = lambda env: env.unwrapped.expert()
     hindsight: Callable[[Sequence[str], Sequence[str], Sequence[float]], list[str]] | None = None
     called_for: Callable[[str], np.ndarray] | None = None
+    settled: Callable[[str, str], str] = lambda thought, proprioception: thought
     other_goals: Callable[[gym.Env], list[str]] | None = None
     about: Callable[[str, str], str] | None = None
 
@@ -79,6 +81,7 @@ for _name, _module, _class in (("reach", reach, "Reach"), ("push", push, "Push")
             thought_regex=_THOUGHTS[_name],
             hindsight=hindsight.correct,
             called_for=hindsight.called_for,
+            settled=hindsight.settled,
             **_GOALS.get(_name, {}),
         )
 

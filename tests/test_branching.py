@@ -130,7 +130,7 @@ def test_exploring_measures_distinct_answers_to_what_was_seen(where, failures, n
     job = Job("push", nano_checkpoint, (), temperature=1.0, certify=True)
     with Workers(1) as workers:
         branching = Branching(workers, job, lambda title, job: workers.play(job), 1, np.random.default_rng(0))
-        branches, agreement = branching.explore(failures, settings)
+        branches, agreement = branching.explore(failures, settings), branching.agreement()
     assert set(agreement) == ({"critic_exact", "critic_within_1"} if where == "bisect" else set())
     assert {e.ending for e in branches} <= {"terminated", "truncated"}
     measured = branches[-12:]
@@ -146,13 +146,13 @@ def test_exploring_measures_distinct_answers_to_what_was_seen(where, failures, n
 def test_roots_are_played_as_branches_are_followed(nano_checkpoint, monkeypatch):
     """Greedily here: so that what is branched from is what the policy would do."""
     monkeypatch.setitem(TASKS, "push", replace(PUSH, called_for=None))
-    settings = Branch(failures=2, where="uniform", moments=3, answers=2)
+    settings = Branch(starts=2, where="uniform", moments=3, answers=2)
     job = Job("push", nano_checkpoint, (), certify=True)
     with Workers(1) as workers:
         branching = Branching(workers, job, lambda title, job: workers.play(job), 4, np.random.default_rng(0))
-        roots = branching.roots([1, 2])
-        branches, _ = branching.explore(roots, settings)
+        played = branching.explore_own([1, 2], settings)
         again = workers.play(replace(job, starts=[(1, 0), (2, 0)]))
+    roots, branches = played[:2], played[2:]
     assert [(e.seed, e.attempt) for e in roots] == [(1, 4), (2, 4)]
     assert [actions(e) for e in roots] == [actions(e) for e in again]
     assert min(e.attempt for e in branches) == 5
@@ -161,7 +161,8 @@ def test_roots_are_played_as_branches_are_followed(nano_checkpoint, monkeypatch)
 
 def test_no_failures_no_branches(expert_episode):
     branching = Branching(None, Job("push", None, ()), None, 1, np.random.default_rng(0))
-    assert branching.explore([expert_episode], Branch(failures=3)) == ([], {})
+    assert branching.explore([expert_episode], Branch(failures=3)) == []
+    assert branching.agreement() == {}
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 from agent.branching import within
 from agent.comparison import compare_arms, configs, difference, table
 from agent.config import Comparison, load
+from agent.preflight import check_improve
 from envs.errors import UserError
 
 
@@ -124,3 +125,13 @@ def test_the_experiments_configs_load():
     for path in folder.glob("*.yaml"):
         experiment = load(path, kind=Comparison)
         assert configs(experiment, Path("runs"))
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs/experiments").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_experiments_that_ship_can_run(path, monkeypatch):
+    """And every arm may spend as many environment steps as any other."""
+    monkeypatch.chdir(Path(__file__).parent.parent)
+    runs = configs(load(path, kind=Comparison), Path("runs"))
+    for arm in runs.values():
+        check_improve(arm[0])
+    assert len({c.collect.env_steps + (c.branch.env_steps or 0) for arm in runs.values() for c in arm}) == 1

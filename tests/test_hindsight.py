@@ -3,10 +3,12 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from agent.rollout import rollout
-from agent.selection import examples, hindsight
+from agent.selection import examples, hindsight, promising
+from envs.observation import Observation
 from envs.registry import TASKS
 from envs.tabletop.hindsight import correct
 from policies.action_codec import codec_for
@@ -85,3 +87,27 @@ def test_what_the_thought_does_not_call_for_is_left_out(expert_episodes):
 
 def _standing(answer):
     return f"{answer.rpartition('; ')[0]}; move +0 +0"
+
+
+@pytest.mark.parametrize(
+    ("said", "settled"),
+    [
+        ("red cube 3 3; over 4 3 -7 -7", "red cube 3 3; over 3 3 -7 -6"),
+        (
+            "red cube 10 7; blue pad 11 14 left; behind 9 3 +9 +9",
+            "red cube 10 7; blue pad 11 14 far; behind 10 2 +0 -7",
+        ),
+        ("red cube 10 7; blue pad 11 14 far; behind 10 2 +0 -7; through",) * 2,
+    ],
+)
+def test_a_settled_thought_follows_from_the_places_it_says(said, settled):
+    """And from where the gripper is; whether to go through is what the answer decides."""
+    task = TASKS["push" if "pad" in said else "reach"]
+    assert task.settled(said, "gripper 10 9") == settled
+
+
+def test_an_answer_is_promising_if_it_acts_on_what_it_sees():
+    """Though it got the way wrong: that can be put right, what it did cannot."""
+    task, seen = TASKS["reach"], Observation(np.zeros((1, 8, 8, 3), np.uint8), "reach the red cube", "gripper 10 9")
+    assert promising(task, seen, "red cube 3 11; over 3 11 +2 +5; move -4 +2")
+    assert not promising(task, seen, "red cube 3 11; over 3 11 +2 +5; move +2 +4")

@@ -141,23 +141,37 @@ def test_a_round_from_practice_to_report(config):
     assert list(path.glob("wandb/offline-run-*/run-*.wandb"))
 
 
-def test_branches_are_charged_certified_and_learned_from(config):
+@pytest.mark.parametrize(
+    ("branch", "logged"),
+    [
+        ({"failures": 2, "repeats": 2, "follow_temperature": 1.0}, {"branch/push/critic_exact", "bisect/push/success"}),
+        ({"where": "early", "moments": 2, "starts": 2}, {"root/push/success"}),
+    ],
+)
+def test_branches_are_charged_certified_and_learned_from(config, monkeypatch, branch, logged):
+    monkeypatch.setitem(TASKS, "push", replace(TASKS["push"], called_for=None))  # else random weights answer no better
     settings = config(
         tasks=["push"],
+        rounds=2,
         collect={"starts": 2, "attempts": 1},
         gate={"episodes": 1},
-        branch={"failures": 2, "answers": 2, "repeats": 2, "follow_temperature": 1.0},
+        branch={"answers": 2} | branch,
         select={"flip_pairs": True, "pair_p_value": 0.9, "min_margin": 0.1},
     )
     path, results = run(settings)
-    (row,) = results["rounds"]
-    branches = list(EpisodeStore(path / "round_001" / "branches"))
-    assert len(branches) == row["branches"] >= 4
+    stores = [list(EpisodeStore(path / f"round_00{n}" / "branches")) for n in (1, 2)]
+    branches = [e for store in stores for e in store]
+    assert [row["branches"] for row in results["rounds"]] == [len(store) for store in stores]
     assert results["budget"]["branch_env_steps"] == sum(len(e.own) for e in branches) > 0
     with Verifier() as verifier:
         assert {verifier.flaw(e) for e in branches} == {""}
-    logged = {name for line in (path / "metrics.jsonl").read_text().splitlines() for name in json.loads(line)}
-    assert {"branch/push/critic_exact", "bisect/push/success", "branch/push/success"} <= logged
+    if settings.branch.starts:  # of their own, new ones each round
+        starts = [{e.seed for e in store} for store in stores]
+        assert [len(some) for some in starts] == [2, 2]
+        assert not starts[0] & starts[1]
+        assert not any(e.seed in starts[0] for e in EpisodeStore(path / "round_001" / "episodes"))
+    names = {name for line in (path / "metrics.jsonl").read_text().splitlines() for name in json.loads(line)}
+    assert logged | {"branch/push/success"} <= names
 
 
 def test_practice_begins_in_the_middle_of_earlier_successes_too(config):

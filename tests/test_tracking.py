@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -80,6 +81,9 @@ def test_offline_needs_no_login_and_leaves_a_run(folder, tmp_path, capfd):
     tracker.close()
     assert lines(folder) == [{"step": 0, "loss": 0.5}, {"step": 1, "loss": None, "win_rate": 0.25}]
     (run,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    deadline = time.monotonic() + 30  # wandb's own process writes it, at times a little after `finish` returns
+    while b"win_rate" not in run.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert b"win_rate" in run.read_bytes()
     assert list(folder.glob("wandb/offline-run-*/files/media/videos/**/*.mp4"))
     assert capfd.readouterr().err == ""

@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from agent.config import Pretrain, Stage
 from agent.dpo import train_dpo
 from agent.pretrain import demonstrations, pretrain, sight_examples
-from agent.rows import Pair, dpo_rows, sft_rows
+from agent.rows import Pair, dpo_rows, rehearsal, sft_rows
 from agent.sft import train_sft
 from envs.errors import UserError
 from envs.registry import TASKS
@@ -112,6 +112,22 @@ def test_preference_raises_the_margin_of_the_chosen(nano_checkpoint, examples, t
     np.testing.assert_array_equal(margins(reference, pairs), before)  # what it is held against does not move
     if loss:  # the likelihood of the chosen is kept up
         assert np.mean([log_probability(backend, p.frames, p.prompt, p.chosen) for p in pairs]) > np.mean(chosen_before)
+
+
+@pytest.mark.slow
+def test_a_rehearsed_example_is_imitated_and_prefers_nothing(nano_checkpoint, examples, tmp_path):
+    """Of two answers that are the same the preference has no gradient, so that only the SFT term trains."""
+    rows = [rehearsal(example) for example in examples[:4]]
+
+    def trained(**loss):
+        backend, reference = HFBackend.load(nano_checkpoint), HFBackend.load(nano_checkpoint)
+        train_dpo(backend.model, reference.model, backend.processor, rows, tmp_path, DPO | {"max_steps": 2} | loss)
+        return backend.model.state_dict()
+
+    alone = trained(loss_type=["sft"], loss_weights=[1.0])
+    beside = trained(loss_type=["sigmoid", "sft"], loss_weights=[1.0, 1.0])
+    for name, value in alone.items():
+        torch.testing.assert_close(beside[name], value, rtol=0, atol=1e-6)
 
 
 def test_training_leaves_no_checkpoints(fresh_backend, examples, tmp_path):

@@ -25,12 +25,12 @@ def correct(thoughts: Sequence[str], proprioception: Sequence[str], rewards: Seq
     through, was said too early.
     """
     parts = [thought.split("; ") for thought in thoughts]
+    target = _target(parts[0])
     pushed = False
     for part, reward in reversed(list(zip(parts, rewards, strict=True))):
         pushed = part[-1] == "through" and (pushed or reward > PUSHED)
         if part[-1] == "through" and not pushed:
             del part[-1]
-    target = 0 if parts[0][1].startswith("over") else 1  # which part says where to go: the object, or the pad
     said = np.array([_place(part[target]) for part in parts])
     proven = np.median(said, axis=0).astype(int) if target else _place(proprioception[-1])
     said[np.abs(said - proven).max(axis=1) > CLOSE] = proven
@@ -48,6 +48,18 @@ def called_for(thought: str) -> np.ndarray:
     if parts[-1] == "through":
         return np.array(DIRECTIONS[parts[1].split()[-1]], np.float32)
     return step_towards(np.zeros(2), np.array(parts[-1].split()[-2:], int) * BIN_WIDTH)
+
+
+def settled(thought: str, proprioception: str) -> str:
+    """The thought with its waypoint and the way there as they follow from the places that it says."""
+    parts = thought.split("; ")
+    target = _target(parts)
+    return _corrected(parts, _place(parts[target]), proprioception, target)
+
+
+def _target(parts: list[str]) -> int:
+    """Which part of a thought says where to go: the object, or the pad."""
+    return 0 if parts[1].startswith("over") else 1
 
 
 def _corrected(parts: list[str], goal: np.ndarray, proprioception: str, target: int) -> str:
