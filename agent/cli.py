@@ -42,7 +42,9 @@ def improve(config: tyro.conf.Positional[Path], /, overwrite: bool = False) -> N
 
 
 @app.command
-def compare(config: tyro.conf.Positional[Path], /, seeds: tuple[int, ...] | None = None) -> None:
+def compare(
+    config: tyro.conf.Positional[Path], /, seeds: tuple[int, ...] | None = None, against: str | None = None
+) -> None:
     """An experiment: a run with some keys changed, arm by arm over several seeds, on the same episodes.
 
     What was run before is kept: to add a seed or an arm, run it again.
@@ -50,6 +52,7 @@ def compare(config: tyro.conf.Positional[Path], /, seeds: tuple[int, ...] | None
     Args:
         config: a YAML file, such as configs/experiments/branching.yaml
         seeds: instead of the config's
+        against: the arm that each is compared with, instead of the first
     """
     from dataclasses import replace
 
@@ -59,7 +62,7 @@ def compare(config: tyro.conf.Positional[Path], /, seeds: tuple[int, ...] | None
     settings = replace(settings, seeds=seeds) if seeds else settings
     from agent.comparison import compare_arms
 
-    print(compare_arms(settings, Path(settings.out)))
+    print(compare_arms(settings, Path(settings.out), against))
 
 
 @app.command(name="eval")

@@ -16,7 +16,7 @@ from agent.progress import console
 from agent.report import points
 from agent.rundir import RunDir
 from agent.workers import Workers
-from envs.errors import UserError
+from envs.errors import UserError, unknown
 
 
 def configs(comparison: Comparison, out: Path) -> dict[str, list[Config]]:
@@ -33,8 +33,14 @@ def configs(comparison: Comparison, out: Path) -> dict[str, list[Config]]:
     }
 
 
-def compare_arms(comparison: Comparison, out: Path) -> str:
-    """Play every run that has no results yet, and return the table. Raises UserError before the first for a bad one."""
+def compare_arms(comparison: Comparison, out: Path, against: str | None = None) -> str:
+    """Play every run that has no results yet, and return the table: each arm less `against`, or less the first.
+
+    Raises UserError before the first run for a bad one, or for an arm that is not there.
+    """
+    against = against or next(iter(comparison.arms))
+    if against not in comparison.arms:
+        raise unknown("arm", against, comparison.arms)
     runs = configs(comparison, out)
     for config in (config for arm in runs.values() for config in arm):
         check_improve(config)
@@ -48,7 +54,7 @@ def compare_arms(comparison: Comparison, out: Path) -> str:
             with Workers(config.workers) as workers:
                 improve(config, RunDir(Path(config.out), overwrite=True), workers)
     results = {arm: [_results(config) for config in seeds] for arm, seeds in runs.items()}
-    text = table(results)
+    text = table(results, against)
     (out / "table.md").write_text(text)
     return text
 
@@ -57,9 +63,8 @@ def _results(config: Config) -> dict[str, Any]:
     return json.loads((Path(config.out) / "results.json").read_text())
 
 
-def table(results: dict[str, Sequence[dict[str, Any]]]) -> str:
-    """Markdown: each arm's mean success after its runs, and the difference to the first arm, in points."""
-    reference = next(iter(results))
+def table(results: dict[str, Sequence[dict[str, Any]]], reference: str) -> str:
+    """Markdown: each arm's mean success after its runs, and the difference to the arm `reference`, in points."""
     lines = [
         f"| arm | success after, mean of {len(results[reference])} seeds | each seed | less {reference} | "
         "practice steps | branch steps | examples | pairs |",

@@ -50,9 +50,11 @@ def test_other_episodes_are_refused():
 
 
 def test_the_table_has_a_row_for_each_arm():
-    lines = table({"sft": [results("10", "10")] * 2, "pairs": [results("11", "10")] * 2}).splitlines()
+    arms = {"sft": [results("10", "10")] * 2, "pairs": [results("11", "10")] * 2}
+    lines = table(arms, "sft").splitlines()
     assert lines[2].startswith("| sft | 50.0 % | 50, 50 |  | 6,000 | 10 | 100 | 7 |")
     assert lines[3].startswith("| pairs | 75.0 % | 75, 75 | +25 [")
+    assert table(arms, "pairs").splitlines()[2].startswith("| sft | 50.0 % | 50, 50 | -25 [")
 
 
 @pytest.mark.parametrize(
@@ -105,6 +107,8 @@ def test_a_bad_arm_is_named_before_anything_runs(comparison, tmp_path):
     comparison.arms["worse"] = {"branch.wher": "uniform"}
     with pytest.raises(UserError, match="wher"):
         compare_arms(comparison, tmp_path / "out")
+    with pytest.raises(UserError, match=r"unknown arm 'plian' \(did you mean 'plain'\?\); valid: "):
+        compare_arms(comparison, tmp_path / "out", "plian")
     assert not (tmp_path / "out").exists()
 
 
@@ -120,17 +124,13 @@ def test_runs_are_made_once(comparison, tmp_path, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in done} == done
 
 
-def test_the_experiments_configs_load():
-    folder = Path(__file__).parents[1] / "configs" / "experiments"
-    for path in folder.glob("*.yaml"):
-        experiment = load(path, kind=Comparison)
-        assert configs(experiment, Path("runs"))
+ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("path", sorted(Path("configs/experiments").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/experiments/*.yaml")), ids=lambda path: path.stem)
 def test_the_experiments_that_ship_can_run(path, monkeypatch):
     """And every arm may spend as many environment steps as any other."""
-    monkeypatch.chdir(Path(__file__).parent.parent)
+    monkeypatch.chdir(ROOT)
     runs = configs(load(path, kind=Comparison), Path("runs"))
     for arm in runs.values():
         check_improve(arm[0])
