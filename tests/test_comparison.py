@@ -129,9 +129,10 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/experiments/*.yaml")), ids=lambda path: path.stem)
 def test_the_experiments_that_ship_can_run(path, monkeypatch):
-    """And every arm may spend as many environment steps as any other."""
+    """And every arm may spend as many environment steps as any other; what relabelling takes is not known before."""
     monkeypatch.chdir(ROOT)
     runs = configs(load(path, kind=Comparison), Path("runs"))
     for arm in runs.values():
         check_improve(arm[0])
-    assert len({c.collect.env_steps + (c.branch.env_steps or 0) for arm in runs.values() for c in arm}) == 1
+    played = [c for arm in runs.values() for c in arm if not c.select.relabel]
+    assert len({c.collect.env_steps + (c.branch.env_steps or 0) for c in played}) == 1
