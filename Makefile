@@ -13,7 +13,7 @@ demo: .venv/installed
 	$(BIN)/handeye improve configs/demo.yaml --out $(OUT) --overwrite
 
 test: .venv/installed
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: .venv/installed
 	$(BIN)/ruff check .
