@@ -71,10 +71,10 @@ class Branching:
     def explore(self, practised: Sequence[Episode], settings: Branch) -> list[Episode]:
         """Every branch of some failures: of one from each start, then of another from each, and so on."""
         of_start = defaultdict(list)
-        for i in self._rng.permutation(len(practised)):
-            of_start[practised[i].seed].append(practised[i])
+        for episode in failed(practised[i] for i in self._rng.permutation(len(practised))):
+            of_start[episode.seed].append(episode)
         in_turn = itertools.chain.from_iterable(itertools.zip_longest(*of_start.values()))
-        failures = failed(episode for episode in in_turn if episode)[: settings.failures]
+        failures = [episode for episode in in_turn if episode][: settings.failures]
         return within(settings.env_steps, failures, POINTS_AT_ONCE, lambda some: self._branch(some, settings))
 
     def explore_own(self, starts: Sequence[int], settings: Branch) -> list[Episode]:
