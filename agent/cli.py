@@ -74,6 +74,8 @@ def evaluate(
     split: str = "heldout",
     temperature: float = 0.0,
     proposals: int = 1,
+    revisions: int = 0,
+    threshold: float = 0.5,
     seed: int = 0,
     n_envs: int = 64,
 ) -> None:
@@ -86,20 +88,23 @@ def evaluate(
         split: practice, gate or heldout
         temperature: 0 is greedy
         proposals: answers that the critic chooses among
+        revisions: how often it answers again, told what is wrong, where the best verdict is below the threshold
+        threshold: a verdict from 0 to 1
         seed: of what the policy draws at random
         n_envs: environments in lockstep; the result does not depend on it
     """
+    from agent.config import Critic
     from agent.evaluate import critic_scores, rate, successes
     from agent.progress import console
     from agent.report import percent
     from envs.splits import seeds
 
     _at_least(1, episodes=episodes, n_envs=n_envs, proposals=proposals)
-    _at_least(0, seed=seed, temperature=temperature)
+    _at_least(0, seed=seed, temperature=temperature, revisions=revisions, threshold=threshold)
     starts = [(s, 0) for s in seeds(split, episodes)]
-    played = _play(task, policy, starts, temperature, proposals, n_envs, seed)
+    played = _play(task, policy, starts, temperature, Critic(proposals, revisions, threshold), n_envs, seed)
     console.print(f"{task}: {percent(rate(successes(played)))} of {len(played)} episodes")
-    if proposals > 1:
+    if proposals > 1 or revisions:
         scores = critic_scores(played)
         console.print(f"critic: AUROC {scores['auroc']:.2f}, Brier {scores['brier']:.2f}")
 
@@ -302,10 +307,11 @@ def bench(policy: str = "policies/seed", restores: int = 300, json: Path | None 
         json.write_text(dumps(rows, indent=1) + "\n")
 
 
-def _play(task: str, policy: str, starts, temperature=0.0, proposals=1, n_envs=64, seed=0):
+def _play(task: str, policy: str, starts, temperature=0.0, critic=None, n_envs=64, seed=0):
     """Episodes of a checkpoint, as a run plays them, or of a baseline; says which broke."""
     from contextlib import nullcontext
 
+    from agent.config import Critic
     from agent.progress import bar, console
     from agent.rollout import rollout
     from agent.workers import Job, Workers
@@ -322,7 +328,8 @@ def _play(task: str, policy: str, starts, temperature=0.0, proposals=1, n_envs=6
         if policy in baselines:
             played = rollout(chosen, baselines[policy], starts, n_envs, subscribers, seed)
         else:
-            job = Job(task, Path(policy), starts, temperature, proposals, False, n_envs, seed)
+            critic = critic or Critic()
+            job = Job(task, Path(policy), starts, temperature, critic, n_envs=n_envs, sampling_seed=seed)
             played = Workers(1).play(job, subscribers)
     broken = [e for e in played if e.ending == "broken"]
     if broken:

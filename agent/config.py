@@ -55,14 +55,16 @@ class Branch:
 
 @dataclass(frozen=True, config=_STRICT)
 class Select:
-    """What becomes training data. per_start: successes kept of a start. rounds: the latest rounds whose successes are
-    imitated. critiques: questions whether an answer will work, as a share of the examples. min_margin: difference in
-    outcome (success, discounted by the steps it took) that makes a preference pair. pair_p_value: at most, of Fisher's
-    exact test that the chosen answer succeeds more often than the rejected one. pair_repeats: how often each pair is
-    shown in an epoch. rehearsed: share of the round's examples that is imitated between the pairs. flip_pairs: which
-    answer is preferred is drawn at random, to see what measuring is worth.
+    """What becomes training data. by: whose word it is that an episode succeeded, the environment's or, to see what
+    reward is worth, the policy's own as its critic. per_start: successes kept of a start. rounds: the latest rounds
+    whose successes are imitated. critiques: questions to the critic, as a share of the examples. min_margin: difference
+    in outcome (success, discounted by the steps it took) that makes a preference pair. pair_p_value: of Fisher's
+    exact test, at most, that the chosen answer succeeds more often than the rejected one. pair_repeats: how often each
+    pair is shown in an epoch. rehearsed: share of the round's examples that is imitated between the pairs. flip_pairs:
+    which answer is preferred is drawn at random, to see what measuring is worth.
     """
 
+    by: Literal["reward", "critic"] = "reward"
     per_start: Count = 1
     rounds: Count = 2
     hindsight: bool = True  # correct the thoughts of successes by what the episode proved
@@ -75,6 +77,18 @@ class Select:
     pair_repeats: Count = 1
     rehearsed: Fraction = 0.0
     flip_pairs: bool = False
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Critic:
+    """How the policy criticises itself before it acts, where it is measured. proposals: answers among which its
+    verdicts choose. revisions: how often it answers again, told what is wrong, where the best verdict is below
+    `threshold`.
+    """
+
+    proposals: Count = 1
+    revisions: Annotated[int, Field(ge=0)] = 0
+    threshold: Fraction = 0.5
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -114,9 +128,9 @@ class Config:
     workers: Count = 1  # processes that play episodes
     n_envs: Count = 64  # of each worker, in lockstep
     threads: Count = 2  # of torch, in training
-    proposals: Count = 1  # answers that the critic chooses among, in evaluation
     collect: Collect = Field(default_factory=Collect)
     branch: Branch = Field(default_factory=Branch)
+    critic: Critic = Field(default_factory=Critic)
     select: Select = Field(default_factory=Select)
     gate: Gate = Field(default_factory=Gate)
     evaluation: Evaluation = Field(default_factory=Evaluation)
@@ -141,7 +155,8 @@ class Comparison:
 
 @dataclass(frozen=True, config=_STRICT)
 class Stage:
-    """One stage of pretraining: rows about scenes (per task), and steps of experts' episodes, each `repeats` times.
+    """One stage of pretraining: rows about scenes (per task), steps of experts' episodes, each `repeats` times, and
+    questions to the critic about scenes (per task) and what the policy so far would do there.
 
     `sft` are fields of trl's SFTConfig.
     """
@@ -153,6 +168,8 @@ class Stage:
     demonstrations: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)  # task -> episodes
     first_demonstration: Annotated[int, Field(ge=0)] = 600_000
     repeats: Count = 1
+    critiques: Annotated[int, Field(ge=0)] = 0
+    first_critique: Annotated[int, Field(ge=0)] = 700_000
     sft: dict[str, Any] = Field(default_factory=dict)
 
 

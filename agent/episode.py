@@ -39,7 +39,8 @@ class Episode:
     """From reset to the end. `broken`: the environment or the reward raised, which is not a failure. `looped`: ended
     as a failure where a greedy policy saw again what it had seen, as it would go round until its time is over.
 
-    A branch shares its first `branched_at` steps with the attempt that it left.
+    A branch shares its first `branched_at` steps with the attempt that it left. conclusion: the policy's own
+    probability that it succeeded, judged from the last frame, where it was asked.
     """
 
     task: str
@@ -52,6 +53,7 @@ class Episode:
     final_frame: np.ndarray | None = None  # (H, W, 3) uint8, after the last step
     final_proprioception: str = ""
     final_fingerprint: bytes = b""
+    conclusion: float | None = None
     options: dict[str, Any] = field(default_factory=dict)  # of the reset
     branched_at: int = 0
     begins_at: Moment | None = None  # where the first step is not a reset's; not stored
@@ -61,6 +63,13 @@ class Episode:
     def own(self) -> list[Step]:
         """The steps that no other attempt shares."""
         return self.steps[self.branched_at :]
+
+    @property
+    def end(self) -> Observation | None:
+        """What its last frame shows, without a word of how it went; None where it broke."""
+        if self.final_frame is None or not self.steps:
+            return None
+        return Observation(self.final_frame[None], self.steps[-1].observation.instruction, "")
 
     @property
     def total_reward(self) -> float:

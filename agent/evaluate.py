@@ -86,20 +86,49 @@ def outcome_string(episodes: Sequence[Episode]) -> str:
     return "".join("-" if e.ending == "broken" else str(int(e.success)) for e in episodes)
 
 
-def critic_scores(episodes: Sequence[Episode]) -> dict[str, float]:
-    """How well the critic's verdicts foretold the outcome: AUROC (0.5 is chance) and Brier score (0 is best).
+BINS = 5  # of a reliability diagram
 
-    Each is the mean over tasks, of those with successes and failures: knowing the easier task is no criticism.
+
+def verdict_scores(verdicts: Sequence[float], outcomes: Sequence[bool]) -> dict[str, Any]:
+    """How well probabilities foretold (n,) outcomes.
+
+    auroc (0.5 is chance); balanced_accuracy of a verdict of 0.5 or more; brier score (0 is best) and base_brier, that
+    of always saying the base rate; reliability, for each of BINS equal bins with anything in it the mean verdict, the
+    share of yes and the count. NaN where the outcomes are all alike or there are none.
     """
-    judged: dict[str, list[tuple[float, bool]]] = defaultdict(list)
-    for e in episodes:
-        if e.ending != "broken":
-            judged[e.task] += [(s.decision.verdict, e.success) for s in e.steps if s.decision.verdict is not None]
-    scores = []
-    for pairs in judged.values():
-        verdicts, outcomes = np.array([v for v, _ in pairs]), np.array([o for _, o in pairs], bool)
-        if outcomes.any() and not outcomes.all():
-            u = stats.mannwhitneyu(verdicts[outcomes], verdicts[~outcomes]).statistic
-            scores.append((u / (outcomes.sum() * (~outcomes).sum()), np.mean((verdicts - outcomes) ** 2)))
-    auroc, brier = np.mean(scores, axis=0) if scores else (np.nan, np.nan)
-    return {"auroc": float(auroc), "brier": float(brier)}
+    p, y = np.asarray(verdicts, float), np.asarray(outcomes, bool)
+    scores: dict[str, Any] = dict.fromkeys(("auroc", "balanced_accuracy", "brier", "base_brier"), float("nan"))
+    if y.any() and not y.all():
+        u = stats.mannwhitneyu(p[y], p[~y]).statistic
+        scores["auroc"] = float(u / (y.sum() * (~y).sum()))
+        scores["balanced_accuracy"] = float(((p[y] >= 0.5).mean() + (p[~y] < 0.5).mean()) / 2)
+        scores["brier"] = float(np.mean((p - y) ** 2))
+        scores["base_brier"] = float(y.mean() * (1 - y.mean()))
+    bins = np.minimum((p * BINS).astype(int), BINS - 1)
+    reliability = [[float(p[bins == b].mean()), float(y[bins == b].mean()), int((bins == b).sum())] for b in set(bins)]
+    return scores | {"n": len(y), "reliability": sorted(reliability)}
+
+
+def critic_scores(episodes: Sequence[Episode]) -> dict[str, Any]:
+    """How well the policy's verdicts on its answers, and its conclusions from last frames, foretold success.
+
+    Each number is the mean over tasks, of those with successes and failures: knowing the easier task is no criticism.
+    """
+    of_task: dict[str, list[Episode]] = defaultdict(list)
+    for episode in episodes:
+        if episode.ending != "broken":
+            of_task[episode.task].append(episode)
+    answers = [_judged(some) for some in of_task.values()]
+    ends = [[(e.conclusion, e.success) for e in some if e.conclusion is not None] for some in of_task.values()]
+    ends_scores = _mean_scores(ends, ("auroc", "balanced_accuracy", "brier"))
+    return _mean_scores(answers, ("auroc", "brier")) | {"ends": ends_scores}
+
+
+def _judged(episodes: Sequence[Episode]) -> list[tuple[float, bool]]:
+    return [(s.decision.verdict, e.success) for e in episodes for s in e.steps if s.decision.verdict is not None]
+
+
+def _mean_scores(tasks: Sequence[Sequence[tuple[float, bool]]], names: Sequence[str]) -> dict[str, float]:
+    scores = [verdict_scores(*zip(*judged, strict=True)) for judged in tasks if judged]
+    both = [s for s in scores if not np.isnan(s["auroc"])]
+    return {name: float(np.mean([s[name] for s in both])) if both else float("nan") for name in names}

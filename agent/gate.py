@@ -1,10 +1,8 @@
 """Candidate against incumbent on the gate's own seeds: accept, or keep what there is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from agent.episode import Episode
 from agent.evaluate import mcnemar, paired, rate
@@ -20,11 +18,8 @@ class Verdict:
     p_value: float
 
 
-def decide(
-    incumbent: Mapping[str, Sequence[Episode]], candidate: Mapping[str, Sequence[Episode]], max_p: float
-) -> Verdict:
+def decide(incumbent: Sequence[Episode], candidate: Sequence[Episode], max_p: float) -> Verdict:
     """Accept if the candidate succeeds on more of the same episodes, with a McNemar p of at most `max_p`."""
-    both = [paired(incumbent[task], candidate[task]) for task in incumbent]
-    before, after = (np.concatenate(side) for side in zip(*both, strict=True))
+    before, after = paired(incumbent, candidate)
     p_value = mcnemar(before, after)
     return Verdict(bool(after.sum() > before.sum() and p_value <= max_p), rate(before), rate(after), p_value)

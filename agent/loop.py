@@ -14,6 +14,7 @@ import numpy as np
 
 from agent import gate, pairs, selection
 from agent.config import Config
+from agent.critiques import critiques
 from agent.evaluate import compare, critic_scores, rate, successes
 from agent.report import Report, versions
 from agent.rundir import RunDir
@@ -34,14 +35,15 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
     before = player.report(seed_policy)
     player.film(seed_policy, 0)
     select, kept, branches, rounds = config.select, [], [], []
+    seen = selection.as_judged if select.by == "critic" else list
     for number in range(1, config.rounds + 1):
         folder = run.round(number)
         practised, archived = player.practise(incumbent, number)
-        tried = practised + archived + branches + player.relabel(practised, number)
+        tried = seen(practised + archived + branches + player.relabel(practised, number))
         proven = selection.hindsight if select.hindsight else list
         kept.append(selection.keep(proven(tried), select.per_start))
         examples = selection.examples(chain.from_iterable(kept[-select.rounds :]))
-        imitated = examples + pairs.critiques(tried, int(select.critiques * len(examples)), rng)
+        imitated = examples + critiques(tried, int(select.critiques * len(examples)), select.min_margin, rng)
         imitator = optimiser.imitate(incumbent, imitated, folder / "sft")
 
         branches = player.branch(imitator, practised, number)
@@ -54,7 +56,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
 
         standing = player.gate("incumbent", incumbent, number)
         challenge = player.gate("candidate", candidate, number)
-        verdict = gate.decide(standing, challenge, config.gate.p_value)
+        verdict = gate.decide(seen(standing), seen(challenge), config.gate.p_value)
         if verdict.accepted:
             incumbent = candidate
         rounds.append(
@@ -68,7 +70,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
                 "sft_examples": len(examples),
                 "pairs": len(preferences),
                 "gate": {"before": verdict.before, "after": verdict.after, "p_value": verdict.p_value},
-                "critic": critic_scores([e for episodes in challenge.values() for e in episodes]),
+                "critic": critic_scores(challenge),
             }
         )
         player.film(candidate, number)

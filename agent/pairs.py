@@ -1,4 +1,4 @@
-"""Attempts from one start -> preference pairs and critique examples, where one observation had several answers.
+"""Attempts from one start -> preference pairs, where one observation had several answers.
 
 The simulator is deterministic: attempts that began alike and did the same so far see the same frame, and an attempt
 that went to and fro sees it again. Where they then act differently, one observation has several answers, and how each
@@ -13,10 +13,10 @@ import numpy as np
 from scipy import stats
 
 from agent.episode import Episode, Step
-from agent.rows import Example, Pair
+from agent.rows import Pair
 from agent.selection import by_start, worth_imitating
 from envs.registry import task
-from policies import critic, prompt
+from policies import prompt
 
 DISCOUNT = 0.9  # of success for each step it took: sooner is better, and what came late had less to do with it
 
@@ -92,23 +92,3 @@ def flipped(preferences: Iterable[Pair], rng: np.random.Generator) -> list[Pair]
         replace(pair, chosen=pair.rejected, rejected=pair.chosen) if rng.random() < 0.5 else pair
         for pair in preferences
     ]
-
-
-def critiques(episodes: Iterable[Episode], n: int, rng: np.random.Generator) -> list[Example]:
-    """At most `n` questions whether an answer will work, answered by how the episode ended.
-
-    As many of each task, and of these half yes: else the critic learns which task is the easier one.
-    """
-    steps = defaultdict(lambda: {True: [], False: []})
-    for episode in episodes:
-        if episode.ending != "broken":
-            steps[episode.task][episode.success] += episode.own
-    result = []
-    for by_success in steps.values():
-        each = min(n // (2 * len(steps)), len(by_success[True]), len(by_success[False]))
-        for success, verdict in zip((True, False), critic.VERDICTS, strict=True):
-            for i in rng.choice(len(by_success[success]), each, replace=False) if each else ():
-                step = by_success[success][i]
-                question = prompt.judge(step.observation, step.decision.answer)
-                result.append(Example(step.observation.frames, question, verdict))
-    return result

@@ -33,6 +33,7 @@ def check_improve(config: Config) -> None:
         raise UserError(
             f"branch.moments = {branch.moments} where {branch.where!r} finds one; valid: 1, or where: uniform, early"
         )
+    _check_rewardless(config)
     _check_trainer("sft", config.sft, SFTConfig)
     _check_trainer("dpo", config.dpo, DPOConfig)
     for number in (1, config.rounds):
@@ -43,6 +44,20 @@ def check_improve(config: Config) -> None:
     HFBackend.load(config.policy)
     if config.tracking.mode == "online":
         _check_login()
+
+
+def _check_rewardless(config: Config) -> None:
+    """Where the critic's word counts, nothing else may tell what the environment said. Raises UserError."""
+    rewarded = {
+        "collect.archived": config.collect.archived,
+        "branch.failures": config.branch.failures,
+        "branch.starts": config.branch.starts,
+        "select.relabel": config.select.relabel,
+        "select.hindsight": config.select.hindsight,
+    }
+    for key, value in rewarded.items():
+        if value and config.select.by == "critic":
+            raise UserError(f"{key} = {value} needs rewards, but select.by = 'critic'; valid: {type(value)(0)}")
 
 
 def check_pretrain(config: Pretrain) -> None:

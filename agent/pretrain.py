@@ -5,20 +5,25 @@ import json
 import random
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from agent.config import Pretrain
+from agent.critiques import TIE, concluded, criticised
+from agent.pairs import DISCOUNT
 from agent.progress import bar
 from agent.report import versions
 from agent.rows import Example
 from agent.sft import train_sft
 from envs import registry
 from envs.errors import UserError
+from envs.observation import Observation
 from envs.registry import Task
+from envs.snapshot import Restorable, Snapshot
 from envs.splits import seeds
 from envs.tabletop.env import GOALS
 from envs.tabletop.push import behind
@@ -26,8 +31,10 @@ from envs.tabletop.scene import PADS
 from envs.tabletop.words import binned, direction, say, say_way
 from policies import critic, nano, prompt
 from policies.action_codec import AnswerCodec, codec_for
+from policies.backend import Request
 from policies.backend_hf import HFBackend
 
+SCENES_AT_ONCE = 32  # whose answers are asked for together
 Places = Mapping[str, np.ndarray]  # name -> (2,) [m]
 ASTRAY = 0.3  # share of random actions on the way to a scene: what the policy will see when it goes wrong
 
@@ -47,11 +54,7 @@ def sight_examples(
     for seed in seeds:
         rng = np.random.default_rng([seed, 1])  # not the environment's own stream, which `seed` alone would repeat
         env.reset(seed=seed, options={"clutter": bool(rng.random() < 0.7), "alike": bool(rng.random() < 0.4)})
-        env.action_space.seed(int(rng.integers(2**31)))
-        for _ in range(rng.integers(0, 10)):
-            action = env.action_space.sample() if rng.random() < ASTRAY else task.expert(env)[1]
-            if env.step(action)[2]:
-                break
+        _wander(task, env, rng)
         frames, places, gripper = env.render()[None], task.describe(env), env.unwrapped.scene.gripper
         names = sorted(places)
         caption = [say(name, place) for name, place in sorted(places.items(), key=lambda item: item[1][0])]
@@ -117,6 +120,72 @@ def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int]) -> Iter
     env.close()
 
 
+def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answers: int = 6) -> Iterator[list[Example]]:
+    """Questions to the critic about one scene a seed, some way into an expert's episode.
+
+    Will it work? `answers` of the policy's own and the expert's are each tried there, and the expert goes on: the
+    sooner it succeeds, the better the answer was. Is it done? As the expert's episode ends, as it was before, and as it
+    ends with another goal in the instruction.
+    """
+    env, codec = task.make(), codec_for(task)
+    for first in range(0, len(seeds), SCENES_AT_ONCE):
+        moments = []
+        for seed in seeds[first : first + SCENES_AT_ONCE]:
+            env.reset(seed=seed)
+            if not _wander(task, env, np.random.default_rng([seed, 2])):
+                moments.append((seed, env.snapshot(), task.observe(env), codec.encode(*task.expert(env))))
+        requests = [Request(o.frames, prompt.act(o)) for _, _, o, _ in moments for _ in range(answers)]
+        draws = [seed * answers + k for seed, *_ in moments for k in range(answers)]
+        drawn = iter(backend.generate(requests, codec.regex, 1.0, draws))
+        for seed, snapshot, observation, shown in moments:
+            tried = [(answer, _outcome(task, env, snapshot, answer)) for answer in (shown, *islice(drawn, answers))]
+            rng = np.random.default_rng([seed, 3])
+            yield criticised(observation, tried, TIE, rng) + concluded(_endings(task, env, snapshot, rng), 2, rng)
+    env.close()
+
+
+def _wander(task: Task, env: Restorable, rng: np.random.Generator) -> bool:
+    """Go some way into an episode, as the expert does, now and then astray. Whether it ended."""
+    env.action_space.seed(int(rng.integers(2**31)))
+    for _ in range(rng.integers(0, 10)):
+        action = env.action_space.sample() if rng.random() < ASTRAY else task.expert(env)[1]
+        if env.step(action)[2]:
+            return True
+    return False
+
+
+def _outcome(task: Task, env: Restorable, snapshot: Snapshot, answer: str) -> float:
+    """Discounted success of an answer after which the expert goes on."""
+    env.restore(snapshot)
+    action = codec_for(task).decode(answer)[1]
+    for steps in count():
+        _, _, terminated, truncated, info = env.step(action)
+        if terminated or truncated:
+            return DISCOUNT**steps if info["success"] else 0.0
+        action = task.expert(env)[1]
+
+
+def _endings(
+    task: Task, env: Restorable, snapshot: Snapshot, rng: np.random.Generator
+) -> list[tuple[Observation, bool]]:
+    """What the expert brings about, and one of three times that it is not done.
+
+    These are: before, a step too early, and another goal in the instruction.
+    """
+    env.restore(snapshot)
+    seen, terminated, truncated = [task.observe(env)], False, False
+    while not (terminated or truncated):
+        _, _, terminated, truncated, _ = env.step(task.expert(env)[1])
+        seen.append(task.observe(env))
+    end = seen[-1]
+    if not terminated:
+        return [(end, False)]
+    goal, *others = sorted(env.unwrapped.scene.objects, key=lambda name: name != env.unwrapped.goal)
+    mistaken = [replace(end, instruction=end.instruction.replace(goal, other)) for other in others[:1]]
+    undone = [seen[0], seen[-2], *mistaken]
+    return [(end, True), (undone[rng.integers(len(undone))], False)]
+
+
 def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     """Make the seed policy's checkpoint; `pretrain.json` beside its weights says how, and their hash.
 
@@ -144,6 +213,11 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
                 n = settings.demonstrations.get(task.name, 0)
                 shown = list(demonstrations(task, codec_for(task), seeds("practice", n, settings.first_demonstration)))
                 rows += shown * settings.repeats
+                if settings.critiques:
+                    with bar(f"{stage}: critiques of {task.name}", settings.critiques) as progress:
+                        scenes = seeds("practice", settings.critiques, settings.first_critique)
+                        for examples in progress.track(critic_examples(task, backend, scenes)):
+                            rows += examples
             random.Random(config.seed).shuffle(rows)
             with bar(f"{stage}: {len(rows)} rows") as progress:
                 options = {"seed": config.seed} | settings.sft

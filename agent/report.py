@@ -42,7 +42,18 @@ class Report:
         self.rounds.append(row)
         table = _table(
             "rounds: success in practice is sampled, at the gate greedy",
-            ("round", "practice", "examples", "pairs", "gate\nbefore", "gate\nafter", "p", "AUROC", "passes"),
+            (
+                "round",
+                "practice",
+                "examples",
+                "pairs",
+                "gate\nbefore",
+                "gate\nafter",
+                "p",
+                "AUROC",
+                "ends",
+                "passes",
+            ),
         )
         for r in self.rounds:
             table.add_row(
@@ -54,6 +65,7 @@ class Report:
                 _stacked(r["gate"]["after"]),
                 f"{r['gate']['p_value']:.2g}",
                 f"{r['critic']['auroc']:.2f}",
+                f"{100 * r['critic']['ends']['balanced_accuracy']:.0f} %",
                 "yes" if r["accepted"] else "no",
             )
         console.print(table)

@@ -23,6 +23,18 @@ def by_start(episodes: Iterable[Episode]) -> dict[tuple[str, int], list[Episode]
     return starts
 
 
+def as_judged(episodes: Iterable[Episode]) -> list[Episode]:
+    """The whole episodes as the policy's own critic has them: success by its word, and no rewards.
+
+    What is measured with this says what reward is worth: the self-driven selection of Deng et al. (2025), section 3.
+    """
+    return [
+        replace(e, success=e.conclusion >= 0.5, steps=[replace(step, reward=0.0) for step in e.steps])
+        for e in episodes
+        if e.conclusion is not None
+    ]
+
+
 def keep(episodes: Iterable[Episode], per_start: int) -> list[Episode]:
     """The shortest successes from each start, `per_start` at most; each moment that was branched from is one too.
 

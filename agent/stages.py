@@ -27,7 +27,7 @@ from agent.rundir import RunDir
 from agent.sft import train_sft
 from agent.store import EpisodeStore
 from agent.tracking import Tracker
-from agent.workers import Job, Workers
+from agent.workers import Job, Workers, conclude
 from envs.errors import UserError
 from envs.splits import seeds
 from policies.backend_hf import HFBackend
@@ -127,16 +127,17 @@ class Player:
             EpisodeStore(self.run.round(number) / "relabelled").append(found)
         return found
 
-    def gate(self, role: str, checkpoint: Path, number: int) -> dict[str, list[Episode]]:
+    def gate(self, role: str, checkpoint: Path, number: int) -> list[Episode]:
         """Greedy episodes on the gate's seeds of the round, with verdicts to audit the critic by.
 
         New seeds each round: on the same ones the best of several candidates would pass for its luck.
         """
         starts = [(seed, 0) for seed in gate_seeds(self.config, number)]
-        return {
-            task: self._measure(f"gate {role} {task}", self._greedy(task, checkpoint, starts, judged=True))
+        return [
+            episode
             for task in self.config.tasks
-        }
+            for episode in self._measure(f"gate {role} {task}", self._greedy(task, checkpoint, starts, judged=True))
+        ]
 
     def report(self, checkpoint: Path) -> dict[str, list[Episode]]:
         """Greedy episodes on held-out seeds, of every task of the report."""
@@ -184,7 +185,7 @@ class Player:
         return Job(task, checkpoint, starts, n_envs=self.config.n_envs, sampling_seed=self.config.seed, **settings)
 
     def _greedy(self, task: str, checkpoint: Path, starts: Sequence[tuple[int, int]], judged: bool = False) -> Job:
-        return self._job(task, checkpoint, starts, proposals=self.config.proposals, judged=judged)
+        return self._job(task, checkpoint, starts, critic=self.config.critic, judged=judged)
 
     def _measure(self, title: str, job: Job) -> list[Episode]:
         """Episodes to count. Raises UserError where all are broken; a film or branch that breaks is only left out."""
@@ -198,6 +199,8 @@ class Player:
         steps = sum(len(e.steps) for e in episodes)
         for name in (charged_to, "frames", "decisions"):
             self.budget[name] += steps
+        if job.judged or self.config.select.by == "critic":
+            self._conclude(job, episodes)
         whole = [e.success for e in episodes if e.ending != "broken"]
         numbers = {
             "success": np.mean(whole) if whole else float("nan"),
@@ -208,6 +211,13 @@ class Player:
         }
         self.tracker.log({f"{title.replace(' ', '/')}/{name}": float(value) for name, value in numbers.items()})
         return episodes
+
+    def _conclude(self, job: Job, episodes: Sequence[Episode]) -> None:
+        """Ask the policy itself which of its episodes succeeded."""
+        whole = [e for e in episodes if e.end]
+        verdicts = self.workers.ask(conclude, job, [e.end for e in whole], [None] * len(whole))
+        for episode, verdict in zip(whole, verdicts, strict=True):
+            episode.conclusion = verdict
 
 
 class Optimiser:

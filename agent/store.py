@@ -30,10 +30,13 @@ SCHEMA = pa.schema(
         "answer": pa.string(),
         "action": pa.list_(pa.float32()),
         "verdict": pa.float32(),
+        "proposals": pa.string(),  # JSON
+        "critique": pa.string(),
         "reward": pa.float64(),
         "fingerprint": pa.binary(),  # of the state that was observed
         "success": pa.bool_(),
         "ending": pa.string(),
+        "conclusion": pa.float64(),
         "error": pa.string(),
         "versions": pa.string(),  # JSON
     }
@@ -62,6 +65,7 @@ def _rows(episode: Episode) -> Iterator[dict]:
         "success": episode.success,
         "ending": episode.ending,
         "error": episode.error,
+        "conclusion": episode.conclusion,
     }
     for i, step in enumerate(episode.steps):
         yield whole | {
@@ -72,6 +76,8 @@ def _rows(episode: Episode) -> Iterator[dict]:
             "answer": step.decision.answer,
             "action": step.decision.action.tolist(),
             "verdict": step.decision.verdict,
+            "proposals": json.dumps(step.decision.proposals),
+            "critique": step.decision.critique,
             "reward": step.reward,
             "fingerprint": step.fingerprint,
         }
@@ -99,12 +105,15 @@ def _episode(rows: list[dict]) -> Episode:
         episode.ending, episode.error = "broken", DAMAGED
         return episode
     episode.success, episode.ending, episode.error = last["success"], last["ending"], last["error"]
+    episode.conclusion = last["conclusion"]
     episode.options, episode.branched_at = json.loads(last["options"]), last["branched_at"]
     episode.versions = json.loads(last["versions"])
     for row in steps:
         frames = np.stack([decode_png(data) for data in row["frames"]])
         observation = Observation(frames, row["instruction"], row["proprioception"])
-        decision = Decision(row["answer"], np.array(row["action"], np.float32), row["verdict"])
+        proposals = tuple((answer, verdict) for answer, verdict in json.loads(row["proposals"]))
+        action = np.array(row["action"], np.float32)
+        decision = Decision(row["answer"], action, row["verdict"], proposals, row["critique"])
         episode.steps.append(Step(observation, decision, row["reward"], row["fingerprint"]))
     episode.final_frame = decode_png(last["frames"][0]) if last["frames"] else None
     episode.final_proprioception, episode.final_fingerprint = last["proprioception"], last["fingerprint"]

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from queue import Empty
 from typing import Any, Self
@@ -13,15 +13,16 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from agent.config import Critic
 from agent.episode import Episode
 from agent.rollout import Start, Subscriber, rollout
 from agent.verify import Verifier
 from envs import registry
 from envs.observation import Observation
+from policies import critic
 from policies.action_codec import codec_for
 from policies.backend_hf import HFBackend
 from policies.base import Decision
-from policies.critic import judge
 from policies.mllm import MLLMPolicy
 
 POLL_S = 0.5  # between looks whether a worker failed
@@ -37,7 +38,7 @@ class Job:
     checkpoint: Path
     starts: Sequence[Start | tuple[int, int]]
     temperature: float = 0.0
-    proposals: int = 1
+    critic: Critic = field(default_factory=Critic)
     judged: bool = False
     n_envs: int = 64
     sampling_seed: int = 0
@@ -56,7 +57,12 @@ def propose(policy: MLLMPolicy, observations: Sequence[Observation], draws: Sequ
 
 def criticise(policy: MLLMPolicy, observations: Sequence[Observation], answers: Sequence[str]) -> list[float]:
     """A question: the critic's verdict on each answer."""
-    return judge(policy.backend, observations, answers).tolist()
+    return critic.judge(policy.backend, observations, answers).tolist()
+
+
+def conclude(policy: MLLMPolicy, ends: Sequence[Observation], details: Sequence[None]) -> list[float]:
+    """A question: whether each task is done."""
+    return critic.conclude(policy.backend, ends).tolist()
 
 
 class Workers:
@@ -124,7 +130,8 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # sums depend on the number of threads, episodes must not
     try:
-        yield MLLMPolicy(_loaded[1], codec_for(registry.task(job.task)), job.temperature, job.proposals, job.judged)
+        codec = codec_for(registry.task(job.task))
+        yield MLLMPolicy(_loaded[1], codec, job.temperature, judged=job.judged, **asdict(job.critic))
     finally:
         torch.set_num_threads(threads)
 

@@ -17,6 +17,18 @@ class Request:
     messages: list[Message]
 
 
+class Looked(Protocol):
+    """Prompts that were read once, with their frames, for all that follows of them."""
+
+    def generate(self, regex: str, temperatures: Sequence[float], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
+        """For each prompt one answer at each temperature, drawn by the prompt's own seeds."""
+        ...
+
+    def score(self, questions: Sequence[Sequence[list[Message]]], words: Sequence[str]) -> np.ndarray:
+        """(prompts, questions of each, words): `Backend.score` of questions whose words begin with the prompt's."""
+        ...
+
+
 class Backend(Protocol):
     def generate(self, requests: Sequence[Request], regex: str, temperature: float, seeds: Sequence[int]) -> list[str]:
         """One answer each, matching `regex`; temperature 0 is greedy; each request's seed decides what is drawn."""
@@ -24,4 +36,8 @@ class Backend(Protocol):
 
     def score(self, requests: Sequence[Request], words: Sequence[str]) -> np.ndarray:
         """(len(requests), len(words)): the probability that the answer begins with each word, among these words."""
+        ...
+
+    def look(self, requests: Sequence[Request]) -> Looked:
+        """Read the prompts and their frames once."""
         ...

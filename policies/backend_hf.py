@@ -6,19 +6,23 @@ What is sampled comes from each request's own seed, by the Gumbel-max trick (Mad
 logits plus Gumbel noise is a sample of the softmax.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import xgrammar
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor, LogitsProcessor, LogitsProcessorList
+from transformers import AutoModelForImageTextToText, AutoProcessor, DynamicCache, LogitsProcessor, LogitsProcessorList
 from transformers.utils import logging
 from xgrammar.contrib.hf import LogitsProcessor as GrammarProcessor
 
 from envs.errors import UserError
 from policies.backend import Request
+from policies.prompt import Message
 
 logging.disable_progress_bar()  # loading two megabytes needs no bar
 BLOCK = 32  # rows of every forward pass
@@ -26,15 +30,15 @@ PAD_MULTIPLE = 8  # prompts are padded to a multiple of this many tokens
 
 
 class GumbelNoise(LogitsProcessor):
-    """Adds each row's own Gumbel noise, so that greedy decoding samples at `temperature`."""
+    """Adds each row's own Gumbel noise, so that greedy decoding samples at its temperature; none where that is 0."""
 
-    def __init__(self, seeds: Sequence[int], temperature: float):
+    def __init__(self, seeds: Sequence[int], temperatures: Sequence[float]):
         self.rngs = [np.random.default_rng(seed) for seed in seeds]
-        self.temperature = temperature
+        self.temperatures = np.array(temperatures)[:, None]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         noise = np.stack([rng.gumbel(size=scores.shape[1]) for rng in self.rngs])
-        return scores / self.temperature + torch.from_numpy(noise).to(scores)
+        return scores + torch.from_numpy(self.temperatures * noise).to(scores)
 
 
 class HFBackend:
@@ -69,51 +73,90 @@ class HFBackend:
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], regex: str, temperature: float, seeds: Sequence[int]) -> list[str]:
         answers = [""] * len(requests)
-        grammar = self._grammar(regex)
-        tokenizer = self.processor.tokenizer
         for rows, inputs in self._blocks(requests):
-            processors = LogitsProcessorList([GrammarProcessor(grammar)])
-            if temperature > 0:
-                processors.append(GumbelNoise([seeds[row] for row in rows], temperature))
-            tokens = self.model.generate(
-                **inputs,
-                max_new_tokens=self.max_new_tokens,
-                do_sample=False,
-                logits_processor=processors,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-            texts = tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            texts = self._decode(inputs, regex, [temperature] * len(rows), [seeds[row] for row in rows])
             for row, text in zip(rows, texts, strict=True):
-                answers[row] = text.strip()
+                answers[row] = text
         return answers
 
     @torch.inference_mode()
     def score(self, requests: Sequence[Request], words: Sequence[str]) -> np.ndarray:
+        first = self._first(words)
+        result = np.zeros((len(requests), len(words)))
+        for rows, inputs in self._blocks(requests):
+            result[rows] = self._likely(inputs, first)
+        return result
+
+    @torch.inference_mode()
+    def look(self, requests: Sequence[Request]) -> "Looked":
+        """Encodes frames and prompts once, for several answers to each and several questions that begin as they do."""
+        after = self._after_the_words(requests[0].messages) if requests else 0
+        looked = []
+        for rows, inputs in self._blocks(requests):
+            cache = DynamicCache(config=self.model.config.get_text_config())
+            ids, mask = inputs["input_ids"], inputs["attention_mask"]
+            words = inputs | {"input_ids": ids[:, :-after], "attention_mask": mask[:, :-after]}
+            self.model(**words, position_ids=_positions(mask)[:, :-after], past_key_values=cache, logits_to_keep=1)
+            looked.append(_Block(rows, ids, mask, cache, after))
+        return Looked(self, [r.messages for r in requests], looked)
+
+    def _decode(
+        self, inputs: Mapping[str, Any], regex: str, temperatures: Sequence[float], seeds: Sequence[int]
+    ) -> list[str]:
+        tokenizer = self.processor.tokenizer
+        processors = LogitsProcessorList([GrammarProcessor(self._grammar(regex))])
+        if any(temperatures):
+            processors.append(GumbelNoise(seeds, temperatures))
+        tokens = self.model.generate(
+            **inputs,
+            max_new_tokens=self.max_new_tokens,
+            do_sample=False,
+            logits_processor=processors,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        texts = tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+    def _likely(self, inputs: Mapping[str, Any], first: Sequence[int]) -> np.ndarray:
+        """(rows, len(first)): the probability of each token to come next, among these."""
+        logits = self.model(**inputs, logits_to_keep=1).logits[:, -1, first]
+        return torch.softmax(logits.double(), dim=-1).numpy()
+
+    def _first(self, words: Sequence[str]) -> list[int]:
         first = [self.processor.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words]
         if len(set(first)) != len(words):
             raise UserError(f"words {words} begin with the same token and cannot be told apart")
-        result = np.zeros((len(requests), len(words)))
-        for rows, inputs in self._blocks(requests):
-            logits = self.model(**inputs, logits_to_keep=1).logits[:, -1, first]
-            result[rows] = torch.softmax(logits.double(), dim=-1).numpy()
-        return result
+        return first
+
+    def _render(self, messages: list[Message]) -> str:
+        return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+
+    def _tail(self, messages: list[Message], beginning: list[Message]) -> list[int]:
+        """The tokens of a prompt after the words that it shares with another, which end where the other's end."""
+        return self._tokens(self._render(messages)[_end_of_words(self._render(beginning), beginning) :])
+
+    def _after_the_words(self, messages: list[Message]) -> int:
+        """How many tokens the chat template puts after a prompt's words."""
+        text = self._render(messages)
+        return len(self._tokens(text[_end_of_words(text, messages) :]))
+
+    def _tokens(self, text: str) -> list[int]:
+        return self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _grammar(self, regex: str) -> xgrammar.CompiledGrammar:
         if regex not in self._grammars:
             self._grammars[regex] = self._compiler.compile_regex(regex)
         return self._grammars[regex]
 
-    def _blocks(self, requests: Sequence[Request]):
+    def _blocks(self, requests: Sequence[Request]) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
         """Yields the row numbers, always BLOCK of them (the last repeated), and the model's inputs."""
-        texts = [
-            self.processor.apply_chat_template(r.messages, add_generation_prompt=True, tokenize=False) for r in requests
-        ]
+        texts = [self._render(r.messages) for r in requests]
         images = [[Image.fromarray(frame) for frame in r.frames] for r in requests]
         inputs = self.processor(
             text=texts, images=images, return_tensors="pt", padding=True, pad_to_multiple_of=PAD_MULTIPLE
         )
         lengths = inputs["attention_mask"].sum(dim=1)
-        padded = ((lengths + PAD_MULTIPLE - 1) // PAD_MULTIPLE * PAD_MULTIPLE).tolist()
+        padded = [_padded(length) for length in lengths.tolist()]
         for length in sorted(set(padded)):
             rows = [row for row, own in enumerate(padded) if own == length]
             for start in range(0, len(rows), BLOCK):
@@ -123,3 +166,85 @@ class HFBackend:
                 for name in ("input_ids", "attention_mask"):
                     part[name] = part[name][:, -length:]  # padding is on the left
                 yield block, part
+
+
+@dataclass(frozen=True)
+class _Block:
+    """BLOCK prompts of one padded length, whose words are in `cache`; the template's last `after` tokens are not."""
+
+    rows: list[int]
+    ids: torch.Tensor
+    mask: torch.Tensor
+    cache: DynamicCache
+    after: int
+
+    def repeated(self, n: int) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
+        """Token ids, attention mask and a cache of its own, `n` times each row."""
+        cache = deepcopy(self.cache)
+        cache.batch_repeat_interleave(n)
+        return self.ids.repeat_interleave(n, dim=0), self.mask.repeat_interleave(n, dim=0), cache
+
+
+class Looked:
+    """Prompts that a model has read, with their frames: what follows does not read them again.
+
+    An answer here may differ in its last bits, and so now and then in its words, from one by `generate`: sums are taken
+    in another order. It depends on nothing else in the batch either.
+    """
+
+    def __init__(self, backend: HFBackend, prompts: Sequence[list[Message]], blocks: Sequence[_Block]):
+        self._backend, self._prompts, self._blocks = backend, prompts, blocks
+
+    @torch.inference_mode()
+    def generate(self, regex: str, temperatures: Sequence[float], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
+        """For each prompt one answer for each temperature, with the prompt's own seeds."""
+        answers: list[list[str]] = [[] for _ in self._prompts]
+        n = len(temperatures)
+        for block in self._blocks:
+            ids, mask, cache = block.repeated(n)
+            inputs = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache}
+            drawn = [seed for row in block.rows for seed in seeds[row]]
+            texts = self._backend._decode(inputs, regex, list(temperatures) * len(block.rows), drawn)
+            for i, row in enumerate(block.rows):
+                answers[row] = texts[i * n : (i + 1) * n]
+        return answers
+
+    @torch.inference_mode()
+    def score(self, questions: Sequence[Sequence[list[Message]]], words: Sequence[str]) -> np.ndarray:
+        """(prompts, questions of each, words): as the backend's `score`, of questions that begin as the prompts do.
+
+        Raises ValueError for prompts with different numbers of questions.
+        """
+        first, n = self._backend._first(words), len(questions[0])
+        tails = [[self._backend._tail(q, p) for q in some] for some, p in zip(questions, self._prompts, strict=True)]
+        widths = [_padded(max(map(len, some))) for some in tails]
+        result = np.zeros((len(self._prompts), n, len(words)))
+        for block in self._blocks:
+            for width in sorted({widths[row] for row in block.rows}):
+                _, mask, cache = block.repeated(n)
+                asked = [tail[-width:] for row in block.rows for tail in tails[row]]  # cut: not of this width, ignored
+                padded = self._backend.processor.tokenizer.pad(
+                    {"input_ids": asked}, padding="max_length", max_length=width, return_tensors="pt"
+                )
+                mask = torch.cat([mask[:, : -block.after], padded["attention_mask"]], dim=1)
+                inputs = {"input_ids": padded["input_ids"], "attention_mask": mask, "past_key_values": cache}
+                likely = self._backend._likely(inputs | {"position_ids": _positions(mask)[:, -width:]}, first)
+                for i, row in enumerate(block.rows):
+                    if widths[row] == width:
+                        result[row] = likely[i * n : (i + 1) * n]
+        return result
+
+
+def _padded(length: int) -> int:
+    return -(-length // PAD_MULTIPLE) * PAD_MULTIPLE
+
+
+def _positions(mask: torch.Tensor) -> torch.Tensor:
+    """Of each token among those that are no padding."""
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def _end_of_words(text: str, messages: list[Message]) -> int:
+    """Where the last message's own words end in the rendered chat."""
+    words = messages[-1]["content"][-1]["text"]
+    return text.rindex(words) + len(words)

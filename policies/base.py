@@ -14,13 +14,15 @@ class Decision:
     """One answer of a policy.
 
     action: (d,) in the action space. verdict: the critic's probability, in [0, 1], that the answer will work, where it
-    was asked. proposals: the answers it chose among, with their verdicts.
+    was asked. proposals: the answers it chose among, with their verdicts. critique: what was said of the best of these
+    before another answer was given, where it was poor.
     """
 
     answer: str
     action: np.ndarray
     verdict: float | None = None
     proposals: tuple[tuple[str, float], ...] = ()
+    critique: str = ""
 
 
 class Policy(Protocol):

@@ -44,6 +44,16 @@ def judge(observation: Observation, answer: str) -> list[Message]:
     return user(f"{_situation(observation)}. {answer}. good?", len(observation.frames))
 
 
+def revise(observation: Observation, answer: str, critique: str) -> list[Message]:
+    """What should be done instead of an answer, given its critique?"""
+    return user(f"{_situation(observation)}. {answer}. {critique}", len(observation.frames))
+
+
+def done(end: Observation) -> list[Message]:
+    """Is it done, as the last frame of an episode shows it? To be answered `yes` or `no`."""
+    return user(f"{end.instruction}. done?", len(end.frames))
+
+
 def describe() -> list[Message]:
     """What lies where?"""
     return user("describe")

@@ -91,7 +91,7 @@ def test_a_lower_temperature_is_closer_to_greedy(backend, codec, requests_):
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_gumbel_noise_draws_from_the_softmax(temperature):
     n, logits = 20_000, torch.tensor([1.0, 0.0, -1.0, 2.0, -torch.inf])
-    drawn = GumbelNoise(range(n), temperature)(None, logits.repeat(n, 1)).argmax(dim=1)
+    drawn = GumbelNoise(range(n), [temperature] * n)(None, logits.repeat(n, 1)).argmax(dim=1)
     counts = np.bincount(drawn, minlength=5)
     expected = n * torch.softmax(logits.double() / temperature, dim=0).numpy()
     assert counts[4] == 0  # what the grammar forbids stays forbidden
@@ -99,7 +99,7 @@ def test_gumbel_noise_draws_from_the_softmax(temperature):
 
 
 def test_gumbel_noise_is_drawn_anew_for_each_token():
-    noise = GumbelNoise(range(2000), 1.0)
+    noise = GumbelNoise(range(2000), [1.0] * 2000)
     first, second = (noise(None, torch.zeros(2000, 2)).argmax(dim=1).numpy() for _ in range(2))
     assert 0.45 < (first == second).mean() < 0.55
 
@@ -142,3 +142,47 @@ def test_a_loaded_backend_answers_alike(backend, codec, requests_, tmp_path):
     backend.save(tmp_path)
     again = HFBackend.load(tmp_path)
     assert again.generate(requests_, codec.regex, 1, range(N)) == backend.generate(requests_, codec.regex, 1, range(N))
+
+
+# looking once ----------------------------------------------------------------------------------------------------
+TEMPERATURES = (0.0, 0.7, 1.0)
+
+
+@pytest.fixture(scope="module")
+def looked_at(backend, codec, requests_):
+    """What was seen, three answers to each, and the questions about them."""
+    looked = backend.look(requests_)
+    seeds = [range(10 * i, 10 * i + 3) for i in range(N)]
+    answers = looked.generate(codec.regex, TEMPERATURES, seeds)
+    return looked, answers, [[question(r, a) for a in some] for r, some in zip(requests_, answers, strict=True)]
+
+
+def question(request, answer):
+    return prompt.user(f"{request.messages[0]['content'][-1]['text']}. {answer}. good?")
+
+
+def test_what_follows_one_look_is_what_would_be_said_anyway(backend, codec, requests_, looked_at):
+    looked, answers, questions = looked_at
+    for k, temperature in enumerate(TEMPERATURES):
+        drawn = backend.generate(requests_, codec.regex, temperature, [10 * i + k for i in range(N)])
+        same = [a == some[k] for a, some in zip(drawn, answers, strict=True)]
+        assert sum(same) >= N - 1  # sums in another order may change a last bit, and that a word
+    alone = [Request(r.frames, q) for r, some in zip(requests_, questions, strict=True) for q in some]
+    expected = backend.score(alone, ("yes", "no")).reshape(N, 3, 2)
+    np.testing.assert_allclose(looked.score(questions, ("yes", "no")), expected, atol=1e-5)
+
+
+def test_what_follows_one_look_does_not_depend_on_the_batch(backend, codec, requests_, looked_at):
+    looked, answers, questions = looked_at
+    scores = looked.score(questions, ("yes", "no"))
+    for some in ([5], [17, 3, N - 1]):
+        fewer = backend.look([requests_[i] for i in some])
+        assert fewer.generate(codec.regex, TEMPERATURES, [range(10 * i, 10 * i + 3) for i in some]) == [
+            answers[i] for i in some
+        ]
+        np.testing.assert_array_equal(fewer.score([questions[i] for i in some], ("yes", "no")), scores[some])
+
+
+def test_a_look_can_be_asked_again(codec, looked_at):
+    looked, answers, _ = looked_at
+    assert looked.generate(codec.regex, TEMPERATURES, [range(10 * i, 10 * i + 3) for i in range(N)]) == answers

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from agent.evaluate import compare, critic_scores, mcnemar, mean_gain, paired, rate, successes
+from agent.evaluate import compare, critic_scores, mcnemar, mean_gain, paired, rate, successes, verdict_scores
 from envs.errors import UserError
 
 
@@ -162,10 +162,35 @@ def test_a_critic_that_knows_only_the_easier_task_scores_chance(episode):
 
 @pytest.mark.parametrize(("good", "bad"), [([], []), ([0.9], []), ([], [0.9])])
 def test_a_critic_without_both_outcomes_has_no_score(episode, good, bad):
-    assert all(math.isnan(value) for value in critic_scores(judged(episode, good, bad)).values())
+    scores = critic_scores(judged(episode, good, bad))
+    assert all(math.isnan(value) for value in (scores["auroc"], scores["brier"], *scores["ends"].values()))
 
 
 def test_steps_without_a_verdict_and_broken_episodes_do_not_count(episode):
     episodes = judged(episode, [0.9], [0.1])
     episodes += [episode([(1, 0)], True), episode([(1, 0)], ending="broken", verdicts=[1.0])]
-    assert critic_scores(episodes) == {"auroc": 1.0, "brier": pytest.approx(0.01)}
+    scores = critic_scores(episodes)
+    assert (scores["auroc"], scores["brier"]) == (1.0, pytest.approx(0.01))
+
+
+def test_conclusions_are_scored_apart(episode):
+    episodes = judged(episode, [0.9, 0.9, 0.9], [0.1])
+    for e, conclusion in zip(episodes, (0.8, 0.3, 0.7, 0.5), strict=True):
+        e.conclusion = conclusion
+    ends = critic_scores(episodes)["ends"]
+    assert ends["auroc"] == pytest.approx(2 / 3)
+    assert ends["balanced_accuracy"] == pytest.approx((2 / 3 + 0) / 2)  # a failure at 0.5 was called a success
+
+
+def test_a_reliability_diagram_counts_what_came_true():
+    scores = verdict_scores([0.05, 0.15, 0.95, 1.0], [False, True, True, True])
+    assert scores["reliability"] == [[pytest.approx(0.1), 0.5, 2], [pytest.approx(0.975), 1.0, 2]]
+    assert scores["base_brier"] == pytest.approx(0.75 * 0.25)
+    assert scores["brier"] == pytest.approx((0.05**2 + 0.85**2 + 0.05**2) / 4)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.5, 1.0])
+def test_who_always_says_the_same_tells_nothing(constant):
+    scores = verdict_scores([constant] * 6, [True, False, True, True, False, True])
+    assert (scores["auroc"], scores["balanced_accuracy"]) == (0.5, 0.5)
+    assert scores["brier"] >= scores["base_brier"]

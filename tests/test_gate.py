@@ -7,16 +7,14 @@ from agent.gate import decide
 
 @pytest.fixture
 def played(episode):
-    """Makes task -> episodes, one a letter: + success, - failure, x broken."""
+    """Makes episodes of tasks, one a letter: + success, - failure, x broken."""
 
     def make(**tasks):
-        return {
-            task: [
-                episode([(1, 0)], letter == "+", seed=i, task=task, ending="broken" if letter == "x" else None)
-                for i, letter in enumerate(letters)
-            ]
+        return [
+            episode([(1, 0)], letter == "+", seed=i, task=task, ending="broken" if letter == "x" else None)
             for task, letters in tasks.items()
-        }
+            for i, letter in enumerate(letters)
+        ]
 
     return make
 

@@ -101,7 +101,7 @@ def assert_schema(results, config):
         assert set(row["gate"]) == {"before", "after", "p_value"}
         assert_rate(row["gate"]["before"], config.gate.episodes)
         assert_rate(row["gate"]["after"], config.gate.episodes)
-        assert set(row["critic"]) == {"auroc", "brier"}
+        assert set(row["critic"]) == {"auroc", "brier", "ends"}
     assert set(results["heldout"]) == set(config.evaluation.tasks)
     for row in results["heldout"].values():
         assert set(row) == {"before", "after", "gain", "outcomes"}
@@ -199,7 +199,7 @@ def test_a_policy_that_never_succeeds_goes_on_unimproved(config):
     assert_schema(results, settings)
     for row in results["rounds"]:
         assert (row["successes"], row["sft_examples"], row["pairs"], row["accepted"]) == (0, 0, 0, False)
-        assert row["critic"] == {"auroc": None, "brier": None}
+        assert row["critic"] == {"auroc": None, "brier": None, "ends": dict.fromkeys(row["critic"]["ends"])}
     assert results["policy"] == settings.policy
     assert results["heldout_mean"]["gain_points"] == 0
 

@@ -5,7 +5,9 @@ import pytest
 
 from envs.observation import Observation
 from envs.registry import TASKS
+from policies import critic
 from policies.action_codec import codec_for
+from policies.backend import Request
 from policies.mllm import MLLMPolicy
 
 FRAMES = np.zeros((1, 8, 8, 3), np.uint8)
@@ -16,7 +18,8 @@ def answer(level):
 
 
 class FakeBackend:
-    """Answers with the level that (instruction, temperature, seed) map to; likes the levels of `liked`."""
+    """Answers with the level that (instruction, temperature, seed) map to; likes the levels of `liked`. Of an answer it
+    objects to, it says `no; move +4 +0`."""
 
     def __init__(self, level, liked=None):
         self.level, self.liked = level, liked or {}
@@ -24,6 +27,9 @@ class FakeBackend:
 
     def generate(self, requests, regex, temperature, seeds):
         texts = [request.messages[0]["content"][-1]["text"] for request in requests]
+        if regex == critic.OBJECTION:
+            assert all(text.endswith("good?") for text in texts)
+            return ["no; move +4 +0"] * len(texts)
         self.generated.append((temperature, tuple(seeds)))
         return [answer(self.level(text, temperature, seed)) for text, seed in zip(texts, seeds, strict=True)]
 
@@ -33,6 +39,30 @@ class FakeBackend:
         self.scored += texts
         yes = [max((p for level, p in self.liked.items() if answer(level) in text), default=0.1) for text in texts]
         return np.array([[p, 1 - p] for p in yes])
+
+    def look(self, requests):
+        return FakeLooked(self, requests)
+
+
+class FakeLooked:
+    """Asks the backend anew what a real one has read already."""
+
+    def __init__(self, backend, requests):
+        self.backend, self.requests = backend, requests
+
+    def generate(self, regex, temperatures, seeds):
+        drawn = [
+            self.backend.generate(self.requests, regex, t, [some[k] for some in seeds])
+            for k, t in enumerate(temperatures)
+        ]
+        return [list(answers) for answers in zip(*drawn, strict=True)]
+
+    def score(self, questions, words):
+        asked = [(request, q) for request, some in zip(self.requests, questions, strict=True) for q in some]
+        texts = [(r.messages[0]["content"][-1]["text"], q[0]["content"][-1]["text"]) for r, q in asked]
+        assert all(question.startswith(prompt) for prompt, question in texts)
+        scores = self.backend.score([Request(request.frames, q) for request, q in asked], words)
+        return scores.reshape(len(self.requests), -1, len(words))
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +160,51 @@ def test_what_is_drawn_comes_from_the_episodes_generator(codec, observations):
     swapped = [d.answer for d in policy.act(observations[::-1], rngs()[::-1])]
     assert swapped == together[::-1]
     assert [d.answer for d in policy.act(observations[1:], rngs()[1:])] == together[1:]
+
+
+# revisions -------------------------------------------------------------------------------------------------------
+def contrite():
+    """Level 0 at first, and 3 once the prompt holds a critique."""
+    return lambda text, temperature, seed: 3 if text.endswith("no; move +4 +0") else 0
+
+
+@pytest.mark.parametrize("proposals", [1, 3])
+def test_a_poor_answer_is_given_again_with_its_critique(codec, observations, proposals):
+    backend = FakeBackend(contrite(), liked={0: 0.2, 3: 0.6})
+    decisions = MLLMPolicy(backend, codec, proposals=proposals, revisions=1).act(observations, rngs())
+    for decision in decisions:
+        assert (decision.answer, decision.verdict, decision.critique) == (answer(3), 0.6, "no; move +4 +0")
+        assert decision.action[0] == pytest.approx(3 / 4)
+        assert decision.proposals == ((answer(0), 0.2),) * proposals + ((answer(3), 0.6),)
+
+
+def test_a_revision_that_the_critic_likes_less_does_not_act(codec, observations):
+    backend = FakeBackend(contrite(), liked={0: 0.2, 3: 0.15})
+    decisions = MLLMPolicy(backend, codec, revisions=1).act(observations, rngs())
+    assert [(d.answer, d.verdict) for d in decisions] == [(answer(0), 0.2)] * 2
+    assert all(d.proposals == ((answer(0), 0.2), (answer(3), 0.15)) for d in decisions)
+
+
+@pytest.mark.parametrize(("threshold", "revised"), [(0.0, False), (0.2, False), (0.21, True)])
+def test_only_what_is_poor_is_revised(codec, observations, threshold, revised):
+    backend = FakeBackend(contrite(), liked={0: 0.2, 3: 0.6})
+    decisions = MLLMPolicy(backend, codec, revisions=1, threshold=threshold).act(observations, rngs())
+    assert all(bool(d.critique) == revised for d in decisions)
+
+
+def test_it_revises_at_most_so_often_and_stops_once_it_is_good(codec, observations):
+    poor = FakeBackend(contrite(), liked={0: 0.2, 3: 0.3})
+    MLLMPolicy(poor, codec, revisions=3).act(observations, rngs())
+    assert len(poor.generated) == 1 + 3
+    good = FakeBackend(contrite(), liked={0: 0.2, 3: 0.6})
+    MLLMPolicy(good, codec, revisions=3).act(observations, rngs())
+    assert len(good.generated) == 1 + 1
+
+
+def test_a_revision_goes_to_its_own_observation(codec, observations):
+    liked = {0: 0.2, 3: 0.6}
+    backend = FakeBackend(lambda text, *_: (3 if "; move +4 +0" in text else 0) if "red cube. g" in text else 1, liked)
+    backend.liked[1] = 0.9
+    red, blue = MLLMPolicy(backend, codec, revisions=1).act(observations, rngs())
+    assert (red.answer, red.critique) == (answer(3), "no; move +4 +0")
+    assert (blue.answer, blue.critique, blue.proposals) == (answer(1), "", ())

@@ -1,12 +1,11 @@
-"""What becomes training data: the shortest successes, measured preferences where attempts part ways, and critiques."""
+"""What becomes training data: the shortest successes, and measured preferences where attempts part ways."""
 
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from agent.pairs import critiques, forks, pairs
+from agent.pairs import forks, pairs
 from agent.selection import by_start, examples, keep
 from envs.registry import TASKS
 from policies import prompt
@@ -210,45 +209,3 @@ def test_the_largest_margins_are_kept(episode):
     margins = [p.margin for p in pairs(attempts, 0.1, 3)]
     assert margins == pytest.approx([1.0, 1.0, 2 / 3])
     assert pairs(attempts, 0.1, 0) == []
-
-
-# critiques -------------------------------------------------------------------------------------------------------
-@pytest.fixture
-def practised(episode):
-    episodes = [episode([A] * 4, True, seed=s) for s in range(3)]
-    return [*episodes, *(episode([B] * 4, seed=s, attempt=1) for s in range(6))]
-
-
-def test_critiques_are_balanced_and_answered_by_the_outcome(practised):
-    made = critiques(practised, 6, np.random.default_rng(0))
-    assert [e.answer for e in made].count("yes") == [e.answer for e in made].count("no") == 3
-    for example in made:
-        expected = "move +1 +0" if example.answer == "yes" else "move +0 +1"
-        assert text(example).endswith(f". {expected}. good?")
-
-
-def test_critiques_are_balanced_within_each_task(practised, episode):
-    easy = [episode([C] * 4, i < 6, seed=i, task="easy") for i in range(7)]
-    made = critiques(practised + easy, 16, np.random.default_rng(0))
-    assert Counter((e.answer, "move -1 +0" in text(e)) for e in made) == {
-        (verdict, easy): 4 for verdict in ("yes", "no") for easy in (True, False)
-    }
-
-
-def test_critiques_are_bounded_by_what_there_is(practised):
-    rng = np.random.default_rng(0)
-    assert len(critiques(practised, 99, rng)) == 24  # 12 steps of successes, as many of failures
-    assert critiques(practised[3:], 9, rng) == []  # nothing succeeded
-    assert critiques(practised[:3], 9, rng) == []  # nothing failed
-    assert critiques(practised, 0, rng) == []
-    assert critiques([], 9, rng) == []
-
-
-def test_critiques_are_not_repeated(practised):
-    made = critiques(practised[2:4], 99, np.random.default_rng(0))
-    assert len({(text(e), e.frames.tobytes()) for e in made}) == len(made) == 8
-
-
-def test_broken_episodes_are_not_criticised(practised, episode):
-    broken = [episode([C] * 9, ending="broken", seed=99)]
-    assert critiques(practised[:3] + broken, 9, np.random.default_rng(0)) == []

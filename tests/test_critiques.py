@@ -1,0 +1,95 @@
+"""What the critic learns from: measured alternatives at one observation, and how episodes ended."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from agent.critiques import concluded, criticised, critiques, otherwise
+from envs.observation import Observation
+from envs.registry import TASKS
+
+A, B, C = (1, 0), (0, 1), (-1, 0)
+SEEN = Observation(np.zeros((1, 8, 8, 3), np.uint8), "reach the red cube", "gripper 1 1")
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def text(example):
+    return example.prompt[0]["content"][-1]["text"]
+
+
+@pytest.fixture
+def practised(episode):
+    """From each of four starts A, which succeeds, and B, which fails."""
+    return [e for seed in range(4) for e in (episode([A], True, seed=seed), episode([B], seed=seed, attempt=1))]
+
+
+def test_the_same_frame_has_a_yes_and_a_no():
+    yes, no, again = criticised(SEEN, [("move +1 +0", 0.9), ("move -1 +0", 0.8), ("move +0 +1", 0.0)], 0.5, rng())
+    assert yes.answer == "yes"
+    assert text(yes) == "reach the red cube. gripper 1 1. move +1 +0. good?"
+    assert no.answer == "no; move +1 +0"
+    assert text(no) == "reach the red cube. gripper 1 1. move +0 +1. good?"
+    assert text(again) == "reach the red cube. gripper 1 1. move +0 +1. no; move +1 +0"
+    assert again.answer == "move +1 +0"
+
+
+@pytest.mark.parametrize(
+    "tried",
+    [
+        [("move +1 +0", 0.0), ("move -1 +0", 0.0)],  # nothing succeeded
+        [("move +1 +0", 0.9), ("move -1 +0", 0.9)],  # nothing did worse
+        [("move +1 +0", 0.9), ("move -1 +0", 0.5)],  # by less than the margin
+        [("move +1 +0", 0.9)],
+    ],
+)
+def test_nothing_is_said_where_nothing_was_told_apart(tried):
+    assert criticised(SEEN, tried, 0.5, rng()) == []
+
+
+@pytest.mark.parametrize(
+    ("better", "expected"),
+    [
+        ("red cube 3 5; over 3 5 +1 +2; move +1 +2", "over 3 5 +1 +2"),  # 2 beside 3: the same place
+        ("red cube 4 5; over 4 5 +1 +2; move +1 +2", "red cube 4 5"),
+        ("red cube 2 5; over 2 5 +1 -4; move +1 -4", "move +1 -4"),  # nothing else differs
+    ],
+)
+def test_a_critique_says_what_the_better_answer_says_otherwise(better, expected):
+    assert otherwise("red cube 2 5; over 2 5 +1 -3; move +4 +4", better) == expected
+
+
+def test_half_is_about_answers_and_half_about_endings(practised):
+    made = critiques(practised, 16, 0.5, rng())
+    endings = [e for e in made if text(e).endswith("done?")]
+    assert Counter(e.answer for e in endings) == {"yes": 4, "no": 4}
+    assert {text(e) for e in endings} == {"reach the red cube. done?"}
+    assert len(made) - len(endings) == 9  # three of one observation are not taken apart
+    for example in made:
+        if text(example).endswith("good?"):
+            assert ("move +1 +0" in text(example)) == (example.answer == "yes")
+
+
+def test_each_task_has_its_share(practised, episode, toy_task, monkeypatch):
+    monkeypatch.setitem(TASKS, "easy", toy_task())
+    easy = [episode([C], i < 6, seed=i, task="easy") for i in range(7)]
+    made = [e for e in critiques(practised + easy, 16, 0.5, rng()) if text(e).endswith("done?")]
+    assert Counter(e.answer for e in made) == {"yes": 3, "no": 3}  # two of each, and of easy only one failed
+
+
+def test_a_frame_is_shown_with_its_own_outcome(practised):
+    ends = [(e.end, e.success) for e in practised]
+    shown = {e.final_frame.tobytes(): "yes" if e.success else "no" for e in practised}
+    made = concluded(ends, 99, rng())
+    assert len(made) == 8
+    assert all(shown[e.frames[0].tobytes()] == e.answer for e in made)
+
+
+def test_there_are_no_more_than_asked_for_or_than_there_are(practised, episode):
+    assert critiques([], 9, 0.5, rng()) == []
+    assert critiques(practised, 0, 0.5, rng()) == []
+    assert critiques(practised[::2], 9, 0.5, rng()) == []  # nothing failed
+    assert critiques([episode([C] * 9, ending="broken")], 9, 0.5, rng()) == []
