@@ -16,7 +16,7 @@ from agent.config import Branch
 from agent.episode import Episode, Moment
 from agent.rollout import Start
 from agent.selection import promising
-from agent.workers import Job, Workers, criticise, propose
+from agent.workers import Job, Workers, judge, propose
 from envs.registry import task
 from policies.base import Decision
 
@@ -94,11 +94,10 @@ class Branching:
         return {"critic_exact": float(exact.mean()), "critic_within_1": float(near.mean())}
 
     def _branch(self, failures: Sequence[Episode], settings: Branch, known: bool = False) -> list[Episode]:
-        points, played = self._points(failures, settings), []
         if settings.where == "bisect":
-            claimed = points
-            points, played = self.last_chances(failures, settings.repeats)
-            self._apart += [abs(p.step - c.step) for p, c in zip(points, claimed, strict=True)]
+            points, played = self.bisected(failures, settings.repeats)
+        else:
+            points, played = self._points(failures, settings), []
         answers = self.answers(points, settings.answers - known, settings.temperature, others_only=known)
         return played + self.measure(points, answers, settings.repeats)
 
@@ -113,11 +112,18 @@ class Branching:
             ]
         return self.claims(failures)
 
+    def bisected(self, failures: Sequence[Episode], repeats: int) -> tuple[list[Point], list[Episode]]:
+        """As `last_chances`, and how far from these the critic's claims are is remembered."""
+        points, played = self.last_chances(failures, repeats)
+        self._apart += [abs(p.step - c.step) for p, c in zip(points, self.claims(failures), strict=True)]
+        return points, played
+
     def claims(self, failures: Sequence[Episode]) -> list[Point]:
         """The step that broke each failure, as the critic has it."""
         steps = [step for e in failures for step in e.steps]
         answers = [step.decision.answer for step in steps]
-        verdicts = iter(self._workers.ask(criticise, self._job, [step.observation for step in steps], answers))
+        critiques = self._workers.ask(judge, self._job, [step.observation for step in steps], answers)
+        verdicts = (c.verdict for c in critiques)
         return [Point(e, claim(list(itertools.islice(verdicts, len(e.steps))))) for e in failures]
 
     def last_chances(self, failures: Sequence[Episode], repeats: int) -> tuple[list[Point], list[Episode]]:
@@ -140,12 +146,12 @@ class Branching:
         return [Point(*where) for where in zip(failures, alive, strict=True)], played
 
     def answers(
-        self, points: Sequence[Point], n: int, temperature: float, others_only: bool = False
+        self, points: Sequence[Point], n: int, temperature: float, others_only: bool = False, consistent: bool = True
     ) -> list[list[Decision]]:
         """The policy's own answers to each point, at most `n`, distinct in what they do.
 
-        Only those whose action is what they call for once their thought is put right: hindsight would leave no other to
-        be imitated or preferred, whatever followed.
+        consistent: only those whose action is what they call for once their thought is put right: hindsight would leave
+        no other to be imitated or preferred, whatever followed.
         others_only: distinct from what the point's episode did as well.
         """
         draws = [(p.episode.seed, p.episode.attempt, p.step, k) for p in points for k in range(n * DRAWS)]
@@ -155,7 +161,7 @@ class Branching:
         each = (drawn[i : i + n * DRAWS] for i in range(0, len(drawn), n * DRAWS))
         chosen = task(self._job.task)
         every = [
-            [d for d in some if promising(chosen, p.moment.observation, d.answer)]
+            [d for d in some if not consistent or promising(chosen, p.moment.observation, d.answer)]
             for p, some in zip(points, each, strict=True)
         ]
         return [distinct(some, n, but) for some, but in zip(every, taken, strict=True)]

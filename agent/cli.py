@@ -110,6 +110,52 @@ def evaluate(
 
 
 @app.command
+def audit(
+    policy: tyro.conf.Positional[str],
+    /,
+    tasks: tuple[str, ...] = ("reach", "push", "reach-heldout", "push-heldout"),
+    episodes: int = 100,
+    proposals: int = 4,
+    revisions: int = 0,
+    threshold: float = 0.5,
+    workers: int = 1,
+    json: Path | None = None,
+) -> None:
+    """What a policy's criticism of itself is worth on held-out episodes.
+
+    Args:
+        policy: a checkpoint folder
+        tasks: names from `handeye tasks`
+        episodes: how many seeds of each task
+        proposals: answers that the critic chooses among
+        revisions: how often it answers again, told what is wrong, where the best verdict is below the threshold
+        threshold: a verdict from 0 to 1
+        workers: processes that play episodes
+        json: a file to write all numbers to
+    """
+    from json import dumps
+
+    from agent.audit import audit as run_audit
+    from agent.config import Critic
+    from agent.progress import console
+    from agent.report import audit_table
+    from agent.workers import Workers
+    from envs import registry
+
+    _at_least(1, episodes=episodes, workers=workers)
+    _at_least(2, proposals=proposals)
+    _at_least(0, revisions=revisions, threshold=threshold)
+    for name in tasks:
+        registry.task(name)
+    critic = Critic(proposals, revisions, threshold)
+    with Workers(workers) as pool:
+        results = {name: run_audit(Path(policy), name, episodes, critic, pool) for name in tasks}
+    console.print(audit_table(results))
+    if json:
+        json.write_text(dumps(results, indent=1) + "\n")
+
+
+@app.command
 def rollout(
     task: tyro.conf.Positional[str],
     out: tyro.conf.Positional[Path],

@@ -1,6 +1,5 @@
 """What the critic learns from: answers to one observation whose worth was measured, and how episodes ended."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -13,9 +12,9 @@ from agent.selection import worth_imitating
 from envs.observation import Observation
 from envs.registry import task
 from policies import critic, prompt
+from policies.action_codec import AnswerCodec, codec_for
 
 TIE = 0.02  # difference in outcome up to which one answer is as good as another; a step lost is more
-NEAR = 1  # difference up to which two numbers say the same
 
 
 def critiques(episodes: Sequence[Episode], n: int, min_margin: float, rng: np.random.Generator) -> list[Example]:
@@ -29,15 +28,19 @@ def critiques(episodes: Sequence[Episode], n: int, min_margin: float, rng: np.ra
         if episode.ending != "broken":
             of_task[episode.task].append(episode)
     result = []
-    for some in of_task.values():
+    for name, some in of_task.items():
         each = n // (2 * len(of_task))
         measured = [_alternatives(fork) for fork in forks(some)]
         asked: list[Example] = []
         for i in rng.permutation(len(measured)):
             if len(asked) < each:
-                asked += criticised(*measured[i], min_margin, rng)
-        result += asked + concluded([(e.end, e.success) for e in some if e.end], each, rng)
+                asked += criticised(codec_for(task(name)), *measured[i], min_margin, rng)
+        result += asked + concluded(_ends(some), each, rng)
     return result
+
+
+def _ends(episodes: Iterable[Episode]) -> list[tuple[Observation, str, bool]]:
+    return [(e.end, e.conclusion.reason, e.success) for e in episodes if e.conclusion]
 
 
 def _alternatives(fork: Fork) -> tuple[Observation, list[tuple[str, float]]]:
@@ -50,47 +53,38 @@ def _alternatives(fork: Fork) -> tuple[Observation, list[tuple[str, float]]]:
 
 
 def criticised(
-    observation: Observation, tried: Sequence[tuple[str, float]], min_margin: float, rng: np.random.Generator
+    codec: AnswerCodec,
+    observation: Observation,
+    tried: Sequence[tuple[str, float]],
+    min_margin: float,
+    rng: np.random.Generator,
+    n: int = 1,
 ) -> list[Example]:
-    """One of the answers to an observation that did as well as any, and one that did worse, as questions.
+    """At most `n` answers to an observation that did as well as any, and as many that did worse, as questions.
 
-    tried: answers with their measured outcomes, the best first among equals. Of one that did worse the critique says
-    what the best says instead, and the answer after that critique is the best one. Both have the same frames and the
-    same situation: only the answer can tell them apart. None where nothing succeeded, or nothing did worse.
+    tried: answers with their measured outcomes, the best first among equals. A critique says which action it would
+    take, and how that differs: of an answer that did worse the best one's. To answer again after that critique is to
+    give the best answer. All have the same frames and the same situation: only the answers can tell them apart. None
+    where nothing succeeded, or nothing did worse.
     """
     best, value = max(tried, key=lambda item: item[1])
     good = [answer for answer, outcome in tried if outcome >= value - TIE]
     bad = [answer for answer, outcome in tried if outcome <= value - max(min_margin, TIE) and answer not in good]
-    if value == 0 or not bad:
-        return []
-    right, wrong = str(rng.choice(good)), str(rng.choice(bad))
-    critique = critic.objection(otherwise(wrong, best))
-    return [
-        Example(observation.frames, prompt.judge(observation, right), critic.YES),
-        Example(observation.frames, prompt.judge(observation, wrong), critique),
-        Example(observation.frames, prompt.revise(observation, wrong, critique), best),
-    ]
+    n = min(n, len(good), len(bad)) if value > 0 else 0
+    right, wrong = ([str(answer) for answer in rng.permutation(some)[:n]] for some in (good, bad))
+    praised = [(answer, critic.critique(codec.instead(answer, answer), True)) for answer in right]
+    blamed = [(answer, critic.critique(codec.instead(answer, best), False)) for answer in wrong]
+    rows = [Example(observation.frames, prompt.judge(observation, a), c) for a, c in praised + blamed]
+    return rows + [Example(observation.frames, prompt.revise(observation, *said), best) for said in blamed[:1]]
 
 
-def otherwise(answer: str, better: str) -> str:
-    """The first part of the better answer that says something else, numbers next to each other being the same."""
-    parts = zip(better.split("; "), answer.split("; "), strict=False)
-    return next((part for part, other in parts if not _alike(part, other)), better.rpartition("; ")[2])
+def concluded(ends: Iterable[tuple[Observation, str, bool]], n: int, rng: np.random.Generator) -> list[Example]:
+    """At most `n` questions whether it is done, half of them yes: what there was at the end, in words too, and success.
 
-
-def _alike(part: str, other: str) -> bool:
-    number = r"[+-]?\d+"
-    if re.sub(number, "#", part) != re.sub(number, "#", other):
-        return False
-    numbers = zip(re.findall(number, part), re.findall(number, other), strict=True)
-    return all(abs(int(a) - int(b)) <= NEAR for a, b in numbers)
-
-
-def concluded(ends: Iterable[tuple[Observation, bool]], n: int, rng: np.random.Generator) -> list[Example]:
-    """At most `n` questions whether it is done, half of them yes, of what was seen at the end and the success."""
+    The words are those that the critic found itself; whether it is done, the environment told.
+    """
     by_success: dict[bool, list[Example]] = {True: [], False: []}
-    for end, success in ends:
-        verdict = critic.YES if success else critic.NO
-        by_success[success].append(Example(end.frames, prompt.done(end), verdict))
+    for end, words, success in ends:
+        by_success[success].append(Example(end.frames, prompt.done(end), critic.critique(words, success)))
     each = min(n // 2, *map(len, by_success.values()))
     return [some[i] for some in by_success.values() for i in rng.permutation(len(some))[:each]]

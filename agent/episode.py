@@ -10,6 +10,7 @@ import numpy as np
 from envs.observation import Observation
 from envs.snapshot import Snapshot
 from policies.base import Decision
+from policies.critic import Critique
 
 Ending = Literal["terminated", "truncated", "looped", "broken"]
 
@@ -40,7 +41,7 @@ class Episode:
     as a failure where a greedy policy saw again what it had seen, as it would go round until its time is over.
 
     A branch shares its first `branched_at` steps with the attempt that it left. conclusion: the policy's own
-    probability that it succeeded, judged from the last frame, where it was asked.
+    verdict whether it succeeded, of the last frame, where it was asked.
     """
 
     task: str
@@ -53,7 +54,7 @@ class Episode:
     final_frame: np.ndarray | None = None  # (H, W, 3) uint8, after the last step
     final_proprioception: str = ""
     final_fingerprint: bytes = b""
-    conclusion: float | None = None
+    conclusion: Critique | None = None
     options: dict[str, Any] = field(default_factory=dict)  # of the reset
     branched_at: int = 0
     begins_at: Moment | None = None  # where the first step is not a reset's; not stored
@@ -66,10 +67,10 @@ class Episode:
 
     @property
     def end(self) -> Observation | None:
-        """What its last frame shows, without a word of how it went; None where it broke."""
+        """What was seen after the last step, without a word of how it went; None where it broke."""
         if self.final_frame is None or not self.steps:
             return None
-        return Observation(self.final_frame[None], self.steps[-1].observation.instruction, "")
+        return Observation(self.final_frame[None], self.steps[-1].observation.instruction, self.final_proprioception)
 
     @property
     def total_reward(self) -> float:

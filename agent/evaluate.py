@@ -119,7 +119,7 @@ def critic_scores(episodes: Sequence[Episode]) -> dict[str, Any]:
         if episode.ending != "broken":
             of_task[episode.task].append(episode)
     answers = [_judged(some) for some in of_task.values()]
-    ends = [[(e.conclusion, e.success) for e in some if e.conclusion is not None] for some in of_task.values()]
+    ends = [[(e.conclusion.verdict, e.success) for e in some if e.conclusion] for some in of_task.values()]
     ends_scores = _mean_scores(ends, ("auroc", "balanced_accuracy", "brier"))
     return _mean_scores(answers, ("auroc", "brier")) | {"ends": ends_scores}
 

@@ -5,7 +5,7 @@ import json
 import random
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -140,7 +140,9 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
         for seed, snapshot, observation, shown in moments:
             tried = [(answer, _outcome(task, env, snapshot, answer)) for answer in (shown, *islice(drawn, answers))]
             rng = np.random.default_rng([seed, 3])
-            yield criticised(observation, tried, TIE, rng) + concluded(_endings(task, env, snapshot, rng), 2, rng)
+            yield criticised(codec, observation, tried, TIE, rng, 2) + concluded(
+                _endings(task, env, snapshot, rng), 2, rng
+            )
     env.close()
 
 
@@ -167,23 +169,22 @@ def _outcome(task: Task, env: Restorable, snapshot: Snapshot, answer: str) -> fl
 
 def _endings(
     task: Task, env: Restorable, snapshot: Snapshot, rng: np.random.Generator
-) -> list[tuple[Observation, bool]]:
-    """What the expert brings about, and one of three times that it is not done.
+) -> list[tuple[Observation, str, bool]]:
+    """What the expert brings about, in words too, and one of three times that it is not done.
 
     These are: before, a step too early, and another goal in the instruction.
     """
     env.restore(snapshot)
-    seen, terminated, truncated = [task.observe(env)], False, False
-    while not (terminated or truncated):
+    inner, seen, ended = env.unwrapped, [], False
+    while not ended:
+        seen.append((task.observe(env), inner.conclusion(), False))
         _, _, terminated, truncated, _ = env.step(task.expert(env)[1])
-        seen.append(task.observe(env))
-    end = seen[-1]
-    if not terminated:
-        return [(end, False)]
-    goal, *others = sorted(env.unwrapped.scene.objects, key=lambda name: name != env.unwrapped.goal)
-    mistaken = [replace(end, instruction=end.instruction.replace(goal, other)) for other in others[:1]]
-    undone = [seen[0], seen[-2], *mistaken]
-    return [(end, True), (undone[rng.integers(len(undone))], False)]
+        ended = terminated or truncated
+    end = task.observe(env), inner.conclusion(), terminated
+    inner.goal = next((name for name in inner.scene.objects if name != inner.goal), inner.goal)
+    mistaken = task.observe(env), inner.conclusion(), inner.success()
+    undone = [ending for ending in (seen[0], seen[-1], mistaken) if not ending[2]]
+    return [end, undone[rng.integers(len(undone))]]
 
 
 def pretrain(config: Pretrain, overwrite: bool = False) -> Path:

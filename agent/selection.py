@@ -29,7 +29,7 @@ def as_judged(episodes: Iterable[Episode]) -> list[Episode]:
     What is measured with this says what reward is worth: the self-driven selection of Deng et al. (2025), section 3.
     """
     return [
-        replace(e, success=e.conclusion >= 0.5, steps=[replace(step, reward=0.0) for step in e.steps])
+        replace(e, success=e.conclusion.verdict >= 0.5, steps=[replace(step, reward=0.0) for step in e.steps])
         for e in episodes
         if e.conclusion is not None
     ]

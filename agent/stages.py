@@ -28,6 +28,7 @@ from agent.sft import train_sft
 from agent.store import EpisodeStore
 from agent.tracking import Tracker
 from agent.workers import Job, Workers, conclude
+from envs import registry
 from envs.errors import UserError
 from envs.splits import seeds
 from policies.backend_hf import HFBackend
@@ -191,6 +192,7 @@ class Player:
         """Episodes to count. Raises UserError where all are broken; a film or branch that breaks is only left out."""
         episodes = self._play(title, job)
         successes(episodes)
+        self._conclude(job, episodes)
         return episodes
 
     def _play(self, title: str, job: Job, charged_to: str = "env_steps") -> list[Episode]:
@@ -199,8 +201,6 @@ class Player:
         steps = sum(len(e.steps) for e in episodes)
         for name in (charged_to, "frames", "decisions"):
             self.budget[name] += steps
-        if job.judged or self.config.select.by == "critic":
-            self._conclude(job, episodes)
         whole = [e.success for e in episodes if e.ending != "broken"]
         numbers = {
             "success": np.mean(whole) if whole else float("nan"),
@@ -215,9 +215,9 @@ class Player:
     def _conclude(self, job: Job, episodes: Sequence[Episode]) -> None:
         """Ask the policy itself which of its episodes succeeded."""
         whole = [e for e in episodes if e.end]
-        verdicts = self.workers.ask(conclude, job, [e.end for e in whole], [None] * len(whole))
-        for episode, verdict in zip(whole, verdicts, strict=True):
-            episode.conclusion = verdict
+        regexes = [registry.task(job.task).end_regex] * len(whole)
+        for episode, c in zip(whole, self.workers.ask(conclude, job, [e.end for e in whole], regexes), strict=True):
+            episode.conclusion = c
 
 
 class Optimiser:

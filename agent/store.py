@@ -15,6 +15,7 @@ from agent.episode import Episode, Step
 from envs.errors import UserError
 from envs.observation import Observation
 from policies.base import Decision
+from policies.critic import Critique
 
 SCHEMA = pa.schema(
     {
@@ -36,7 +37,8 @@ SCHEMA = pa.schema(
         "fingerprint": pa.binary(),  # of the state that was observed
         "success": pa.bool_(),
         "ending": pa.string(),
-        "conclusion": pa.float64(),
+        "conclusion": pa.float64(),  # the critic's verdict of the end, and what it said
+        "conclusion_reason": pa.string(),
         "error": pa.string(),
         "versions": pa.string(),  # JSON
     }
@@ -65,7 +67,8 @@ def _rows(episode: Episode) -> Iterator[dict]:
         "success": episode.success,
         "ending": episode.ending,
         "error": episode.error,
-        "conclusion": episode.conclusion,
+        "conclusion": episode.conclusion and episode.conclusion.verdict,
+        "conclusion_reason": episode.conclusion and episode.conclusion.reason,
     }
     for i, step in enumerate(episode.steps):
         yield whole | {
@@ -105,7 +108,8 @@ def _episode(rows: list[dict]) -> Episode:
         episode.ending, episode.error = "broken", DAMAGED
         return episode
     episode.success, episode.ending, episode.error = last["success"], last["ending"], last["error"]
-    episode.conclusion = last["conclusion"]
+    if last["conclusion"] is not None:
+        episode.conclusion = Critique(last["conclusion"], last["conclusion_reason"])
     episode.options, episode.branched_at = json.loads(last["options"]), last["branched_at"]
     episode.versions = json.loads(last["versions"])
     for row in steps:

@@ -55,14 +55,14 @@ def propose(policy: MLLMPolicy, observations: Sequence[Observation], draws: Sequ
     return policy.act(observations, [np.random.default_rng(seeds) for seeds in draws])
 
 
-def criticise(policy: MLLMPolicy, observations: Sequence[Observation], answers: Sequence[str]) -> list[float]:
-    """A question: the critic's verdict on each answer."""
-    return critic.judge(policy.backend, observations, answers).tolist()
+def judge(policy: MLLMPolicy, observations: Sequence[Observation], answers: Sequence[str]) -> list[critic.Critique]:
+    """A question: will each answer work?"""
+    return critic.judge(policy.backend, policy.codec, observations, answers)
 
 
-def conclude(policy: MLLMPolicy, ends: Sequence[Observation], details: Sequence[None]) -> list[float]:
-    """A question: whether each task is done."""
-    return critic.conclude(policy.backend, ends).tolist()
+def conclude(policy: MLLMPolicy, ends: Sequence[Observation], regexes: Sequence[str]) -> list[critic.Critique]:
+    """A question: whether each is done, all of one task, given the regex of what is said of it first."""
+    return critic.conclude(policy.backend, regexes[0], ends) if ends else []
 
 
 class Workers:

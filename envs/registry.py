@@ -19,7 +19,8 @@ from envs.tabletop.words import BINS, DIRECTIONS
 class Task:
     """An environment with the words that make it a task for a policy that reads and looks.
 
-    Success is `info["success"]` of `env.step`. `thought_regex` is the form of what an answer says before its action;
+    Success is `info["success"]` of `env.step`. `thought_regex` is the form of what an answer says before its action,
+    `end_regex` of what is said of an ending before the verdict whether it is done;
     `levels` is the number of steps an answer tells apart on each axis of a continuous action.
     `hindsight` corrects the thoughts of a success from its own proprioception, one more than thoughts, and its rewards;
     `called_for` is the action that a thought calls for, `settled` a thought, given its proprioception, with all
@@ -35,6 +36,7 @@ class Task:
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
     levels: int = 9
     thought_regex: str = ""
+    end_regex: str = ""
     instruction: Callable[[gym.Env], str] = lambda env: env.unwrapped.instruction
     proprioception: Callable[[gym.Env], str] = lambda env: env.unwrapped.proprioception()
     describe: Callable[[gym.Env], dict[str, np.ndarray]] = lambda env: env.unwrapped.describe()
@@ -59,9 +61,10 @@ _WAY = " ".join([rf"[+-]({'|'.join(map(str, range(BINS)))})"] * 2)
 _OBJECT = f"({'|'.join(COLOURS)}) ({'|'.join(SHAPES)}) {_PLACE}"
 _PAD = f"({'|'.join(COLOURS)}) pad {_PLACE} ({'|'.join(DIRECTIONS)})"
 _HEADING = f"{_PLACE} {_WAY}"
+_SIGHTS = {"reach": _OBJECT, "push": f"{_OBJECT}; {_PAD}"}
 _THOUGHTS = {
-    "reach": f"{_OBJECT}; over {_HEADING}",
-    "push": f"{_OBJECT}; {_PAD}; behind {_HEADING}(; through)?",
+    "reach": f"{_SIGHTS['reach']}; over {_HEADING}",
+    "push": f"{_SIGHTS['push']}; behind {_HEADING}(; through)?",
 }
 
 # Of a push that ended on another pad, or of another object, most of what was said of the way there is unproven.
@@ -79,6 +82,7 @@ for _name, _module, _class in (("reach", reach, "Reach"), ("push", push, "Push")
             _split,
             {"goals": _split},
             thought_regex=_THOUGHTS[_name],
+            end_regex=f"{_SIGHTS[_name]} {_WAY}",
             hindsight=hindsight.correct,
             called_for=hindsight.called_for,
             settled=hindsight.settled,

@@ -24,8 +24,10 @@ class Looked(Protocol):
         """For each prompt one answer at each temperature, drawn by the prompt's own seeds."""
         ...
 
-    def score(self, questions: Sequence[Sequence[list[Message]]], words: Sequence[str]) -> np.ndarray:
-        """(prompts, questions of each, words): `Backend.score` of questions whose words begin with the prompt's."""
+    def score(
+        self, questions: Sequence[Sequence[list[Message]]], words: Sequence[str], said: str = ""
+    ) -> tuple[np.ndarray, list[list[str]]]:
+        """`Backend.score` of questions whose words begin with the prompt's: (prompts, questions of each, words)."""
         ...
 
 
@@ -34,8 +36,11 @@ class Backend(Protocol):
         """One answer each, matching `regex`; temperature 0 is greedy; each request's seed decides what is drawn."""
         ...
 
-    def score(self, requests: Sequence[Request], words: Sequence[str]) -> np.ndarray:
-        """(len(requests), len(words)): the probability that the answer begins with each word, among these words."""
+    def score(self, requests: Sequence[Request], words: Sequence[str], said: str = "") -> tuple[np.ndarray, list[str]]:
+        """(len(requests), len(words)): the probability that the answer ends with each word, among these words.
+
+        Before the word, and `; `, the answer greedily says what matches the regex `said`: these texts come second.
+        """
         ...
 
     def look(self, requests: Sequence[Request]) -> Looked:

@@ -25,6 +25,7 @@ from policies.backend import Request
 from policies.prompt import Message
 
 logging.disable_progress_bar()  # loading two megabytes needs no bar
+SEPARATOR = ";"  # between what is said and the word that ends it
 BLOCK = 32  # rows of every forward pass
 PAD_MULTIPLE = 8  # prompts are padded to a multiple of this many tokens
 
@@ -51,6 +52,8 @@ class HFBackend:
         )
         self._compiler = xgrammar.GrammarCompiler(info)
         self._grammars: dict[str, xgrammar.CompiledGrammar] = {}
+        tokens = processor.tokenizer.batch_decode([[token] for token in range(len(processor.tokenizer))])
+        self._separators = torch.tensor([token for token, text in enumerate(tokens) if SEPARATOR in text])
 
     @classmethod
     def load(cls, path: str | Path) -> "HFBackend":
@@ -80,12 +83,13 @@ class HFBackend:
         return answers
 
     @torch.inference_mode()
-    def score(self, requests: Sequence[Request], words: Sequence[str]) -> np.ndarray:
-        first = self._first(words)
-        result = np.zeros((len(requests), len(words)))
+    def score(self, requests: Sequence[Request], words: Sequence[str], said: str = "") -> tuple[np.ndarray, list[str]]:
+        result, texts = np.zeros((len(requests), len(words))), [""] * len(requests)
         for rows, inputs in self._blocks(requests):
-            result[rows] = self._likely(inputs, first)
-        return result
+            result[rows], before = self._verdicts(inputs, words, said)
+            for row, text in zip(rows, before, strict=True):
+                texts[row] = text
+        return result, texts
 
     @torch.inference_mode()
     def look(self, requests: Sequence[Request]) -> "Looked":
@@ -103,30 +107,37 @@ class HFBackend:
     def _decode(
         self, inputs: Mapping[str, Any], regex: str, temperatures: Sequence[float], seeds: Sequence[int]
     ) -> list[str]:
-        tokenizer = self.processor.tokenizer
-        processors = LogitsProcessorList([GrammarProcessor(self._grammar(regex))])
-        if any(temperatures):
-            processors.append(GumbelNoise(seeds, temperatures))
-        tokens = self.model.generate(
+        noise = [GumbelNoise(seeds, temperatures)] if any(temperatures) else []
+        return self._texts(self._generate(inputs, regex, noise).sequences[:, inputs["input_ids"].shape[1] :])
+
+    def _verdicts(self, inputs: Mapping[str, Any], words: Sequence[str], said: str) -> tuple[np.ndarray, list[str]]:
+        """(rows, words) probabilities where the word is chosen, and what was said before."""
+        choice, before = "|".join(words), f"{SEPARATOR} " if said else ""
+        first = [self._tokens(before + word)[bool(said)] for word in words]
+        if len(set(first)) != len(words):
+            raise UserError(f"words {words} begin with the same token and cannot be told apart")
+        output = self._generate(inputs, f"{said}{before}({choice})", [])
+        answers = output.sequences[:, inputs["input_ids"].shape[1] :]
+        places = torch.arange(1, answers.shape[1] + 1)
+        at = (torch.isin(answers, self._separators) * places).amax(dim=1)  # after the last separator; 0 where none is
+        logits = torch.stack(output.scores, dim=1)[torch.arange(len(at)), at][:, first]
+        texts = [text.rpartition(SEPARATOR)[0] for text in self._texts(answers)]
+        return torch.softmax(logits.double(), dim=-1).numpy(), texts
+
+    def _generate(self, inputs: Mapping[str, Any], regex: str, processors: list[LogitsProcessor]) -> Any:
+        grammar = GrammarProcessor(self._grammar(regex))
+        return self.model.generate(
             **inputs,
             max_new_tokens=self.max_new_tokens,
             do_sample=False,
-            logits_processor=processors,
-            pad_token_id=tokenizer.pad_token_id,
+            logits_processor=LogitsProcessorList([grammar, *processors]),
+            pad_token_id=self.processor.tokenizer.pad_token_id,
+            return_dict_in_generate=True,
+            output_scores=True,
         )
-        texts = tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        return [text.strip() for text in texts]
 
-    def _likely(self, inputs: Mapping[str, Any], first: Sequence[int]) -> np.ndarray:
-        """(rows, len(first)): the probability of each token to come next, among these."""
-        logits = self.model(**inputs, logits_to_keep=1).logits[:, -1, first]
-        return torch.softmax(logits.double(), dim=-1).numpy()
-
-    def _first(self, words: Sequence[str]) -> list[int]:
-        first = [self.processor.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in words]
-        if len(set(first)) != len(words):
-            raise UserError(f"words {words} begin with the same token and cannot be told apart")
-        return first
+    def _texts(self, tokens: torch.Tensor) -> list[str]:
+        return [text.strip() for text in self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
     def _render(self, messages: list[Message]) -> str:
         return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
@@ -210,29 +221,34 @@ class Looked:
         return answers
 
     @torch.inference_mode()
-    def score(self, questions: Sequence[Sequence[list[Message]]], words: Sequence[str]) -> np.ndarray:
-        """(prompts, questions of each, words): as the backend's `score`, of questions that begin as the prompts do.
+    def score(
+        self, questions: Sequence[Sequence[list[Message]]], words: Sequence[str], said: str = ""
+    ) -> tuple[np.ndarray, list[list[str]]]:
+        """(prompts, questions of each, words), and what was said: as the backend's `score`, of as many questions each.
 
-        Raises ValueError for prompts with different numbers of questions.
+        Each question's words begin with its prompt's.
         """
-        first, n = self._backend._first(words), len(questions[0])
+        n, result = len(questions[0]), np.zeros((len(questions), len(questions[0]), len(words)))
+        texts: list[list[str]] = [[] for _ in questions]
         tails = [[self._backend._tail(q, p) for q in some] for some, p in zip(questions, self._prompts, strict=True)]
         widths = [_padded(max(map(len, some))) for some in tails]
-        result = np.zeros((len(self._prompts), n, len(words)))
         for block in self._blocks:
             for width in sorted({widths[row] for row in block.rows}):
-                _, mask, cache = block.repeated(n)
+                ids, mask, cache = block.repeated(n)
                 asked = [tail[-width:] for row in block.rows for tail in tails[row]]  # cut: not of this width, ignored
                 padded = self._backend.processor.tokenizer.pad(
                     {"input_ids": asked}, padding="max_length", max_length=width, return_tensors="pt"
                 )
-                mask = torch.cat([mask[:, : -block.after], padded["attention_mask"]], dim=1)
-                inputs = {"input_ids": padded["input_ids"], "attention_mask": mask, "past_key_values": cache}
-                likely = self._backend._likely(inputs | {"position_ids": _positions(mask)[:, -width:]}, first)
+                inputs = {
+                    "input_ids": torch.cat([ids[:, : -block.after], padded["input_ids"]], dim=1),
+                    "attention_mask": torch.cat([mask[:, : -block.after], padded["attention_mask"]], dim=1),
+                    "past_key_values": cache,
+                }
+                likely, said_before = self._backend._verdicts(inputs, words, said)
                 for i, row in enumerate(block.rows):
                     if widths[row] == width:
-                        result[row] = likely[i * n : (i + 1) * n]
-        return result
+                        result[row], texts[row] = likely[i * n : (i + 1) * n], said_before[i * n : (i + 1) * n]
+        return result, texts
 
 
 def _padded(length: int) -> int:

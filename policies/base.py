@@ -14,8 +14,8 @@ class Decision:
     """One answer of a policy.
 
     action: (d,) in the action space. verdict: the critic's probability, in [0, 1], that the answer will work, where it
-    was asked. proposals: the answers it chose among, with their verdicts. critique: what was said of the best of these
-    before another answer was given, where it was poor.
+    was asked. proposals: the answers it chose among, with their verdicts. critique: what the critic said before its
+    verdict.
     """
 
     answer: str

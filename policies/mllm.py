@@ -19,9 +19,8 @@ class MLLMPolicy:
 
     temperature: 0 is greedy. proposals: answers drawn for each decision; with more than one, the same model judges each
     and the best verdict acts (the first proposal is greedy, so that criticism can only add to it). revisions: where the
-    best verdict is below `threshold`, the model says what is wrong with that answer and answers again with this in the
-    prompt, at most so often; a revision acts if its verdict is better. judged: ask for the verdict on a single answer
-    too, to audit the critic.
+    best verdict is below `threshold`, the model answers again with the critique in the prompt, at most so often; a
+    revision acts if its verdict is better. judged: criticise a single answer too, to audit the critic.
     """
 
     def __init__(
@@ -47,8 +46,8 @@ class MLLMPolicy:
             answers = self.backend.generate(requests, self.codec.regex, self.temperature, seeds)
             decisions = [self._decide(answer) for answer in answers]
             if self.judged or self.revisions:
-                verdicts = critic.judge(self.backend, observations, answers)
-                decisions = [replace(d, verdict=float(v)) for d, v in zip(decisions, verdicts, strict=True)]
+                critiques = critic.judge(self.backend, self.codec, observations, answers)
+                decisions = [self._decide(a, c) for a, c in zip(answers, critiques, strict=True)]
         for _ in range(self.revisions):
             decisions = self._revise(observations, decisions)
         return decisions
@@ -61,33 +60,35 @@ class MLLMPolicy:
         temperatures = [0.0] + [hot] * (self.proposals - 1)
         looked = self.backend.look(requests)
         answers = looked.generate(self.codec.regex, temperatures, [range(s, s + self.proposals) for s in seeds])
-        questions = [[prompt.judge(o, a) for a in some] for o, some in zip(observations, answers, strict=True)]
-        verdicts = looked.score(questions, critic.VERDICTS)[:, :, 0]
+        critiques = critic.judge_each(looked, self.codec, observations, answers)
         decisions = []
-        for some, judged in zip(answers, verdicts, strict=True):
-            proposals = tuple(zip(some, map(float, judged), strict=True))
-            best = int(np.argmax(judged))
-            decisions.append(replace(self._decide(some[best]), verdict=proposals[best][1], proposals=proposals))
+        for some, judged in zip(answers, critiques, strict=True):
+            best = max(range(len(some)), key=lambda k: judged[k].verdict)
+            proposals = tuple((answer, c.verdict) for answer, c in zip(some, judged, strict=True))
+            decisions.append(self._decide(some[best], judged[best], proposals))
         return decisions
 
     def _revise(self, observations: Sequence[Observation], decisions: Sequence[Decision]) -> list[Decision]:
         """Other answers in the place of poor ones, where the critic likes them better."""
+        result = list(decisions)
         poor = [i for i, d in enumerate(decisions) if d.verdict < self.threshold]
         if not poor:
-            return list(decisions)
-        seen, answers = [observations[i] for i in poor], [decisions[i].answer for i in poor]
-        critiques = critic.object_to(self.backend, seen, answers)
-        again = [prompt.revise(*args) for args in zip(seen, answers, critiques, strict=True)]
+            return result
+        seen, old = [observations[i] for i in poor], [decisions[i] for i in poor]
+        again = [prompt.revise(o, d.answer, critic.critique(d.critique, False)) for o, d in zip(seen, old, strict=True)]
         requests = [Request(o.frames, messages) for o, messages in zip(seen, again, strict=True)]
-        revised = self.backend.generate(requests, self.codec.regex, 0.0, [0] * len(poor))
-        verdicts = critic.judge(self.backend, seen, revised)
-        result = list(decisions)
-        for i, critique, answer, verdict in zip(poor, critiques, revised, map(float, verdicts), strict=True):
-            old = decisions[i]
-            tried = (*(old.proposals or ((old.answer, old.verdict),)), (answer, verdict))
-            new = replace(self._decide(answer), verdict=verdict) if verdict > old.verdict else old
-            result[i] = replace(new, proposals=tried, critique=critique)
+        answers = self.backend.generate(requests, self.codec.regex, 0.0, [0] * len(poor))
+        critiques = critic.judge(self.backend, self.codec, seen, answers)
+        for i, before, answer, c in zip(poor, old, answers, critiques, strict=True):
+            proposals = (*(before.proposals or ((before.answer, before.verdict),)), (answer, c.verdict))
+            better = c.verdict > before.verdict
+            result[i] = self._decide(answer, c, proposals) if better else replace(before, proposals=proposals)
         return result
 
-    def _decide(self, answer: str) -> Decision:
-        return Decision(answer, self.codec.decode(answer)[1])
+    def _decide(
+        self, answer: str, judged: critic.Critique | None = None, proposals: tuple[tuple[str, float], ...] = ()
+    ) -> Decision:
+        action = self.codec.decode(answer)[1]
+        return (
+            Decision(answer, action, judged.verdict, proposals, judged.reason) if judged else Decision(answer, action)
+        )

@@ -40,7 +40,7 @@ def act(observation: Observation) -> list[Message]:
 
 
 def judge(observation: Observation, answer: str) -> list[Message]:
-    """Will this answer work? To be answered `yes` or `no`."""
+    """Will this answer work? To be answered by a reason and `yes` or `no`."""
     return user(f"{_situation(observation)}. {answer}. good?", len(observation.frames))
 
 
@@ -50,8 +50,8 @@ def revise(observation: Observation, answer: str, critique: str) -> list[Message
 
 
 def done(end: Observation) -> list[Message]:
-    """Is it done, as the last frame of an episode shows it? To be answered `yes` or `no`."""
-    return user(f"{end.instruction}. done?", len(end.frames))
+    """Is it done, as the last frame of an episode shows it? To be answered by what is seen, and `yes` or `no`."""
+    return user(f"{_situation(end)}. done?", len(end.frames))
 
 
 def describe() -> list[Message]:

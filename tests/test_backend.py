@@ -1,6 +1,7 @@
 """Answers that always parse, that depend on their own seed alone, and that are drawn from the right distribution."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from policies.action_codec import codec_for
 from policies.backend import Request
 from policies.backend_hf import GumbelNoise, HFBackend
 
+SEED = Path(__file__).parent.parent / "policies" / "seed"
 N = 40  # more than one block of rows
+MOVE = r"move [+-][0-4] [+-][0-4]"
 
 
 @pytest.fixture(scope="module", params=["reach", "push"])
@@ -58,10 +61,27 @@ def test_an_answer_does_not_depend_on_the_batch(backend, codec, requests_, tempe
 
 
 def test_a_score_does_not_depend_on_the_batch(backend, requests_):
-    together = backend.score(requests_, ("yes", "no"))
+    together, said = backend.score(requests_, ("yes", "no"), MOVE)
     order = np.random.default_rng(0).permutation(N)
-    np.testing.assert_array_equal(backend.score([requests_[i] for i in order], ("yes", "no")), together[order])
-    np.testing.assert_array_equal(backend.score(requests_[5:6], ("yes", "no")), together[5:6])
+    shuffled, _ = backend.score([requests_[i] for i in order], ("yes", "no"), MOVE)
+    np.testing.assert_allclose(shuffled, together[order], atol=1e-5)  # a row's place in the batch: last bits
+    alone, (words,) = backend.score(requests_[5:6], ("yes", "no"), MOVE)
+    np.testing.assert_allclose(alone, together[5:6], atol=1e-5)
+    assert words == said[5]
+    assert all(re.fullmatch(MOVE, text) for text in said)
+
+
+def test_a_score_is_of_what_is_said_before_it(requests_):
+    """The probability of the word where its answer comes to it, as one forward pass over prompt and reason has it."""
+    backend = HFBackend.load(SEED)  # with random weights, words would be spelt in other tokens than a tokenizer's
+    scores, said = backend.score(requests_[:4], ("yes", "no"), MOVE)
+    yes, no = (backend.processor.tokenizer(f"; {word}")["input_ids"][-1] for word in ("yes", "no"))
+    for request, text, score in zip(requests_[:4], said, scores, strict=True):
+        chat = backend.processor.apply_chat_template(request.messages, add_generation_prompt=True, tokenize=False)
+        inputs = backend.processor(text=f"{chat}{text};", images=list(request.frames), return_tensors="pt")
+        with torch.inference_mode():
+            logits = backend.model(**inputs).logits[0, -1, [yes, no]]
+        np.testing.assert_allclose(torch.softmax(logits, dim=-1), score, atol=1e-5)
 
 
 def test_seeds_decide_what_is_sampled(backend, codec, requests_):
@@ -168,19 +188,24 @@ def test_what_follows_one_look_is_what_would_be_said_anyway(backend, codec, requ
         same = [a == some[k] for a, some in zip(drawn, answers, strict=True)]
         assert sum(same) >= N - 1  # sums in another order may change a last bit, and that a word
     alone = [Request(r.frames, q) for r, some in zip(requests_, questions, strict=True) for q in some]
-    expected = backend.score(alone, ("yes", "no")).reshape(N, 3, 2)
-    np.testing.assert_allclose(looked.score(questions, ("yes", "no")), expected, atol=1e-5)
+    expected, said = backend.score(alone, ("yes", "no"), MOVE)
+    scores, reasons = looked.score(questions, ("yes", "no"), MOVE)
+    same = np.array([text for some in reasons for text in some]) == np.array(said)
+    assert same.mean() > 0.97
+    np.testing.assert_allclose(scores.reshape(-1, 2)[same], expected[same], atol=1e-5)
 
 
 def test_what_follows_one_look_does_not_depend_on_the_batch(backend, codec, requests_, looked_at):
     looked, answers, questions = looked_at
-    scores = looked.score(questions, ("yes", "no"))
+    scores, reasons = looked.score(questions, ("yes", "no"), MOVE)
     for some in ([5], [17, 3, N - 1]):
         fewer = backend.look([requests_[i] for i in some])
         assert fewer.generate(codec.regex, TEMPERATURES, [range(10 * i, 10 * i + 3) for i in some]) == [
             answers[i] for i in some
         ]
-        np.testing.assert_array_equal(fewer.score([questions[i] for i in some], ("yes", "no")), scores[some])
+        scored, said = fewer.score([questions[i] for i in some], ("yes", "no"), MOVE)
+        np.testing.assert_allclose(scored, scores[some], atol=1e-5)
+        assert said == [reasons[i] for i in some]
 
 
 def test_a_look_can_be_asked_again(codec, looked_at):

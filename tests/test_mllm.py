@@ -1,15 +1,17 @@
 """Propose, criticise, act: the multimodal policy on a backend that maps messages to text."""
 
+import re
+
 import numpy as np
 import pytest
 
 from envs.observation import Observation
 from envs.registry import TASKS
-from policies import critic
 from policies.action_codec import codec_for
 from policies.backend import Request
 from policies.mllm import MLLMPolicy
 
+REASON = "move +4 +0 +4 +0"
 FRAMES = np.zeros((1, 8, 8, 3), np.uint8)
 
 
@@ -18,8 +20,8 @@ def answer(level):
 
 
 class FakeBackend:
-    """Answers with the level that (instruction, temperature, seed) map to; likes the levels of `liked`. Of an answer it
-    objects to, it says `no; move +4 +0`."""
+    """Answers with the level that (instruction, temperature, seed) map to; likes the levels of `liked`. It
+    would always rather REASON."""
 
     def __init__(self, level, liked=None):
         self.level, self.liked = level, liked or {}
@@ -27,18 +29,16 @@ class FakeBackend:
 
     def generate(self, requests, regex, temperature, seeds):
         texts = [request.messages[0]["content"][-1]["text"] for request in requests]
-        if regex == critic.OBJECTION:
-            assert all(text.endswith("good?") for text in texts)
-            return ["no; move +4 +0"] * len(texts)
         self.generated.append((temperature, tuple(seeds)))
         return [answer(self.level(text, temperature, seed)) for text, seed in zip(texts, seeds, strict=True)]
 
-    def score(self, requests, words):
+    def score(self, requests, words, said=""):
         assert words == ("yes", "no")
+        assert re.fullmatch(said, REASON)
         texts = [request.messages[0]["content"][-1]["text"] for request in requests]
         self.scored += texts
         yes = [max((p for level, p in self.liked.items() if answer(level) in text), default=0.1) for text in texts]
-        return np.array([[p, 1 - p] for p in yes])
+        return np.array([[p, 1 - p] for p in yes]), [REASON] * len(yes)
 
     def look(self, requests):
         return FakeLooked(self, requests)
@@ -57,12 +57,13 @@ class FakeLooked:
         ]
         return [list(answers) for answers in zip(*drawn, strict=True)]
 
-    def score(self, questions, words):
+    def score(self, questions, words, said=""):
         asked = [(request, q) for request, some in zip(self.requests, questions, strict=True) for q in some]
         texts = [(r.messages[0]["content"][-1]["text"], q[0]["content"][-1]["text"]) for r, q in asked]
         assert all(question.startswith(prompt) for prompt, question in texts)
-        scores = self.backend.score([Request(request.frames, q) for request, q in asked], words)
-        return scores.reshape(len(self.requests), -1, len(words))
+        scores, reasons = self.backend.score([Request(request.frames, q) for request, q in asked], words, said)
+        n = len(questions[0])
+        return scores.reshape(-1, n, len(words)), [reasons[i : i + n] for i in range(0, len(reasons), n)]
 
 
 @pytest.fixture(scope="module")
@@ -142,13 +143,16 @@ def test_proposals_of_a_decision_have_seeds_of_their_own(codec, observations):
 def test_verdicts_go_to_their_own_observation(codec, observations):
     """The best differs between the observations of one batch."""
     backend = FakeBackend(count_up())
-    backend.score = lambda requests, words: np.array(
-        [
-            [0.9, 0.1]
-            if (("red cube. g" in text and "+1 +0" in text) or ("blue" in text and "+2 +0" in text))
-            else [0, 1]
-            for text in (request.messages[0]["content"][-1]["text"] for request in requests)
-        ]
+    backend.score = lambda requests, words, said: (
+        np.array(
+            [
+                [0.9, 0.1]
+                if (("red cube. g" in text and "+1 +0" in text) or ("blue" in text and "+2 +0" in text))
+                else [0, 1]
+                for text in (request.messages[0]["content"][-1]["text"] for request in requests)
+            ]
+        ),
+        [REASON] * len(requests),
     )
     decisions = MLLMPolicy(backend, codec, proposals=3).act(observations, rngs())
     assert [d.answer for d in decisions] == [answer(1), answer(2)]
@@ -165,7 +169,7 @@ def test_what_is_drawn_comes_from_the_episodes_generator(codec, observations):
 # revisions -------------------------------------------------------------------------------------------------------
 def contrite():
     """Level 0 at first, and 3 once the prompt holds a critique."""
-    return lambda text, temperature, seed: 3 if text.endswith("no; move +4 +0") else 0
+    return lambda text, temperature, seed: 3 if text.endswith(f"{REASON}; no") else 0
 
 
 @pytest.mark.parametrize("proposals", [1, 3])
@@ -173,7 +177,7 @@ def test_a_poor_answer_is_given_again_with_its_critique(codec, observations, pro
     backend = FakeBackend(contrite(), liked={0: 0.2, 3: 0.6})
     decisions = MLLMPolicy(backend, codec, proposals=proposals, revisions=1).act(observations, rngs())
     for decision in decisions:
-        assert (decision.answer, decision.verdict, decision.critique) == (answer(3), 0.6, "no; move +4 +0")
+        assert (decision.answer, decision.verdict, decision.critique) == (answer(3), 0.6, REASON)
         assert decision.action[0] == pytest.approx(3 / 4)
         assert decision.proposals == ((answer(0), 0.2),) * proposals + ((answer(3), 0.6),)
 
@@ -189,7 +193,7 @@ def test_a_revision_that_the_critic_likes_less_does_not_act(codec, observations)
 def test_only_what_is_poor_is_revised(codec, observations, threshold, revised):
     backend = FakeBackend(contrite(), liked={0: 0.2, 3: 0.6})
     decisions = MLLMPolicy(backend, codec, revisions=1, threshold=threshold).act(observations, rngs())
-    assert all(bool(d.critique) == revised for d in decisions)
+    assert all((d.answer == answer(3)) == revised for d in decisions)
 
 
 def test_it_revises_at_most_so_often_and_stops_once_it_is_good(codec, observations):
@@ -203,8 +207,8 @@ def test_it_revises_at_most_so_often_and_stops_once_it_is_good(codec, observatio
 
 def test_a_revision_goes_to_its_own_observation(codec, observations):
     liked = {0: 0.2, 3: 0.6}
-    backend = FakeBackend(lambda text, *_: (3 if "; move +4 +0" in text else 0) if "red cube. g" in text else 1, liked)
+    backend = FakeBackend(lambda text, *_: (3 if text.endswith("; no") else 0) if "red cube. g" in text else 1, liked)
     backend.liked[1] = 0.9
     red, blue = MLLMPolicy(backend, codec, revisions=1).act(observations, rngs())
-    assert (red.answer, red.critique) == (answer(3), "no; move +4 +0")
-    assert (blue.answer, blue.critique, blue.proposals) == (answer(1), "", ())
+    assert (red.answer, red.critique) == (answer(3), REASON)
+    assert (blue.answer, blue.verdict, blue.proposals) == (answer(1), 0.9, ())

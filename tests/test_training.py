@@ -11,12 +11,14 @@ from transformers import TrainerCallback
 
 from agent.config import Pretrain, Stage
 from agent.dpo import train_dpo
-from agent.pretrain import demonstrations, pretrain, sight_examples
+from agent.pretrain import critic_examples, demonstrations, pretrain, sight_examples
 from agent.rows import Pair, dpo_rows, rehearsal, sft_rows
 from agent.sft import train_sft
 from envs.errors import UserError
 from envs.registry import TASKS
 from envs.tabletop.env import GOALS
+from envs.tabletop.reach import SUCCESS_RADIUS
+from envs.tabletop.words import BIN_WIDTH
 from policies.action_codec import codec_for
 from policies.backend import Request
 from policies.backend_hf import HFBackend
@@ -222,6 +224,44 @@ def test_instructions_lead_where_the_expert_heads_and_never_to_heldout_goals(nam
                 assert example.answer.startswith(f"{goal} ")
     assert asked["reach"] >= 8
     assert (asked["push"] >= 8) == (name == "push")
+
+
+@pytest.mark.parametrize("name", ["reach", "push"])
+def test_the_critic_is_asked_about_measured_answers_and_real_endings(backend, name):
+    """Its own answers are random weights', so the expert's are the good ones."""
+    task = TASKS[name]
+    codec, asked = codec_for(task), Counter()
+    for scene in critic_examples(task, backend, range(700_000, 700_012), answers=3):
+        for example in scene:
+            words = text(example)
+            verdict = example.answer.split()[-1]
+            if words.endswith("good?"):
+                reason, _, _ = example.answer.rpartition("; ")
+                assert re.fullmatch(codec.action.instead_regex, reason)
+                assert reason.endswith(" +0 +0") == (verdict == "yes")
+                assert (f"{' '.join(reason.split()[:3])}. good?" in words) == (verdict == "yes")
+            elif words.endswith("done?"):
+                reason, _, _ = example.answer.rpartition("; ")
+                assert re.fullmatch(task.end_regex, reason)
+                assert " ".join(reason.split()[:2]) in words
+            else:
+                assert words.endswith("; no")
+                codec.decode(example.answer)
+                verdict = "again"
+            asked[words.split()[-1], verdict] += 1
+    assert asked["good?", "yes"] == asked["good?", "no"] >= asked["no", "again"] > 3
+    assert asked["done?", "yes"] == asked["done?", "no"] > 3
+
+
+def test_what_the_critic_is_told_of_endings_is_true(backend):
+    """The gripper is over the place that is named, or it is not done."""
+    for scene in critic_examples(TASKS["reach"], backend, range(700_000, 700_024), answers=1):
+        for example in scene:
+            if text(example).endswith("done?"):
+                gripper, place = (np.array(re.findall(r" (\d+)", t)[:2], int) for t in (text(example), example.answer))
+                apart = np.linalg.norm(gripper - place) * BIN_WIDTH
+                near = SUCCESS_RADIUS + BIN_WIDTH if example.answer.endswith("yes") else SUCCESS_RADIUS - BIN_WIDTH
+                assert (apart < near) == example.answer.endswith("yes")
 
 
 @pytest.mark.slow

@@ -25,7 +25,8 @@ def test_two_workers_play_what_one_plays(two, nano_checkpoint):
     assert_same(episodes, alone)
     assert [(e.seed, e.attempt) for e in episodes] == STARTS[:5]
     verdicts = [[step.decision.verdict for step in e.steps] for e in episodes]
-    assert verdicts == [[step.decision.verdict for step in e.steps] for e in alone]
+    for some, e in zip(verdicts, alone, strict=True):
+        assert some == pytest.approx([step.decision.verdict for step in e.steps], abs=1e-5)
     assert sorted((e.seed, e.attempt) for e in listener.heard) == STARTS[:5]
 
 

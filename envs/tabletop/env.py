@@ -71,6 +71,10 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         """What matters of what is seen, in words."""
 
     @abstractmethod
+    def left(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> str:
+        """How much is left to do, given (2,) [m] places, in words."""
+
+    @abstractmethod
     def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
         """The expert: where the gripper heads, in words and as (2,) [m], given (2,) [m] places, exact or binned."""
 
@@ -141,6 +145,11 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         gripper = binned(self.scene.gripper)
         words, waypoint = self.plan(gripper, places)
         return f"{self.sight(places)}; {words}", step_towards(gripper, waypoint)
+
+    def conclusion(self) -> str:
+        """Privileged: what an ideal critic would say it sees, and how much is left to do."""
+        places = self.scene.places()
+        return f"{self.sight(places)} {self.left(self.scene.gripper, places)}"
 
     # drawing -----------------------------------------------------------------------------------------------------
     def draw_objects(self, n: int, alike: bool) -> list[str]:

@@ -66,6 +66,9 @@ class Push(TabletopEnv):
         obj, pad = places[self.goal], places[self.goal_pad]
         return f"{say(self.goal, obj)}; {say(self.goal_pad, pad)} {direction(obj, pad)}"
 
+    def left(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> str:
+        return say_way(places[self.goal], places[self.goal_pad])
+
     def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
         obj, pad = places[self.goal], places[self.goal_pad]
         begin, ahead = binned(behind(obj, pad)), np.array(DIRECTIONS[direction(obj, pad)])

@@ -38,6 +38,9 @@ class Reach(TabletopEnv):
     def sight(self, places: dict[str, np.ndarray]) -> str:
         return say(self.goal, places[self.goal])
 
+    def left(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> str:
+        return say_way(gripper, places[self.goal])
+
     def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
         place = places[self.goal]
         return f"{say('over', place)} {say_way(gripper, place)}", place

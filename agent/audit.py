@@ -1,0 +1,116 @@
+"""What a policy's criticism of itself is worth on held-out episodes: its verdicts, and what the simulator measures."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.branching import Branching, Point, distinct_moments, failed
+from agent.config import Critic
+from agent.critiques import TIE
+from agent.episode import Episode
+from agent.evaluate import compare, verdict_scores
+from agent.pairs import DISCOUNT
+from agent.progress import bar
+from agent.workers import Job, Workers, conclude, judge
+from envs.observation import Observation
+from envs.registry import task
+from envs.splits import seeds
+
+TEMPERATURE = 1.0  # of the answers that are tried, and of the episodes that are played to have failures too
+REPEATS = 4  # episodes that decide whether a failure was lost at a moment
+FIRST_BRANCH = 2  # attempt 0 is greedy, 1 is sampled
+
+
+def audit(
+    checkpoint: Path, name: str, episodes: int, critic: Critic, workers: Workers, n_envs: int = 64
+) -> dict[str, Any]:
+    """Audit the critic of one task on `episodes` held-out starts, each played greedily and sampled.
+
+    ends: `verdict_scores` of its conclusions from last frames. answers: of verdicts on `critic.proposals` answers to
+    a moment of each greedy episode, against whether an answer did as well as any of them, followed greedily; moments
+    where none succeeded have no such answer. shuffled_*: the AUROCs with the frames of other episodes; chance, if the
+    frames are looked at. best_of: success after the greedy answer, after the one that the critic likes best, and after
+    the one that the simulator found to be best (an oracle: no policy can know that). acting: whole episodes with and
+    without criticism. claims: how often the step that it says broke a failure is the one that bisection finds.
+    """
+    starts = list(seeds("heldout", episodes))
+    job = Job(name, checkpoint, (), n_envs=n_envs)
+
+    def play(title: str, job: Job) -> list[Episode]:
+        with bar(title, len(job.starts)) as progress:
+            return workers.play(job, [progress])
+
+    greedy = play(f"greedy {name}", replace(job, starts=[(seed, 0) for seed in starts], snapshots=True))
+    hot = replace(job, temperature=TEMPERATURE)
+    sampled = play(f"sampled {name}", replace(hot, starts=[(seed, 1) for seed in starts], snapshots=True))
+    critical = play(f"critical {name}", replace(job, starts=[(seed, 0) for seed in starts], critic=critic))
+    rng = np.random.default_rng(0)
+    ends = _ends(job, workers, greedy + sampled, rng)
+    branching = Branching(workers, replace(job, end_loops=True), play, FIRST_BRANCH, rng)
+    answers = _answers(job, workers, branching, greedy, critic.proposals, rng)
+    claims = Branching(workers, hot, play, FIRST_BRANCH, rng)
+    claims.bisected(failed(sampled), REPEATS)
+    acting = compare({name: greedy}, {name: critical})["heldout"][name]
+    return ends | answers | {"acting": acting, "claims": claims.agreement()}
+
+
+def _ends(job: Job, workers: Workers, episodes: Sequence[Episode], rng: np.random.Generator) -> dict[str, Any]:
+    whole = [e for e in episodes if e.end]
+    outcomes, regex = [e.success for e in whole], task(job.task).end_regex
+
+    def scores(ends: Sequence[Observation]) -> dict[str, Any]:
+        concluded = workers.ask(conclude, job, ends, [regex] * len(ends))
+        return verdict_scores([c.verdict for c in concluded], outcomes)
+
+    ends = [e.end for e in whole]
+    return {"ends": scores(ends), "shuffled_ends": scores(_shuffled(ends, rng))["auroc"]}
+
+
+def _answers(
+    job: Job, workers: Workers, branching: Branching, episodes: Sequence[Episode], n: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    points = [Point(e, int(rng.choice(distinct_moments(e)))) for e in episodes if e.end]
+    others = branching.answers(points, n - 1, TEMPERATURE, others_only=True, consistent=False)
+    tried = [[p.episode.steps[p.step].decision, *some] for p, some in zip(points, others, strict=True)]
+    branches = iter(branching.measure(points, tried, 1))
+    outcomes = [[_outcome(next(branches)) for _ in some] for some in tried]
+    observations = [p.moment.observation for p, some in zip(points, tried, strict=True) for _ in some]
+    answers = [decision.answer for some in tried for decision in some]
+
+    def verdicts(seen: Sequence[Observation]) -> list[float]:
+        return [c.verdict for c in workers.ask(judge, job, seen, answers)]
+
+    frames = np.repeat(rng.permutation(len(points)), [len(some) for some in tried])
+    moments = [p.moment.observation for p in points]
+    strange = [replace(o, frames=moments[i].frames) for o, i in zip(observations, frames, strict=True)]
+    said, blind = iter(verdicts(observations)), iter(verdicts(strange))
+    judged = [[(next(said), next(blind), outcome) for outcome in some] for some in outcomes]
+    told = [
+        (v, b, outcome >= max(some) - TIE)
+        for rows, some in zip(judged, outcomes, strict=True)
+        for v, b, outcome in rows
+        if max(some)
+    ]
+    seen, unseen, good = zip(*told, strict=True) if told else ((), (), ())
+    best_of = {
+        "greedy": float(np.mean([rows[0][2] > 0 for rows in judged])),
+        "critic": float(np.mean([max(rows, key=lambda row: row[0])[2] > 0 for rows in judged])),
+        "oracle": float(np.mean([max(some) > 0 for some in outcomes])),
+    }
+    return {
+        "answers": verdict_scores(seen, good),
+        "shuffled_answers": verdict_scores(unseen, good)["auroc"],
+        "best_of": best_of,
+    }
+
+
+def _outcome(branch: Episode) -> float:
+    return DISCOUNT ** (len(branch.own) - 1) if branch.success else 0.0
+
+
+def _shuffled(seen: Sequence[Observation], rng: np.random.Generator) -> list[Observation]:
+    """Each with the frames of another."""
+    return [replace(o, frames=seen[i].frames) for o, i in zip(seen, rng.permutation(len(seen)), strict=True)]
