@@ -85,6 +85,11 @@ def concluded(ends: Iterable[tuple[Observation, str, bool]], n: int, rng: np.ran
     """
     by_success: dict[bool, list[Example]] = {True: [], False: []}
     for end, words, success in ends:
-        by_success[success].append(Example(end.frames, prompt.done(end), critic.critique(words, success)))
+        by_success[success].append(ending(end, words, success))
     each = min(n // 2, *map(len, by_success.values()))
     return [some[i] for some in by_success.values() for i in rng.permutation(len(some))[:each]]
+
+
+def ending(end: Observation, words: str, success: bool) -> Example:
+    """The question whether it is done, answered with what is seen there, in words, and the truth."""
+    return Example(end.frames, prompt.done(end), critic.critique(words, success))
