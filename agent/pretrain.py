@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from agent.config import Pretrain
-from agent.critiques import TIE, concluded, criticised
+from agent.critiques import TIE, criticised, ending
 from agent.pairs import DISCOUNT
 from agent.progress import bar
 from agent.report import versions
@@ -140,9 +140,8 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
         for seed, snapshot, observation, shown in moments:
             tried = [(answer, _outcome(task, env, snapshot, answer)) for answer in (shown, *islice(drawn, answers))]
             rng = np.random.default_rng([seed, 3])
-            yield criticised(codec, observation, tried, TIE, rng, 2) + concluded(
-                _endings(task, env, snapshot, rng), 2, rng
-            )
+            ends = [ending(*end) for end in _endings(task, env, snapshot, rng)]
+            yield criticised(codec, observation, tried, TIE, rng, 2) + ends
     env.close()
 
 
@@ -170,9 +169,10 @@ def _outcome(task: Task, env: Restorable, snapshot: Snapshot, answer: str) -> fl
 def _endings(
     task: Task, env: Restorable, snapshot: Snapshot, rng: np.random.Generator
 ) -> list[tuple[Observation, str, bool]]:
-    """What the expert brings about, in words too, and one of three times that it is not done.
+    """What the expert brings about, in words too, and two of three times that it is not done.
 
-    These are: before, a step too early, and another goal in the instruction.
+    These are: before, a step too early, and another goal in the instruction. Twice as many, as a critic that says that
+    what is asked for lies where the gripper is would be right half of the time.
     """
     env.restore(snapshot)
     inner, seen, ended = env.unwrapped, [], False
@@ -183,8 +183,8 @@ def _endings(
     end = task.observe(env), inner.conclusion(), terminated
     inner.goal = next((name for name in inner.scene.objects if name != inner.goal), inner.goal)
     mistaken = task.observe(env), inner.conclusion(), inner.success()
-    undone = [ending for ending in (seen[0], seen[-1], mistaken) if not ending[2]]
-    return [end, undone[rng.integers(len(undone))]]
+    undone = [one for one in (seen[0], seen[-1], mistaken) if not one[2]]
+    return [end, *(undone[i] for i in rng.permutation(len(undone))[:2])]
 
 
 def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
