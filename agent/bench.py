@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from agent.branching import Point
+from agent.config import Critic
 from agent.rollout import Start, rollout
 from agent.workers import Job, policy_of
 from envs.registry import TASKS, task
@@ -30,7 +31,7 @@ SAVES = 500
 
 def bench(checkpoint: Path, restores: int) -> list[dict[str, Any]]:
     """Rows of name, unit, ours, reference, ratio (ours over reference) and what was compared."""
-    rows = [saving("push"), branching("push", checkpoint)]
+    rows = [saving("push"), branching("push", checkpoint), criticising("push", checkpoint)]
     return rows + [restoring(name, restores) for name in RESTORED]
 
 
@@ -84,6 +85,20 @@ def branching(name: str, checkpoint: Path, n: int = 128, n_envs: int = 64) -> di
         branches = rollout(task(name), policy, starts, n_envs)
         ours = sum(len(e.steps) for e in branches) / (time.perf_counter() - started)
     return _row("branching", "decisions/s", ours, reference, f"branches of {name} | whole episodes, {n_envs} at once")
+
+
+def criticising(name: str, checkpoint: Path, n: int = 96, n_envs: int = 32, proposals: int = 4) -> dict[str, Any]:
+    """Time of a decision with proposals and their critiques, against that of a single answer."""
+    spent = {}
+    for critic in (Critic(), Critic(proposals)):
+        job = Job(name, checkpoint, [(seed, 0) for seed in range(n)], critic=critic)
+        with policy_of(job) as policy:
+            rollout(task(name), policy, job.starts[:n_envs], n_envs)  # to warm up
+            started = time.perf_counter()
+            episodes = rollout(task(name), policy, job.starts, n_envs)
+        spent[critic.proposals] = 1000 * (time.perf_counter() - started) / sum(len(e.steps) for e in episodes)
+    what = f"{name}: {proposals} proposals and their critiques | one answer, {n_envs} environments"
+    return _row("criticising", "ms/decision", spent[proposals], spent[1], what)
 
 
 def restoring(name: str, n: int) -> dict[str, Any]:

@@ -17,26 +17,33 @@ from policies.action_codec import AnswerCodec, codec_for
 TIE = 0.02  # difference in outcome up to which one answer is as good as another; a step lost is more
 
 
-def critiques(episodes: Sequence[Episode], n: int, min_margin: float, rng: np.random.Generator) -> list[Example]:
+def critiques(
+    tried: Iterable[Episode], ended: Iterable[Episode], n: int, min_margin: float, rng: np.random.Generator
+) -> list[Example]:
     """About `n` examples of what the critic is asked, as many of each task: else it learns which is the easier one.
 
-    Half are about answers, where one observation had several (at the same state, or attempts from one start): those
-    that did as well as any, and those whose mean outcome is `min_margin` worse or more. Half are about endings.
+    Half are about answers, where one observation had several among those `tried`: the ones that did as well as any, and
+    those whose mean outcome is `min_margin` worse or more. Half are about how episodes `ended`.
     """
-    of_task: dict[str, list[Episode]] = defaultdict(list)
-    for episode in episodes:
-        if episode.ending != "broken":
-            of_task[episode.task].append(episode)
-    result = []
-    for name, some in of_task.items():
-        each = n // (2 * len(of_task))
-        measured = [_alternatives(fork) for fork in forks(some)]
+    forked, over = _by_task(tried), _by_task(ended)
+    each, result = n // (2 * max(len(over), 1)), []
+    for name, episodes in over.items():
+        measured = [_alternatives(fork) for fork in forks(forked[name])]
         asked: list[Example] = []
         for i in rng.permutation(len(measured)):
             if len(asked) < each:
                 asked += criticised(codec_for(task(name)), *measured[i], min_margin, rng)
-        result += asked + concluded(_ends(some), each, rng)
+        result += asked + concluded(_ends(episodes), each, rng)
     return result
+
+
+def _by_task(episodes: Iterable[Episode]) -> dict[str, list[Episode]]:
+    """The whole ones of each task."""
+    of_task = defaultdict(list)
+    for episode in episodes:
+        if episode.ending != "broken":
+            of_task[episode.task].append(episode)
+    return of_task
 
 
 def _ends(episodes: Iterable[Episode]) -> list[tuple[Observation, str, bool]]:

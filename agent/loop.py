@@ -43,7 +43,8 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         proven = selection.hindsight if select.hindsight else list
         kept.append(selection.keep(proven(tried), select.per_start))
         examples = selection.examples(chain.from_iterable(kept[-select.rounds :]))
-        imitated = examples + critiques(tried, int(select.critiques * len(examples)), select.min_margin, rng)
+        asked = int(select.critiques * len(examples))
+        imitated = examples + critiques(branches or tried, tried, asked, select.min_margin, rng)
         imitator = optimiser.imitate(incumbent, imitated, folder / "sft")
 
         branches = player.branch(imitator, practised, number)

@@ -16,6 +16,7 @@ from policies.action_codec import AnswerCodec
 from policies.backend import Backend, Looked, Request
 
 YES, NO = VERDICTS = ("yes", "no")
+DIGITS = 4  # of a verdict: the last bits depend on its place in a batch, and must not choose among sure proposals
 
 
 class Critique(NamedTuple):
@@ -54,4 +55,4 @@ def conclude(backend: Backend, regex: str, ends: Sequence[Observation]) -> list[
 
 
 def _critiques(verdicts: np.ndarray, reasons: Sequence[str]) -> list[Critique]:
-    return [Critique(float(yes), reason) for (yes, _), reason in zip(verdicts, reasons, strict=True)]
+    return [Critique(round(float(yes), DIGITS), reason) for (yes, _), reason in zip(verdicts, reasons, strict=True)]

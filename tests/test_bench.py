@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.bench import branching, restoring, saving
+from agent.bench import branching, criticising, restoring, saving
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,7 @@ from agent.bench import branching, restoring, saving
         lambda checkpoint: saving("reach"),
         lambda checkpoint: restoring("CartPole-v1", 2),
         lambda checkpoint: branching("reach", checkpoint, n=2, n_envs=2),
+        lambda checkpoint: criticising("reach", checkpoint, n=2, n_envs=2, proposals=2),
     ],
 )
 def test_a_row_has_both_sides(measure, nano_checkpoint):

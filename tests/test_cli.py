@@ -11,6 +11,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from agent.cli import main
 from agent.store import EpisodeStore
 from envs.registry import TASKS
 
@@ -22,7 +23,7 @@ STAGE = {"scenes": 2, "first_scene": 0, "sft": {"max_steps": 1, "per_device_trai
 def handeye(tmp_path):
     """Runs the command in an empty folder."""
     cwd = tmp_path / "here"
-    cwd.mkdir()
+    cwd.mkdir(exist_ok=True)
 
     def run(*arguments, timeout=300):
         environment = {**os.environ, "COLUMNS": "160", "HOME": str(tmp_path)}  # a home without a login to W&B
@@ -34,8 +35,27 @@ def handeye(tmp_path):
 
 
 @pytest.fixture
-def config(handeye, nano_checkpoint):
-    path = handeye.cwd / "config.yaml"
+def here(tmp_path, monkeypatch, capfd):
+    """The command in this process, which has loaded all that is slow to load; as `handeye` otherwise."""
+    cwd = tmp_path / "here"
+    cwd.mkdir(exist_ok=True)
+
+    def run(*arguments):
+        monkeypatch.chdir(cwd)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setattr(sys, "argv", ["handeye", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return subprocess.CompletedProcess(arguments, end.value.code, *capfd.readouterr())
+
+    run.cwd = cwd
+    return run
+
+
+@pytest.fixture
+def config(tmp_path, nano_checkpoint):
+    (tmp_path / "here").mkdir(exist_ok=True)
+    path = tmp_path / "here" / "config.yaml"
     path.write_text(f"policy: {nano_checkpoint}\ntasks: [reach]\n")
     return path
 
@@ -106,37 +126,44 @@ def test_tasks_are_listed(handeye):
     ],
     ids=" ".join,
 )
-def test_bad_input_is_one_line(handeye, config, arguments, parts):
-    result = handeye(*arguments, timeout=60)
+def test_bad_input_is_one_line(here, config, arguments, parts):
+    result = here(*arguments)
     assert result.returncode == 2, result.stderr
     assert result.stderr.count("\n") == 1, result.stderr
     assert result.stderr.startswith("handeye: error: ")
     for part in parts:
         assert part in result.stderr
-    assert [path.name for path in handeye.cwd.iterdir()] == ["config.yaml"]
+    assert [path.name for path in here.cwd.iterdir()] == ["config.yaml"]
+
+
+def test_bad_input_ends_the_process(handeye):
+    result = handeye("eval", "raech", "--policy", "expert")
+    assert result.returncode == 2
+    assert re.fullmatch(r"handeye: error: .*'raech'.*\n", result.stderr)
+    assert list(handeye.cwd.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     "arguments",
     [("eval",), ("evel", "reach"), ("eval", "reach", "--episodes", "many"), ("eval", "reach", "--episods", "3")],
 )
-def test_a_mistyped_command_is_no_crash(handeye, arguments):
-    result = handeye(*arguments)
+def test_a_mistyped_command_is_no_crash(here, arguments):
+    result = here(*arguments)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert arguments[-1] in result.stderr or arguments == ("eval",)
 
 
-def test_an_override_may_hold_any_value(handeye, config):
+def test_an_override_may_hold_any_value(here, config):
     """Also one that is the command's own name, or the config's."""
-    result = handeye("improve", "config.yaml", "--policy", "improve")
+    result = here("improve", "config.yaml", "--policy", "improve")
     assert "no checkpoint in 'improve'" in result.stderr
-    result = handeye("improve", "config.yaml", "--policy", "config.yaml")
+    result = here("improve", "config.yaml", "--policy", "config.yaml")
     assert "no checkpoint in 'config.yaml'" in result.stderr
 
 
-def test_overwrite_may_come_first(handeye, config):
-    result = handeye("improve", "--overwrite", "config.yaml", "--policy", "nowhere")
+def test_overwrite_may_come_first(here, config):
+    result = here("improve", "--overwrite", "config.yaml", "--policy", "nowhere")
     assert "no checkpoint in 'nowhere'" in result.stderr
 
 
@@ -156,6 +183,21 @@ def test_eval_of_a_checkpoint_with_its_critic(handeye, nano_checkpoint):
     assert result.stderr == ""
     assert re.search(r"reach: .* % \[.*\] of 2 episodes", result.stdout)
     assert "critic: AUROC" in result.stdout
+
+
+@pytest.mark.slow
+def test_audit_of_a_checkpoint(handeye, nano_checkpoint):
+    result = handeye(
+        "audit", nano_checkpoint, "--tasks", "reach", "--episodes", "2", "--proposals", "2", "--json", "a.json"
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    for row in ("ends: balanced accuracy", "the simulator's (oracle)", "gain in points"):
+        assert row in result.stdout
+    (audit,) = json.loads((handeye.cwd / "a.json").read_text()).values()
+    assert audit["ends"]["n"] == 4  # greedy and sampled
+    assert audit["best_of"]["oracle"] >= audit["best_of"]["greedy"]
+    assert audit["acting"]["before"]["n"] == 2
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ def test_nothing_is_said_where_nothing_was_told_apart(tried):
 
 
 def test_half_is_about_answers_and_half_about_endings(practised):
-    made = critiques(practised, 16, 0.5, rng())
+    made = critiques(practised, practised, 16, 0.5, rng())
     endings = [e for e in made if text(e).endswith("done?")]
     assert Counter(e.answer for e in endings) == {"red cube 1 2; yes": 4, "red cube 1 2; no": 4}
     assert {text(e) for e in endings} == {"reach the red cube. done?"}
@@ -72,7 +72,7 @@ def test_each_task_has_its_share(practised, episode, toy_task, monkeypatch):
     monkeypatch.setitem(TASKS, "easy", toy_task())
     easy = [episode([C], i < 6, seed=i, task="easy") for i in range(7)]
     easy = [replace(e, conclusion=Critique(0.5, "")) for e in easy]
-    made = [e for e in critiques(practised + easy, 16, 0.5, rng()) if text(e).endswith("done?")]
+    made = [e for e in critiques(practised + easy, practised + easy, 16, 0.5, rng()) if text(e).endswith("done?")]
     assert Counter(e.answer.split()[-1] for e in made) == {
         "yes": 3,
         "no": 3,
@@ -88,7 +88,8 @@ def test_a_frame_is_shown_with_its_own_outcome(practised):
 
 
 def test_there_are_no_more_than_asked_for_or_than_there_are(practised, episode):
-    assert critiques([], 9, 0.5, rng()) == []
-    assert critiques(practised, 0, 0.5, rng()) == []
-    assert critiques(practised[::2], 9, 0.5, rng()) == []  # nothing failed
-    assert critiques([episode([C] * 9, ending="broken")], 9, 0.5, rng()) == []
+    assert critiques([], [], 9, 0.5, rng()) == []
+    assert critiques(practised, practised, 0, 0.5, rng()) == []
+    assert critiques(practised[::2], practised[::2], 9, 0.5, rng()) == []  # nothing failed
+    broken = [episode([C] * 9, ending="broken")]
+    assert critiques(broken, broken, 9, 0.5, rng()) == []
