@@ -66,12 +66,13 @@ def criticised(
     min_margin: float,
     rng: np.random.Generator,
     n: int = 1,
+    again: bool = True,
 ) -> list[Example]:
     """At most `n` answers to an observation that did as well as any, and as many that did worse, as questions.
 
     tried: answers with their measured outcomes, the best first among equals. A critique says which action it would
-    take, and how that differs: of an answer that did worse the best one's. To answer again after that critique is to
-    give the best answer. All have the same frames and the same situation: only the answers can tell them apart. None
+    take, and how that differs: of an answer that did worse the best one's. With `again`, to answer again after that
+    critique is to give the best answer. All have the same frames and the same situation: only the answers can tell them apart. None
     where nothing succeeded, or nothing did worse.
     """
     best, value = max(tried, key=lambda item: item[1])
@@ -82,7 +83,8 @@ def criticised(
     praised = [(answer, critic.critique(codec.instead(answer, answer), True)) for answer in right]
     blamed = [(answer, critic.critique(codec.instead(answer, best), False)) for answer in wrong]
     rows = [Example(observation.frames, prompt.judge(observation, a), c) for a, c in praised + blamed]
-    return rows + [Example(observation.frames, prompt.revise(observation, *said), best) for said in blamed[:1]]
+    revised = [Example(observation.frames, prompt.revise(observation, *said), best) for said in blamed[:1] if again]
+    return rows + revised
 
 
 def concluded(ends: Iterable[tuple[Observation, str, bool]], n: int, rng: np.random.Generator) -> list[Example]:

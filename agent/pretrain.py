@@ -123,9 +123,9 @@ def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int]) -> Iter
 def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answers: int = 6) -> Iterator[list[Example]]:
     """Questions to the critic about one scene a seed, some way into an expert's episode.
 
-    Will it work? `answers` of the policy's own and the expert's are each tried there, and the expert goes on: the
-    sooner it succeeds, the better the answer was. Is it done? As the expert's episode ends, as it was before, and as it
-    ends with another goal in the instruction.
+    Will it work? `answers` of the policy's own are each tried there, and the expert goes on: the sooner it succeeds, the
+    better the answer was. The expert's own answers are not shown: thousands of them would be demonstrations. Is it done?
+    As the expert's episode ends, as it was before, and as it ends with another goal in the instruction.
     """
     env, codec = task.make(), codec_for(task)
     for first in range(0, len(seeds), SCENES_AT_ONCE):
@@ -133,15 +133,15 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
         for seed in seeds[first : first + SCENES_AT_ONCE]:
             env.reset(seed=seed)
             if not _wander(task, env, np.random.default_rng([seed, 2])):
-                moments.append((seed, env.snapshot(), task.observe(env), codec.encode(*task.expert(env))))
-        requests = [Request(o.frames, prompt.act(o)) for _, _, o, _ in moments for _ in range(answers)]
-        draws = [seed * answers + k for seed, *_ in moments for k in range(answers)]
+                moments.append((seed, env.snapshot(), task.observe(env)))
+        requests = [Request(o.frames, prompt.act(o)) for _, _, o in moments for _ in range(answers)]
+        draws = [seed * answers + k for seed, _, _ in moments for k in range(answers)]
         drawn = iter(backend.generate(requests, codec.regex, 1.0, draws))
-        for seed, snapshot, observation, shown in moments:
-            tried = [(answer, _outcome(task, env, snapshot, answer)) for answer in (shown, *islice(drawn, answers))]
+        for seed, snapshot, observation in moments:
+            tried = [(answer, _outcome(task, env, snapshot, answer)) for answer in islice(drawn, answers)]
             rng = np.random.default_rng([seed, 3])
             ends = [ending(*end) for end in _endings(task, env, snapshot, rng)]
-            yield criticised(codec, observation, tried, TIE, rng, 2) + ends
+            yield criticised(codec, observation, tried, TIE, rng, 2, again=False) + ends
     env.close()
 
 

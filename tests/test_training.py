@@ -228,7 +228,6 @@ def test_instructions_lead_where_the_expert_heads_and_never_to_heldout_goals(nam
 
 @pytest.mark.parametrize("name", ["reach", "push"])
 def test_the_critic_is_asked_about_measured_answers_and_real_endings(backend, name):
-    """Its own answers are random weights', so the expert's are the good ones."""
     task = TASKS[name]
     codec, asked = codec_for(task), Counter()
     for scene in critic_examples(task, backend, range(700_000, 700_012), answers=3):
@@ -244,13 +243,9 @@ def test_the_critic_is_asked_about_measured_answers_and_real_endings(backend, na
                 reason, _, _ = example.answer.rpartition("; ")
                 assert re.fullmatch(task.end_regex, reason)
                 assert " ".join(reason.split()[:2]) in words
-            else:
-                assert words.endswith("; no")
-                codec.decode(example.answer)
-                verdict = "again"
             asked[words.split()[-1], verdict] += 1
-    assert asked["good?", "yes"] == asked["good?", "no"] >= asked["no", "again"] > 3
-    assert asked["done?", "yes"] == asked["done?", "no"] > 3
+    assert asked["good?", "yes"] == asked["good?", "no"] > 3
+    assert 2 * asked["done?", "yes"] >= asked["done?", "no"] > 3
 
 
 def test_what_the_critic_is_told_of_endings_is_true(backend):
