@@ -72,8 +72,8 @@ def criticised(
 
     tried: answers with their measured outcomes, the best first among equals. A critique says which action it would
     take, and how that differs: of an answer that did worse the best one's. With `again`, to answer again after that
-    critique is to give the best answer. All have the same frames and the same situation: only the answers can tell them apart. None
-    where nothing succeeded, or nothing did worse.
+    critique is to give the best answer. All have the same frames and the same situation: only the answers can tell them
+    apart. None where nothing succeeded, or nothing did worse.
     """
     best, value = max(tried, key=lambda item: item[1])
     good = [answer for answer, outcome in tried if outcome >= value - TIE]

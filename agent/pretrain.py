@@ -123,9 +123,9 @@ def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int]) -> Iter
 def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answers: int = 6) -> Iterator[list[Example]]:
     """Questions to the critic about one scene a seed, some way into an expert's episode.
 
-    Will it work? `answers` of the policy's own are each tried there, and the expert goes on: the sooner it succeeds, the
-    better the answer was. The expert's own answers are not shown: thousands of them would be demonstrations. Is it done?
-    As the expert's episode ends, as it was before, and as it ends with another goal in the instruction.
+    Will it work? `answers` of the policy's own are each tried there, and the expert goes on: the sooner it succeeds,
+    the better the answer was. The expert's own answers are not shown: thousands of them would be demonstrations. Is it
+    done? As the expert's episode ends, as it was before, and as it ends with another goal in the instruction.
     """
     env, codec = task.make(), codec_for(task)
     for first in range(0, len(seeds), SCENES_AT_ONCE):
