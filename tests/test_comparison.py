@@ -1,6 +1,7 @@
 """Arms of an experiment are compared seed by seed on the same episodes, and what was run is not run again."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,12 +115,12 @@ def test_a_bad_arm_is_named_before_anything_runs(comparison, tmp_path):
 
 @pytest.mark.slow
 def test_runs_are_made_once(comparison, tmp_path, monkeypatch):
-    out = tmp_path / "out"
+    out, comparison = tmp_path / "out", replace(comparison, seeds=(1,))
     text = compare_arms(comparison, out)
     assert (out / "table.md").read_text() == text
     assert text.count("\n| ") == 3
     done = {path: path.stat().st_mtime_ns for path in out.glob("*/seed_*/results.json")}
-    assert len(done) == 4
+    assert len(done) == 2
     assert compare_arms(comparison, out) == text
     assert {path: path.stat().st_mtime_ns for path in done} == done
 
