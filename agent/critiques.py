@@ -47,7 +47,12 @@ def _by_task(episodes: Iterable[Episode]) -> dict[str, list[Episode]]:
 
 
 def _ends(episodes: Iterable[Episode]) -> list[tuple[Observation, str, bool]]:
-    return [(e.end, e.conclusion.reason, e.success) for e in episodes if e.conclusion]
+    ends = []
+    for e in episodes:
+        if e.end:
+            thought = e.steps[-1].decision.answer.rpartition("; ")[0]
+            ends.append((e.end, task(e.task).concluded(thought, e.final_proprioception, e.success), e.success))
+    return ends
 
 
 def _alternatives(fork: Fork) -> tuple[Observation, list[tuple[str, float]]]:
@@ -90,7 +95,7 @@ def criticised(
 def concluded(ends: Iterable[tuple[Observation, str, bool]], n: int, rng: np.random.Generator) -> list[Example]:
     """At most `n` questions whether it is done, half of them yes: what there was at the end, in words too, and success.
 
-    The words are those that the critic found itself; whether it is done, the environment told.
+    The words are the policy's own, of its last step; whether it is done, the environment told.
     """
     by_success: dict[bool, list[Example]] = {True: [], False: []}
     for end, words, success in ends:

@@ -41,10 +41,11 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         practised, archived = player.practise(incumbent, number)
         tried = seen(practised + archived + branches + player.relabel(practised, number))
         proven = selection.hindsight if select.hindsight else list
-        kept.append(selection.keep(proven(tried), select.per_start))
+        ended = proven(tried)
+        kept.append(selection.keep(ended, select.per_start))
         examples = selection.examples(chain.from_iterable(kept[-select.rounds :]))
         asked = int(select.critiques * len(examples))
-        imitated = examples + critiques(branches or tried, tried, asked, select.min_margin, rng)
+        imitated = examples + critiques(branches or tried, ended, asked, select.min_margin, rng)
         imitator = optimiser.imitate(incumbent, imitated, folder / "sft")
 
         branches = player.branch(imitator, practised, number)

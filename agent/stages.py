@@ -192,7 +192,8 @@ class Player:
         """Episodes to count. Raises UserError where all are broken; a film or branch that breaks is only left out."""
         episodes = self._play(title, job)
         successes(episodes)
-        self._conclude(job, episodes)
+        if job.judged or self.config.select.by == "critic":
+            self._conclude(job, episodes)
         return episodes
 
     def _play(self, title: str, job: Job, charged_to: str = "env_steps") -> list[Episode]:

@@ -98,9 +98,11 @@ def toy_task():
             suite="test",
             kwargs=kwargs,
             thought_regex="",
+            end_regex="",
             proprioception=lambda env: "",
             hindsight=None,
             called_for=None,
+            concluded=lambda thought, proprioception, success: "",
         )
 
     return make

@@ -10,7 +10,7 @@ from agent.rollout import rollout
 from agent.selection import examples, hindsight, promising
 from envs.observation import Observation
 from envs.registry import TASKS
-from envs.tabletop.hindsight import correct
+from envs.tabletop.hindsight import concluded, correct
 from policies.action_codec import codec_for
 from policies.baselines import ExpertPolicy
 
@@ -111,3 +111,29 @@ def test_an_answer_is_promising_if_it_acts_on_what_it_sees():
     task, seen = TASKS["reach"], Observation(np.zeros((1, 8, 8, 3), np.uint8), "reach the red cube", "gripper 10 9")
     assert promising(task, seen, "red cube 3 11; over 3 11 +2 +5; move -4 +2")
     assert not promising(task, seen, "red cube 3 11; over 3 11 +2 +5; move +2 +4")
+
+
+# endings ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("thought", "gripper", "success", "expected"),
+    [
+        ("red cube 20 9; over 20 9 +1 +2", "gripper 19 9", True, "red cube 20 9 +1 +0"),
+        ("red cube 20 9; over 20 9 +8 +2", "gripper 16 9", False, "red cube 20 9 +4 +0"),
+        (
+            "red cube 12 9; green pad 16 9 right; behind 7 9 +0 +0; through",
+            "gripper 9 9",
+            True,
+            "red cube 16 9; green pad 16 9 right +0 +0",
+        ),
+        (
+            "red cube 12 9; green pad 16 8 right; behind 7 9 -2 +0",
+            "gripper 9 9",
+            False,
+            "red cube 12 9; green pad 16 8 right +4 -1",
+        ),
+    ],
+)
+def test_an_ending_in_words(thought, gripper, success, expected):
+    words = concluded(thought, gripper, success)
+    assert words == expected
+    assert re.fullmatch(TASKS["push" if "pad" in thought else "reach"].end_regex, words)

@@ -57,6 +57,24 @@ def settled(thought: str, proprioception: str) -> str:
     return _corrected(parts, _place(parts[target]), proprioception, target)
 
 
+def concluded(thought: str, proprioception: str, success: bool) -> str:
+    """What there is to say of an ending, by the last step's thought, corrected if it was a success, and the gripper.
+
+    Where what is asked for lies, and the way left: a pushed object is where the pad is, if that is what success proved.
+    """
+    parts = thought.split("; ")
+    target = _target(parts)
+    if target == 0:
+        return f"{parts[0]} {_way(_place(proprioception), _place(parts[0]))}"
+    obj = _place(parts[target] if success else parts[0])
+    seen = f"{' '.join(parts[0].split()[:2])} {obj[0]} {obj[1]}; {parts[target]}"
+    return f"{seen} {_way(obj, _place(parts[target]))}"
+
+
+def _way(start: np.ndarray, end: np.ndarray) -> str:
+    return say_way(from_bins(*start), from_bins(*end))
+
+
 def _target(parts: list[str]) -> int:
     """Which part of a thought says where to go: the object, or the pad."""
     return 0 if parts[1].startswith("over") else 1
