@@ -12,7 +12,7 @@ from agent.pairs import flipped, forks, pairs
 from agent.rollout import Start, rollout
 from agent.selection import examples, keep
 from agent.verify import Verifier
-from agent.workers import Job, Workers, criticise, propose
+from agent.workers import Job, Workers, judge, propose
 from envs.registry import TASKS
 from policies.action_codec import codec_for
 from policies.base import Decision
@@ -172,7 +172,8 @@ def test_two_workers_answer_as_one(nano_checkpoint, failures):
     draws = [(1, i) for i in range(5)]
     with Workers(2) as two, Workers(1) as one:
         answers = [[d.answer for d in workers.ask(propose, job, observations, draws)] for workers in (one, two)]
-        verdicts = [workers.ask(criticise, job, observations, answers[0]) for workers in (one, two)]
+        critiques = [workers.ask(judge, job, observations, answers[0]) for workers in (one, two)]
+        verdicts = [[c.verdict for c in some] for some in critiques]
     assert answers[0] == answers[1]
     assert verdicts[0] == pytest.approx(verdicts[1])
 
