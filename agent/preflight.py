@@ -57,7 +57,7 @@ def _check_rewardless(config: Config) -> None:
     }
     for key, value in rewarded.items():
         if value and config.select.by == "critic":
-            raise UserError(f"{key} = {value} needs rewards, but select.by = 'critic'; valid: {type(value)(0)}")
+            raise UserError(f"{key} = {value} needs rewards, and select.by = 'critic'; valid: {type(value)(0)}")
 
 
 def check_pretrain(config: Pretrain) -> None:
@@ -70,6 +70,7 @@ def check_pretrain(config: Pretrain) -> None:
                 raise unknown(f"task in stages.{name}.demonstrations", task, config.tasks)
             seeds("practice", stage.demonstrations[task], stage.first_demonstration)
         seeds("practice", stage.scenes, stage.first_scene)
+        seeds("practice", stage.critiques, stage.first_critique)
         _check_trainer(f"stages.{name}.sft", stage.sft, SFTConfig)
     if config.start:
         HFBackend.load(config.start)

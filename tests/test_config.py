@@ -157,6 +157,8 @@ def test_configs_cannot_be_changed(write):
         (("--branch.starts", "4950"), ("2 rounds of 100 starts and 4950 to branch from", "10000")),
         (("--collect.starts", "9999"), ("2 rounds of 9999 starts", "10000")),
         (("--policy", "run/round_001/policy", "--out", "run"), ("lies in the run folder",)),
+        (("--select.by", "critic"), ("select.hindsight = True needs rewards", "valid: False")),
+        (("--select.by", "critic", "--branch.starts", "3"), ("branch.starts = 3 needs rewards", "valid: 0")),
     ],
 )
 def test_preflight(write, nano_checkpoint, overrides, parts):
@@ -189,6 +191,8 @@ def test_preflight_of_pretraining(write):
         check_pretrain(load(write(text), ("--stages.sight.demonstrations.push", "3"), Pretrain))
     with pytest.raises(UserError, match="split 'practice' has 1000000 seeds"):
         check_pretrain(load(write(text), ("--stages.sight.first_scene", "1000000"), Pretrain))
+    with pytest.raises(UserError, match="split 'practice' has 1000000 seeds"):
+        check_pretrain(load(write(text), ("--stages.sight.critiques", "300001"), Pretrain))
     with pytest.raises(UserError, match="no checkpoint in 'nowhere'"):
         check_pretrain(load(write(text), ("--start", "nowhere"), Pretrain))
     with pytest.raises(UserError, match="SFTConfig"):

@@ -204,6 +204,17 @@ def test_a_policy_that_never_succeeds_goes_on_unimproved(config):
     assert results["heldout_mean"]["gain_points"] == 0
 
 
+def test_without_rewards_the_critics_word_counts(config):
+    select = {"by": "critic", "hindsight": False, "per_start": 9, "critiques": 0.5, "min_margin": 0.1}
+    path, results = run(config(select=select))
+    (row,) = results["rounds"]
+    practised = list(EpisodeStore(path / "round_001" / "episodes"))
+    assert all(0 <= e.conclusion.verdict <= 1 for e in practised)
+    praised = [e for e in practised if e.conclusion.verdict >= 0.5]
+    assert row["sft_examples"] == sum(len(e.steps) for e in praised)
+    assert row["successes"] == sum(e.success for e in practised)  # reported as the environment has it
+
+
 def test_what_passes_the_gate_is_what_goes_on(config, monkeypatch):
     """The next round practises with it, and the report is about it."""
     monkeypatch.setattr(gate, "decide", lambda *_: gate.Verdict(True, rate([True] * 4), rate([True] * 4), 1.0))

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from agent.pairs import forks, pairs
-from agent.selection import by_start, examples, keep
+from agent.selection import as_judged, by_start, examples, keep
 from envs.registry import TASKS
 from policies import prompt
+from policies.critic import Critique
 
 A, B, C = (1, 0), (0, 1), (-1, 0)
 
@@ -20,10 +21,6 @@ def to_and_fro(episode):
     first, _, third, _ = made.steps
     made.steps[2] = replace(third, observation=first.observation)
     return made
-
-
-def text(example):
-    return example.prompt[0]["content"][-1]["text"]
 
 
 # selection -------------------------------------------------------------------------------------------------------
@@ -209,3 +206,13 @@ def test_the_largest_margins_are_kept(episode):
     margins = [p.margin for p in pairs(attempts, 0.1, 3)]
     assert margins == pytest.approx([1.0, 1.0, 2 / 3])
     assert pairs(attempts, 0.1, 0) == []
+
+
+# without rewards -------------------------------------------------------------------------------------------------
+def test_as_judged_success_is_the_critics_word_and_rewards_are_gone(episode):
+    played = [episode([A, B], True), episode([A], False, attempt=1), episode([C], ending="broken", attempt=2)]
+    played[0].conclusion, played[1].conclusion = Critique(0.4, ""), Critique(0.5, "")
+    judged = as_judged(played)
+    assert [(e.attempt, e.success) for e in judged] == [(0, False), (1, True)]
+    assert all(step.reward == 0 for e in judged for step in e.steps)
+    assert [e.success for e in played] == [True, False, False]  # what was recorded stays

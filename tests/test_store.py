@@ -1,5 +1,7 @@
 """Episodes on disk come back as they were."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from agent.store import EpisodeStore, decode_png, encode_png
 from envs.registry import TASKS
 from policies.action_codec import codec_for
 from policies.baselines import ExpertPolicy, RandomPolicy
+from policies.critic import Critique
 
 
 def assert_same(stored, episodes):
@@ -17,6 +20,7 @@ def assert_same(stored, episodes):
         assert (a.task, a.seed, a.attempt, a.success) == (b.task, b.seed, b.attempt, b.success)
         assert (a.ending, a.error, len(a.steps)) == (b.ending, b.error, len(b.steps))
         assert (a.final_frame is None) == (b.final_frame is None)
+        assert a.conclusion == b.conclusion
         if b.final_frame is not None:
             np.testing.assert_array_equal(a.final_frame, b.final_frame)
         for x, y in zip(a.steps, b.steps, strict=True):
@@ -28,6 +32,7 @@ def assert_same(stored, episodes):
             np.testing.assert_array_equal(x.decision.action, y.decision.action)
             assert x.decision.action.dtype == y.decision.action.dtype
             assert x.decision.verdict == (None if y.decision.verdict is None else pytest.approx(y.decision.verdict))
+            assert (x.decision.proposals, x.decision.critique) == (y.decision.proposals, y.decision.critique)
             assert x.reward == y.reward
 
 
@@ -59,14 +64,17 @@ def test_odd_episodes_make_the_round_trip(store, episode, toy_task):
 
     broken = rollout(toy_task(raises={1: 2, 2: 1}, raises_in_reset=(3,)), Still(), [(s, 0) for s in (1, 2, 3)])
     judged = episode([(1, 0), (2, 1)], success=True, verdicts=[0.25, 0.3])
+    judged.conclusion = Critique(0.125, "red cube 1 2 +0 +1")
+    told = replace(
+        judged.steps[1].decision, proposals=(("move +2 +1", 0.25), ("move +0 +0", 0.5)), critique="move +1 +1"
+    )
+    judged.steps[1] = replace(judged.steps[1], decision=told)
     episodes = [*broken, judged, episode([(0, 0)], ending="broken")]
     store.append(episodes)
     assert_same(store, episodes)
 
 
 def test_several_frames_an_observation(store, episode):
-    from dataclasses import replace
-
     frames = np.random.default_rng(0).integers(0, 256, (3, 8, 10, 3), np.uint8)
     one = episode([(1, 1)])
     one.steps[0] = replace(one.steps[0], observation=replace(one.steps[0].observation, frames=frames))
