@@ -63,7 +63,7 @@ class Report:
                 str(r["pairs"]),
                 _stacked(r["gate"]["before"]),
                 _stacked(r["gate"]["after"]),
-                f"{r['gate']['p_value']:.2g}",
+                f"{r['gate']['p_value']:.1g}",
                 f"{r['critic']['auroc']:.2f}",
                 f"{100 * r['critic']['ends']['balanced_accuracy']:.0f} %",
                 "yes" if r["accepted"] else "no",
