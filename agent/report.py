@@ -38,22 +38,11 @@ class Report:
         self.run, self.rounds = run, []
 
     def round(self, row: dict[str, Any]) -> None:
-        """All rounds so far."""
+        """All rounds so far. Of the critic: AUROC of verdicts on answers, balanced accuracy of those on endings."""
         self.rounds.append(row)
         table = _table(
             "rounds: success in practice is sampled, at the gate greedy",
-            (
-                "round",
-                "practice",
-                "examples",
-                "pairs",
-                "gate\nbefore",
-                "gate\nafter",
-                "p",
-                "AUROC",
-                "ends",
-                "passes",
-            ),
+            ("round", "practice", "examples", "pairs", "gate\nbefore", "gate\nafter", "p", "AUROC\nends", "passes"),
         )
         for r in self.rounds:
             table.add_row(
@@ -64,8 +53,7 @@ class Report:
                 _stacked(r["gate"]["before"]),
                 _stacked(r["gate"]["after"]),
                 f"{r['gate']['p_value']:.1g}",
-                f"{r['critic']['auroc']:.2f}",
-                f"{100 * r['critic']['ends']['balanced_accuracy']:.0f} %",
+                f"{r['critic']['auroc']:.2f}\n{100 * r['critic']['ends']['balanced_accuracy']:.0f} %",
                 "yes" if r["accepted"] else "no",
             )
         console.print(table)
