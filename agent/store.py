@@ -80,7 +80,7 @@ def _rows(episode: Episode) -> Iterator[dict]:
             "action": step.decision.action.tolist(),
             "verdict": step.decision.verdict,
             "proposals": json.dumps(step.decision.proposals),
-            "critique": step.decision.critique,
+            "critique": step.decision.critique or None,
             "reward": step.reward,
             "fingerprint": step.fingerprint,
         }
@@ -117,7 +117,7 @@ def _episode(rows: list[dict]) -> Episode:
         observation = Observation(frames, row["instruction"], row["proprioception"])
         proposals = tuple((answer, verdict) for answer, verdict in json.loads(row["proposals"]))
         action = np.array(row["action"], np.float32)
-        decision = Decision(row["answer"], action, row["verdict"], proposals, row["critique"])
+        decision = Decision(row["answer"], action, row["verdict"], proposals, row["critique"] or "")
         episode.steps.append(Step(observation, decision, row["reward"], row["fingerprint"]))
     episode.final_frame = decode_png(last["frames"][0]) if last["frames"] else None
     episode.final_proprioception, episode.final_fingerprint = last["proprioception"], last["fingerprint"]

@@ -116,7 +116,7 @@ class HFBackend:
         first = [self._tokens(before + word)[bool(said)] for word in words]
         if len(set(first)) != len(words):
             raise UserError(f"words {words} begin with the same token and cannot be told apart")
-        output = self._generate(inputs, f"{said}{before}({choice})", [])
+        output = self._generate(inputs, f"{said}{before}({choice})", [], output_scores=True)
         answers = output.sequences[:, inputs["input_ids"].shape[1] :]
         places = torch.arange(1, answers.shape[1] + 1)
         at = (torch.isin(answers, self._separators) * places).amax(dim=1)  # after the last separator; 0 where none is
@@ -124,7 +124,9 @@ class HFBackend:
         texts = [text.rpartition(SEPARATOR)[0] for text in self._texts(answers)]
         return torch.softmax(logits.double(), dim=-1).numpy(), texts
 
-    def _generate(self, inputs: Mapping[str, Any], regex: str, processors: list[LogitsProcessor]) -> Any:
+    def _generate(
+        self, inputs: Mapping[str, Any], regex: str, processors: list[LogitsProcessor], **settings: Any
+    ) -> Any:
         grammar = GrammarProcessor(self._grammar(regex))
         return self.model.generate(
             **inputs,
@@ -133,7 +135,7 @@ class HFBackend:
             logits_processor=LogitsProcessorList([grammar, *processors]),
             pad_token_id=self.processor.tokenizer.pad_token_id,
             return_dict_in_generate=True,
-            output_scores=True,
+            **settings,
         )
 
     def _texts(self, tokens: torch.Tensor) -> list[str]:

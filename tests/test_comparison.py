@@ -136,4 +136,5 @@ def test_the_experiments_that_ship_can_run(path, monkeypatch):
     for arm in runs.values():
         check_improve(arm[0])
     played = [c for arm in runs.values() for c in arm if not c.select.relabel]
-    assert len({c.collect.env_steps + (c.branch.env_steps or 0) for c in played}) == 1
+    branched = [c.branch.env_steps if c.branch.starts or c.branch.failures else 0 for c in played]
+    assert len({c.collect.env_steps + steps for c, steps in zip(played, branched, strict=True)}) == 1

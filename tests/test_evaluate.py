@@ -7,6 +7,7 @@ import pytest
 
 from agent.evaluate import compare, critic_scores, mcnemar, mean_gain, paired, rate, successes, verdict_scores
 from envs.errors import UserError
+from policies.critic import Critique
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_steps_without_a_verdict_and_broken_episodes_do_not_count(episode):
 def test_conclusions_are_scored_apart(episode):
     episodes = judged(episode, [0.9, 0.9, 0.9], [0.1])
     for e, conclusion in zip(episodes, (0.8, 0.3, 0.7, 0.5), strict=True):
-        e.conclusion = conclusion
+        e.conclusion = Critique(conclusion, "")
     ends = critic_scores(episodes)["ends"]
     assert ends["auroc"] == pytest.approx(2 / 3)
     assert ends["balanced_accuracy"] == pytest.approx((2 / 3 + 0) / 2)  # a failure at 0.5 was called a success

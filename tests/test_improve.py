@@ -23,6 +23,7 @@ from envs.tabletop.reach import Reach
 from policies.backend_hf import HFBackend
 
 pytestmark = pytest.mark.slow
+SEED = Path(__file__).parents[1] / "policies" / "seed"
 
 
 class Near(Reach):
@@ -151,6 +152,7 @@ def test_a_round_from_practice_to_report(config):
 def test_branches_are_charged_certified_and_learned_from(config, monkeypatch, branch, logged):
     monkeypatch.setitem(TASKS, "push", replace(TASKS["push"], called_for=None))  # else random weights answer no better
     settings = config(
+        policy=str(SEED),  # answers in fewer tokens than random weights
         tasks=["push"],
         rounds=2,
         collect={"starts": 2, "attempts": 1},
@@ -193,7 +195,11 @@ def test_practice_begins_in_the_middle_of_earlier_successes_too(config):
 def test_a_policy_that_never_succeeds_goes_on_unimproved(config):
     """Nothing to imitate, nothing to prefer: a hard task is no crash."""
     settings = config(
-        tasks=["push"], rounds=2, collect={"starts": 1, "attempts": 2}, evaluation={"tasks": ["push"], "episodes": 2}
+        tasks=["push"],
+        rounds=2,
+        collect={"starts": 1, "attempts": 2},
+        gate={"episodes": 1},
+        evaluation={"tasks": ["push"], "episodes": 1, "videos": 0},
     )
     _, results = run(settings)
     assert_schema(results, settings)
@@ -278,7 +284,8 @@ def test_the_same_config_gives_the_same_results(config, tmp_path):
 
 
 def test_two_tasks_and_two_rounds(config):
-    settings = config(tasks=["near", "reach"], rounds=2, evaluation={"tasks": ["near", "reach"], "episodes": 2})
+    few = {"tasks": ["near", "reach"], "episodes": 1, "videos": 0}
+    settings = config(tasks=["near", "reach"], rounds=2, gate={"episodes": 1}, evaluation=few)
     path, results = run(settings)
     assert results["rounds"][1]["sft_examples"] >= results["rounds"][0]["sft_examples"]
     seeds = [{e.seed for e in EpisodeStore(path / f"round_00{n}" / "episodes")} for n in (1, 2)]
