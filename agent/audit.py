@@ -12,11 +12,10 @@ from agent.config import Critic
 from agent.critiques import TIE
 from agent.episode import Episode
 from agent.evaluate import compare, verdict_scores
-from agent.pairs import DISCOUNT
+from agent.pairs import outcome
 from agent.progress import bar
-from agent.workers import Job, Workers, conclude, judge
+from agent.workers import Job, Workers, judge
 from envs.observation import Observation
-from envs.registry import task
 from envs.splits import seeds
 
 TEMPERATURE = 1.0  # of the answers that are tried, and of the episodes that are played to have failures too
@@ -59,13 +58,11 @@ def audit(
 
 def _ends(job: Job, workers: Workers, episodes: Sequence[Episode], rng: np.random.Generator) -> dict[str, Any]:
     whole = [e for e in episodes if e.end]
-    outcomes, regex = [e.success for e in whole], task(job.task).end_regex
+    ends, outcomes = [e.end for e in whole], [e.success for e in whole]
 
-    def scores(ends: Sequence[Observation]) -> dict[str, Any]:
-        concluded = workers.ask(conclude, job, ends, [regex] * len(ends))
-        return verdict_scores([c.verdict for c in concluded], outcomes)
+    def scores(seen: Sequence[Observation]) -> dict[str, Any]:
+        return verdict_scores([c.verdict for c in workers.conclude(job, seen)], outcomes)
 
-    ends = [e.end for e in whole]
     return {"ends": scores(ends), "shuffled_ends": scores(_shuffled(ends, rng))["auroc"]}
 
 
@@ -75,40 +72,26 @@ def _answers(
     points = [Point(e, int(rng.choice(distinct_moments(e)))) for e in episodes if e.end]
     others = branching.answers(points, n - 1, TEMPERATURE, others_only=True, consistent=False)
     tried = [[p.episode.steps[p.step].decision, *some] for p, some in zip(points, others, strict=True)]
-    branches = iter(branching.measure(points, tried, 1))
-    outcomes = [[_outcome(next(branches)) for _ in some] for some in tried]
-    observations = [p.moment.observation for p, some in zip(points, tried, strict=True) for _ in some]
+    outcomes = np.array([outcome(e.success, len(e.own) - 1) for e in branching.measure(points, tried, 1)])
     answers = [decision.answer for some in tried for decision in some]
-
-    def verdicts(seen: Sequence[Observation]) -> list[float]:
-        return [c.verdict for c in workers.ask(judge, job, seen, answers)]
-
-    frames = np.repeat(rng.permutation(len(points)), [len(some) for some in tried])
+    of = np.repeat(np.arange(len(points)), [len(some) for some in tried])  # (answers,) the point of each
     moments = [p.moment.observation for p in points]
-    strange = [replace(o, frames=moments[i].frames) for o, i in zip(observations, frames, strict=True)]
-    said, blind = iter(verdicts(observations)), iter(verdicts(strange))
-    judged = [[(next(said), next(blind), outcome) for outcome in some] for some in outcomes]
-    told = [
-        (v, b, outcome >= max(some) - TIE)
-        for rows, some in zip(judged, outcomes, strict=True)
-        for v, b, outcome in rows
-        if max(some)
-    ]
-    seen, unseen, good = zip(*told, strict=True) if told else ((), (), ())
-    best_of = {
-        "greedy": float(np.mean([rows[0][2] > 0 for rows in judged])),
-        "critic": float(np.mean([max(rows, key=lambda row: row[0])[2] > 0 for rows in judged])),
-        "oracle": float(np.mean([max(some) > 0 for some in outcomes])),
-    }
+
+    def verdicts(seen: Sequence[Observation]) -> np.ndarray:
+        """(answers,), given what is seen at each point."""
+        return np.array([c.verdict for c in workers.ask(judge, job, [seen[i] for i in of], answers)])
+
+    judged, blind = verdicts(moments), verdicts(_shuffled(moments, rng))
+    best = np.array([outcomes[of == i].max() for i in range(len(points))])
+    liked = np.array([outcomes[of == i][judged[of == i].argmax()] for i in range(len(points))])
+    told, good = best[of] > 0, outcomes >= best[of] - TIE
+    greedy = outcomes[np.unique(of, return_index=True)[1]]  # the first answer of each point
+    choices = {"greedy": greedy, "critic": liked, "oracle": best}
     return {
-        "answers": verdict_scores(seen, good),
-        "shuffled_answers": verdict_scores(unseen, good)["auroc"],
-        "best_of": best_of,
+        "answers": verdict_scores(judged[told], good[told]),
+        "shuffled_answers": verdict_scores(blind[told], good[told])["auroc"],
+        "best_of": {name: float(np.mean(worth > 0)) for name, worth in choices.items()},
     }
-
-
-def _outcome(branch: Episode) -> float:
-    return DISCOUNT ** (len(branch.own) - 1) if branch.success else 0.0
 
 
 def _shuffled(seen: Sequence[Observation], rng: np.random.Generator) -> list[Observation]:

@@ -95,6 +95,7 @@ def evaluate(
     """
     from agent.config import Critic
     from agent.evaluate import critic_scores, rate, successes
+    from agent.play import play
     from agent.progress import console
     from agent.report import percent
     from envs.splits import seeds
@@ -102,7 +103,7 @@ def evaluate(
     _at_least(1, episodes=episodes, n_envs=n_envs, proposals=proposals)
     _at_least(0, seed=seed, temperature=temperature, revisions=revisions, threshold=threshold)
     starts = [(s, 0) for s in seeds(split, episodes)]
-    played = _play(task, policy, starts, temperature, Critic(proposals, revisions, threshold), n_envs, seed)
+    played = play(task, policy, starts, temperature, Critic(proposals, revisions, threshold), n_envs, seed)
     console.print(f"{task}: {percent(rate(successes(played)))} of {len(played)} episodes")
     if proposals > 1 or revisions:
         scores = critic_scores(played)
@@ -183,6 +184,7 @@ def rollout(
     """
     from itertools import product
 
+    from agent.play import play
     from agent.progress import console
     from agent.store import EpisodeStore
     from envs.splits import seeds
@@ -192,7 +194,7 @@ def rollout(
     if out.exists() and not out.is_dir():
         raise UserError(f"{str(out)!r} is a file; valid: a folder, which need not exist")
     starts = list(product(seeds(split, episodes), range(attempts)))
-    played = _play(task, policy, starts, temperature, n_envs=n_envs, seed=seed)
+    played = play(task, policy, starts, temperature, n_envs=n_envs, seed=seed)
     EpisodeStore(out).append(played)
     console.print(f"{sum(e.success for e in played)} of {len(played)} episodes succeeded: {out}", soft_wrap=True)
 
@@ -253,12 +255,13 @@ def watch(
     """
     from agent import video
     from agent.evaluate import successes
+    from agent.play import play
 
     _at_least(0, seed=seed)
     video.check(out)
     films = []
     for name in (policy, against) if against else (policy,):
-        (episode,) = played = _play(task, name, [(seed, 0)])
+        (episode,) = played = play(task, name, [(seed, 0)])
         successes(played)  # raises for a broken one
         films.append(video.film(episode))
         print(f"{name}: {'success' if episode.success else 'failure'} after {len(episode.steps)} steps")
@@ -351,36 +354,6 @@ def bench(policy: str = "policies/seed", restores: int = 300, json: Path | None 
     console.print(table)
     if json:
         json.write_text(dumps(rows, indent=1) + "\n")
-
-
-def _play(task: str, policy: str, starts, temperature=0.0, critic=None, n_envs=64, seed=0):
-    """Episodes of a checkpoint, as a run plays them, or of a baseline; says which broke."""
-    from contextlib import nullcontext
-
-    from agent.config import Critic
-    from agent.progress import bar, console
-    from agent.rollout import rollout
-    from agent.workers import Job, Workers
-    from envs import registry
-    from policies.action_codec import codec_for
-    from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy
-
-    chosen = registry.task(task)
-    codec = codec_for(chosen)
-    space = codec.action.space
-    baselines = {"zero": ZeroPolicy(space), "random": RandomPolicy(space), "expert": ExpertPolicy(chosen, codec)}
-    with bar(task, len(starts)) if len(starts) > 1 else nullcontext() as progress:
-        subscribers = [progress] if progress else []
-        if policy in baselines:
-            played = rollout(chosen, baselines[policy], starts, n_envs, subscribers, seed)
-        else:
-            critic = critic or Critic()
-            job = Job(task, Path(policy), starts, temperature, critic, n_envs=n_envs, sampling_seed=seed)
-            played = Workers(1).play(job, subscribers)
-    broken = [e for e in played if e.ending == "broken"]
-    if broken:
-        console.print(f"{len(broken)} broken, left out; the first: seed {broken[0].seed}: {broken[0].error}")
-    return played
 
 
 def _at_least(minimum: int, **values: float) -> None:

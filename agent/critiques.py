@@ -1,11 +1,10 @@
 """What the critic learns from: answers to one observation whose worth was measured, and how episodes ended."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from agent.episode import Episode
+from agent.episode import Episode, whole_by_task
 from agent.pairs import Fork, forks
 from agent.rows import Example
 from agent.selection import worth_imitating
@@ -25,7 +24,7 @@ def critiques(
     Half are about answers, where one observation had several among those `tried`: the ones that did as well as any, and
     those whose mean outcome is `min_margin` worse or more. Half are about how episodes `ended`.
     """
-    forked, over = _by_task(tried), _by_task(ended)
+    forked, over = whole_by_task(tried), whole_by_task(ended)
     each, result = n // (2 * max(len(over), 1)), []
     for name, episodes in over.items():
         measured = [_alternatives(fork) for fork in forks(forked[name])]
@@ -35,15 +34,6 @@ def critiques(
                 asked += criticised(codec_for(task(name)), *measured[i], min_margin, rng)
         result += asked + concluded(_ends(episodes), each, rng)
     return result
-
-
-def _by_task(episodes: Iterable[Episode]) -> dict[str, list[Episode]]:
-    """The whole ones of each task."""
-    of_task = defaultdict(list)
-    for episode in episodes:
-        if episode.ending != "broken":
-            of_task[episode.task].append(episode)
-    return of_task
 
 
 def _ends(episodes: Iterable[Episode]) -> list[tuple[Observation, str, bool]]:

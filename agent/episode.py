@@ -1,5 +1,7 @@
 """What happened: steps, and episodes made of them."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -75,6 +77,15 @@ class Episode:
     @property
     def total_reward(self) -> float:
         return sum(step.reward for step in self.steps)
+
+
+def whole_by_task(episodes: Iterable[Episode]) -> defaultdict[str, list[Episode]]:
+    """Task -> its episodes, of another task none; broken ones are left out."""
+    of_task = defaultdict(list)
+    for episode in episodes:
+        if episode.ending != "broken":
+            of_task[episode.task].append(episode)
+    return of_task
 
 
 @cache

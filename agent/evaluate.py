@@ -1,16 +1,16 @@
 """Success with intervals, and two policies compared on the same episodes."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from agent.episode import Episode
+from agent.episode import Episode, whole_by_task
 from envs.errors import UserError
 
 RESAMPLES = 10_000
+BINS = 5  # of a reliability diagram
 
 
 def rate(successes: Sequence[bool]) -> dict[str, Any]:
@@ -86,9 +86,6 @@ def outcome_string(episodes: Sequence[Episode]) -> str:
     return "".join("-" if e.ending == "broken" else str(int(e.success)) for e in episodes)
 
 
-BINS = 5  # of a reliability diagram
-
-
 def verdict_scores(verdicts: Sequence[float], outcomes: Sequence[bool]) -> dict[str, Any]:
     """How well probabilities foretold (n,) outcomes.
 
@@ -114,12 +111,9 @@ def critic_scores(episodes: Sequence[Episode]) -> dict[str, Any]:
 
     Each number is the mean over tasks, of those with successes and failures: knowing the easier task is no criticism.
     """
-    of_task: dict[str, list[Episode]] = defaultdict(list)
-    for episode in episodes:
-        if episode.ending != "broken":
-            of_task[episode.task].append(episode)
-    answers = [_judged(some) for some in of_task.values()]
-    ends = [[(e.conclusion.verdict, e.success) for e in some if e.conclusion] for some in of_task.values()]
+    of_task = whole_by_task(episodes).values()
+    answers = [_judged(some) for some in of_task]
+    ends = [[(e.conclusion.verdict, e.success) for e in some if e.conclusion] for some in of_task]
     ends_scores = _mean_scores(ends, ("auroc", "balanced_accuracy", "brier"))
     return _mean_scores(answers, ("auroc", "brier")) | {"ends": ends_scores}
 

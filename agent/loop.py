@@ -36,11 +36,11 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
     player.film(seed_policy, 0)
     select, kept, branches, rounds = config.select, [], [], []
     seen = selection.as_judged if select.by == "critic" else list
+    proven = selection.hindsight if select.hindsight else list
     for number in range(1, config.rounds + 1):
         folder = run.round(number)
         practised, archived = player.practise(incumbent, number)
         tried = seen(practised + archived + branches + player.relabel(practised, number))
-        proven = selection.hindsight if select.hindsight else list
         ended = proven(tried)
         kept.append(selection.keep(ended, select.per_start))
         examples = selection.examples(chain.from_iterable(kept[-select.rounds :]))

@@ -21,6 +21,11 @@ from policies import prompt
 DISCOUNT = 0.9  # of success for each step it took: sooner is better, and what came late had less to do with it
 
 
+def outcome(success: bool, later: int) -> float:
+    """What an answer was worth that was followed by `later` steps: discounted success."""
+    return DISCOUNT**later if success else 0.0
+
+
 @dataclass(frozen=True)
 class Fork:
     """One observation of a task and its measured answers.
@@ -50,8 +55,8 @@ def forks(episodes: Iterable[Episode]) -> Iterator[Fork]:
         seen = defaultdict(lambda: defaultdict(list))
         for attempt in attempts:
             for left, step in enumerate(reversed(attempt.own)):
-                value = DISCOUNT**left if attempt.success else 0.0
-                seen[step.observation.key()][step.decision.action.tobytes()].append((step, value))
+                answered = step, outcome(attempt.success, left)
+                seen[step.observation.key()][step.decision.action.tobytes()].append(answered)
         yield from (Fork(name, dict(outcomes)) for outcomes in seen.values() if len(outcomes) > 1)
 
 

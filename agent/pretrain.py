@@ -14,7 +14,7 @@ import numpy as np
 
 from agent.config import Pretrain
 from agent.critiques import TIE, criticised, ending
-from agent.pairs import DISCOUNT
+from agent.pairs import outcome
 from agent.progress import bar
 from agent.report import versions
 from agent.rows import Example
@@ -162,7 +162,7 @@ def _outcome(task: Task, env: Restorable, snapshot: Snapshot, answer: str) -> fl
     for steps in count():
         _, _, terminated, truncated, info = env.step(action)
         if terminated or truncated:
-            return DISCOUNT**steps if info["success"] else 0.0
+            return outcome(info["success"], steps)
         action = task.expert(env)[1]
 
 

@@ -79,26 +79,27 @@ class Report:
 
 def audit_table(results: Mapping[str, Any]) -> Table:
     """An audit of each task in a few numbers."""
-    rows = {
-        "ends: balanced accuracy": lambda r: f"{100 * r['ends']['balanced_accuracy']:.0f} %",
-        "ends: AUROC": lambda r: f"{r['ends']['auroc']:.2f}",
-        "with other frames": lambda r: f"{r['shuffled_ends']:.2f}",
-        "answers: AUROC": lambda r: f"{r['answers']['auroc']:.2f}",
-        "with other frames ": lambda r: f"{r['shuffled_answers']:.2f}",
-        "answers: Brier": lambda r: f"{r['answers']['brier']:.3f}",
-        "of the base rate": lambda r: f"{r['answers']['base_brier']:.3f}",
-        "success after the greedy answer": lambda r: f"{100 * r['best_of']['greedy']:.0f} %",
-        "the critic's choice": lambda r: f"{100 * r['best_of']['critic']:.0f} %",
-        "the simulator's (oracle)": lambda r: f"{100 * r['best_of']['oracle']:.0f} %",
-        "whole episodes, uncritical": lambda r: percent(r["acting"]["before"]),
-        "criticised": lambda r: percent(r["acting"]["after"]),
-        "gain in points": lambda r: points(r["acting"]["gain"]["points"], r["acting"]["gain"]["ci95"]),
-        "claimed step within 1 of bisection": lambda r: (
-            f"{100 * r['claims'].get('critic_within_1', float('nan')):.0f} %"
+    rows = [
+        ("ends: balanced accuracy", lambda r: f"{100 * r['ends']['balanced_accuracy']:.0f} %"),
+        ("ends: AUROC", lambda r: f"{r['ends']['auroc']:.2f}"),
+        ("with other frames", lambda r: f"{r['shuffled_ends']:.2f}"),
+        ("answers: AUROC", lambda r: f"{r['answers']['auroc']:.2f}"),
+        ("with other frames", lambda r: f"{r['shuffled_answers']:.2f}"),
+        ("answers: Brier", lambda r: f"{r['answers']['brier']:.3f}"),
+        ("of the base rate", lambda r: f"{r['answers']['base_brier']:.3f}"),
+        ("success after the greedy answer", lambda r: f"{100 * r['best_of']['greedy']:.0f} %"),
+        ("the critic's choice", lambda r: f"{100 * r['best_of']['critic']:.0f} %"),
+        ("the simulator's (oracle)", lambda r: f"{100 * r['best_of']['oracle']:.0f} %"),
+        ("whole episodes, uncritical", lambda r: percent(r["acting"]["before"])),
+        ("criticised", lambda r: percent(r["acting"]["after"])),
+        ("gain in points", lambda r: points(r["acting"]["gain"]["points"], r["acting"]["gain"]["ci95"])),
+        (
+            "claimed step within 1 of bisection",
+            lambda r: f"{100 * r['claims'].get('critic_within_1', float('nan')):.0f} %",
         ),
-    }
+    ]
     table = _table("the critic on held-out episodes", ("", *results))
-    for name, cell in rows.items():
+    for name, cell in rows:
         table.add_row(name, *(cell(result) for result in results.values()))
     return table
 

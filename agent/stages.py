@@ -27,8 +27,7 @@ from agent.rundir import RunDir
 from agent.sft import train_sft
 from agent.store import EpisodeStore
 from agent.tracking import Tracker
-from agent.workers import Job, Workers, conclude
-from envs import registry
+from agent.workers import Job, Workers
 from envs.errors import UserError
 from envs.splits import seeds
 from policies.backend_hf import HFBackend
@@ -216,9 +215,8 @@ class Player:
     def _conclude(self, job: Job, episodes: Sequence[Episode]) -> None:
         """Ask the policy itself which of its episodes succeeded."""
         whole = [e for e in episodes if e.end]
-        regexes = [registry.task(job.task).end_regex] * len(whole)
-        for episode, c in zip(whole, self.workers.ask(conclude, job, [e.end for e in whole], regexes), strict=True):
-            episode.conclusion = c
+        for episode, conclusion in zip(whole, self.workers.conclude(job, [e.end for e in whole]), strict=True):
+            episode.conclusion = conclusion
 
 
 class Optimiser:

@@ -60,9 +60,9 @@ def judge(policy: MLLMPolicy, observations: Sequence[Observation], answers: Sequ
     return critic.judge(policy.backend, policy.codec, observations, answers)
 
 
-def conclude(policy: MLLMPolicy, ends: Sequence[Observation], regexes: Sequence[str]) -> list[critic.Critique]:
+def _conclude(policy: MLLMPolicy, ends: Sequence[Observation], regexes: Sequence[str]) -> list[critic.Critique]:
     """A question: whether each is done, all of one task, given the regex of what is said of it first."""
-    return critic.conclude(policy.backend, regexes[0], ends) if ends else []
+    return critic.conclude(policy.backend, regexes[0], ends)
 
 
 class Workers:
@@ -119,6 +119,10 @@ class Workers:
         for i, future in enumerate(futures):
             answers[i :: self.n] = future.result()
         return answers
+
+    def conclude(self, job: Job, ends: Sequence[Observation]) -> list[critic.Critique]:
+        """Whether the job's task is done, as its policy has it, given what was seen at each end."""
+        return self.ask(_conclude, job, ends, [registry.task(job.task).end_regex] * len(ends))
 
 
 @contextmanager

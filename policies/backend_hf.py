@@ -9,6 +9,7 @@ logits plus Gumbel noise is a sample of the softmax.
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,6 @@ class HFBackend:
         )
         self._compiler = xgrammar.GrammarCompiler(info)
         self._grammars: dict[str, xgrammar.CompiledGrammar] = {}
-        tokens = processor.tokenizer.batch_decode([[token] for token in range(len(processor.tokenizer))])
-        self._separators = torch.tensor([token for token, text in enumerate(tokens) if SEPARATOR in text])
 
     @classmethod
     def load(cls, path: str | Path) -> "HFBackend":
@@ -94,7 +93,9 @@ class HFBackend:
     @torch.inference_mode()
     def look(self, requests: Sequence[Request]) -> "Looked":
         """Encodes frames and prompts once, for several answers to each and several questions that begin as they do."""
-        after = self._after_the_words(requests[0].messages) if requests else 0
+        texts = [self._render(r.messages) for r in requests]
+        ends = [_end_of_words(text, r.messages) for text, r in zip(texts, requests, strict=True)]
+        after = len(self._tokens(texts[0][ends[0] :]))  # tokens that the chat template puts after a prompt's words
         looked = []
         for rows, inputs in self._blocks(requests):
             cache = DynamicCache(config=self.model.config.get_text_config())
@@ -102,7 +103,7 @@ class HFBackend:
             words = inputs | {"input_ids": ids[:, :-after], "attention_mask": mask[:, :-after]}
             self.model(**words, position_ids=_positions(mask)[:, :-after], past_key_values=cache, logits_to_keep=1)
             looked.append(_Block(rows, ids, mask, cache, after))
-        return Looked(self, [r.messages for r in requests], looked)
+        return Looked(self, ends, looked)
 
     def _decode(
         self, inputs: Mapping[str, Any], regex: str, temperatures: Sequence[float], seeds: Sequence[int]
@@ -144,17 +145,15 @@ class HFBackend:
     def _render(self, messages: list[Message]) -> str:
         return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
 
-    def _tail(self, messages: list[Message], beginning: list[Message]) -> list[int]:
-        """The tokens of a prompt after the words that it shares with another, which end where the other's end."""
-        return self._tokens(self._render(messages)[_end_of_words(self._render(beginning), beginning) :])
-
-    def _after_the_words(self, messages: list[Message]) -> int:
-        """How many tokens the chat template puts after a prompt's words."""
-        text = self._render(messages)
-        return len(self._tokens(text[_end_of_words(text, messages) :]))
-
     def _tokens(self, text: str) -> list[int]:
         return self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    @cached_property
+    def _separators(self) -> torch.Tensor:
+        """The tokens that hold a separator."""
+        tokenizer = self.processor.tokenizer
+        texts = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
+        return torch.tensor([token for token, text in enumerate(texts) if SEPARATOR in text])
 
     def _grammar(self, regex: str) -> xgrammar.CompiledGrammar:
         if regex not in self._grammars:
@@ -205,13 +204,14 @@ class Looked:
     in another order. It depends on nothing else in the batch either.
     """
 
-    def __init__(self, backend: HFBackend, prompts: Sequence[list[Message]], blocks: Sequence[_Block]):
-        self._backend, self._prompts, self._blocks = backend, prompts, blocks
+    def __init__(self, backend: HFBackend, ends: Sequence[int], blocks: Sequence[_Block]):
+        """ends: where each prompt's words end in the rendered chat."""
+        self._backend, self._ends, self._blocks = backend, ends, blocks
 
     @torch.inference_mode()
     def generate(self, regex: str, temperatures: Sequence[float], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
         """For each prompt one answer for each temperature, with the prompt's own seeds."""
-        answers: list[list[str]] = [[] for _ in self._prompts]
+        answers: list[list[str]] = [[] for _ in self._ends]
         n = len(temperatures)
         for block in self._blocks:
             ids, mask, cache = block.repeated(n)
@@ -232,7 +232,10 @@ class Looked:
         """
         n, result = len(questions[0]), np.zeros((len(questions), len(questions[0]), len(words)))
         texts: list[list[str]] = [[] for _ in questions]
-        tails = [[self._backend._tail(q, p) for q in some] for some, p in zip(questions, self._prompts, strict=True)]
+        tails = [
+            [self._backend._tokens(self._backend._render(question)[end:]) for question in some]
+            for some, end in zip(questions, self._ends, strict=True)
+        ]
         widths = [_padded(max(map(len, some))) for some in tails]
         for block in self._blocks:
             for width in sorted({widths[row] for row in block.rows}):

@@ -1,0 +1,46 @@
+"""Episodes of a checkpoint, or of a baseline by its name, played in this process."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from agent.config import Critic
+from agent.episode import Episode
+from agent.progress import bar, console
+from agent.rollout import rollout
+from agent.workers import Job, Workers
+from envs import registry
+from policies.action_codec import codec_for
+from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy
+
+
+def play(
+    task: str,
+    policy: str,
+    starts: Sequence[tuple[int, int]],
+    temperature: float = 0.0,
+    critic: Critic | None = None,
+    n_envs: int = 64,
+    seed: int = 0,
+) -> list[Episode]:
+    """One episode for each start, (seed, attempt), as a run plays them; says which broke.
+
+    policy: a checkpoint folder, or one of zero, random, expert. Raises UserError for one that is not there, or for an
+    unknown task.
+    """
+    chosen = registry.task(task)
+    codec = codec_for(chosen)
+    space = codec.action.space
+    baselines = {"zero": ZeroPolicy(space), "random": RandomPolicy(space), "expert": ExpertPolicy(chosen, codec)}
+    with bar(task, len(starts)) if len(starts) > 1 else nullcontext() as progress:
+        subscribers = [progress] if progress else []
+        if policy in baselines:
+            played = rollout(chosen, baselines[policy], starts, n_envs, subscribers, seed)
+        else:
+            critic = critic or Critic()
+            job = Job(task, Path(policy), starts, temperature, critic, n_envs=n_envs, sampling_seed=seed)
+            played = Workers(1).play(job, subscribers)
+    broken = [e for e in played if e.ending == "broken"]
+    if broken:
+        console.print(f"{len(broken)} broken, left out; the first: seed {broken[0].seed}: {broken[0].error}")
+    return played
