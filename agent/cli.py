@@ -93,17 +93,18 @@ def evaluate(
         seed: of what the policy draws at random
         n_envs: environments in lockstep; the result does not depend on it
     """
-    from agent.config import Critic
+    from agent.config import Critic, checked
     from agent.evaluate import critic_scores, rate, successes
     from agent.play import play
     from agent.progress import console
     from agent.report import percent
     from envs.splits import seeds
 
-    _at_least(1, episodes=episodes, n_envs=n_envs, proposals=proposals)
-    _at_least(0, seed=seed, temperature=temperature, revisions=revisions, threshold=threshold)
+    _at_least(1, episodes=episodes, n_envs=n_envs)
+    _at_least(0, seed=seed, temperature=temperature)
+    critic = checked(Critic, {"proposals": proposals, "revisions": revisions, "threshold": threshold})
     starts = [(s, 0) for s in seeds(split, episodes)]
-    played = play(task, policy, starts, temperature, Critic(proposals, revisions, threshold), n_envs, seed)
+    played = play(task, policy, starts, temperature, critic, n_envs, seed)
     console.print(f"{task}: {percent(rate(successes(played)))} of {len(played)} episodes")
     if proposals > 1 or revisions:
         scores = critic_scores(played)
@@ -137,7 +138,7 @@ def audit(
     from json import dumps
 
     from agent.audit import audit as run_audit
-    from agent.config import Critic
+    from agent.config import Critic, checked
     from agent.progress import console
     from agent.report import audit_table
     from agent.workers import Workers
@@ -145,10 +146,9 @@ def audit(
 
     _at_least(1, episodes=episodes, workers=workers)
     _at_least(2, proposals=proposals)
-    _at_least(0, revisions=revisions, threshold=threshold)
     for name in tasks:
         registry.task(name)
-    critic = Critic(proposals, revisions, threshold)
+    critic = checked(Critic, {"proposals": proposals, "revisions": revisions, "threshold": threshold})
     with Workers(workers) as pool:
         results = {name: run_audit(Path(policy), name, episodes, critic, pool) for name in tasks}
     console.print(audit_table(results))

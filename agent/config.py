@@ -210,6 +210,11 @@ def load(
             if not isinstance(section, dict):
                 raise UserError(f"config key {key!r}: {parent!r} is no section")
         section[last] = deepcopy(value)
+    return checked(kind, values)
+
+
+def checked(kind: type[T], values: Mapping[str, Any]) -> T:
+    """A config, or a section, of these values. Raises UserError naming the bad key or value."""
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:

@@ -36,6 +36,7 @@ from policies.backend_hf import HFBackend
 
 SCENES_AT_ONCE = 32  # whose answers are asked for together
 Places = Mapping[str, np.ndarray]  # name -> (2,) [m]
+OWN = 3  # of its answers in a critic's scene, good or not, are shown as its own
 ASTRAY = 0.3  # share of random actions on the way to a scene: what the policy will see when it goes wrong
 
 
@@ -125,7 +126,8 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
 
     Will it work? `answers` of the policy's own are each tried there, and the expert goes on: the sooner it succeeds,
     the better the answer was. The expert's own answers are not shown: thousands of them would be demonstrations. Is it
-    done? As the expert's episode ends, as it was before, and as it ends with another goal in the instruction.
+    done? As the expert's episode ends, as it was before, and as it ends with another goal in the instruction. And what
+    it would have answered there anyway: what it learns to criticise is not to change how it acts.
     """
     env, codec = task.make(), codec_for(task)
     for first in range(0, len(seeds), SCENES_AT_ONCE):
@@ -141,7 +143,8 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
             tried = [(answer, _outcome(task, env, snapshot, answer)) for answer in islice(drawn, answers)]
             rng = np.random.default_rng([seed, 3])
             ends = [ending(*end) for end in _endings(task, env, snapshot, rng)]
-            yield criticised(codec, observation, tried, TIE, rng, 2, again=False) + ends
+            own = [Example(observation.frames, prompt.act(observation), answer) for answer, _ in tried[:OWN]]
+            yield criticised(observation, tried, TIE, rng, 2, again=False) + ends + own
     env.close()
 
 

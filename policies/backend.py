@@ -1,4 +1,4 @@
-"""What a model must offer to be a policy: to answer, and to say how likely given words are."""
+"""What a model must offer to be a policy: to answer, and to tell how likely it would say something."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,23 +24,18 @@ class Looked(Protocol):
         """For each prompt one answer at each temperature, drawn by the prompt's own seeds."""
         ...
 
-    def score(
-        self, questions: Sequence[Sequence[list[Message]]], words: Sequence[str], said: str = ""
-    ) -> tuple[np.ndarray, list[list[str]]]:
-        """`Backend.score` of questions whose words begin with the prompt's: (prompts, questions of each, words)."""
+    def likelihood(self, texts: Sequence[str], regex: str) -> np.ndarray:
+        """(n,): the probability that each prompt is answered so, or begins so, by what matches `regex`."""
+        ...
+
+    def then(self, questions: Sequence[Sequence[list[Message]]]) -> "Looked":
+        """As many questions of each prompt, whose words begin with the prompt's, one prompt's after the other's."""
         ...
 
 
 class Backend(Protocol):
     def generate(self, requests: Sequence[Request], regex: str, temperature: float, seeds: Sequence[int]) -> list[str]:
         """One answer each, matching `regex`; temperature 0 is greedy; each request's seed decides what is drawn."""
-        ...
-
-    def score(self, requests: Sequence[Request], words: Sequence[str], said: str = "") -> tuple[np.ndarray, list[str]]:
-        """(len(requests), len(words)): the probability that the answer ends with each word, among these words.
-
-        Before the word, and `; `, the answer greedily says what matches the regex `said`: these texts come second.
-        """
         ...
 
     def look(self, requests: Sequence[Request]) -> Looked:

@@ -9,14 +9,14 @@ logits plus Gumbel noise is a sample of the softmax.
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import xgrammar
 from PIL import Image
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForImageTextToText, AutoProcessor, DynamicCache, LogitsProcessor, LogitsProcessorList
 from transformers.utils import logging
 from xgrammar.contrib.hf import LogitsProcessor as GrammarProcessor
@@ -26,7 +26,7 @@ from policies.backend import Request
 from policies.prompt import Message
 
 logging.disable_progress_bar()  # loading two megabytes needs no bar
-SEPARATOR = ";"  # between what is said and the word that ends it
+T = TypeVar("T")
 BLOCK = 32  # rows of every forward pass
 PAD_MULTIPLE = 8  # prompts are padded to a multiple of this many tokens
 
@@ -35,12 +35,17 @@ class GumbelNoise(LogitsProcessor):
     """Adds each row's own Gumbel noise, so that greedy decoding samples at its temperature; none where that is 0."""
 
     def __init__(self, seeds: Sequence[int], temperatures: Sequence[float]):
-        self.rngs = [np.random.default_rng(seed) for seed in seeds]
-        self.temperatures = np.array(temperatures)[:, None]
+        self.rows = [
+            (i, t, np.random.default_rng(seed))
+            for i, (seed, t) in enumerate(zip(seeds, temperatures, strict=True))
+            if t
+        ]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        noise = np.stack([rng.gumbel(size=scores.shape[1]) for rng in self.rngs])
-        return scores + torch.from_numpy(self.temperatures * noise).to(scores)
+        noise = np.zeros(scores.shape)
+        for i, temperature, rng in self.rows:
+            noise[i] = temperature * rng.gumbel(size=scores.shape[1])
+        return scores + torch.from_numpy(noise).to(scores)
 
 
 class HFBackend:
@@ -53,6 +58,7 @@ class HFBackend:
         )
         self._compiler = xgrammar.GrammarCompiler(info)
         self._grammars: dict[str, xgrammar.CompiledGrammar] = {}
+        self._texts_allowed: dict[tuple[str, str], tuple[torch.Tensor, torch.Tensor]] = {}
 
     @classmethod
     def load(cls, path: str | Path) -> "HFBackend":
@@ -72,23 +78,8 @@ class HFBackend:
         self.model.save_pretrained(path)
         self.processor.save_pretrained(path)
 
-    @torch.inference_mode()
     def generate(self, requests: Sequence[Request], regex: str, temperature: float, seeds: Sequence[int]) -> list[str]:
-        answers = [""] * len(requests)
-        for rows, inputs in self._blocks(requests):
-            texts = self._decode(inputs, regex, [temperature] * len(rows), [seeds[row] for row in rows])
-            for row, text in zip(rows, texts, strict=True):
-                answers[row] = text
-        return answers
-
-    @torch.inference_mode()
-    def score(self, requests: Sequence[Request], words: Sequence[str], said: str = "") -> tuple[np.ndarray, list[str]]:
-        result, texts = np.zeros((len(requests), len(words))), [""] * len(requests)
-        for rows, inputs in self._blocks(requests):
-            result[rows], before = self._verdicts(inputs, words, said)
-            for row, text in zip(rows, before, strict=True):
-                texts[row] = text
-        return result, texts
+        return [answer for (answer,) in self.look(requests).generate(regex, [temperature], [[seed] for seed in seeds])]
 
     @torch.inference_mode()
     def look(self, requests: Sequence[Request]) -> "Looked":
@@ -101,33 +92,17 @@ class HFBackend:
             cache = DynamicCache(config=self.model.config.get_text_config())
             ids, mask = inputs["input_ids"], inputs["attention_mask"]
             words = inputs | {"input_ids": ids[:, :-after], "attention_mask": mask[:, :-after]}
-            self.model(**words, position_ids=_positions(mask)[:, :-after], past_key_values=cache, logits_to_keep=1)
+            self._read(words, mask, cache)
             looked.append(_Block(rows, ids, mask, cache, after))
-        return Looked(self, ends, looked)
+        return Looked(self, len(requests), looked, ends)
 
-    def _decode(
-        self, inputs: Mapping[str, Any], regex: str, temperatures: Sequence[float], seeds: Sequence[int]
-    ) -> list[str]:
-        noise = [GumbelNoise(seeds, temperatures)] if any(temperatures) else []
-        return self._texts(self._generate(inputs, regex, noise).sequences[:, inputs["input_ids"].shape[1] :])
+    def _read(self, inputs: Mapping[str, Any], mask: torch.Tensor, cache: DynamicCache, keep: int = 1) -> torch.Tensor:
+        """Adds the tokens to the cache, the last of which `mask` ends with or goes on from; the last `keep` logits."""
+        end = cache.get_seq_length() + inputs["input_ids"].shape[1]
+        positions = _positions(mask)[:, cache.get_seq_length() : end]
+        return self.model(**inputs, position_ids=positions, past_key_values=cache, logits_to_keep=keep).logits
 
-    def _verdicts(self, inputs: Mapping[str, Any], words: Sequence[str], said: str) -> tuple[np.ndarray, list[str]]:
-        """(rows, words) probabilities where the word is chosen, and what was said before."""
-        choice, before = "|".join(words), f"{SEPARATOR} " if said else ""
-        first = [self._tokens(before + word)[bool(said)] for word in words]
-        if len(set(first)) != len(words):
-            raise UserError(f"words {words} begin with the same token and cannot be told apart")
-        output = self._generate(inputs, f"{said}{before}({choice})", [], output_scores=True)
-        answers = output.sequences[:, inputs["input_ids"].shape[1] :]
-        places = torch.arange(1, answers.shape[1] + 1)
-        at = (torch.isin(answers, self._separators) * places).amax(dim=1)  # after the last separator; 0 where none is
-        logits = torch.stack(output.scores, dim=1)[torch.arange(len(at)), at][:, first]
-        texts = [text.rpartition(SEPARATOR)[0] for text in self._texts(answers)]
-        return torch.softmax(logits.double(), dim=-1).numpy(), texts
-
-    def _generate(
-        self, inputs: Mapping[str, Any], regex: str, processors: list[LogitsProcessor], **settings: Any
-    ) -> Any:
+    def _generate(self, inputs: Mapping[str, Any], regex: str, processors: list[LogitsProcessor]) -> torch.Tensor:
         grammar = GrammarProcessor(self._grammar(regex))
         return self.model.generate(
             **inputs,
@@ -135,8 +110,6 @@ class HFBackend:
             do_sample=False,
             logits_processor=LogitsProcessorList([grammar, *processors]),
             pad_token_id=self.processor.tokenizer.pad_token_id,
-            return_dict_in_generate=True,
-            **settings,
         )
 
     def _texts(self, tokens: torch.Tensor) -> list[str]:
@@ -148,12 +121,22 @@ class HFBackend:
     def _tokens(self, text: str) -> list[int]:
         return self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    @cached_property
-    def _separators(self) -> torch.Tensor:
-        """The tokens that hold a separator."""
-        tokenizer = self.processor.tokenizer
-        texts = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
-        return torch.tensor([token for token, text in enumerate(texts) if SEPARATOR in text])
+    def _allowed(self, text: str, regex: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """The text's tokens (L,), and which tokens the grammar allows in the place of each, (L, V / 32) int32 bits.
+
+        Raises UserError for a text that does not begin what matches the regex.
+        """
+        key = text, regex
+        if key not in self._texts_allowed:
+            grammar, tokens = self._grammar(regex), self._tokens(text)
+            matcher = xgrammar.GrammarMatcher(grammar)
+            bits = xgrammar.allocate_token_bitmask(len(tokens), grammar.tokenizer_info.vocab_size)
+            for i, token in enumerate(tokens):
+                matcher.fill_next_token_bitmask(bits, i)
+                if not matcher.accept_token(token):
+                    raise UserError(f"text {text!r} does not parse; valid: {regex}")
+            self._texts_allowed[key] = torch.tensor(tokens), bits
+        return self._texts_allowed[key]
 
     def _grammar(self, regex: str) -> xgrammar.CompiledGrammar:
         if regex not in self._grammars:
@@ -182,78 +165,104 @@ class HFBackend:
 
 @dataclass(frozen=True)
 class _Block:
-    """BLOCK prompts of one padded length, whose words are in `cache`; the template's last `after` tokens are not."""
+    """Prompts of one padded length, of which `cache` holds all but the last `after` tokens, those of the template.
+
+    rows: their numbers; what is at a place of `skipped` is of another block.
+    """
 
     rows: list[int]
     ids: torch.Tensor
     mask: torch.Tensor
     cache: DynamicCache
     after: int
+    skipped: frozenset[int] = frozenset()
 
-    def repeated(self, n: int) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
-        """Token ids, attention mask and a cache of its own, `n` times each row."""
+    def repeated(self, n: int) -> "_Block":
+        """Each prompt `n` times, with a cache of its own; numbered as the prompts' answers, or questions, are."""
         cache = deepcopy(self.cache)
         cache.batch_repeat_interleave(n)
-        return self.ids.repeat_interleave(n, dim=0), self.mask.repeat_interleave(n, dim=0), cache
+        rows = [row * n + k for row in self.rows for k in range(n)]
+        ids, mask = (tensor.repeat_interleave(n, dim=0) for tensor in (self.ids, self.mask))
+        return _Block(rows, ids, mask, cache, self.after)
+
+    def own(self, results: Sequence[T]) -> Iterator[tuple[int, T]]:
+        """Number and result of each of its rows."""
+        return (
+            (row, result)
+            for i, (row, result) in enumerate(zip(self.rows, results, strict=True))
+            if i not in self.skipped
+        )
 
 
 class Looked:
     """Prompts that a model has read, with their frames: what follows does not read them again.
 
-    An answer here may differ in its last bits, and so now and then in its words, from one by `generate`: sums are taken
-    in another order. It depends on nothing else in the batch either.
+    What is said of one depends on nothing else in the batch, but for the last bits of a likelihood.
     """
 
-    def __init__(self, backend: HFBackend, ends: Sequence[int], blocks: Sequence[_Block]):
-        """ends: where each prompt's words end in the rendered chat."""
-        self._backend, self._ends, self._blocks = backend, ends, blocks
+    def __init__(self, backend: HFBackend, n: int, blocks: Sequence[_Block], ends: Sequence[int] = ()):
+        """n: how many. ends: where each prompt's words end in the rendered chat."""
+        self._backend, self._n, self._blocks, self._ends = backend, n, blocks, ends
 
     @torch.inference_mode()
     def generate(self, regex: str, temperatures: Sequence[float], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
         """For each prompt one answer for each temperature, with the prompt's own seeds."""
-        answers: list[list[str]] = [[] for _ in self._ends]
         n = len(temperatures)
+        answers = [""] * (self._n * n)
         for block in self._blocks:
-            ids, mask, cache = block.repeated(n)
-            inputs = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache}
             drawn = [seed for row in block.rows for seed in seeds[row]]
-            texts = self._backend._decode(inputs, regex, list(temperatures) * len(block.rows), drawn)
-            for i, row in enumerate(block.rows):
-                answers[row] = texts[i * n : (i + 1) * n]
-        return answers
+            hot = list(temperatures) * len(block.rows)
+            noise = [GumbelNoise(drawn, hot)] if any(temperatures) else []
+            every = block.repeated(n)
+            inputs = {"input_ids": every.ids, "attention_mask": every.mask, "past_key_values": every.cache}
+            output = self._backend._generate(inputs, regex, noise)
+            for row, text in every.own(self._backend._texts(output[:, every.ids.shape[1] :])):
+                answers[row] = text
+        return [answers[i : i + n] for i in range(0, len(answers), n)]
 
     @torch.inference_mode()
-    def score(
-        self, questions: Sequence[Sequence[list[Message]]], words: Sequence[str], said: str = ""
-    ) -> tuple[np.ndarray, list[list[str]]]:
-        """(prompts, questions of each, words), and what was said: as the backend's `score`, of as many questions each.
+    def likelihood(self, texts: Sequence[str], regex: str) -> np.ndarray:
+        """(n,): the probability that each prompt is answered so, or begins so, by what matches the regex."""
+        result = np.zeros(self._n)
+        for block in self._blocks:
+            tokens, bits = zip(*(self._backend._allowed(texts[row], regex) for row in block.rows), strict=True)
+            said = pad_sequence(tokens, batch_first=True)
+            allowed = pad_sequence(bits, batch_first=True, padding_value=-1).flatten(0, 1)  # -1: every bit is set
+            real = pad_sequence([torch.ones_like(some) for some in tokens], batch_first=True)
+            ids = torch.cat([block.ids[:, -block.after :], said[:, :-1]], dim=1)
+            mask = torch.cat([block.mask, real[:, :-1]], dim=1)
+            cache = deepcopy(block.cache)
+            logits = self._backend._read({"input_ids": ids, "attention_mask": mask}, mask, cache, said.shape[1]).float()
+            flat = logits.flatten(0, 1)
+            xgrammar.apply_token_bitmask_inplace(flat, allowed)
+            likely = flat.log_softmax(dim=-1).view_as(logits).gather(2, said[:, :, None])[:, :, 0]
+            for row, sure in block.own((likely.double() * real).sum(dim=1).exp().tolist()):
+                result[row] = sure
+        return result
 
-        Each question's words begin with its prompt's.
-        """
-        n, result = len(questions[0]), np.zeros((len(questions), len(questions[0]), len(words)))
-        texts: list[list[str]] = [[] for _ in questions]
+    @torch.inference_mode()
+    def then(self, questions: Sequence[Sequence[list[Message]]]) -> "Looked":
+        """As many questions of each prompt, whose words begin with the prompt's: prompts that were read too."""
+        backend, n, looked = self._backend, len(questions[0]), []
         tails = [
-            [self._backend._tokens(self._backend._render(question)[end:]) for question in some]
+            [backend._tokens(backend._render(question)[end:]) for question in some]
             for some, end in zip(questions, self._ends, strict=True)
         ]
         widths = [_padded(max(map(len, some))) for some in tails]
         for block in self._blocks:
             for width in sorted({widths[row] for row in block.rows}):
-                ids, mask, cache = block.repeated(n)
-                asked = [tail[-width:] for row in block.rows for tail in tails[row]]  # cut: not of this width, ignored
-                padded = self._backend.processor.tokenizer.pad(
+                every = block.repeated(n)
+                skipped = frozenset(i for i, row in enumerate(every.rows) if widths[row // n] != width)
+                asked = [tail[-width:] for row in block.rows for tail in tails[row]]  # cut: of those skipped
+                padded = backend.processor.tokenizer.pad(
                     {"input_ids": asked}, padding="max_length", max_length=width, return_tensors="pt"
                 )
-                inputs = {
-                    "input_ids": torch.cat([ids[:, : -block.after], padded["input_ids"]], dim=1),
-                    "attention_mask": torch.cat([mask[:, : -block.after], padded["attention_mask"]], dim=1),
-                    "past_key_values": cache,
-                }
-                likely, said_before = self._backend._verdicts(inputs, words, said)
-                for i, row in enumerate(block.rows):
-                    if widths[row] == width:
-                        result[row], texts[row] = likely[i * n : (i + 1) * n], said_before[i * n : (i + 1) * n]
-        return result, texts
+                ids = torch.cat([every.ids[:, : -block.after], padded["input_ids"]], dim=1)
+                mask = torch.cat([every.mask[:, : -block.after], padded["attention_mask"]], dim=1)
+                words = {"input_ids": padded["input_ids"][:, : -block.after], "attention_mask": mask[:, : -block.after]}
+                backend._read(words, mask, every.cache)
+                looked.append(_Block(every.rows, ids, mask, every.cache, block.after, skipped))
+        return Looked(backend, len(questions) * n, looked)
 
 
 def _padded(length: int) -> int:

@@ -9,6 +9,7 @@ from scipy import stats
 
 from envs.errors import UserError
 from envs.registry import TASKS
+from envs.tabletop.scene import OBJECTS
 from policies import prompt
 from policies.action_codec import codec_for
 from policies.backend import Request
@@ -58,15 +59,13 @@ def test_an_answer_does_not_depend_on_the_batch(backend, codec, requests_, tempe
         assert backend.generate([requests_[i]], codec.regex, temperature, [i]) == [together[i]]
 
 
-def test_a_score_does_not_depend_on_the_batch(backend, requests_):
-    together, said = backend.score(requests_, ("yes", "no"), MOVE)
+def test_a_likelihood_does_not_depend_on_the_batch(backend, requests_):
+    texts = [f"move {i % 5:+d} +1" for i in range(N)]
+    together = backend.look(requests_).likelihood(texts, MOVE)
     order = np.random.default_rng(0).permutation(N)
-    shuffled, _ = backend.score([requests_[i] for i in order], ("yes", "no"), MOVE)
-    np.testing.assert_allclose(shuffled, together[order], atol=1e-5)  # a row's place in the batch: last bits
-    alone, (words,) = backend.score(requests_[5:6], ("yes", "no"), MOVE)
-    np.testing.assert_allclose(alone, together[5:6], atol=1e-5)
-    assert words == said[5]
-    assert all(re.fullmatch(MOVE, text) for text in said)
+    shuffled = backend.look([requests_[i] for i in order]).likelihood([texts[i] for i in order], MOVE)
+    np.testing.assert_allclose(shuffled, together[order], rtol=1e-4)  # a row's place in the batch: last bits
+    np.testing.assert_allclose(backend.look(requests_[5:6]).likelihood(texts[5:6], MOVE), together[5:6], rtol=1e-4)
 
 
 def test_seeds_decide_what_is_sampled(backend, codec, requests_):
@@ -109,16 +108,18 @@ def test_gumbel_noise_is_drawn_anew_for_each_token():
     assert 0.45 < (first == second).mean() < 0.55
 
 
-def test_scores_are_probabilities_of_the_words(backend, requests_):
-    scores, _ = backend.score(requests_, ("yes", "no", "move"))
-    assert scores.shape == (N, 3)
-    assert np.all(scores > 0)
-    np.testing.assert_allclose(scores.sum(axis=1), 1)
-    swapped, _ = backend.score(requests_, ("no", "move", "yes"))
-    np.testing.assert_allclose(swapped, scores[:, [1, 2, 0]])
+def test_likelihoods_are_probabilities_of_all_that_the_regex_allows(codec, requests_):
+    looked = HFBackend.load("policies/seed").look(requests_[:2])
+    each = {name: looked.likelihood([name] * 2, codec.regex) for name in OBJECTS}
+    np.testing.assert_allclose(sum(each.values()), 1, atol=1e-3)  # the rest is for the same words in other tokens
+    goals = [" ".join(r.messages[0]["content"][-1]["text"].split()[2:4]).rstrip(".") for r in requests_[:2]]
+    assert [max(each, key=lambda name: each[name][i]) for i in range(2)] == goals
+    longer = looked.likelihood([f"{goals[0]} 20", goals[1]], codec.regex)  # longer and shorter ones together
+    assert 0 < longer[0] < each[goals[0]][0]
+    np.testing.assert_allclose(longer[1], each[goals[1]][1], rtol=1e-4)
 
 
-def test_scores_are_the_models_own(backend, requests_):
+def test_likelihoods_are_the_models_own(backend, requests_):
     """Against a plain forward pass of one prompt, without padding or blocks."""
     from PIL import Image
 
@@ -128,12 +129,13 @@ def test_scores_are_the_models_own(backend, requests_):
     tokens = [processor.tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no")]
     with torch.inference_mode():
         expected = torch.softmax(backend.model(**inputs).logits[0, -1, tokens].double(), dim=0)
-    np.testing.assert_allclose(backend.score([request], ("yes", "no"))[0][0], expected, atol=1e-4)
+    likely = [backend.look([request]).likelihood([word], "(yes|no)")[0] for word in ("yes", "no")]
+    np.testing.assert_allclose(likely / np.sum(likely), expected, atol=1e-4)  # random weights spell them out as well
 
 
-def test_words_that_begin_alike_are_refused(backend, requests_):
-    with pytest.raises(UserError, match="begin with the same token"):
-        backend.score(requests_[:1], ("red cube", "red pad"))
+def test_a_text_that_the_regex_forbids_is_refused(backend, requests_):
+    with pytest.raises(UserError, match=r"text 'red cube' does not parse; valid: \(yes\|no\)"):
+        backend.look(requests_[:1]).likelihood(["red cube"], "(yes|no)")
 
 
 def test_prompts_of_different_lengths_share_a_call(backend, codec, requests_):
@@ -166,31 +168,43 @@ def question(request, answer):
     return prompt.user(f"{request.messages[0]['content'][-1]['text']}. {answer}. good?")
 
 
-def test_what_follows_one_look_is_what_would_be_said_anyway(backend, codec, requests_, looked_at):
+def praise(answers):
+    return [a.rpartition("; ")[2] + "; yes" for some in answers for a in some]
+
+
+def test_questions_that_follow_are_answered_as_if_they_were_asked_at_once(backend, codec, requests_, looked_at):
     looked, answers, questions = looked_at
     for k, temperature in enumerate(TEMPERATURES):
         drawn = backend.generate(requests_, codec.regex, temperature, [10 * i + k for i in range(N)])
-        same = [a == some[k] for a, some in zip(drawn, answers, strict=True)]
-        assert sum(same) >= N - 1  # sums in another order may change a last bit, and that a word
-    alone = [Request(r.frames, q) for r, some in zip(requests_, questions, strict=True) for q in some]
-    expected, said = backend.score(alone, ("yes", "no"), MOVE)
-    scores, reasons = looked.score(questions, ("yes", "no"), MOVE)
-    same = np.array([text for some in reasons for text in some]) == np.array(said)
-    assert same.mean() > 0.97
-    np.testing.assert_allclose(scores.reshape(-1, 2)[same], expected[same], atol=1e-5)
+        assert drawn == [some[k] for some in answers]
+    asked, regex = looked.then(questions), f"{codec.action.regex}; (yes|no)"
+    alone = backend.look([Request(r.frames, q) for r, some in zip(requests_, questions, strict=True) for q in some])
+    seeds = [[i] for i in range(3 * N)]
+    same = [
+        a == b for a, b in zip(asked.generate(regex, [1.0], seeds), alone.generate(regex, [1.0], seeds), strict=True)
+    ]
+    assert np.mean(same) > 0.97  # sums in another order may change a last bit, and that a word
+    np.testing.assert_allclose(
+        asked.likelihood(praise(answers), regex), alone.likelihood(praise(answers), regex), rtol=1e-3
+    )
 
 
 def test_what_follows_one_look_does_not_depend_on_the_batch(backend, codec, requests_, looked_at):
     looked, answers, questions = looked_at
-    scores, reasons = looked.score(questions, ("yes", "no"), MOVE)
+    regex = f"{codec.action.regex}; (yes|no)"
+    likely = looked.then(questions).likelihood(praise(answers), regex).reshape(N, 3)
+    reasons = looked.then(questions).generate(codec.action.regex, [0.0], [[0]] * 3 * N)
     for some in ([5], [17, 3, N - 1]):
         fewer = backend.look([requests_[i] for i in some])
         assert fewer.generate(codec.regex, TEMPERATURES, [range(10 * i, 10 * i + 3) for i in some]) == [
             answers[i] for i in some
         ]
-        scored, said = fewer.score([questions[i] for i in some], ("yes", "no"), MOVE)
-        np.testing.assert_allclose(scored, scores[some], atol=1e-5)
-        assert said == [reasons[i] for i in some]
+        asked = fewer.then([questions[i] for i in some])
+        again = asked.likelihood(praise([answers[i] for i in some]), regex).reshape(-1, 3)
+        np.testing.assert_allclose(again, likely[some], rtol=1e-3)
+        assert asked.generate(codec.action.regex, [0.0], [[0]] * 3 * len(some)) == [
+            reason for i in some for reason in reasons[3 * i : 3 * i + 3]
+        ]
 
 
 def test_a_look_can_be_asked_again(codec, looked_at):

@@ -8,10 +8,9 @@ import pytest
 from envs.observation import Observation
 from envs.registry import TASKS
 from policies.action_codec import codec_for
-from policies.backend import Request
 from policies.mllm import MLLMPolicy
 
-REASON = "move +4 +0 +4 +0"
+REASON = "move +4 +0"
 FRAMES = np.zeros((1, 8, 8, 3), np.uint8)
 
 
@@ -20,50 +19,49 @@ def answer(level):
 
 
 class FakeBackend:
-    """Answers with the level that (instruction, temperature, seed) map to; likes the levels of `liked`. It
-    would always rather REASON."""
+    """Answers with the level that (instruction, temperature, seed) map to; likes the levels of `liked`, or what
+    `likes` says of a question. It would always rather REASON."""
 
     def __init__(self, level, liked=None):
         self.level, self.liked = level, liked or {}
-        self.generated, self.scored = [], []
+        self.generated, self.judged = [], []
+
+    def likes(self, text):
+        return max((p for level, p in self.liked.items() if answer(level) in text), default=0.1)
 
     def generate(self, requests, regex, temperature, seeds):
-        texts = [request.messages[0]["content"][-1]["text"] for request in requests]
-        self.generated.append((temperature, tuple(seeds)))
-        return [answer(self.level(text, temperature, seed)) for text, seed in zip(texts, seeds, strict=True)]
-
-    def score(self, requests, words, said=""):
-        assert words == ("yes", "no")
-        assert re.fullmatch(said, REASON)
-        texts = [request.messages[0]["content"][-1]["text"] for request in requests]
-        self.scored += texts
-        yes = [max((p for level, p in self.liked.items() if answer(level) in text), default=0.1) for text in texts]
-        return np.array([[p, 1 - p] for p in yes]), [REASON] * len(yes)
+        return [said for (said,) in self.look(requests).generate(regex, [temperature], [[seed] for seed in seeds])]
 
     def look(self, requests):
-        return FakeLooked(self, requests)
+        return FakeLooked(self, [request.messages[0]["content"][-1]["text"] for request in requests])
 
 
 class FakeLooked:
-    """Asks the backend anew what a real one has read already."""
-
-    def __init__(self, backend, requests):
-        self.backend, self.requests = backend, requests
+    def __init__(self, backend, texts):
+        self.backend, self.texts = backend, texts
 
     def generate(self, regex, temperatures, seeds):
-        drawn = [
-            self.backend.generate(self.requests, regex, t, [some[k] for some in seeds])
-            for k, t in enumerate(temperatures)
-        ]
+        if re.fullmatch(regex, REASON):
+            return [[REASON] * len(temperatures) for _ in self.texts]
+        drawn = []
+        for k, temperature in enumerate(temperatures):
+            row = [some[k] for some in seeds]
+            self.backend.generated.append((temperature, tuple(row)))
+            levels = [self.backend.level(text, temperature, seed) for text, seed in zip(self.texts, row, strict=True)]
+            drawn.append(map(answer, levels))
         return [list(answers) for answers in zip(*drawn, strict=True)]
 
-    def score(self, questions, words, said=""):
-        asked = [(request, q) for request, some in zip(self.requests, questions, strict=True) for q in some]
-        texts = [(r.messages[0]["content"][-1]["text"], q[0]["content"][-1]["text"]) for r, q in asked]
-        assert all(question.startswith(prompt) for prompt, question in texts)
-        scores, reasons = self.backend.score([Request(request.frames, q) for request, q in asked], words, said)
-        n = len(questions[0])
-        return scores.reshape(-1, n, len(words)), [reasons[i : i + n] for i in range(0, len(reasons), n)]
+    def likelihood(self, texts, regex):
+        assert all(re.fullmatch(regex, text) for text in texts)
+        for question, text in zip(self.texts, texts, strict=True):
+            assert question.endswith(f"; {text.removesuffix('; yes')}. good?")
+        self.backend.judged += self.texts
+        return np.array([self.backend.likes(question) for question in self.texts])
+
+    def then(self, questions):
+        asked = [[q[0]["content"][-1]["text"] for q in some] for some in questions]
+        assert all(q.startswith(text) for text, some in zip(self.texts, asked, strict=True) for q in some)
+        return FakeLooked(self.backend, [q for some in asked for q in some])
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +98,7 @@ def test_one_proposal_acts_without_the_critic(codec, observations):
     assert [d.answer for d in decisions] == [answer(1), answer(-2)]
     np.testing.assert_allclose([d.action for d in decisions], [[0.25, 0], [-0.5, 0]])
     assert [d.verdict for d in decisions] == [None, None]
-    assert backend.scored == []
+    assert backend.judged == []
     assert [temperature for temperature, _ in backend.generated] == [1.0]
 
 
@@ -109,7 +107,7 @@ def test_one_proposal_is_judged_where_asked(codec, observations):
     decisions = MLLMPolicy(backend, codec, judged=True).act(observations, rngs())
     assert [d.verdict for d in decisions] == [0.8, 0.3]
     assert [d.answer for d in decisions] == [answer(1), answer(2)]
-    assert backend.scored == [
+    assert backend.judged == [
         f"reach the red cube. gripper 5 5. {answer(1)}. good?",
         f"reach the blue cube. gripper 5 5. {answer(2)}. good?",
     ]
@@ -143,17 +141,7 @@ def test_proposals_of_a_decision_have_seeds_of_their_own(codec, observations):
 def test_verdicts_go_to_their_own_observation(codec, observations):
     """The best differs between the observations of one batch."""
     backend = FakeBackend(count_up())
-    backend.score = lambda requests, words, said: (
-        np.array(
-            [
-                [0.9, 0.1]
-                if (("red cube. g" in text and "+1 +0" in text) or ("blue" in text and "+2 +0" in text))
-                else [0, 1]
-                for text in (request.messages[0]["content"][-1]["text"] for request in requests)
-            ]
-        ),
-        [REASON] * len(requests),
-    )
+    backend.likes = lambda text: 0.9 if answer(1 if "red cube. g" in text else 2) in text else 0
     decisions = MLLMPolicy(backend, codec, proposals=3).act(observations, rngs())
     assert [d.answer for d in decisions] == [answer(1), answer(2)]
 
