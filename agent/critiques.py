@@ -11,7 +11,7 @@ from agent.selection import worth_imitating
 from envs.observation import Observation
 from envs.registry import task
 from policies import critic, prompt
-from policies.action_codec import action_of
+from policies.action_codec import AnswerCodec, codec_for
 
 TIE = 0.02  # difference in outcome up to which one answer is as good as another; a step lost is more
 
@@ -37,7 +37,7 @@ def critiques(
             measured = [_alternatives(fork) for fork in forks(group[name])]
             for i in rng.permutation(len(measured)):
                 if len(asked) < each:
-                    asked += criticised(*measured[i], min_margin, rng)
+                    asked += criticised(codec_for(task(name)), *measured[i], min_margin, rng)
         result += asked + concluded(_ends(episodes), each, rng)
     return result
 
@@ -64,6 +64,7 @@ def _alternatives(fork: Fork) -> tuple[Observation, list[tuple[str, float]]]:
 
 
 def criticised(
+    codec: AnswerCodec,
     observation: Observation,
     tried: Sequence[tuple[str, float]],
     min_margin: float,
@@ -74,17 +75,17 @@ def criticised(
     """At most `n` answers to an observation that did as well as any, and as many that did worse, as questions.
 
     tried: answers with their measured outcomes, the best first among equals. A critique says which action it would
-    take: of an answer that did worse the best one's. With `again`, to answer again after that critique is to give the
-    best answer. All have the same frames and the same situation: only the answers can tell them apart. None where
-    nothing succeeded, or nothing did worse.
+    take, and how that differs: of an answer that did worse the best one's. With `again`, to answer again after that
+    critique is to give the best answer. All have the same frames and the same situation: only the answers can tell them
+    apart. None where nothing succeeded, or nothing did worse.
     """
     best, value = max(tried, key=lambda item: item[1])
     good = [answer for answer, outcome in tried if outcome >= value - TIE]
     bad = [answer for answer, outcome in tried if outcome <= value - max(min_margin, TIE) and answer not in good]
     n = min(n, len(good), len(bad)) if value > 0 else 0
     right, wrong = ([str(answer) for answer in rng.permutation(some)[:n]] for some in (good, bad))
-    praised = [(answer, critic.critique(action_of(answer), True)) for answer in right]
-    blamed = [(answer, critic.critique(action_of(best), False)) for answer in wrong]
+    praised = [(answer, critic.critique(codec.instead(answer, answer), True)) for answer in right]
+    blamed = [(answer, critic.critique(codec.instead(answer, best), False)) for answer in wrong]
     rows = [Example(observation.frames, prompt.judge(observation, a), c) for a, c in praised + blamed]
     revised = [Example(observation.frames, prompt.revise(observation, *said), best) for said in blamed[:1] if again]
     return rows + revised

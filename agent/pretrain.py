@@ -36,6 +36,7 @@ from policies.backend_hf import HFBackend
 
 SCENES_AT_ONCE = 32  # whose answers are asked for together
 Places = Mapping[str, np.ndarray]  # name -> (2,) [m]
+BLIND = 2  # of the answers that are tried in a critic's scene were given to the frames of another
 OWN = 3  # of its answers in a critic's scene, good or not, are shown as its own
 ASTRAY = 0.3  # share of random actions on the way to a scene: what the policy will see when it goes wrong
 
@@ -125,7 +126,9 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
     """Questions to the critic about one scene a seed, some way into an expert's episode.
 
     Will it work? `answers` of the policy's own are each tried there, and the expert goes on: the sooner it succeeds,
-    the better the answer was. The expert's own answers are not shown: thousands of them would be demonstrations. Is it
+    the better the answer was. Some were given to the frames of another scene: a critic that does not look, but asks
+    whether the action follows from the words before it, must be wrong about them. The expert's own answers are not
+    shown: thousands of them would be demonstrations. Is it
     done? As the expert's episode ends, as it was before, and as it ends with another goal in the instruction. And what
     it would have answered there anyway: what it learns to criticise is not to change how it acts.
     """
@@ -136,7 +139,12 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
             env.reset(seed=seed)
             if not _wander(task, env, np.random.default_rng([seed, 2])):
                 moments.append((seed, env.snapshot(), task.observe(env)))
-        requests = [Request(o.frames, prompt.act(o)) for _, _, o in moments for _ in range(answers)]
+        elsewhere = [observation.frames for _, _, observation in moments[1:] + moments[:1]]
+        requests = [
+            Request(elsewhere[i] if k >= answers - BLIND else o.frames, prompt.act(o))
+            for i, (_, _, o) in enumerate(moments)
+            for k in range(answers)
+        ]
         draws = [seed * answers + k for seed, _, _ in moments for k in range(answers)]
         drawn = iter(backend.generate(requests, codec.regex, 1.0, draws))
         for seed, snapshot, observation in moments:
@@ -144,7 +152,7 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
             rng = np.random.default_rng([seed, 3])
             ends = [ending(*end) for end in _endings(task, env, snapshot, rng)]
             own = [Example(observation.frames, prompt.act(observation), answer) for answer, _ in tried[:OWN]]
-            yield criticised(observation, tried, TIE, rng, 2, again=False) + ends + own
+            yield criticised(codec, observation, tried, TIE, rng, 2, again=False) + ends + own
     env.close()
 
 

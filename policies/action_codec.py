@@ -28,6 +28,7 @@ class BoxCodec:
         self.words = tuple(f"{k:+d}" for k in range(-self.n, self.n + 1))
         step = f"({'|'.join(re.escape(word) for word in self.words)})"
         self.regex = "move" + f" {step}" * space.shape[0]
+        self.instead_regex = self.regex + r" [+-]\d{1,3}" * space.shape[0]
 
     def encode(self, action: np.ndarray) -> str:
         """(d,) -> text, by the nearest level."""
@@ -40,6 +41,15 @@ class BoxCodec:
             raise UserError(f"action {text!r} does not parse; valid: {self.regex}")
         steps = np.array([int(word) for word in text.split()[1:]])
         return (self._middle + steps * self._unit).clip(self.space.low, self.space.high).astype(self.space.dtype)
+
+    def instead(self, text: str, better: str) -> str:
+        """The better of two actions, and how many steps farther it goes on each axis: `move -2 +4 -1 +8`.
+
+        Raises UserError where one does not parse.
+        """
+        self.decode(text), self.decode(better)
+        farther = (int(b) - int(a) for a, b in zip(text.split()[1:], better.split()[1:], strict=True))
+        return f"{better} {' '.join(f'{k:+d}' for k in farther)}"
 
 
 class AnswerCodec:
@@ -58,6 +68,10 @@ class AnswerCodec:
             raise UserError(f"answer {answer!r} does not parse; valid: {self.regex}")
         thought, _, action = answer.rpartition("; ")
         return thought, self.action.decode(action)
+
+    def instead(self, answer: str, better: str) -> str:
+        """What the better of two answers does, and how that differs, in the form of the action codec."""
+        return self.action.instead(action_of(answer), action_of(better))
 
 
 def action_of(answer: str) -> str:

@@ -1,16 +1,16 @@
 """The critique: the same model is shown a proposed answer, or how an episode ended, and asked for its verdict.
 
 It says its reason first, then yes or no: a small model comes to a verdict through words that it knows how to find, and
-hardly without (chain of thought, Wei et al., 2022). Of an answer the reason is the action that it would take itself, of
-an ending what it sees of what the task is about, and how much is left to do.
+hardly without (chain of thought, Wei et al., 2022). Of an answer the reason is the action that it would take itself and
+how that differs, of an ending what it sees of what the task is about, and how much is left to do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from envs.observation import Observation
 from policies import prompt
-from policies.action_codec import AnswerCodec, action_of
+from policies.action_codec import AnswerCodec
 from policies.backend import Backend, Looked, Request
 
 YES, NO = VERDICTS = ("yes", "no")
@@ -59,9 +59,10 @@ def conclude(backend: Backend, regex: str, ends: Sequence[Observation]) -> list[
 
 
 def _judged(looked: Looked, codec: AnswerCodec, answers: Sequence[str]) -> list[Critique]:
-    regex = codec.action.regex
-    verdicts = looked.likelihood([critique(action_of(answer), True) for answer in answers], _regex(regex))
-    return _critiques(verdicts, _reasons(looked, regex, len(answers)))
+    praise = [critique(codec.instead(answer, answer), True) for answer in answers]
+    verdicts = looked.likelihood(praise, _regex(codec.action.instead_regex))
+    actions = _reasons(looked, codec.action.regex, len(answers))
+    return _critiques(verdicts, map(codec.instead, answers, actions))
 
 
 def _reasons(looked: Looked, regex: str, n: int) -> list[str]:
@@ -76,5 +77,5 @@ def _joined(reason: str, verdict: str) -> str:
     return "; ".join(part for part in (reason, verdict) if part)
 
 
-def _critiques(verdicts: Sequence[float], reasons: Sequence[str]) -> list[Critique]:
+def _critiques(verdicts: Iterable[float], reasons: Iterable[str]) -> list[Critique]:
     return [Critique(round(float(v), DIGITS), reason) for v, reason in zip(verdicts, reasons, strict=True)]

@@ -8,8 +8,10 @@ import pytest
 from agent.critiques import concluded, criticised, critiques
 from envs.observation import Observation
 from envs.registry import TASKS
+from policies.action_codec import codec_for
 
 A, B, C = (1, 0), (0, 1), (-1, 0)
+CODEC = codec_for(TASKS["reach"])
 SEEN = Observation(np.zeros((1, 8, 8, 3), np.uint8), "reach the red cube", "gripper 1 1")
 
 
@@ -29,12 +31,12 @@ def practised(episode):
 
 def test_the_same_frame_has_a_yes_and_a_no():
     tried = [("move +1 +0", 0.9), ("move -1 +0", 0.8), ("move +0 +1", 0.0)]
-    yes, no, again = criticised(SEEN, tried, 0.5, rng())
-    assert yes.answer == "move +1 +0; yes"
+    yes, no, again = criticised(CODEC, SEEN, tried, 0.5, rng())
+    assert yes.answer == "move +1 +0 +0 +0; yes"
     assert text(yes) == "reach the red cube. gripper 1 1. move +1 +0. good?"
-    assert no.answer == "move +1 +0; no"
+    assert no.answer == "move +1 +0 +1 -1; no"
     assert text(no) == "reach the red cube. gripper 1 1. move +0 +1. good?"
-    assert text(again) == "reach the red cube. gripper 1 1. move +0 +1. move +1 +0; no"
+    assert text(again) == "reach the red cube. gripper 1 1. move +0 +1. move +1 +0 +1 -1; no"
     assert again.answer == "move +1 +0"
 
 
@@ -48,7 +50,7 @@ def test_the_same_frame_has_a_yes_and_a_no():
     ],
 )
 def test_nothing_is_said_where_nothing_was_told_apart(tried):
-    assert criticised(SEEN, tried, 0.5, rng()) == []
+    assert criticised(CODEC, SEEN, tried, 0.5, rng()) == []
 
 
 def test_half_is_about_answers_and_half_about_endings(practised):

@@ -10,7 +10,7 @@ from envs.registry import TASKS
 from policies.action_codec import codec_for
 from policies.mllm import MLLMPolicy
 
-REASON = "move +4 +0"
+RATHER = "move +4 +0"
 FRAMES = np.zeros((1, 8, 8, 3), np.uint8)
 
 
@@ -20,7 +20,7 @@ def answer(level):
 
 class FakeBackend:
     """Answers with the level that (instruction, temperature, seed) map to; likes the levels of `liked`, or what
-    `likes` says of a question. It would always rather REASON."""
+    `likes` says of a question. It would always rather do RATHER."""
 
     def __init__(self, level, liked=None):
         self.level, self.liked = level, liked or {}
@@ -41,8 +41,8 @@ class FakeLooked:
         self.backend, self.texts = backend, texts
 
     def generate(self, regex, temperatures, seeds):
-        if re.fullmatch(regex, REASON):
-            return [[REASON] * len(temperatures) for _ in self.texts]
+        if re.fullmatch(regex, RATHER):
+            return [[RATHER] * len(temperatures) for _ in self.texts]
         drawn = []
         for k, temperature in enumerate(temperatures):
             row = [some[k] for some in seeds]
@@ -54,7 +54,7 @@ class FakeLooked:
     def likelihood(self, texts, regex):
         assert all(re.fullmatch(regex, text) for text in texts)
         for question, text in zip(self.texts, texts, strict=True):
-            assert question.endswith(f"; {text.removesuffix('; yes')}. good?")
+            assert question.endswith(f"; {text.removesuffix(' +0 +0; yes')}. good?")
         self.backend.judged += self.texts
         return np.array([self.backend.likes(question) for question in self.texts])
 
@@ -157,7 +157,7 @@ def test_what_is_drawn_comes_from_the_episodes_generator(codec, observations):
 # revisions -------------------------------------------------------------------------------------------------------
 def contrite():
     """Level 0 at first, and 3 once the prompt holds a critique."""
-    return lambda text, temperature, seed: 3 if text.endswith(f"{REASON}; no") else 0
+    return lambda text, temperature, seed: 3 if text.endswith(f"{RATHER} +4 +0; no") else 0
 
 
 @pytest.mark.parametrize("proposals", [1, 3])
@@ -165,7 +165,7 @@ def test_a_poor_answer_is_given_again_with_its_critique(codec, observations, pro
     backend = FakeBackend(contrite(), liked={0: 0.2, 3: 0.6})
     decisions = MLLMPolicy(backend, codec, proposals=proposals, revisions=1).act(observations, rngs())
     for decision in decisions:
-        assert (decision.answer, decision.verdict, decision.critique) == (answer(3), 0.6, REASON)
+        assert (decision.answer, decision.verdict, decision.critique) == (answer(3), 0.6, f"{RATHER} +1 +0")
         assert decision.action[0] == pytest.approx(3 / 4)
         assert decision.proposals == ((answer(0), 0.2),) * proposals + ((answer(3), 0.6),)
 
@@ -198,5 +198,5 @@ def test_a_revision_goes_to_its_own_observation(codec, observations):
     backend = FakeBackend(lambda text, *_: (3 if text.endswith("; no") else 0) if "red cube. g" in text else 1, liked)
     backend.liked[1] = 0.9
     red, blue = MLLMPolicy(backend, codec, revisions=1).act(observations, rngs())
-    assert (red.answer, red.critique) == (answer(3), REASON)
+    assert (red.answer, red.critique) == (answer(3), f"{RATHER} +1 +0")
     assert (blue.answer, blue.verdict, blue.proposals) == (answer(1), 0.9, ())

@@ -236,8 +236,9 @@ def test_the_critic_is_asked_about_measured_answers_and_real_endings(backend, na
             verdict = example.answer.split()[-1]
             if words.endswith("good?"):
                 reason, _, _ = example.answer.rpartition("; ")
-                assert re.fullmatch(codec.action.regex, reason)
-                assert (f"{reason}. good?" in words) == (verdict == "yes")
+                assert re.fullmatch(codec.action.instead_regex, reason)
+                assert reason.endswith(" +0 +0") == (verdict == "yes")
+                assert (f"{' '.join(reason.split()[:3])}. good?" in words) == (verdict == "yes")
             elif words.endswith("done?"):
                 reason, _, _ = example.answer.rpartition("; ")
                 assert re.fullmatch(task.end_regex, reason)
