@@ -29,10 +29,19 @@ def expert_episode():
     return episode
 
 
+class Blundering(RandomPolicy):
+    """Random moves, in words."""
+
+    def act(self, observations, rngs):
+        thought = "red cube 1 2; red pad 3 4 left; behind 5 6 +1 +1"
+        answers = [CODEC.encode(thought, d.action) for d in super().act(observations, rngs)]
+        return [Decision(answer, CODEC.decode(answer)[1]) for answer in answers]
+
+
 @pytest.fixture(scope="module")
 def failures():
     """Failures of push by random moves."""
-    policy = RandomPolicy(CODEC.action.space)
+    policy = Blundering(CODEC.action.space)
     played = rollout(PUSH, policy, [(s, 0) for s in range(6)], snapshots=True)
     return [episode for episode in played if not episode.success]
 
