@@ -9,6 +9,7 @@ logits plus Gumbel noise is a sample of the softmax.
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from policies.prompt import Message
 logging.disable_progress_bar()  # loading two megabytes needs no bar
 T = TypeVar("T")
 BLOCK = 32  # rows of every forward pass
+TEXTS = 256  # whose grammar is remembered: actions come again and again; of a large vocabulary each takes much memory
 PAD_MULTIPLE = 8  # prompts are padded to a multiple of this many tokens
 
 
@@ -58,7 +60,7 @@ class HFBackend:
         )
         self._compiler = xgrammar.GrammarCompiler(info)
         self._grammars: dict[str, xgrammar.CompiledGrammar] = {}
-        self._texts_allowed: dict[tuple[str, str], tuple[torch.Tensor, torch.Tensor]] = {}
+        self._allowed = lru_cache(TEXTS)(self._allowed)
 
     @classmethod
     def load(cls, path: str | Path) -> "HFBackend":
@@ -126,17 +128,14 @@ class HFBackend:
 
         Raises UserError for a text that does not begin what matches the regex.
         """
-        key = text, regex
-        if key not in self._texts_allowed:
-            grammar, tokens = self._grammar(regex), self._tokens(text)
-            matcher = xgrammar.GrammarMatcher(grammar)
-            bits = xgrammar.allocate_token_bitmask(len(tokens), grammar.tokenizer_info.vocab_size)
-            for i, token in enumerate(tokens):
-                matcher.fill_next_token_bitmask(bits, i)
-                if not matcher.accept_token(token):
-                    raise UserError(f"text {text!r} does not parse; valid: {regex}")
-            self._texts_allowed[key] = torch.tensor(tokens), bits
-        return self._texts_allowed[key]
+        grammar, tokens = self._grammar(regex), self._tokens(text)
+        matcher = xgrammar.GrammarMatcher(grammar)
+        bits = xgrammar.allocate_token_bitmask(len(tokens), grammar.tokenizer_info.vocab_size)
+        for i, token in enumerate(tokens):
+            matcher.fill_next_token_bitmask(bits, i)
+            if not matcher.accept_token(token):
+                raise UserError(f"text {text!r} does not parse; valid: {regex}")
+        return torch.tensor(tokens), bits
 
     def _grammar(self, regex: str) -> xgrammar.CompiledGrammar:
         if regex not in self._grammars:

@@ -57,7 +57,7 @@ def test_half_is_about_answers_and_half_about_endings(practised):
     made = critiques([practised], practised, 16, 0.5, rng())
     endings = [e for e in made if text(e).endswith("done?")]
     assert Counter(e.answer for e in endings) == {"yes": 4, "no": 4}
-    assert {text(e) for e in endings} <= {"reach the red cube. done?", "reach the red cube. gripper 0 0. done?"}
+    assert {text(e) for e in endings} == {"reach the red cube. done?", "reach the red cube. gripper 0 0. done?"}
     assert len(made) - len(endings) == 9  # three of one observation are not taken apart
     for example in made:
         if text(example).endswith("good?"):
@@ -66,9 +66,9 @@ def test_half_is_about_answers_and_half_about_endings(practised):
 
 def test_each_task_has_its_share(practised, episode, toy_task, monkeypatch):
     monkeypatch.setitem(TASKS, "easy", toy_task())
-    easy = [episode([C], i < 6, seed=i, task="easy") for i in range(7)]
+    easy = [episode([C], i < 1, seed=i, task="easy") for i in range(7)]
     made = [e for e in critiques([practised + easy], practised + easy, 16, 0.5, rng()) if text(e).endswith("done?")]
-    assert Counter(e.answer for e in made) == {"yes": 4, "no": 4}
+    assert Counter(e.answer for e in made) == {"yes": 3, "no": 3}  # two of each, and of easy only one succeeded
 
 
 def test_a_success_was_not_done_a_step_before(episode):
