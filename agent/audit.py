@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.branching import Branching, Point, distinct_moments, failed
+from agent.branching import Branching, failed
 from agent.config import Critic
 from agent.critiques import TIE
 from agent.episode import Episode
@@ -19,6 +19,7 @@ from envs.observation import Observation
 from envs.splits import seeds
 
 TEMPERATURE = 1.0  # of the answers that are tried, and of the episodes that are played to have failures too
+TRIED = 8  # answers to a moment, at most
 REPEATS = 4  # episodes that decide whether a failure was lost at a moment
 FIRST_BRANCH = 2  # attempt 0 is greedy, 1 is sampled
 
@@ -28,12 +29,13 @@ def audit(
 ) -> dict[str, Any]:
     """Audit the critic of one task on `episodes` held-out starts, each played greedily and sampled.
 
-    ends: `verdict_scores` of its conclusions from last frames. answers: of verdicts on `critic.proposals` answers to
-    a moment of each greedy episode, against whether an answer did as well as any of them, followed greedily; moments
-    where none succeeded have no such answer. shuffled_*: the AUROCs with the frames of other episodes; chance, if the
-    frames are looked at. best_of: success after the greedy answer, after the one that the critic likes best, and after
-    the one that the simulator found to be best (an oracle: no policy can know that). acting: whole episodes with and
-    without criticism. claims: how often the step that it says broke a failure is the one that bisection finds.
+    ends: `verdict_scores` of its conclusions from last frames. answers: of verdicts on answers to a moment of each
+    greedy episode, against whether an answer did as well as any that was tried, followed greedily; moments where none
+    succeeded have no such answer. shuffled_*: the AUROCs with the frames of other episodes; chance, if the frames are
+    looked at. best_of: of `critic.proposals` of these answers, success after the greedy one, after the one that the
+    critic likes best, and after the one that the simulator found to be best (an oracle: no policy can know that).
+    acting: whole episodes with and without criticism. claims: how often the step that it says broke a failure is the
+    one that bisection finds.
     """
     starts = list(seeds("heldout", episodes))
     job = Job(name, checkpoint, (), n_envs=n_envs)
@@ -69,8 +71,8 @@ def _ends(job: Job, workers: Workers, episodes: Sequence[Episode], rng: np.rando
 def _answers(
     job: Job, workers: Workers, branching: Branching, episodes: Sequence[Episode], n: int, rng: np.random.Generator
 ) -> dict[str, Any]:
-    points = [Point(e, int(rng.choice(distinct_moments(e)))) for e in episodes if e.end]
-    others = branching.answers(points, n - 1, TEMPERATURE, others_only=True, consistent=False)
+    points = [point for e in episodes if e.end for point in branching.anywhere(e, 1)]
+    others = branching.others(points, max(TRIED, n) - 1, TEMPERATURE)
     tried = [[p.episode.steps[p.step].decision, *some] for p, some in zip(points, others, strict=True)]
     outcomes = np.array([outcome(e.success, len(e.own) - 1) for e in branching.measure(points, tried, 1)])
     answers = [decision.answer for some in tried for decision in some]
@@ -83,14 +85,17 @@ def _answers(
 
     judged, blind = verdicts(moments), verdicts(_shuffled(moments, rng))
     best = np.array([outcomes[of == i].max() for i in range(len(points))])
-    liked = np.array([outcomes[of == i][judged[of == i].argmax()] for i in range(len(points))])
     told, good = best[of] > 0, outcomes >= best[of] - TIE
-    greedy = outcomes[np.unique(of, return_index=True)[1]]  # the first answer of each point
-    choices = {"greedy": greedy, "critic": liked, "oracle": best}
+    proposed = [np.flatnonzero(of == i)[:n] for i in range(len(points))]  # the greedy answer first
+    choices = {
+        "greedy": [outcomes[some[0]] for some in proposed],
+        "critic": [outcomes[some[judged[some].argmax()]] for some in proposed],
+        "oracle": [outcomes[some].max() for some in proposed],
+    }
     return {
         "answers": verdict_scores(judged[told], good[told]),
         "shuffled_answers": verdict_scores(blind[told], good[told])["auroc"],
-        "best_of": {name: float(np.mean(worth > 0)) for name, worth in choices.items()},
+        "best_of": {name: float(np.mean(np.array(worth) > 0)) for name, worth in choices.items()},
     }
 
 

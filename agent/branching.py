@@ -78,11 +78,17 @@ class Branching:
         return within(settings.env_steps, failures, POINTS_AT_ONCE, lambda some: self._branch(some, settings))
 
     def explore_own(self, starts: Sequence[int], settings: Branch) -> list[Episode]:
-        """One episode from each start, a seed, played as branches are followed; and every branch of those that fail."""
+        """One episode from each start, a seed, played as branches are followed; and every branch of those that fail.
+
+        And whatever else it might answer at moments of any drawn at random, for the critic.
+        """
 
         def play(some: Sequence[int]) -> list[Episode]:
             own = self.roots(some)
-            return own + self._branch(failed(own), settings, known=True)  # its own answers were followed alike
+            tried = self._branch(failed(own), settings, known=True)  # its own answers were followed alike
+            points = [point for e in own if e.end for point in self.anywhere(e, settings.anywhere)]
+            others = self.others(points, settings.answers - 1, settings.temperature)
+            return own + tried + self.measure(points, others, settings.repeats)
 
         return within(settings.env_steps, starts, POINTS_AT_ONCE, play)
 
@@ -105,12 +111,12 @@ class Branching:
         if settings.where == "early":
             return [Point(e, step) for e in failures for step in distinct_moments(e)[: settings.moments]]
         if settings.where == "uniform":
-            return [
-                Point(e, int(step))
-                for e in failures
-                for step in self._rng.permutation(distinct_moments(e))[: settings.moments]
-            ]
+            return [point for e in failures for point in self.anywhere(e, settings.moments)]
         return self.claims(failures)
+
+    def anywhere(self, episode: Episode, n: int) -> list[Point]:
+        """At most `n` moments of an episode that saw something new, drawn at random."""
+        return [Point(episode, int(step)) for step in self._rng.permutation(distinct_moments(episode))[:n]]
 
     def bisected(self, failures: Sequence[Episode], repeats: int) -> tuple[list[Point], list[Episode]]:
         """As `last_chances`, and how far from these the critic's claims are is remembered."""
@@ -165,6 +171,10 @@ class Branching:
             for p, some in zip(points, each, strict=True)
         ]
         return [distinct(some, n, but) for some, but in zip(every, taken, strict=True)]
+
+    def others(self, points: Sequence[Point], n: int, temperature: float) -> list[list[Decision]]:
+        """What else it might answer at each point, consistent or not, at most `n`."""
+        return self.answers(points, n, temperature, others_only=True, consistent=False)
 
     def measure(self, points: Sequence[Point], answers: Sequence[Sequence[Decision]], repeats: int) -> list[Episode]:
         """Each answer to each point, followed through `repeats` times with common random numbers."""

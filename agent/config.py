@@ -38,8 +38,9 @@ class Branch:
     to find its own failures on, played as branches are followed. moments: of each failure. where: bisect, the last one
     not lost; critic, its claim of the step that broke the episode; uniform, any that saw something new; early, the
     first of these, with most time left. answers: to each, at most, distinct in their action, that of its own failure
-    among them. repeats: episodes that each is followed through, with common random numbers. env_steps: of a task and
-    round, after which no more failures are branched from.
+    among them. anywhere: moments drawn at random of each episode from `starts`, failed or not, where the critic learns
+    what else might be answered there is worth. repeats: episodes that each is followed through, with common random
+    numbers. env_steps: of a task and round, after which no more failures are branched from.
     """
 
     failures: Annotated[int, Field(ge=0)] = 0
@@ -47,6 +48,7 @@ class Branch:
     moments: Count = 1
     where: Literal["bisect", "critic", "uniform", "early"] = "bisect"
     answers: Annotated[int, Field(ge=2)] = 4
+    anywhere: Annotated[int, Field(ge=0)] = 0
     repeats: Count = 1
     temperature: Annotated[float, Field(gt=0)] = 1.0  # of the answers
     follow_temperature: Annotated[float, Field(ge=0)] = 0.0  # of what follows: 0 is greedy, and needs no repeats

@@ -11,13 +11,14 @@ from agent.selection import worth_imitating
 from envs.observation import Observation
 from envs.registry import task
 from policies import critic, prompt
-from policies.action_codec import AnswerCodec, codec_for
+from policies.action_codec import AnswerCodec, codec_for, thought_of
 
 TIE = 0.02  # difference in outcome up to which one answer is as good as another; a step lost is more
 
 
 def critiques(
-    tried: Sequence[Iterable[Episode]],
+    branches: Iterable[Episode],
+    practised: Iterable[Episode],
     ended: Iterable[Episode],
     n: int,
     min_margin: float,
@@ -25,19 +26,21 @@ def critiques(
 ) -> list[Example]:
     """About `n` examples of what the critic is asked, as many of each task: else it learns which is the easier one.
 
-    Half are about answers, where one observation had several among the episodes `tried`, groups of them, of the later
-    groups only what is lacking: the answers that did as well as any, and those whose mean outcome is `min_margin` worse
-    or more. Half are about how episodes `ended`, and successes a step before that.
+    Half are about answers, where one observation had several: the answers that did as well as any, and others whose
+    mean outcome is worse. Branches are followed alike, and any loss counts; what they lack is taken from practice,
+    whose steps are drawn, and where worse is worse by `min_margin`. Half are about how episodes `ended`, and successes
+    a step before that.
     """
-    forked, over = [whole_by_task(group) for group in tried], whole_by_task(ended)
+    groups = [(whole_by_task(branches), TIE), (whole_by_task(practised), min_margin)]
+    over = whole_by_task(ended)
     each, result = n // (2 * max(len(over), 1)), []
     for name, episodes in over.items():
         asked: list[Example] = []
-        for group in forked:
-            measured = [_alternatives(fork) for fork in forks(group[name])]
+        for of_task, margin in groups:
+            measured = [_alternatives(fork) for fork in forks(of_task[name])]
             for i in rng.permutation(len(measured)):
                 if len(asked) < each:
-                    asked += criticised(codec_for(task(name)), *measured[i], min_margin, rng)
+                    asked += criticised(codec_for(task(name)), *measured[i], margin, rng)
         result += asked + concluded(_ends(episodes), each, rng)
     return result
 
@@ -47,47 +50,54 @@ def _ends(episodes: Iterable[Episode]) -> Iterator[tuple[Observation, str, bool]
     for e in episodes:
         if e.end:
             last = e.steps[-1]
-            thought = last.decision.answer.rpartition("; ")[0]
+            thought = thought_of(last.decision.answer)
             concluded = task(e.task).concluded
             yield e.end, concluded(thought, e.final_proprioception, e.success), e.success
             if e.success:
                 yield last.observation, concluded(thought, last.observation.proprioception, False), False
 
 
-def _alternatives(fork: Fork) -> tuple[Observation, list[tuple[str, float]]]:
-    """The fork's observation and its answers, one for each action, the best first, with their mean outcomes."""
-    tried = []
-    for value, steps in reversed(fork.ranked()):
-        worth = [step for step, _ in steps if worth_imitating(task(fork.task), step)]
-        tried.append(((worth or [steps[-1][0]])[-1], value))
-    return tried[0][0].observation, [(step.decision.answer, value) for step, value in tried]
+def _alternatives(fork: Fork) -> tuple[Observation, str, list[tuple[str, float]]]:
+    """The fork's observation, what was seen there, and its answers, one for each action, with their mean outcomes.
+
+    What was seen is the thought of the answer given first: of branches the greedy one, which the critic goes by.
+    """
+    first, tried = next(iter(fork.outcomes.values()))[0][0], []
+    for steps in fork.outcomes.values():
+        best_last = sorted(steps, key=lambda item: item[1])
+        worth = [step for step, _ in best_last if worth_imitating(task(fork.task), step)]
+        answer = (worth or [best_last[-1][0]])[-1].decision.answer
+        tried.append((answer, float(np.mean([outcome for _, outcome in steps]))))
+    return first.observation, thought_of(first.decision.answer), tried
 
 
 def criticised(
     codec: AnswerCodec,
     observation: Observation,
+    sight: str,
     tried: Sequence[tuple[str, float]],
     min_margin: float,
     rng: np.random.Generator,
     n: int = 1,
+    value: float | None = None,
     again: bool = True,
 ) -> list[Example]:
     """At most `n` answers to an observation that did as well as any, and as many that did worse, as questions.
 
-    tried: answers with their measured outcomes, the best first among equals. A critique says which action it would
-    take, and how that differs: of an answer that did worse the best one's. With `again`, to answer again after that
-    critique is to give the best answer. All have the same frames and the same situation: only the answers can tell them
-    apart. None where nothing succeeded, or nothing did worse.
+    sight: what the critic sees there. tried: answers with their measured outcomes; of those that did best the first is
+    what the critic is to do, and each critique says how that differs from the answer. value: of the best that is known
+    of, else that of the best answer. With `again`, to answer again after the critique of one that did worse is to give
+    the best. All have the same frames and the same situation: only the answers can tell them apart. None where nothing
+    succeeded, or nothing did worse.
     """
-    best, value = max(tried, key=lambda item: item[1])
+    value = max(outcome for _, outcome in tried) if value is None else value
     good = [answer for answer, outcome in tried if outcome >= value - TIE]
     bad = [answer for answer, outcome in tried if outcome <= value - max(min_margin, TIE) and answer not in good]
     n = min(n, len(good), len(bad)) if value > 0 else 0
     right, wrong = ([str(answer) for answer in rng.permutation(some)[:n]] for some in (good, bad))
-    praised = [(answer, critic.critique(codec.instead(answer, answer), True)) for answer in right]
-    blamed = [(answer, critic.critique(codec.instead(answer, best), False)) for answer in wrong]
-    rows = [Example(observation.frames, prompt.judge(observation, a), c) for a, c in praised + blamed]
-    revised = [Example(observation.frames, prompt.revise(observation, *said), best) for said in blamed[:1] if again]
+    said = [(a, critic.critique(codec.instead(a, good[0]), some is right)) for some in (right, wrong) for a in some]
+    rows = [Example(observation.frames, prompt.judge(observation, sight, a), c) for a, c in said]
+    revised = [Example(observation.frames, prompt.revise(observation, *last), good[0]) for last in said[-1:] if again]
     return rows + revised
 
 

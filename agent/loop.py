@@ -45,7 +45,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         kept.append(selection.keep(ended, select.per_start))
         examples = selection.examples(chain.from_iterable(kept[-select.rounds :]))
         asked = int(select.critiques * len(examples))
-        imitated = examples + critiques((branches, seen(practised)), ended, asked, select.min_margin, rng)
+        imitated = examples + critiques(branches, seen(practised), ended, asked, select.min_margin, rng)
         imitator = optimiser.imitate(incumbent, imitated, folder / "sft")
 
         branches = player.branch(imitator, practised, number)

@@ -6,7 +6,7 @@ import random
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,13 +30,12 @@ from envs.tabletop.push import behind
 from envs.tabletop.scene import PADS
 from envs.tabletop.words import binned, direction, say, say_way
 from policies import critic, nano, prompt
-from policies.action_codec import AnswerCodec, codec_for
+from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
 from policies.backend import Request
 from policies.backend_hf import HFBackend
 
 SCENES_AT_ONCE = 32  # whose answers are asked for together
 Places = Mapping[str, np.ndarray]  # name -> (2,) [m]
-BLIND = 2  # of the answers that are tried in a critic's scene were given to the frames of another
 OWN = 3  # of its answers in a critic's scene, good or not, are shown as its own
 ASTRAY = 0.3  # share of random actions on the way to a scene: what the policy will see when it goes wrong
 
@@ -125,12 +124,10 @@ def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int]) -> Iter
 def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answers: int = 6) -> Iterator[list[Example]]:
     """Questions to the critic about one scene a seed, some way into an expert's episode.
 
-    Will it work? `answers` of the policy's own are each tried there, and the expert goes on: the sooner it succeeds,
-    the better the answer was. Some were given to the frames of another scene: a critic that does not look, but asks
-    whether the action follows from the words before it, must be wrong about them. The expert's own answers are not
-    shown: thousands of them would be demonstrations. Is it
-    done? As the expert's episode ends, as it was before, and as it ends with another goal in the instruction. And what
-    it would have answered there anyway: what it learns to criticise is not to change how it acts.
+    Will it work? The policy's greedy answer and `answers` more are each tried there, and the expert goes on: it will if
+    that succeeds as soon as the expert would alone. The expert's own answers are not shown: thousands of them would be
+    demonstrations. Is it done? As the expert's episode ends, as it was before, and as it ends with another goal in the
+    instruction. And what it would have answered there anyway: what it learns to criticise is not to change how it acts.
     """
     env, codec = task.make(), codec_for(task)
     for first in range(0, len(seeds), SCENES_AT_ONCE):
@@ -139,20 +136,18 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
             env.reset(seed=seed)
             if not _wander(task, env, np.random.default_rng([seed, 2])):
                 moments.append((seed, env.snapshot(), task.observe(env)))
-        elsewhere = [observation.frames for _, _, observation in moments[1:] + moments[:1]]
-        requests = [
-            Request(elsewhere[i] if k >= answers - BLIND else o.frames, prompt.act(o))
-            for i, (_, _, o) in enumerate(moments)
-            for k in range(answers)
-        ]
-        draws = [seed * answers + k for seed, _, _ in moments for k in range(answers)]
-        drawn = iter(backend.generate(requests, codec.regex, 1.0, draws))
-        for seed, snapshot, observation in moments:
-            tried = [(answer, _outcome(task, env, snapshot, answer)) for answer in islice(drawn, answers)]
+        looked = backend.look([Request(o.frames, prompt.act(o)) for _, _, o in moments])
+        draws = [range(100 * seed, 100 * seed + 1 + answers) for seed, *_ in moments]
+        drawn = looked.generate(codec.regex, [0.0] + [1.0] * answers, draws)
+        for (seed, snapshot, observation), (greedy, *others) in zip(moments, drawn, strict=True):
+            alike = {action_of(answer): answer for answer in (greedy, *others)}
+            tried = [(answer, _outcome(task, env, snapshot, answer)) for answer in alike.values()]
+            value = _outcome(task, env, snapshot)
             rng = np.random.default_rng([seed, 3])
             ends = [ending(*end) for end in _endings(task, env, snapshot, rng)]
-            own = [Example(observation.frames, prompt.act(observation), answer) for answer, _ in tried[:OWN]]
-            yield criticised(codec, observation, tried, TIE, rng, 2, again=False) + ends + own
+            own = [Example(observation.frames, prompt.act(observation), answer) for answer in others[:OWN]]
+            asked = criticised(codec, observation, thought_of(greedy), tried, TIE, rng, 2, value, again=False)
+            yield asked + ends + own
     env.close()
 
 
@@ -166,10 +161,10 @@ def _wander(task: Task, env: Restorable, rng: np.random.Generator) -> bool:
     return False
 
 
-def _outcome(task: Task, env: Restorable, snapshot: Snapshot, answer: str) -> float:
-    """Discounted success of an answer after which the expert goes on."""
+def _outcome(task: Task, env: Restorable, snapshot: Snapshot, answer: str = "") -> float:
+    """Discounted success of an answer, if there is one, after which the expert goes on."""
     env.restore(snapshot)
-    action = codec_for(task).decode(answer)[1]
+    action = codec_for(task).decode(answer)[1] if answer else task.expert(env)[1]
     for steps in count():
         _, _, terminated, truncated, info = env.step(action)
         if terminated or truncated:

@@ -28,7 +28,6 @@ class BoxCodec:
         self.words = tuple(f"{k:+d}" for k in range(-self.n, self.n + 1))
         step = f"({'|'.join(re.escape(word) for word in self.words)})"
         self.regex = "move" + f" {step}" * space.shape[0]
-        self.instead_regex = self.regex + r" [+-]\d{1,3}" * space.shape[0]
 
     def encode(self, action: np.ndarray) -> str:
         """(d,) -> text, by the nearest level."""
@@ -60,18 +59,27 @@ class AnswerCodec:
         self.regex = f"{thought_regex}; {action_codec.regex}" if thought_regex else action_codec.regex
 
     def encode(self, thought: str, action: np.ndarray) -> str:
-        return "; ".join(part for part in (thought, self.action.encode(action)) if part)
+        return joined(thought, self.action.encode(action))
 
     def decode(self, answer: str) -> tuple[str, np.ndarray]:
         """Answer -> thought and (d,) action. Raises UserError where it does not parse, naming the valid form."""
         if not re.fullmatch(self.regex, answer):
             raise UserError(f"answer {answer!r} does not parse; valid: {self.regex}")
-        thought, _, action = answer.rpartition("; ")
-        return thought, self.action.decode(action)
+        return thought_of(answer), self.action.decode(action_of(answer))
 
     def instead(self, answer: str, better: str) -> str:
         """What the better of two answers does, and how that differs, in the form of the action codec."""
         return self.action.instead(action_of(answer), action_of(better))
+
+
+def joined(*parts: str) -> str:
+    """Thought and action, or what else is said one after the other, those left out that are empty."""
+    return "; ".join(part for part in parts if part)
+
+
+def thought_of(answer: str) -> str:
+    """The part of an answer that says what is seen and where to go, in words; there may be none."""
+    return answer.rpartition("; ")[0]
 
 
 def action_of(answer: str) -> str:

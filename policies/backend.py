@@ -24,8 +24,8 @@ class Looked(Protocol):
         """For each prompt one answer at each temperature, drawn by the prompt's own seeds."""
         ...
 
-    def likelihood(self, texts: Sequence[str], regex: str) -> np.ndarray:
-        """(n,): the probability that each prompt is answered so, or begins so, by what matches `regex`."""
+    def odds(self, texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
+        """(n,): the probability that a prompt is answered by its text, where it is that or the other."""
         ...
 
     def then(self, questions: Sequence[Sequence[list[Message]]]) -> "Looked":

@@ -9,7 +9,6 @@ logits plus Gumbel noise is a sample of the softmax.
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +28,6 @@ from policies.prompt import Message
 logging.disable_progress_bar()  # loading two megabytes needs no bar
 T = TypeVar("T")
 BLOCK = 32  # rows of every forward pass
-TEXTS = 256  # whose grammar is remembered: actions come again and again; of a large vocabulary each takes much memory
 PAD_MULTIPLE = 8  # prompts are padded to a multiple of this many tokens
 
 
@@ -60,7 +58,6 @@ class HFBackend:
         )
         self._compiler = xgrammar.GrammarCompiler(info)
         self._grammars: dict[str, xgrammar.CompiledGrammar] = {}
-        self._allowed = lru_cache(TEXTS)(self._allowed)
 
     @classmethod
     def load(cls, path: str | Path) -> "HFBackend":
@@ -123,19 +120,13 @@ class HFBackend:
     def _tokens(self, text: str) -> list[int]:
         return self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def _allowed(self, text: str, regex: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """The text's tokens (L,), and which tokens the grammar allows in the place of each, (L, V / 32) int32 bits.
-
-        Raises UserError for a text that does not begin what matches the regex.
-        """
-        grammar, tokens = self._grammar(regex), self._tokens(text)
-        matcher = xgrammar.GrammarMatcher(grammar)
-        bits = xgrammar.allocate_token_bitmask(len(tokens), grammar.tokenizer_info.vocab_size)
-        for i, token in enumerate(tokens):
-            matcher.fill_next_token_bitmask(bits, i)
-            if not matcher.accept_token(token):
-                raise UserError(f"text {text!r} does not parse; valid: {regex}")
-        return torch.tensor(tokens), bits
+    def _parting(self, text: str, other: str) -> tuple[list[int], tuple[int, int]]:
+        """The tokens that both texts begin with, and the next of each. Raises UserError where one begins the other."""
+        both = list(zip(self._tokens(text), self._tokens(other), strict=False))
+        n = next((i for i, (a, b) in enumerate(both) if a != b), None)
+        if n is None:
+            raise UserError(f"{text!r} and {other!r} do not part; valid: two texts, neither of which begins the other")
+        return [token for token, _ in both[:n]], both[n]
 
     def _grammar(self, regex: str) -> xgrammar.CompiledGrammar:
         if regex not in self._grammars:
@@ -196,7 +187,7 @@ class _Block:
 class Looked:
     """Prompts that a model has read, with their frames: what follows does not read them again.
 
-    What is said of one depends on nothing else in the batch, but for the last bits of a likelihood.
+    What is said of one depends on nothing else in the batch, but for the last bits of the odds.
     """
 
     def __init__(self, backend: HFBackend, n: int, blocks: Sequence[_Block], ends: Sequence[int] = ()):
@@ -220,22 +211,24 @@ class Looked:
         return [answers[i : i + n] for i in range(0, len(answers), n)]
 
     @torch.inference_mode()
-    def likelihood(self, texts: Sequence[str], regex: str) -> np.ndarray:
-        """(n,): the probability that each prompt is answered so, or begins so, by what matches the regex."""
+    def odds(self, texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
+        """(n,): the probability that a prompt is answered by its text, where it is that or the other.
+
+        It is decided by the first token in which the two part. Raises UserError where they do not.
+        """
+        parts = [self._backend._parting(*both) for both in zip(texts, others, strict=True)]
         result = np.zeros(self._n)
         for block in self._blocks:
-            tokens, bits = zip(*(self._backend._allowed(texts[row], regex) for row in block.rows), strict=True)
-            said = pad_sequence(tokens, batch_first=True)
-            allowed = pad_sequence(bits, batch_first=True, padding_value=-1).flatten(0, 1)  # -1: every bit is set
-            real = pad_sequence([torch.ones_like(some) for some in tokens], batch_first=True)
-            ids = torch.cat([block.ids[:, -block.after :], said[:, :-1]], dim=1)
-            mask = torch.cat([block.mask, real[:, :-1]], dim=1)
-            cache = deepcopy(block.cache)
-            logits = self._backend._read({"input_ids": ids, "attention_mask": mask}, mask, cache, said.shape[1]).float()
-            flat = logits.flatten(0, 1)
-            xgrammar.apply_token_bitmask_inplace(flat, allowed)
-            likely = flat.log_softmax(dim=-1).view_as(logits).gather(2, said[:, :, None])[:, :, 0]
-            for row, sure in block.own((likely.double() * real).sum(dim=1).exp().tolist()):
+            shared = [torch.tensor(parts[row][0], dtype=torch.long) for row in block.rows]
+            said = pad_sequence(shared, batch_first=True)
+            real = pad_sequence([torch.ones_like(some) for some in shared], batch_first=True)
+            ids = torch.cat([block.ids[:, -block.after :], said], dim=1)
+            mask = torch.cat([block.mask, real], dim=1)
+            inputs, cache = {"input_ids": ids, "attention_mask": mask}, deepcopy(block.cache)
+            logits = self._backend._read(inputs, mask, cache, said.shape[1] + 1).float()
+            last = logits[torch.arange(len(shared)), real.sum(dim=1)]
+            either = last.gather(1, torch.tensor([parts[row][1] for row in block.rows]))
+            for row, sure in block.own(either.softmax(dim=1)[:, 0].tolist()):
                 result[row] = sure
         return result
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from envs.observation import Observation
 from policies import critic, prompt
-from policies.action_codec import AnswerCodec
+from policies.action_codec import AnswerCodec, thought_of
 from policies.backend import Backend, Request
 from policies.base import Decision
 
@@ -38,47 +38,48 @@ class MLLMPolicy:
         self.revisions, self.threshold, self.judged = revisions, threshold, judged
 
     def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]:
+        """Frames and prompts are read once for all proposals and verdicts."""
         seeds = [int(rng.integers(2**62)) for rng in rngs]
-        requests = [Request(o.frames, prompt.act(o)) for o in observations]
+        looked = self.backend.look([Request(o.frames, prompt.act(o)) for o in observations])
+        temperatures = [self.temperature]
         if self.proposals > 1:
-            decisions = self._choose(observations, requests, seeds)
+            temperatures = [0.0] + [max(self.temperature, PROPOSAL_TEMPERATURE)] * (self.proposals - 1)
+        answers = looked.generate(self.codec.regex, temperatures, [range(s, s + self.proposals) for s in seeds])
+        if not (self.proposals > 1 or self.judged or self.revisions):
+            return [self._decide(answer) for (answer,) in answers]
+        if temperatures[0] == 0:
+            sights = [thought_of(some[0]) for some in answers]
         else:
-            answers = self.backend.generate(requests, self.codec.regex, self.temperature, seeds)
-            decisions = [self._decide(answer) for answer in answers]
-            if self.judged or self.revisions:
-                critiques = critic.judge(self.backend, self.codec, observations, answers)
-                decisions = [self._decide(a, c) for a, c in zip(answers, critiques, strict=True)]
+            sights = critic.sights(looked, self.codec, len(answers))
+        decisions = self._choose(answers, critic.judge_each(looked, self.codec, observations, sights, answers))
         for _ in range(self.revisions):
-            decisions = self._revise(observations, decisions)
+            decisions = self._revise(observations, sights, decisions)
         return decisions
 
     def _choose(
-        self, observations: Sequence[Observation], requests: Sequence[Request], seeds: Sequence[int]
+        self, answers: Sequence[Sequence[str]], critiques: Sequence[Sequence[critic.Critique]]
     ) -> list[Decision]:
-        """The proposal with the best verdict. Frames and prompts are read once for all proposals and verdicts."""
-        hot = max(self.temperature, PROPOSAL_TEMPERATURE)
-        temperatures = [0.0] + [hot] * (self.proposals - 1)
-        looked = self.backend.look(requests)
-        answers = looked.generate(self.codec.regex, temperatures, [range(s, s + self.proposals) for s in seeds])
-        critiques = critic.judge_each(looked, self.codec, observations, answers)
+        """The proposal with the best verdict."""
         decisions = []
         for some, judged in zip(answers, critiques, strict=True):
             best = max(range(len(some)), key=lambda k: judged[k].verdict)
-            proposals = tuple((answer, c.verdict) for answer, c in zip(some, judged, strict=True))
+            proposals = tuple((answer, c.verdict) for answer, c in zip(some, judged, strict=True) if self.proposals > 1)
             decisions.append(self._decide(some[best], judged[best], proposals))
         return decisions
 
-    def _revise(self, observations: Sequence[Observation], decisions: Sequence[Decision]) -> list[Decision]:
+    def _revise(
+        self, observations: Sequence[Observation], sights: Sequence[str], decisions: Sequence[Decision]
+    ) -> list[Decision]:
         """Other answers in the place of poor ones, where the critic likes them better."""
         result = list(decisions)
         poor = [i for i, d in enumerate(decisions) if d.verdict < self.threshold]
         if not poor:
             return result
-        seen, old = [observations[i] for i in poor], [decisions[i] for i in poor]
-        again = [prompt.revise(o, d.answer, critic.critique(d.critique, False)) for o, d in zip(seen, old, strict=True)]
-        requests = [Request(o.frames, messages) for o, messages in zip(seen, again, strict=True)]
+        some, old = [observations[i] for i in poor], [decisions[i] for i in poor]
+        again = [prompt.revise(o, d.answer, critic.critique(d.critique, False)) for o, d in zip(some, old, strict=True)]
+        requests = [Request(o.frames, messages) for o, messages in zip(some, again, strict=True)]
         answers = self.backend.generate(requests, self.codec.regex, 0.0, [0] * len(poor))
-        critiques = critic.judge(self.backend, self.codec, seen, answers)
+        critiques = critic.judge(self.backend, self.codec, some, answers, [sights[i] for i in poor])
         for i, before, answer, c in zip(poor, old, answers, critiques, strict=True):
             proposals = (*(before.proposals or ((before.answer, before.verdict),)), (answer, c.verdict))
             better = c.verdict > before.verdict

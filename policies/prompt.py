@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from envs.observation import Observation
+from policies.action_codec import action_of, joined
 
 Message = dict[str, Any]
 WORDS = (
@@ -39,9 +40,9 @@ def act(observation: Observation) -> list[Message]:
     return user(_situation(observation), len(observation.frames))
 
 
-def judge(observation: Observation, answer: str) -> list[Message]:
-    """Will this answer work? To be answered by a reason and `yes` or `no`."""
-    return user(f"{_situation(observation)}. {answer}. good?", len(observation.frames))
+def judge(observation: Observation, sight: str, answer: str) -> list[Message]:
+    """Will what this answer does work, after what the critic sees? To be answered by a reason and `yes` or `no`."""
+    return user(f"{_situation(observation)}. {joined(sight, action_of(answer))}. good?", len(observation.frames))
 
 
 def revise(observation: Observation, answer: str, critique: str) -> list[Message]:

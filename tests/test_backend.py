@@ -16,7 +16,6 @@ from policies.backend import Request
 from policies.backend_hf import GumbelNoise, HFBackend
 
 N = 40  # more than one block of rows
-MOVE = r"move [+-][0-4] [+-][0-4]"
 
 
 @pytest.fixture(scope="module", params=["reach", "push"])
@@ -59,13 +58,14 @@ def test_an_answer_does_not_depend_on_the_batch(backend, codec, requests_, tempe
         assert backend.generate([requests_[i]], codec.regex, temperature, [i]) == [together[i]]
 
 
-def test_a_likelihood_does_not_depend_on_the_batch(backend, requests_):
-    texts = [f"move {i % 5:+d} +1" for i in range(N)]
-    together = backend.look(requests_).likelihood(texts, MOVE)
+def test_odds_do_not_depend_on_the_batch(backend, requests_):
+    texts, others = ([f"move {i % 5:+d} +{k}; yes" for i in range(N)] for k in (1, 2))
+    together = backend.look(requests_).odds(texts, others)
     order = np.random.default_rng(0).permutation(N)
-    shuffled = backend.look([requests_[i] for i in order]).likelihood([texts[i] for i in order], MOVE)
+    shuffled = backend.look([requests_[i] for i in order]).odds([texts[i] for i in order], [others[i] for i in order])
     np.testing.assert_allclose(shuffled, together[order], rtol=1e-4)  # a row's place in the batch: last bits
-    np.testing.assert_allclose(backend.look(requests_[5:6]).likelihood(texts[5:6], MOVE), together[5:6], rtol=1e-4)
+    np.testing.assert_allclose(backend.look(requests_[5:6]).odds(texts[5:6], others[5:6]), together[5:6], rtol=1e-4)
+    np.testing.assert_allclose(backend.look(requests_).odds(others, texts), 1 - together, rtol=1e-4)
 
 
 def test_seeds_decide_what_is_sampled(backend, codec, requests_):
@@ -108,34 +108,34 @@ def test_gumbel_noise_is_drawn_anew_for_each_token():
     assert 0.45 < (first == second).mean() < 0.55
 
 
-def test_likelihoods_are_probabilities_of_all_that_the_regex_allows(codec, requests_):
-    looked = HFBackend.load("policies/seed").look(requests_[:2])
-    each = {name: looked.likelihood([name] * 2, codec.regex) for name in OBJECTS}
-    np.testing.assert_allclose(sum(each.values()), 1, atol=1e-3)  # the rest is for the same words in other tokens
-    goals = [" ".join(r.messages[0]["content"][-1]["text"].split()[2:4]).rstrip(".") for r in requests_[:2]]
-    assert [max(each, key=lambda name: each[name][i]) for i in range(2)] == goals
-    longer = looked.likelihood([f"{goals[0]} 20", goals[1]], codec.regex)  # longer and shorter ones together
-    assert 0 < longer[0] < each[goals[0]][0]
-    np.testing.assert_allclose(longer[1], each[goals[1]][1], rtol=1e-4)
+def test_a_seed_knows_its_goal_from_another_by_the_odds(requests_):
+    looked = HFBackend.load("policies/seed").look(requests_[:4])
+    goals = [" ".join(r.messages[0]["content"][-1]["text"].split()[2:4]).rstrip(".") for r in requests_[:4]]
+    others = [next(name for name in OBJECTS if name != goal) for goal in goals]
+    assert min(looked.odds(goals, others)) > 0.99
 
 
-def test_likelihoods_are_the_models_own(backend, requests_):
+@pytest.mark.parametrize("reason", ["", "move +1 -2 +0 +0; "])
+def test_odds_are_the_models_own(backend, requests_, reason):
     """Against a plain forward pass of one prompt, without padding or blocks."""
     from PIL import Image
 
     request, processor = requests_[0], backend.processor
     chat = processor.apply_chat_template(request.messages, add_generation_prompt=True, tokenize=False)
-    inputs = processor(text=[chat], images=[[Image.fromarray(request.frames[0])]], return_tensors="pt")
-    tokens = [processor.tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no")]
+    tails = [processor.tokenizer(reason + word)["input_ids"] for word in ("yes", "no")]
+    images = [[Image.fromarray(request.frames[0])]]
+    said = processor.tokenizer.decode(tails[0][:-1])
+    inputs = processor(text=[chat + said], images=images, return_tensors="pt")
     with torch.inference_mode():
-        expected = torch.softmax(backend.model(**inputs).logits[0, -1, tokens].double(), dim=0)
-    likely = [backend.look([request]).likelihood([word], "(yes|no)")[0] for word in ("yes", "no")]
-    np.testing.assert_allclose(likely / np.sum(likely), expected, atol=1e-4)  # random weights spell them out as well
+        expected = torch.softmax(backend.model(**inputs).logits[0, -1, [t[-1] for t in tails]].double(), dim=0)
+    asked = [reason + "yes", "yes"], [reason + "no", "no"]  # longer and shorter ones together
+    np.testing.assert_allclose(backend.look([request] * 2).odds(*asked)[0], expected[0], atol=1e-4)
 
 
-def test_a_text_that_the_regex_forbids_is_refused(backend, requests_):
-    with pytest.raises(UserError, match=r"text 'red cube' does not parse; valid: \(yes\|no\)"):
-        backend.look(requests_[:1]).likelihood(["red cube"], "(yes|no)")
+@pytest.mark.parametrize(("text", "other"), [("yes", "yes"), ("move", "move +1"), ("", "no")])
+def test_texts_that_do_not_part_have_no_odds(backend, requests_, text, other):
+    with pytest.raises(UserError, match=f"{text!r} and {re.escape(repr(other))} do not part; valid: two texts"):
+        backend.look(requests_[:1]).odds([text], [other])
 
 
 def test_prompts_of_different_lengths_share_a_call(backend, codec, requests_):
@@ -168,8 +168,8 @@ def question(request, answer):
     return prompt.user(f"{request.messages[0]['content'][-1]['text']}. {answer}. good?")
 
 
-def praise(answers):
-    return [a.rpartition("; ")[2] + "; yes" for some in answers for a in some]
+def verdicts(answers):
+    return ([f"{a.rpartition('; ')[2]}; {word}" for some in answers for a in some] for word in ("yes", "no"))
 
 
 def test_questions_that_follow_are_answered_as_if_they_were_asked_at_once(backend, codec, requests_, looked_at):
@@ -184,15 +184,12 @@ def test_questions_that_follow_are_answered_as_if_they_were_asked_at_once(backen
         a == b for a, b in zip(asked.generate(regex, [1.0], seeds), alone.generate(regex, [1.0], seeds), strict=True)
     ]
     assert np.mean(same) > 0.97  # sums in another order may change a last bit, and that a word
-    np.testing.assert_allclose(
-        asked.likelihood(praise(answers), regex), alone.likelihood(praise(answers), regex), rtol=1e-3
-    )
+    np.testing.assert_allclose(asked.odds(*verdicts(answers)), alone.odds(*verdicts(answers)), rtol=1e-3)
 
 
 def test_what_follows_one_look_does_not_depend_on_the_batch(backend, codec, requests_, looked_at):
     looked, answers, questions = looked_at
-    regex = f"{codec.action.regex}; (yes|no)"
-    likely = looked.then(questions).likelihood(praise(answers), regex).reshape(N, 3)
+    odds = looked.then(questions).odds(*verdicts(answers)).reshape(N, 3)
     reasons = looked.then(questions).generate(codec.action.regex, [0.0], [[0]] * 3 * N)
     for some in ([5], [17, 3, N - 1]):
         fewer = backend.look([requests_[i] for i in some])
@@ -200,8 +197,8 @@ def test_what_follows_one_look_does_not_depend_on_the_batch(backend, codec, requ
             answers[i] for i in some
         ]
         asked = fewer.then([questions[i] for i in some])
-        again = asked.likelihood(praise([answers[i] for i in some]), regex).reshape(-1, 3)
-        np.testing.assert_allclose(again, likely[some], rtol=1e-3)
+        again = asked.odds(*verdicts([answers[i] for i in some])).reshape(-1, 3)
+        np.testing.assert_allclose(again, odds[some], rtol=1e-3)
         assert asked.generate(codec.action.regex, [0.0], [[0]] * 3 * len(some)) == [
             reason for i in some for reason in reasons[3 * i : 3 * i + 3]
         ]

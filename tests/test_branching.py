@@ -168,6 +168,24 @@ def test_roots_are_played_as_branches_are_followed(nano_checkpoint, monkeypatch)
     assert {len({e.branched_at for e in branches if e.seed == seed}) for seed in (1, 2)} == {3}
 
 
+def test_whatever_else_it_might_answer_is_tried_anywhere(nano_checkpoint, monkeypatch):
+    """Also where no thought of its calls for that action: a critic is to know such answers too."""
+    nothing = replace(PUSH, called_for=lambda thought: np.full(2, 9))
+    monkeypatch.setitem(TASKS, "push", nothing)
+    job = Job("push", nano_checkpoint, (), certify=True)
+    with Workers(1) as workers:
+        branching = Branching(workers, job, lambda title, job: workers.play(job), 4, np.random.default_rng(0))
+        played = branching.explore_own([1, 2], Branch(starts=2, where="early", answers=3, anywhere=2))
+    roots, branches = played[:2], played[2:]
+    for root in roots:
+        tried = [e for e in branches if e.seed == root.seed]
+        assert [e.branched_at for e in tried[::2]] == [e.branched_at for e in tried[1::2]]
+        assert len({e.branched_at for e in tried}) == 2
+        for one, other in zip(tried[::2], tried[1::2], strict=True):
+            acts = [actions(e)[one.branched_at] for e in (root, one, other)]
+            assert len({tuple(a) for a in acts}) == 3
+
+
 def test_no_failures_no_branches(expert_episode):
     branching = Branching(None, Job("push", None, ()), None, 1, np.random.default_rng(0))
     assert branching.explore([expert_episode], Branch(failures=3)) == []

@@ -31,13 +31,15 @@ def practised(episode):
 
 def test_the_same_frame_has_a_yes_and_a_no():
     tried = [("move +1 +0", 0.9), ("move -1 +0", 0.8), ("move +0 +1", 0.0)]
-    yes, no, again = criticised(CODEC, SEEN, tried, 0.5, rng())
+    tried = [(f"red cube 2 9; over {answer[-2:]} 1; {answer}", outcome) for answer, outcome in tried]
+    yes, no, again = criticised(CODEC, SEEN, "red cube 4 1; over 4 1 +3 +0", tried, 0.5, rng())
     assert yes.answer == "move +1 +0 +0 +0; yes"
-    assert text(yes) == "reach the red cube. gripper 1 1. move +1 +0. good?"
+    sight = "reach the red cube. gripper 1 1. red cube 4 1; over 4 1 +3 +0"
+    assert text(yes) == f"{sight}; move +1 +0. good?"
     assert no.answer == "move +1 +0 +1 -1; no"
-    assert text(no) == "reach the red cube. gripper 1 1. move +0 +1. good?"
-    assert text(again) == "reach the red cube. gripper 1 1. move +0 +1. move +1 +0 +1 -1; no"
-    assert again.answer == "move +1 +0"
+    assert text(no) == f"{sight}; move +0 +1. good?"
+    assert text(again) == f"reach the red cube. gripper 1 1. {tried[2][0]}. move +1 +0 +1 -1; no"
+    assert again.answer == tried[0][0]
 
 
 @pytest.mark.parametrize(
@@ -50,11 +52,11 @@ def test_the_same_frame_has_a_yes_and_a_no():
     ],
 )
 def test_nothing_is_said_where_nothing_was_told_apart(tried):
-    assert criticised(CODEC, SEEN, tried, 0.5, rng()) == []
+    assert criticised(CODEC, SEEN, "", tried, 0.5, rng()) == []
 
 
 def test_half_is_about_answers_and_half_about_endings(practised):
-    made = critiques([practised], practised, 16, 0.5, rng())
+    made = critiques([], practised, practised, 16, 0.5, rng())
     endings = [e for e in made if text(e).endswith("done?")]
     assert Counter(e.answer for e in endings) == {"yes": 4, "no": 4}
     assert {text(e) for e in endings} == {"reach the red cube. done?", "reach the red cube. gripper 0 0. done?"}
@@ -67,13 +69,13 @@ def test_half_is_about_answers_and_half_about_endings(practised):
 def test_each_task_has_its_share(practised, episode, toy_task, monkeypatch):
     monkeypatch.setitem(TASKS, "easy", toy_task())
     easy = [episode([C], i < 1, seed=i, task="easy") for i in range(7)]
-    made = [e for e in critiques([practised + easy], practised + easy, 16, 0.5, rng()) if text(e).endswith("done?")]
+    made = [e for e in critiques([], practised + easy, practised + easy, 16, 0.5, rng()) if text(e).endswith("done?")]
     assert Counter(e.answer for e in made) == {"yes": 3, "no": 3}  # two of each, and of easy only one succeeded
 
 
 def test_a_success_was_not_done_a_step_before(episode):
     sole = episode([A, B], True)
-    made = critiques([[]], [sole], 8, 0.5, rng())
+    made = critiques([], [], [sole], 8, 0.5, rng())
     assert {e.answer: (e.frames.tobytes(), text(e)) for e in made} == {
         "yes": (sole.end.frames.tobytes(), "reach the red cube. done?"),
         "no": (sole.steps[-1].observation.frames.tobytes(), "reach the red cube. gripper 1 1. done?"),
@@ -82,9 +84,9 @@ def test_a_success_was_not_done_a_step_before(episode):
 
 def test_practice_adds_only_what_branches_lack(practised, episode):
     branched = [episode([A], True, seed=9), episode([C], seed=9, attempt=1)]
-    asked = critiques([branched, practised], [episode([B])], 2, 0.5, rng())
+    asked = critiques(branched, practised, [episode([B])], 2, 0.5, rng())
     assert {e.frames[0, 0, 0, 0] for e in asked} == {9}
-    assert len(critiques([branched, practised], [episode([B])], 99, 0.5, rng())) == 15
+    assert len(critiques(branched, practised, [episode([B])], 99, 0.5, rng())) == 15
 
 
 def test_a_frame_is_shown_with_its_own_outcome(practised):
@@ -96,8 +98,8 @@ def test_a_frame_is_shown_with_its_own_outcome(practised):
 
 
 def test_there_are_no_more_than_asked_for_or_than_there_are(practised, episode):
-    assert critiques([], [], 9, 0.5, rng()) == []
-    assert critiques([practised], practised, 0, 0.5, rng()) == []
-    assert critiques([practised[1::2]], practised[1::2], 9, 0.5, rng()) == []  # nothing succeeded
+    assert critiques([], [], [], 9, 0.5, rng()) == []
+    assert critiques([], practised, practised, 0, 0.5, rng()) == []
+    assert critiques([], practised[1::2], practised[1::2], 9, 0.5, rng()) == []  # nothing succeeded
     broken = [episode([C] * 9, ending="broken")]
-    assert critiques([broken], broken, 9, 0.5, rng()) == []
+    assert critiques([], broken, broken, 9, 0.5, rng()) == []

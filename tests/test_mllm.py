@@ -7,7 +7,7 @@ import pytest
 
 from envs.observation import Observation
 from envs.registry import TASKS
-from policies.action_codec import codec_for
+from policies.action_codec import action_of, codec_for
 from policies.mllm import MLLMPolicy
 
 RATHER = "move +4 +0"
@@ -24,7 +24,7 @@ class FakeBackend:
 
     def __init__(self, level, liked=None):
         self.level, self.liked = level, liked or {}
-        self.generated, self.judged = [], []
+        self.generated, self.judged, self.answer = [], [], answer
 
     def likes(self, text):
         return max((p for level, p in self.liked.items() if answer(level) in text), default=0.1)
@@ -48,13 +48,14 @@ class FakeLooked:
             row = [some[k] for some in seeds]
             self.backend.generated.append((temperature, tuple(row)))
             levels = [self.backend.level(text, temperature, seed) for text, seed in zip(self.texts, row, strict=True)]
-            drawn.append(map(answer, levels))
+            drawn.append(map(self.backend.answer, levels))
         return [list(answers) for answers in zip(*drawn, strict=True)]
 
-    def likelihood(self, texts, regex):
-        assert all(re.fullmatch(regex, text) for text in texts)
-        for question, text in zip(self.texts, texts, strict=True):
-            assert question.endswith(f"; {text.removesuffix(' +0 +0; yes')}. good?")
+    def odds(self, texts, others):
+        for question, yes, no in zip(self.texts, texts, others, strict=True):
+            own, judged = RATHER.split()[1:], question.removesuffix(". good?").split()[-2:]
+            farther = " ".join(f"{int(a) - int(b):+d}" for a, b in zip(own, judged, strict=True))
+            assert (yes, no) == (f"{RATHER} {farther}; yes", f"{RATHER} {farther}; no")
         self.backend.judged += self.texts
         return np.array([self.backend.likes(question) for question in self.texts])
 
@@ -144,6 +145,20 @@ def test_verdicts_go_to_their_own_observation(codec, observations):
     backend.likes = lambda text: 0.9 if answer(1 if "red cube. g" in text else 2) in text else 0
     decisions = MLLMPolicy(backend, codec, proposals=3).act(observations, rngs())
     assert [d.answer for d in decisions] == [answer(1), answer(2)]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("proposals", [1, 3])
+def test_an_action_is_judged_by_what_the_critic_sees_itself(codec, observations, temperature, proposals):
+    """Not by the words of the answer, which say what was seen when it was drawn."""
+    backend = FakeBackend(lambda text, temperature, seed: f"{seed % 9 - 4:+d} +0" if temperature else "-4 +4")
+    backend.answer = lambda way: f"red cube 1 2; over 3 4 {way}; move {way}"
+    decisions = MLLMPolicy(backend, codec, temperature, proposals, judged=True).act(observations[:1], rngs(1))
+    answers = [answer for answer, _ in decisions[0].proposals] or [decisions[0].answer]
+    assert backend.judged == [
+        f"reach the red cube. gripper 5 5. red cube 1 2; over 3 4 -4 +4; {action_of(answer)}. good?"
+        for answer in answers
+    ]
 
 
 def test_what_is_drawn_comes_from_the_episodes_generator(codec, observations):

@@ -5,11 +5,16 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agent.config import Pretrain, load
+from agent.evaluate import verdict_scores
+from agent.pretrain import critic_examples
+from envs.observation import Observation
 from envs.registry import TASKS
-from policies import prompt
+from envs.splits import seeds
+from policies import critic, prompt
 from policies.action_codec import codec_for
 from policies.backend import Request
 from policies.backend_hf import HFBackend
@@ -45,3 +50,27 @@ def test_it_looks_at_what_is_named(name):
         named = " ".join(thought.split()[:2])
         assert f"the {named}" in observation.instruction
         assert len(backend.processor.tokenizer(answer)["input_ids"]) < 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["reach", "push"])
+def test_its_critic_looks(name):
+    """It tells answers and endings of scenes it never saw apart, and cannot with the frames of others."""
+    task, backend = TASKS[name], HFBackend.load(SEED)
+    rows = [e for scene in critic_examples(task, backend, seeds("practice", 120, 740_000)) for e in scene]
+    for question, floor in (("good?", 0.62), ("done?", 0.8)):
+        asked = [e for e in rows if e.prompt[0]["content"][-1]["text"].endswith(question)]
+        truth = [e.answer.endswith("yes") for e in asked]
+
+        def verdicts(frames, asked=asked, question=question):
+            words = [e.prompt[0]["content"][-1]["text"].split(". ") for e in asked]
+            seen = [Observation(f, *some[:2]) for f, some in zip(frames, words, strict=True)]
+            if question == "good?":
+                critiques = critic.judge(backend, codec_for(task), seen, [some[2] for some in words])
+            else:
+                critiques = critic.conclude(backend, task.end_regex, seen)
+            return [c.verdict for c in critiques]
+
+        others = [asked[i].frames for i in np.random.default_rng(0).permutation(len(asked))]
+        assert verdict_scores(verdicts([e.frames for e in asked]), truth)["auroc"] > floor
+        assert verdict_scores(verdicts(others), truth)["auroc"] < 0.62
