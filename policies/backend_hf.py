@@ -93,7 +93,7 @@ class HFBackend:
             words = inputs | {"input_ids": ids[:, :-after], "attention_mask": mask[:, :-after]}
             self._read(words, mask, cache)
             looked.append(_Block(rows, ids, mask, cache, after))
-        return Looked(self, len(requests), looked, ends)
+        return Looked(self, looked, ends)
 
     def _read(self, inputs: Mapping[str, Any], mask: torch.Tensor, cache: DynamicCache, keep: int = 1) -> torch.Tensor:
         """Adds the tokens to the cache, the last of which `mask` ends with or goes on from; the last `keep` logits."""
@@ -190,9 +190,9 @@ class Looked:
     What is said of one depends on nothing else in the batch, but for the last bits of the odds.
     """
 
-    def __init__(self, backend: HFBackend, n: int, blocks: Sequence[_Block], ends: Sequence[int] = ()):
-        """n: how many. ends: where each prompt's words end in the rendered chat."""
-        self._backend, self._n, self._blocks, self._ends = backend, n, blocks, ends
+    def __init__(self, backend: HFBackend, blocks: Sequence[_Block], ends: Sequence[int]):
+        """ends: where each prompt's words end in the rendered chat."""
+        self._backend, self._n, self._blocks, self._ends = backend, len(ends), blocks, ends
 
     @torch.inference_mode()
     def generate(self, regex: str, temperatures: Sequence[float], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
@@ -236,9 +236,12 @@ class Looked:
     def then(self, questions: Sequence[Sequence[list[Message]]]) -> "Looked":
         """As many questions of each prompt, whose words begin with the prompt's: prompts that were read too."""
         backend, n, looked = self._backend, len(questions[0]), []
-        tails = [
-            [backend._tokens(backend._render(question)[end:]) for question in some]
-            for some, end in zip(questions, self._ends, strict=True)
+        texts = [[backend._render(question) for question in some] for some in questions]
+        tails = [[backend._tokens(text[end:]) for text in some] for some, end in zip(texts, self._ends, strict=True)]
+        ends = [
+            _end_of_words(text, question)
+            for both in zip(texts, questions, strict=True)
+            for text, question in zip(*both, strict=True)
         ]
         widths = [_padded(max(map(len, some))) for some in tails]
         for block in self._blocks:
@@ -254,7 +257,7 @@ class Looked:
                 words = {"input_ids": padded["input_ids"][:, : -block.after], "attention_mask": mask[:, : -block.after]}
                 backend._read(words, mask, every.cache)
                 looked.append(_Block(every.rows, ids, mask, every.cache, block.after, skipped))
-        return Looked(backend, len(questions) * n, looked)
+        return Looked(backend, looked, ends)
 
 
 def _padded(length: int) -> int:

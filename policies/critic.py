@@ -59,12 +59,13 @@ def judge_each(
     answers: Sequence[Sequence[str]],
 ) -> list[list[Critique]]:
     """Whether each of as many answers to each observation works, given its `sights`, and what it would do itself."""
+    shared = [[prompt.sight(o, sight)] for o, sight in zip(observations, seen, strict=True)]
     questions = [
         [prompt.judge(o, sight, answer) for answer in some]
         for o, sight, some in zip(observations, seen, answers, strict=True)
     ]
     every = [answer for some in answers for answer in some]
-    asked = looked.then(questions)
+    asked = looked.then(shared).then(questions)
     actions = _greedy(asked, codec.action.regex, len(every))
     critiques = iter(_critiques(asked, [codec.instead(*both) for both in zip(every, actions, strict=True)]))
     return [[next(critiques) for _ in some] for some in answers]

@@ -40,9 +40,14 @@ def act(observation: Observation) -> list[Message]:
     return user(_situation(observation), len(observation.frames))
 
 
-def judge(observation: Observation, sight: str, answer: str) -> list[Message]:
+def sight(observation: Observation, seen: str) -> list[Message]:
+    """What the critic sees: how each question of `judge` about one observation begins."""
+    return user(". ".join(part for part in (_situation(observation), seen) if part), len(observation.frames))
+
+
+def judge(observation: Observation, seen: str, answer: str) -> list[Message]:
     """Will what this answer does work, after what the critic sees? To be answered by a reason and `yes` or `no`."""
-    return user(f"{_situation(observation)}. {joined(sight, action_of(answer))}. good?", len(observation.frames))
+    return user(f"{_situation(observation)}. {joined(seen, action_of(answer))}. good?", len(observation.frames))
 
 
 def revise(observation: Observation, answer: str, critique: str) -> list[Message]:

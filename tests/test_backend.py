@@ -204,6 +204,17 @@ def test_what_follows_one_look_does_not_depend_on_the_batch(backend, codec, requ
         ]
 
 
+def test_questions_may_share_how_they_begin(backend, codec, requests_, looked_at):
+    looked, answers, _ = looked_at
+    shared = [[prompt.user(r.messages[0]["content"][-1]["text"] + ". red cube 1 2")] for r in requests_]
+    longer = [
+        [prompt.user(some[0][0]["content"][-1]["text"] + f"; {a.rpartition('; ')[2]}. good?") for a in said]
+        for some, said in zip(shared, answers, strict=True)
+    ]
+    at_once, in_turn = looked.then(longer), looked.then(shared).then(longer)
+    np.testing.assert_allclose(in_turn.odds(*verdicts(answers)), at_once.odds(*verdicts(answers)), rtol=1e-3)
+
+
 def test_a_look_can_be_asked_again(codec, looked_at):
     looked, answers, _ = looked_at
     assert looked.generate(codec.regex, TEMPERATURES, [range(10 * i, 10 * i + 3) for i in range(N)]) == answers
