@@ -8,12 +8,14 @@ import torch
 from scipy import stats
 
 from envs.errors import UserError
+from envs.observation import Observation
 from envs.registry import TASKS
 from envs.tabletop.scene import OBJECTS
-from policies import prompt
+from policies import critic, nano, prompt
 from policies.action_codec import codec_for
 from policies.backend import Request
 from policies.backend_hf import GumbelNoise, HFBackend
+from policies.mllm import MLLMPolicy
 
 N = 40  # more than one block of rows
 
@@ -218,3 +220,30 @@ def test_questions_may_share_how_they_begin(backend, codec, requests_, looked_at
 def test_a_look_can_be_asked_again(codec, looked_at):
     looked, answers, _ = looked_at
     assert looked.generate(codec.regex, TEMPERATURES, [range(10 * i, 10 * i + 3) for i in range(N)]) == answers
+
+
+# a chat model that never saw our questions -----------------------------------------------------------------------
+CHAT_TEMPLATE = (
+    "<s>System: You move a gripper.<end_of_utterance>\n"
+    "{% for message in messages %}{{ message['role'].capitalize() }}: {% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}{{ '<image>' }}{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
+    "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+
+
+def test_a_chat_model_criticises_itself_in_plain_text(codec, requests_):
+    """Another template, and a tokenizer that knows none of our words: it spells them, `yes` and `no` too."""
+    processor = nano.build_processor(())
+    processor.chat_template = CHAT_TEMPLATE
+    backend = HFBackend(nano.build_model(processor, 0), processor)
+    observations = [Observation(r.frames, *r.messages[0]["content"][-1]["text"].split(". ", 1)) for r in requests_[:3]]
+    policy = MLLMPolicy(backend, codec, proposals=3, revisions=1, threshold=1.0)
+    decisions = policy.act(observations, [np.random.default_rng(i) for i in range(3)])
+    for observation, decision in zip(observations, decisions, strict=True):
+        verdicts = [verdict for _, verdict in decision.proposals]
+        assert len(verdicts) == 4  # the fourth: once more, as none was perfect
+        assert decision.verdict == max(verdicts) < 1
+        (alone,) = critic.judge(backend, codec, [observation], [decision.answer])
+        assert alone.verdict == pytest.approx(decision.verdict, abs=2e-4)
+        assert alone.reason == decision.critique
+        codec.instead(decision.answer, " ".join(decision.critique.split()[:3]))  # parses
