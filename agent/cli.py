@@ -94,7 +94,7 @@ def evaluate(
         n_envs: environments in lockstep; the result does not depend on it
     """
     from agent.config import Critic, checked
-    from agent.evaluate import critic_scores, rate, successes
+    from agent.evaluate import acted_on, critic_scores, rate, successes
     from agent.play import play
     from agent.progress import console
     from agent.report import percent
@@ -107,7 +107,7 @@ def evaluate(
     played = play(task, policy, starts, temperature, critic, n_envs, seed)
     console.print(f"{task}: {percent(rate(successes(played)))} of {len(played)} episodes")
     if proposals > 1 or revisions:
-        scores = critic_scores(played)
+        scores = critic_scores(acted_on(played), played)
         console.print(f"critic: AUROC {scores['auroc']:.2f}, Brier {scores['brier']:.2f}")
 
 

@@ -16,32 +16,43 @@ from policies.action_codec import AnswerCodec, codec_for, thought_of
 TIE = 0.02  # difference in outcome up to which one answer is as good as another; a step lost is more
 
 
-def critiques(
-    branches: Iterable[Episode],
-    practised: Iterable[Episode],
-    ended: Iterable[Episode],
-    n: int,
-    min_margin: float,
-    rng: np.random.Generator,
-) -> list[Example]:
-    """About `n` examples of what the critic is asked, as many of each task: else it learns which is the easier one.
+def answer_critiques(tried: Iterable[Episode], n: int, min_margin: float, rng: np.random.Generator) -> list[Example]:
+    """About `n` examples, as many of each task, about answers, where one observation had several.
 
-    Half are about answers, where one observation had several: the answers that did as well as any, and others whose
-    mean outcome is worse. Branches are followed alike, and any loss counts; what they lack is taken from practice,
-    whose steps are drawn, and where worse is worse by `min_margin`. Half are about how episodes `ended`, and successes
-    a step before that.
+    Those that did as well as any, and as many whose mean outcome is worse by `min_margin` or more.
     """
-    groups = [(whole_by_task(branches), TIE), (whole_by_task(practised), min_margin)]
-    over = whole_by_task(ended)
-    each, result = n // (2 * max(len(over), 1)), []
-    for name, episodes in over.items():
+    of_task, result = whole_by_task(tried), []
+    for name, episodes in of_task.items():
         asked: list[Example] = []
-        for of_task, margin in groups:
-            measured = [_alternatives(fork) for fork in forks(of_task[name])]
-            for i in rng.permutation(len(measured)):
-                if len(asked) < each:
-                    asked += criticised(codec_for(task(name)), *measured[i], margin, rng)
-        result += asked + concluded(_ends(episodes), each, rng)
+        measured = [_alternatives(fork) for fork in forks(episodes)]
+        for i in rng.permutation(len(measured)):
+            if len(asked) < n // len(of_task):
+                asked += criticised(codec_for(task(name)), *measured[i], min_margin, rng)
+        result += asked
+    return result
+
+
+def end_critiques(ended: Iterable[Episode], n: int, rng: np.random.Generator) -> list[Example]:
+    """At most `n` examples, as many of each task, about how episodes ended, and successes a step before that.
+
+    As many of each task: else the critic learns which is the easier one.
+    """
+    of_task = whole_by_task(ended)
+    return [example for some in of_task.values() for example in concluded(_ends(some), n // len(of_task), rng)]
+
+
+def measured(tried: Iterable[Episode]) -> dict[str, list[tuple[Observation, str, bool]]]:
+    """Task -> the answers to each observation that had several and a success, and whether they did as well as any."""
+    result = {}
+    for name, episodes in whole_by_task(tried).items():
+        alternatives = [_alternatives(fork) for fork in forks(episodes)]
+        best = [max(outcome for _, outcome in answers) for _, _, answers in alternatives]
+        result[name] = [
+            (observation, answer, outcome >= value - TIE)
+            for (observation, _, answers), value in zip(alternatives, best, strict=True)
+            for answer, outcome in answers
+            if value > 0
+        ]
     return result
 
 

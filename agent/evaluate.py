@@ -1,6 +1,6 @@
 """Success with intervals, and two policies compared on the same episodes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,23 +106,28 @@ def verdict_scores(verdicts: Sequence[float], outcomes: Sequence[bool]) -> dict[
     return scores | {"n": len(y), "reliability": sorted(reliability)}
 
 
-def critic_scores(episodes: Sequence[Episode]) -> dict[str, Any]:
-    """How well the policy's verdicts on its answers, and its conclusions from last frames, foretold success.
+def critic_scores(answers: Iterable[Sequence[tuple[float, bool]]], episodes: Sequence[Episode]) -> dict[str, Any]:
+    """How well the policy's verdicts on `answers` of each task, with the truth, and its conclusions from last frames
+    foretold success.
 
     Each number is the mean over tasks, of those with successes and failures: knowing the easier task is no criticism.
     """
-    of_task = whole_by_task(episodes).values()
-    answers = [_judged(some) for some in of_task]
-    ends = [[(e.conclusion.verdict, e.success) for e in some if e.conclusion] for some in of_task]
+    ends = [
+        [(e.conclusion.verdict, e.success) for e in some if e.conclusion] for some in whole_by_task(episodes).values()
+    ]
     ends_scores = _mean_scores(ends, ("auroc", "balanced_accuracy", "brier"))
     return _mean_scores(answers, ("auroc", "brier")) | {"ends": ends_scores}
 
 
-def _judged(episodes: Sequence[Episode]) -> list[tuple[float, bool]]:
-    return [(s.decision.verdict, e.success) for e in episodes for s in e.steps if s.decision.verdict is not None]
+def acted_on(episodes: Sequence[Episode]) -> list[list[tuple[float, bool]]]:
+    """For each task the verdicts on the answers that were acted on, and whether their episodes succeeded."""
+    return [
+        [(s.decision.verdict, e.success) for e in some for s in e.steps if s.decision.verdict is not None]
+        for some in whole_by_task(episodes).values()
+    ]
 
 
-def _mean_scores(tasks: Sequence[Sequence[tuple[float, bool]]], names: Sequence[str]) -> dict[str, float]:
+def _mean_scores(tasks: Iterable[Sequence[tuple[float, bool]]], names: Sequence[str]) -> dict[str, float]:
     scores = [verdict_scores(*zip(*judged, strict=True)) for judged in tasks if judged]
     both = [s for s in scores if not np.isnan(s["auroc"])]
     return {name: float(np.mean([s[name] for s in both])) if both else float("nan") for name in names}

@@ -14,7 +14,7 @@ import numpy as np
 
 from agent import gate, pairs, selection
 from agent.config import Config
-from agent.critiques import critiques
+from agent.critiques import TIE, answer_critiques, end_critiques
 from agent.evaluate import compare, critic_scores, rate, successes
 from agent.report import Report, versions
 from agent.rundir import RunDir
@@ -34,7 +34,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
     incumbent = seed_policy = Path(config.policy)
     before = player.report(seed_policy)
     player.film(seed_policy, 0)
-    select, kept, branches, rounds = config.select, [], [], []
+    select, kept, branches, asked, rounds = config.select, [], [], [], []
     seen = selection.as_judged if select.by == "critic" else list
     proven = selection.hindsight if select.hindsight else list
     for number in range(1, config.rounds + 1):
@@ -44,16 +44,19 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         ended = proven(tried)
         kept.append(selection.keep(ended, select.per_start))
         examples = selection.examples(chain.from_iterable(kept[-select.rounds :]))
-        asked = int(select.critiques * len(examples))
-        imitated = examples + critiques(branches, seen(practised), ended, asked, select.min_margin, rng)
+        n = int(select.critiques * len(examples) / 2)
+        imitated = examples + asked + end_critiques(ended, n, rng)
         imitator = optimiser.imitate(incumbent, imitated, folder / "sft")
 
         branches = player.branch(imitator, practised, number)
+        criticism = player.criticise(imitator, branches or practised)
+        margin = TIE if branches else select.min_margin  # branches are followed alike: any loss counts
+        asked = answer_critiques(branches or seen(practised), n, margin, rng)
         bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
         preferences = pairs.pairs(proven(branches or tried), *bounds)
         if select.flip_pairs:
             preferences = pairs.flipped(preferences, rng)
-        imitated += selection.examples(selection.keep(proven(branches), select.per_start))
+        imitated += asked + selection.examples(selection.keep(proven(branches), select.per_start))
         candidate = optimiser.prefer(imitator, preferences, imitated, folder / "policy")
 
         standing = player.gate("incumbent", incumbent, number)
@@ -72,7 +75,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
                 "sft_examples": len(examples),
                 "pairs": len(preferences),
                 "gate": {"before": verdict.before, "after": verdict.after, "p_value": verdict.p_value},
-                "critic": critic_scores(challenge),
+                "critic": critic_scores(criticism, challenge),
             }
         )
         player.film(candidate, number)

@@ -16,6 +16,7 @@ from agent import pairs, video
 from agent.archive import Archive
 from agent.branching import Branching, within
 from agent.config import Config
+from agent.critiques import measured
 from agent.dpo import train_dpo
 from agent.episode import Episode
 from agent.evaluate import successes
@@ -27,7 +28,7 @@ from agent.rundir import RunDir
 from agent.sft import train_sft
 from agent.store import EpisodeStore
 from agent.tracking import Tracker
-from agent.workers import Job, Workers
+from agent.workers import Job, Workers, judge
 from envs.errors import UserError
 from envs.splits import seeds
 from policies.backend_hf import HFBackend
@@ -116,6 +117,18 @@ class Player:
             EpisodeStore(self.run.round(number) / "branches").append(played)
         return played
 
+    def criticise(self, checkpoint: Path, tried: Sequence[Episode]) -> list[list[tuple[float, bool]]]:
+        """For each task the critic's verdicts on answers that were measured, and whether these did as well as any.
+
+        It was not taught yet that they did.
+        """
+        result = []
+        for task, answers in measured(tried).items():
+            observations, said, good = zip(*answers, strict=True) if answers else ((), (), ())
+            critiques = self.workers.ask(judge, self._job(task, checkpoint, ()), observations, said)
+            result.append([(c.verdict, g) for c, g in zip(critiques, good, strict=True)])
+        return result
+
     def relabel(self, practised: Sequence[Episode], number: int) -> list[Episode]:
         """What this round's failures are under other goals, where that is asked for; stored in the round's folder."""
         if not self.config.select.relabel:
@@ -128,7 +141,7 @@ class Player:
         return found
 
     def gate(self, role: str, checkpoint: Path, number: int) -> list[Episode]:
-        """Greedy episodes on the gate's seeds of the round, with verdicts to audit the critic by.
+        """Greedy episodes on the gate's seeds of the round, with conclusions to audit the critic by.
 
         New seeds each round: on the same ones the best of several candidates would pass for its luck.
         """
@@ -136,7 +149,7 @@ class Player:
         return [
             episode
             for task in self.config.tasks
-            for episode in self._measure(f"gate {role} {task}", self._greedy(task, checkpoint, starts, judged=True))
+            for episode in self._measure(f"gate {role} {task}", self._greedy(task, checkpoint, starts), concluded=True)
         ]
 
     def report(self, checkpoint: Path) -> dict[str, list[Episode]]:
@@ -184,14 +197,14 @@ class Player:
     def _job(self, task: str, checkpoint: Path, starts: Sequence[tuple[int, int]], **settings: Any) -> Job:
         return Job(task, checkpoint, starts, n_envs=self.config.n_envs, sampling_seed=self.config.seed, **settings)
 
-    def _greedy(self, task: str, checkpoint: Path, starts: Sequence[tuple[int, int]], judged: bool = False) -> Job:
-        return self._job(task, checkpoint, starts, critic=self.config.critic, judged=judged)
+    def _greedy(self, task: str, checkpoint: Path, starts: Sequence[tuple[int, int]]) -> Job:
+        return self._job(task, checkpoint, starts, critic=self.config.critic)
 
-    def _measure(self, title: str, job: Job) -> list[Episode]:
+    def _measure(self, title: str, job: Job, concluded: bool = False) -> list[Episode]:
         """Episodes to count. Raises UserError where all are broken; a film or branch that breaks is only left out."""
         episodes = self._play(title, job)
         successes(episodes)
-        if job.judged or self.config.select.by == "critic":
+        if concluded or self.config.select.by == "critic":
             self._conclude(job, episodes)
         return episodes
 

@@ -68,6 +68,7 @@ _THOUGHTS = {
     "reach": f"{_SIGHTS['reach']}; over {_HEADING}",
     "push": f"{_SIGHTS['push']}; behind {_HEADING}(; through)?",
 }
+_ENDS = {"reach": _THOUGHTS["reach"], "push": f"{_SIGHTS['push']} {_WAY}"}
 
 # Of a push that ended on another pad, or of another object, most of what was said of the way there is unproven.
 _GOALS = {"reach": {"other_goals": lambda env: env.unwrapped.other_goals(), "about": hindsight.about}}
@@ -84,7 +85,7 @@ for _name, _module, _class in (("reach", reach, "Reach"), ("push", push, "Push")
             _split,
             {"goals": _split},
             thought_regex=_THOUGHTS[_name],
-            end_regex=f"{_SIGHTS[_name]} {_WAY}",
+            end_regex=_ENDS[_name],
             hindsight=hindsight.correct,
             called_for=hindsight.called_for,
             settled=hindsight.settled,

@@ -1,11 +1,12 @@
 """What the critic learns from: measured alternatives at one observation, and how episodes ended."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from agent.critiques import concluded, criticised, critiques
+from agent.critiques import TIE, answer_critiques, concluded, criticised, end_critiques, measured
 from envs.observation import Observation
 from envs.registry import TASKS
 from policies.action_codec import codec_for
@@ -55,38 +56,61 @@ def test_nothing_is_said_where_nothing_was_told_apart(tried):
     assert criticised(CODEC, SEEN, "", tried, 0.5, rng()) == []
 
 
-def test_half_is_about_answers_and_half_about_endings(practised):
-    made = critiques([], practised, practised, 16, 0.5, rng())
-    endings = [e for e in made if text(e).endswith("done?")]
-    assert Counter(e.answer for e in endings) == {"yes": 4, "no": 4}
-    assert {text(e) for e in endings} == {"reach the red cube. done?", "reach the red cube. gripper 0 0. done?"}
-    assert len(made) - len(endings) == 9  # three of one observation are not taken apart
+def test_alternatives_are_questions(practised):
+    made = answer_critiques(practised, 99, 0.5, rng())
+    assert Counter(text(e).split()[-1] for e in made) == {
+        "good?": 8,
+        "no": 4,
+    }  # and 4 to answer again
     for example in made:
         if text(example).endswith("good?"):
             assert ("move +1 +0" in text(example)) == example.answer.endswith("yes")
+    assert len(answer_critiques(practised, 8, 0.5, rng())) == 9  # three of one observation are not taken apart
+
+
+def test_what_was_seen_first_is_what_the_critic_sees(episode):
+    """Of branches that is the greedy answer's thought."""
+    episodes = [episode([B]), episode([A], True, attempt=1)]
+    for e, thought in zip(episodes, ("red cube 1 2", "red cube 9 9"), strict=True):
+        decision = e.steps[0].decision
+        e.steps[0] = replace(e.steps[0], decision=replace(decision, answer=f"{thought}; {decision.answer}"))
+    questions = [text(e) for e in answer_critiques(episodes, 9, 0.5, rng()) if text(e).endswith("good?")]
+    assert len(questions) == 2
+    assert all("gripper 0 0. red cube 1 2; move" in question for question in questions)
+
+
+@pytest.mark.parametrize(("margin", "told"), [(TIE, True), (0.3, False)])
+def test_a_step_lost_is_told_where_any_loss_counts(episode, margin, told):
+    episodes = [episode([A], True), episode([B, B], True, attempt=1)]
+    assert bool(answer_critiques(episodes, 9, margin, rng())) == told
+
+
+def test_what_was_measured_and_whether_it_did_as_well_as_any(practised, episode):
+    lost = [episode([A, C], seed=9), episode([B], seed=9, attempt=1)]
+    (of_toy,) = measured(practised + lost).values()
+    assert Counter((answer, good) for _, answer, good in of_toy) == {("move +1 +0", True): 4, ("move +0 +1", False): 4}
+
+
+def test_endings_are_half_yes_and_half_no(practised):
+    made = end_critiques(practised, 8, rng())
+    assert Counter(e.answer for e in made) == {"yes": 4, "no": 4}
+    assert {text(e) for e in made} == {"reach the red cube. done?", "reach the red cube. gripper 0 0. done?"}
 
 
 def test_each_task_has_its_share(practised, episode, toy_task, monkeypatch):
     monkeypatch.setitem(TASKS, "easy", toy_task())
     easy = [episode([C], i < 1, seed=i, task="easy") for i in range(7)]
-    made = [e for e in critiques([], practised + easy, practised + easy, 16, 0.5, rng()) if text(e).endswith("done?")]
+    made = end_critiques(practised + easy, 8, rng())
     assert Counter(e.answer for e in made) == {"yes": 3, "no": 3}  # two of each, and of easy only one succeeded
 
 
 def test_a_success_was_not_done_a_step_before(episode):
     sole = episode([A, B], True)
-    made = critiques([], [], [sole], 8, 0.5, rng())
+    made = end_critiques([sole], 4, rng())
     assert {e.answer: (e.frames.tobytes(), text(e)) for e in made} == {
         "yes": (sole.end.frames.tobytes(), "reach the red cube. done?"),
         "no": (sole.steps[-1].observation.frames.tobytes(), "reach the red cube. gripper 1 1. done?"),
     }
-
-
-def test_practice_adds_only_what_branches_lack(practised, episode):
-    branched = [episode([A], True, seed=9), episode([C], seed=9, attempt=1)]
-    asked = critiques(branched, practised, [episode([B])], 2, 0.5, rng())
-    assert {e.frames[0, 0, 0, 0] for e in asked} == {9}
-    assert len(critiques(branched, practised, [episode([B])], 99, 0.5, rng())) == 15
 
 
 def test_a_frame_is_shown_with_its_own_outcome(practised):
@@ -98,8 +122,7 @@ def test_a_frame_is_shown_with_its_own_outcome(practised):
 
 
 def test_there_are_no_more_than_asked_for_or_than_there_are(practised, episode):
-    assert critiques([], [], [], 9, 0.5, rng()) == []
-    assert critiques([], practised, practised, 0, 0.5, rng()) == []
-    assert critiques([], practised[1::2], practised[1::2], 9, 0.5, rng()) == []  # nothing succeeded
     broken = [episode([C] * 9, ending="broken")]
-    assert critiques([], broken, broken, 9, 0.5, rng()) == []
+    for some in ([], practised[1::2], broken):  # the second: nothing succeeded
+        assert answer_critiques(some, 9, 0.5, rng()) == end_critiques(some, 9, rng()) == []
+    assert answer_critiques(practised, 0, 0.5, rng()) == end_critiques(practised, 0, rng()) == []

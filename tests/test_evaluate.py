@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from agent.evaluate import compare, critic_scores, mcnemar, mean_gain, paired, rate, successes, verdict_scores
+from agent.evaluate import acted_on, compare, critic_scores, mcnemar, mean_gain, paired, rate, successes, verdict_scores
 from envs.errors import UserError
 from policies.critic import Critique
 
@@ -128,6 +128,10 @@ def test_comparison_of_two_policies(episodes):
 
 
 # the critic ------------------------------------------------------------------------------------------------------
+def scored(episodes):
+    return critic_scores(acted_on(episodes), episodes)
+
+
 def judged(episode, good, bad):
     """Episodes with these verdicts, successes and failures."""
     return [
@@ -147,30 +151,30 @@ def judged(episode, good, bad):
     ],
 )
 def test_auroc(episode, good, bad, auroc):
-    assert critic_scores(judged(episode, good, bad))["auroc"] == pytest.approx(auroc)
+    assert scored(judged(episode, good, bad))["auroc"] == pytest.approx(auroc)
 
 
 def test_brier_score(episode):
-    scores = critic_scores(judged(episode, [1.0, 0.5], [0.0, 0.2]))
+    scores = scored(judged(episode, [1.0, 0.5], [0.0, 0.2]))
     assert scores["brier"] == pytest.approx((0 + 0.25 + 0 + 0.04) / 4)
 
 
 def test_a_critic_that_knows_only_the_easier_task_scores_chance(episode):
     easy = [episode([(1, 0)], k < 3, task="easy", verdicts=[0.9]) for k in range(4)]
     hard = [episode([(1, 0)], k < 1, task="hard", verdicts=[0.1]) for k in range(4)]
-    assert critic_scores([*easy, *hard])["auroc"] == pytest.approx(0.5)
+    assert scored([*easy, *hard])["auroc"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(("good", "bad"), [([], []), ([0.9], []), ([], [0.9])])
 def test_a_critic_without_both_outcomes_has_no_score(episode, good, bad):
-    scores = critic_scores(judged(episode, good, bad))
+    scores = scored(judged(episode, good, bad))
     assert all(math.isnan(value) for value in (scores["auroc"], scores["brier"], *scores["ends"].values()))
 
 
 def test_steps_without_a_verdict_and_broken_episodes_do_not_count(episode):
     episodes = judged(episode, [0.9], [0.1])
     episodes += [episode([(1, 0)], True), episode([(1, 0)], ending="broken", verdicts=[1.0])]
-    scores = critic_scores(episodes)
+    scores = scored(episodes)
     assert (scores["auroc"], scores["brier"]) == (1.0, pytest.approx(0.01))
 
 
@@ -178,7 +182,7 @@ def test_conclusions_are_scored_apart(episode):
     episodes = judged(episode, [0.9, 0.9, 0.9], [0.1])
     for e, conclusion in zip(episodes, (0.8, 0.3, 0.7, 0.5), strict=True):
         e.conclusion = Critique(conclusion, "")
-    ends = critic_scores(episodes)["ends"]
+    ends = scored(episodes)["ends"]
     assert ends["auroc"] == pytest.approx(2 / 3)
     assert ends["balanced_accuracy"] == pytest.approx((2 / 3 + 0) / 2)  # a failure at 0.5 was called a success
 

@@ -117,8 +117,8 @@ def test_an_answer_is_promising_if_it_acts_on_what_it_sees():
 @pytest.mark.parametrize(
     ("thought", "gripper", "success", "expected"),
     [
-        ("red cube 20 9; over 20 9 +1 +2", "gripper 19 9", True, "red cube 20 9 +1 +0"),
-        ("red cube 20 9; over 20 9 +8 +2", "gripper 16 9", False, "red cube 20 9 +4 +0"),
+        ("red cube 20 9; over 20 9 +1 +2", "gripper 19 9", True, "red cube 20 9; over 20 9 +1 +0"),
+        ("red cube 20 9; over 20 9 +8 +2", "gripper 16 9", False, "red cube 20 9; over 20 9 +4 +0"),
         (
             "red cube 12 9; green pad 16 9 right; behind 7 9 +0 +0; through",
             "gripper 9 9",

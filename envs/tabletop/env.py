@@ -71,8 +71,8 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         """What matters of what is seen, in words."""
 
     @abstractmethod
-    def left(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> str:
-        """How much is left to do, given (2,) [m] places, in words."""
+    def ending(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> str:
+        """What matters of what is seen and how much is left to do, given (2,) [m] places, in words."""
 
     @abstractmethod
     def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
@@ -148,8 +148,7 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
 
     def conclusion(self) -> str:
         """Privileged: what an ideal critic would say it sees, and how much is left to do."""
-        places = self.scene.places()
-        return f"{self.sight(places)} {self.left(self.scene.gripper, places)}"
+        return self.ending(self.scene.gripper, self.scene.places())
 
     # drawing -----------------------------------------------------------------------------------------------------
     def draw_objects(self, n: int, alike: bool) -> list[str]:

@@ -65,14 +65,11 @@ def concluded(thought: str, proprioception: str, success: bool) -> str:
     parts = thought.split("; ")
     target = _target(parts)
     if target == 0:
-        return f"{parts[0]} {_way(_place(proprioception), _place(parts[0]))}"
+        goal = from_bins(*_place(parts[0]))
+        return f"{parts[0]}; {say('over', goal)} {say_way(from_bins(*_place(proprioception)), goal)}"
     obj = _place(parts[target] if success else parts[0])
     seen = f"{' '.join(parts[0].split()[:2])} {obj[0]} {obj[1]}; {parts[target]}"
-    return f"{seen} {_way(obj, _place(parts[target]))}"
-
-
-def _way(start: np.ndarray, end: np.ndarray) -> str:
-    return say_way(from_bins(*start), from_bins(*end))
+    return f"{seen} {say_way(from_bins(*obj), from_bins(*_place(parts[target])))}"
 
 
 def _target(parts: list[str]) -> int:

@@ -66,8 +66,8 @@ class Push(TabletopEnv):
         obj, pad = places[self.goal], places[self.goal_pad]
         return f"{say(self.goal, obj)}; {say(self.goal_pad, pad)} {direction(obj, pad)}"
 
-    def left(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> str:
-        return say_way(places[self.goal], places[self.goal_pad])
+    def ending(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> str:
+        return f"{self.sight(places)} {say_way(places[self.goal], places[self.goal_pad])}"
 
     def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
         obj, pad = places[self.goal], places[self.goal_pad]

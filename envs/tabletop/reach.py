@@ -38,8 +38,8 @@ class Reach(TabletopEnv):
     def sight(self, places: dict[str, np.ndarray]) -> str:
         return say(self.goal, places[self.goal])
 
-    def left(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> str:
-        return say_way(gripper, places[self.goal])
+    def ending(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> str:
+        return f"{self.sight(places)}; {self.plan(gripper, places)[0]}"
 
     def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
         place = places[self.goal]
