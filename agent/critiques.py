@@ -24,10 +24,11 @@ def answer_critiques(tried: Iterable[Episode], n: int, min_margin: float, rng: n
     of_task, result = whole_by_task(tried), []
     for name, episodes in of_task.items():
         asked: list[Example] = []
-        measured = [_alternatives(fork) for fork in forks(episodes)]
-        for i in rng.permutation(len(measured)):
-            if len(asked) < n // len(of_task):
-                asked += criticised(codec_for(task(name)), *measured[i], min_margin, rng)
+        parted = list(forks(episodes))
+        for i in rng.permutation(len(parted)):
+            if len(asked) >= n // len(of_task):
+                break
+            asked += criticised(codec_for(task(name)), *_alternatives(parted[i]), min_margin, rng)
         result += asked
     return result
 
@@ -45,14 +46,11 @@ def measured(tried: Iterable[Episode]) -> dict[str, list[tuple[Observation, str,
     """Task -> the answers to each observation that had several and a success, and whether they did as well as any."""
     result = {}
     for name, episodes in whole_by_task(tried).items():
-        alternatives = [_alternatives(fork) for fork in forks(episodes)]
-        best = [max(outcome for _, outcome in answers) for _, _, answers in alternatives]
-        result[name] = [
-            (observation, answer, outcome >= value - TIE)
-            for (observation, _, answers), value in zip(alternatives, best, strict=True)
-            for answer, outcome in answers
-            if value > 0
-        ]
+        result[name] = []
+        for observation, _, answers in map(_alternatives, forks(episodes)):
+            best = max(outcome for _, outcome in answers)
+            if best > 0:
+                result[name] += [(observation, answer, outcome >= best - TIE) for answer, outcome in answers]
     return result
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from agent.episode import Episode, Step, simulation_versions
 from envs.registry import Task, task
 from envs.snapshot import Restorable
+from policies.action_codec import action_of, joined, thought_of
 
 
 def relabelled(episodes: Iterable[Episode]) -> tuple[list[Episode], int]:
@@ -41,8 +42,9 @@ def _under(goal: str, chosen: Task, env: Restorable, episode: Episode) -> Episod
     for step in episode.steps:
         observation, fingerprint = chosen.observe(env), env.fingerprint()
         _, reward, terminated, truncated, info = env.step(step.decision.action)
-        thought, _, action = step.decision.answer.rpartition("; ")
-        decision = replace(step.decision, answer=f"{chosen.about(thought, goal)}; {action}", verdict=None)
+        said = step.decision.answer
+        answer = joined(chosen.about(thought_of(said), goal), action_of(said))
+        decision = replace(step.decision, answer=answer, verdict=None)
         result.steps.append(Step(observation, decision, float(reward), fingerprint))
         if terminated or truncated:
             last = chosen.observe(env)

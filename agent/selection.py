@@ -9,7 +9,7 @@ from agent.rows import Example
 from envs.observation import Observation
 from envs.registry import Task, task
 from policies import prompt
-from policies.action_codec import codec_for
+from policies.action_codec import action_of, codec_for, joined, thought_of
 
 SETBACK = -0.1  # reward at or below which a step lost ground; above it, things were only nudged
 
@@ -61,11 +61,11 @@ def _corrected(episode: Episode) -> Episode:
     correct = task(episode.task).hindsight
     if correct is None:
         return episode
-    parts = [step.decision.answer.rpartition("; ") for step in episode.steps]
+    said = [step.decision.answer for step in episode.steps]
     proprioception = [step.observation.proprioception for step in episode.steps] + [episode.final_proprioception]
     rewards = [step.reward for step in episode.steps]
-    thoughts = correct([thought for thought, _, _ in parts], proprioception, rewards)
-    answers = [f"{thought}; {action}" for thought, (_, _, action) in zip(thoughts, parts, strict=True)]
+    thoughts = correct([thought_of(answer) for answer in said], proprioception, rewards)
+    answers = [joined(thought, action_of(answer)) for thought, answer in zip(thoughts, said, strict=True)]
     decisions = [replace(step.decision, answer=answer) for step, answer in zip(episode.steps, answers, strict=True)]
     return replace(episode, steps=[replace(s, decision=d) for s, d in zip(episode.steps, decisions, strict=True)])
 
@@ -91,13 +91,13 @@ def worth_imitating(task: Task, step: Step) -> bool:
 
 def promising(task: Task, observation: Observation, answer: str) -> bool:
     """Whether the action is what the answer's thought calls for once all in it follows from what it sees."""
-    thought, _, action = answer.rpartition("; ")
-    return follows(task, f"{task.settled(thought, observation.proprioception)}; {action}")
+    settled = task.settled(thought_of(answer), observation.proprioception)
+    return follows(task, joined(settled, action_of(answer)))
 
 
 def follows(task: Task, answer: str) -> bool:
     """Whether the answer's action is the one that its thought calls for, where the task knows that."""
     if task.called_for is None:
         return True
-    thought = answer.rpartition("; ")[0]
+    thought = thought_of(answer)
     return codec_for(task).encode(thought, task.called_for(thought)) == answer

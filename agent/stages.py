@@ -124,9 +124,9 @@ class Player:
         """
         result = []
         for task, answers in measured(tried).items():
-            observations, said, good = zip(*answers, strict=True) if answers else ((), (), ())
+            observations, said = [o for o, _, _ in answers], [answer for _, answer, _ in answers]
             critiques = self.workers.ask(judge, self._job(task, checkpoint, ()), observations, said)
-            result.append([(c.verdict, g) for c, g in zip(critiques, good, strict=True)])
+            result.append([(c.verdict, good) for c, (_, _, good) in zip(critiques, answers, strict=True)])
         return result
 
     def relabel(self, practised: Sequence[Episode], number: int) -> list[Episode]:

@@ -39,7 +39,6 @@ class Job:
     starts: Sequence[Start | tuple[int, int]]
     temperature: float = 0.0
     critic: Critic = field(default_factory=Critic)
-    judged: bool = False
     n_envs: int = 64
     sampling_seed: int = 0
     certify: bool = False  # play each episode twice: one that differs is broken
@@ -135,7 +134,7 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
     torch.set_num_threads(1)  # sums depend on the number of threads, episodes must not
     try:
         codec = codec_for(registry.task(job.task))
-        yield MLLMPolicy(_loaded[1], codec, job.temperature, judged=job.judged, **asdict(job.critic))
+        yield MLLMPolicy(_loaded[1], codec, job.temperature, **asdict(job.critic))
     finally:
         torch.set_num_threads(threads)
 

@@ -9,6 +9,7 @@ logits plus Gumbel noise is a sample of the softmax.
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -238,11 +239,7 @@ class Looked:
         backend, n, looked = self._backend, len(questions[0]), []
         texts = [[backend._render(question) for question in some] for some in questions]
         tails = [[backend._tokens(text[end:]) for text in some] for some, end in zip(texts, self._ends, strict=True)]
-        ends = [
-            _end_of_words(text, question)
-            for both in zip(texts, questions, strict=True)
-            for text, question in zip(*both, strict=True)
-        ]
+        ends = list(map(_end_of_words, chain(*texts), chain(*questions)))
         widths = [_padded(max(map(len, some))) for some in tails]
         for block in self._blocks:
             for width in sorted({widths[row] for row in block.rows}):

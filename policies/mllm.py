@@ -20,7 +20,7 @@ class MLLMPolicy:
     temperature: 0 is greedy. proposals: answers drawn for each decision; with more than one, the same model judges each
     and the best verdict acts (the first proposal is greedy, so that criticism can only add to it). revisions: where the
     best verdict is below `threshold`, the model answers again with the critique in the prompt, at most so often; a
-    revision acts if its verdict is better. judged: criticise a single answer too, to audit the critic.
+    revision acts if its verdict is better.
     """
 
     def __init__(
@@ -31,11 +31,10 @@ class MLLMPolicy:
         proposals: int = 1,
         revisions: int = 0,
         threshold: float = 0.5,
-        judged: bool = False,
     ):
         self.backend, self.codec = backend, codec
         self.temperature, self.proposals = temperature, proposals
-        self.revisions, self.threshold, self.judged = revisions, threshold, judged
+        self.revisions, self.threshold = revisions, threshold
 
     def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]:
         """Frames and prompts are read once for all proposals and verdicts."""
@@ -45,7 +44,7 @@ class MLLMPolicy:
         if self.proposals > 1:
             temperatures = [0.0] + [max(self.temperature, PROPOSAL_TEMPERATURE)] * (self.proposals - 1)
         answers = looked.generate(self.codec.regex, temperatures, [range(s, s + self.proposals) for s in seeds])
-        if not (self.proposals > 1 or self.judged or self.revisions):
+        if self.proposals == 1 and not self.revisions:
             return [self._decide(answer) for (answer,) in answers]
         if temperatures[0] == 0:
             sights = [thought_of(some[0]) for some in answers]
@@ -63,7 +62,8 @@ class MLLMPolicy:
         decisions = []
         for some, judged in zip(answers, critiques, strict=True):
             best = max(range(len(some)), key=lambda k: judged[k].verdict)
-            proposals = tuple((answer, c.verdict) for answer, c in zip(some, judged, strict=True) if self.proposals > 1)
+            rated = tuple((answer, c.verdict) for answer, c in zip(some, judged, strict=True))
+            proposals = rated if len(rated) > 1 else ()
             decisions.append(self._decide(some[best], judged[best], proposals))
         return decisions
 

@@ -32,7 +32,11 @@ def assistant(text: str) -> list[Message]:
 
 
 def _situation(observation: Observation) -> str:
-    return ". ".join(part for part in (observation.instruction, observation.proprioception) if part)
+    return _sentences(observation.instruction, observation.proprioception)
+
+
+def _sentences(*parts: str) -> str:
+    return ". ".join(part for part in parts if part)
 
 
 def act(observation: Observation) -> list[Message]:
@@ -42,7 +46,7 @@ def act(observation: Observation) -> list[Message]:
 
 def sight(observation: Observation, seen: str) -> list[Message]:
     """What the critic sees: how each question of `judge` about one observation begins."""
-    return user(". ".join(part for part in (_situation(observation), seen) if part), len(observation.frames))
+    return user(_sentences(_situation(observation), seen), len(observation.frames))
 
 
 def judge(observation: Observation, seen: str, answer: str) -> list[Message]:

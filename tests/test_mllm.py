@@ -103,9 +103,9 @@ def test_one_proposal_acts_without_the_critic(codec, observations):
     assert [temperature for temperature, _ in backend.generated] == [1.0]
 
 
-def test_one_proposal_is_judged_where_asked(codec, observations):
+def test_one_proposal_is_judged_where_it_may_be_revised(codec, observations):
     backend = FakeBackend(lambda text, temperature, seed: 1 if "red" in text else 2, liked={1: 0.8, 2: 0.3})
-    decisions = MLLMPolicy(backend, codec, judged=True).act(observations, rngs())
+    decisions = MLLMPolicy(backend, codec, revisions=1, threshold=0.0).act(observations, rngs())
     assert [d.verdict for d in decisions] == [0.8, 0.3]
     assert [d.answer for d in decisions] == [answer(1), answer(2)]
     assert backend.judged == [
@@ -153,7 +153,8 @@ def test_an_action_is_judged_by_what_the_critic_sees_itself(codec, observations,
     """Not by the words of the answer, which say what was seen when it was drawn."""
     backend = FakeBackend(lambda text, temperature, seed: f"{seed % 9 - 4:+d} +0" if temperature else "-4 +4")
     backend.answer = lambda way: f"red cube 1 2; over 3 4 {way}; move {way}"
-    decisions = MLLMPolicy(backend, codec, temperature, proposals, judged=True).act(observations[:1], rngs(1))
+    policy = MLLMPolicy(backend, codec, temperature, proposals, revisions=1, threshold=0.0)
+    decisions = policy.act(observations[:1], rngs(1))
     answers = [answer for answer, _ in decisions[0].proposals] or [decisions[0].answer]
     assert backend.judged == [
         f"reach the red cube. gripper 5 5. red cube 1 2; over 3 4 -4 +4; {action_of(answer)}. good?"

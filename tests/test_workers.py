@@ -3,6 +3,7 @@
 import pytest
 from test_rollout import Listener, assert_same
 
+from agent.config import Critic
 from agent.workers import Job, Workers
 from envs.errors import UserError
 
@@ -17,7 +18,7 @@ def two():
 
 
 def test_two_workers_play_what_one_plays(two, nano_checkpoint):
-    job = Job("reach", nano_checkpoint, STARTS[:5], temperature=1.0, judged=True)
+    job = Job("reach", nano_checkpoint, STARTS[:5], temperature=1.0, critic=Critic(revisions=1, threshold=0.0))
     listener = Listener()
     episodes = two.play(job, [listener])
     with Workers(1) as one:
