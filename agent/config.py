@@ -59,10 +59,10 @@ class Branch:
 class Select:
     """What becomes training data. by: whose word it is that an episode succeeded, the environment's or, to see what
     reward is worth, the policy's own as its critic. per_start: successes kept of a start. rounds: the latest rounds
-    whose successes are imitated. critiques: questions to the critic, as a share of the examples. min_margin: difference
-    in outcome (success, discounted by the steps it took) that makes a preference pair. pair_p_value: of Fisher's
-    exact test, at most, that the chosen answer succeeds more often than the rejected one. pair_repeats: how often each
-    pair is shown in an epoch. rehearsed: share of the round's examples that is imitated between the pairs. flip_pairs:
+    whose successes are imitated. critiques: questions to the critic, of each kind and round, at most. min_margin:
+    difference in outcome (success, discounted by the steps it took) that makes a preference pair. pair_p_value: of
+    Fisher's exact test, at most, that the chosen answer succeeds more often than the rejected one. pair_repeats: how
+    often each pair is shown in an epoch. rehearsed: examples that are imitated again between the pairs. flip_pairs:
     which answer is preferred is drawn at random, to see what measuring is worth.
     """
 
@@ -71,13 +71,13 @@ class Select:
     rounds: Count = 2
     hindsight: bool = True  # correct the thoughts of successes by what the episode proved
     relabel: bool = False  # a failure that reached another goal is a success of that, once simulated so
-    critiques: Fraction = 0.25
+    critiques: Annotated[int, Field(ge=0)] = 500
     min_margin: Fraction = 0.5
     max_pairs: Annotated[int, Field(ge=0)] = 500
     pair_p_value: Fraction = 1.0
     rejected: Count = 1  # answers to one observation, each paired with the best
     pair_repeats: Count = 1
-    rehearsed: Fraction = 0.0
+    rehearsed: Annotated[int, Field(ge=0)] = 0
     flip_pairs: bool = False
 
 

@@ -1,4 +1,4 @@
-"""What the critic learns from: answers to one observation whose worth was measured, and how episodes ended."""
+"""What the critic learns from: answers whose worth was measured at one state, what succeeded, how episodes ended."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -19,7 +19,8 @@ TIE = 0.02  # difference in outcome up to which one answer is as good as another
 def answer_critiques(tried: Iterable[Episode], n: int, min_margin: float, rng: np.random.Generator) -> list[Example]:
     """About `n` examples, as many of each task, about answers, where one observation had several.
 
-    Those that did as well as any, and as many whose mean outcome is worse by `min_margin` or more.
+    One that did as well as any and one whose mean outcome is worse by `min_margin` or more; where all did equally well
+    one of them: a critic that is asked only where answers differ in worth takes any difference for a fault.
     """
     of_task, result = whole_by_task(tried), []
     for name, episodes in of_task.items():
@@ -28,7 +29,8 @@ def answer_critiques(tried: Iterable[Episode], n: int, min_margin: float, rng: n
         for i in rng.permutation(len(parted)):
             if len(asked) >= n // len(of_task):
                 break
-            asked += criticised(codec_for(task(name)), *_alternatives(parted[i]), min_margin, rng)
+            codec, alternatives = codec_for(task(name)), _alternatives(parted[i])
+            asked += criticised(codec, *alternatives, min_margin, rng) or _agreed(codec, *alternatives, rng)
         result += asked
     return result
 
@@ -40,6 +42,25 @@ def end_critiques(ended: Iterable[Episode], n: int, rng: np.random.Generator) ->
     """
     of_task = whole_by_task(ended)
     return [example for some in of_task.values() for example in concluded(_ends(some), n // len(of_task), rng)]
+
+
+def comparisons(kept: Iterable[Episode], n: int, rng: np.random.Generator) -> list[Example]:
+    """At most `n` examples, as many of each task, of what to do instead of an answer that nobody measured.
+
+    What to do is what was done in the successes that are imitated, the other answer is of another moment, and there is
+    no verdict. What succeeds is known of every step that is imitated, what would have failed only where it was tried:
+    without these examples the critic forgets how an action follows from what it sees, and its verdicts with it.
+    """
+    of_task, result = whole_by_task(kept), []
+    for name, episodes in of_task.items():
+        codec = codec_for(task(name))
+        steps = [step for e in episodes for step in e.own if worth_imitating(task(name), step)]
+        for i in rng.permutation(len(steps))[: n // len(of_task)]:
+            observation, answer = steps[i].observation, steps[i].decision.answer
+            other = steps[rng.integers(len(steps))].decision.answer
+            question = prompt.judge(observation, thought_of(answer), other)
+            result.append(Example(observation.frames, question, codec.instead(other, answer)))
+    return result
 
 
 def measured(tried: Iterable[Episode]) -> dict[str, list[tuple[Observation, str, bool]]]:
@@ -108,6 +129,23 @@ def criticised(
     rows = [Example(observation.frames, prompt.judge(observation, sight, a), c) for a, c in said]
     revised = [Example(observation.frames, prompt.revise(observation, *last), good[0]) for last in said[-1:] if again]
     return rows + revised
+
+
+def _agreed(
+    codec: AnswerCodec,
+    observation: Observation,
+    sight: str,
+    tried: Sequence[tuple[str, float]],
+    rng: np.random.Generator,
+) -> list[Example]:
+    """One of the answers as a question, to be answered by yes, if they did equally well; the critic does the first."""
+    outcomes = [outcome for _, outcome in tried]
+    if min(outcomes) <= 0 or max(outcomes) - min(outcomes) > TIE:
+        return []
+    answers = [answer for answer, _ in tried]
+    answer = str(rng.choice(answers))
+    said = critic.critique(codec.instead(answer, answers[0]), True)
+    return [Example(observation.frames, prompt.judge(observation, sight, answer), said)]
 
 
 def concluded(ends: Iterable[tuple[Observation, str, bool]], n: int, rng: np.random.Generator) -> list[Example]:

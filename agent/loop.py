@@ -14,7 +14,7 @@ import numpy as np
 
 from agent import gate, pairs, selection
 from agent.config import Config
-from agent.critiques import TIE, answer_critiques, end_critiques
+from agent.critiques import TIE, answer_critiques, comparisons, end_critiques
 from agent.evaluate import compare, critic_scores, rate, successes
 from agent.report import Report, versions
 from agent.rundir import RunDir
@@ -43,10 +43,10 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         tried = seen(practised + archived + branches + player.relabel(practised, number))
         ended = proven(tried)
         kept.append(selection.keep(ended, select.per_start))
-        examples = selection.examples(chain.from_iterable(kept[-select.rounds :]))
-        n = int(select.critiques * len(examples) / 2)
-        imitated = examples + asked + end_critiques(ended, n, rng)
-        imitator = optimiser.imitate(incumbent, imitated, folder / "sft")
+        latest = list(chain.from_iterable(kept[-select.rounds :]))
+        examples, n = selection.examples(latest), select.critiques
+        questions = asked + end_critiques(ended, n, rng) + comparisons(latest, n, rng)
+        imitator = optimiser.imitate(incumbent, examples + questions, folder / "sft")
 
         branches = player.branch(imitator, practised, number)
         criticism = player.criticise(imitator, branches or practised)
@@ -56,8 +56,10 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         preferences = pairs.pairs(proven(branches or tried), *bounds)
         if select.flip_pairs:
             preferences = pairs.flipped(preferences, rng)
-        imitated += asked + selection.examples(selection.keep(proven(branches), select.per_start))
-        candidate = optimiser.prefer(imitator, preferences, imitated, folder / "policy")
+        ended += proven(branches)
+        latest += selection.keep(proven(branches), select.per_start)
+        questions = asked + end_critiques(ended, n, rng) + comparisons(latest, n, rng)
+        candidate = optimiser.prefer(imitator, preferences, selection.examples(latest), questions, folder / "policy")
 
         standing = player.gate("incumbent", incumbent, number)
         challenge = player.gate("candidate", candidate, number)

@@ -254,17 +254,24 @@ class Optimiser:
         return out
 
     def prefer(
-        self, checkpoint: Path, preferences: Sequence[pairs.Pair], imitated: Sequence[Example], out: Path
+        self,
+        checkpoint: Path,
+        preferences: Sequence[pairs.Pair],
+        examples: Sequence[Example],
+        questions: Sequence[Example],
+        out: Path,
     ) -> Path:
         """DPO with an SFT term, against the checkpoint itself; without pairs, the checkpoint as it is.
 
-        Some of what is imitated is shown between the pairs, which are few: alone they undo what they do not show.
+        Some examples and the questions to the critic are imitated between the pairs, which are few: alone they undo
+        what they do not show.
         """
         if not preferences:
             return _copy(checkpoint, out)
         select, rng = self.config.select, random.Random(self.config.seed)
         rows = list(preferences) * select.pair_repeats
-        rows += map(rehearsal, rng.sample(imitated, int(select.rehearsed * len(imitated))))
+        rehearsed = rng.sample(examples, min(select.rehearsed, len(examples)))
+        rows += map(rehearsal, [*rehearsed, *questions])
         backend, reference = HFBackend.load(checkpoint), HFBackend.load(checkpoint)
         with bar("prefer (DPO)") as progress:
             callbacks = [progress, TrackTraining(self.tracker, "dpo")]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.critiques import TIE, answer_critiques, concluded, criticised, end_critiques, measured
+from agent.critiques import TIE, answer_critiques, comparisons, concluded, criticised, end_critiques, measured
 from envs.observation import Observation
 from envs.registry import TASKS
 from policies.action_codec import codec_for
@@ -83,6 +83,35 @@ def test_what_was_seen_first_is_what_the_critic_sees(episode):
 def test_a_step_lost_is_told_where_any_loss_counts(episode, margin, told):
     episodes = [episode([A], True), episode([B, B], True, attempt=1)]
     assert bool(answer_critiques(episodes, 9, margin, rng())) == told
+
+
+def test_where_all_did_equally_well_one_is_good(episode):
+    """With what the critic would do, which is what was done first, and how far that is from the answer."""
+    episodes = [episode([A], True), episode([B], True, attempt=1)]
+    made = [answer_critiques(episodes, 9, TIE, np.random.default_rng(seed)) for seed in range(20)]
+    assert {len(some) for some in made} == {1}
+    assert {(text(e), e.answer) for (e,) in made} == {
+        ("reach the red cube. gripper 0 0. move +1 +0. good?", "move +1 +0 +0 +0; yes"),
+        ("reach the red cube. gripper 0 0. move +0 +1. good?", "move +1 +0 +1 -1; yes"),
+    }
+
+
+def test_what_was_done_is_compared_with_what_nobody_measured(episode):
+    """In each observation of what is imitated, without a verdict."""
+    kept = [episode([A], True), episode([B, C], True, seed=9)]
+    made = comparisons(kept, 99, rng())
+    done = {step.observation.frames.tobytes(): step.decision.answer for e in kept for step in e.own}
+    assert {e.frames.tobytes(): " ".join(e.answer.split()[:3]) for e in made} == done
+    for example in made:
+        other = text(example).removesuffix(". good?").rpartition(". ")[2]
+        assert example.answer == CODEC.instead(other, done[example.frames.tobytes()])
+    assert len({text(e).partition("move")[2] for r in [rng()] for _ in range(9) for e in comparisons(kept, 99, r)}) > 1
+    assert len(comparisons(kept, 2, rng())) == 2
+    assert comparisons([], 9, rng()) == []
+
+
+def test_where_nothing_did_well_nothing_is_asked(episode):
+    assert answer_critiques([episode([A]), episode([B], attempt=1)], 9, TIE, rng()) == []
 
 
 def test_what_was_measured_and_whether_it_did_as_well_as_any(practised, episode):

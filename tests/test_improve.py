@@ -57,7 +57,7 @@ def config(nano_checkpoint, tmp_path):
             "n_envs": 16,
             "threads": 1,
             "collect": {"starts": 4, "attempts": 4},
-            "select": {"critiques": 1.0, "min_margin": 0.1},
+            "select": {"critiques": 20, "min_margin": 0.1},
             "gate": {"episodes": 4, "p_value": 1.0},
             "evaluation": {"tasks": ["near"], "episodes": 2, "videos": 1},
             "tracking": {"mode": "disabled"},
@@ -211,7 +211,7 @@ def test_a_policy_that_never_succeeds_goes_on_unimproved(config):
 
 
 def test_without_rewards_the_critics_word_counts(config):
-    select = {"by": "critic", "hindsight": False, "per_start": 9, "critiques": 0.5, "min_margin": 0.1}
+    select = {"by": "critic", "hindsight": False, "per_start": 9, "critiques": 20, "min_margin": 0.1}
     path, results = run(config(select=select))
     (row,) = results["rounds"]
     practised = list(EpisodeStore(path / "round_001" / "episodes"))
