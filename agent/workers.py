@@ -1,7 +1,9 @@
 """Episodes of a checkpoint, played by several processes at once: a small model gains little from torch's threads."""
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -173,6 +175,13 @@ def _start(finished: Any) -> None:
     _finished = finished
     finished.cancel_join_thread()  # after an error nobody reads on: what is left unread must not keep a worker alive
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # while idle, an interrupt is the parent's business
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot tell its workers."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _play_part(job: Job) -> None:

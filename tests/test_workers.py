@@ -1,5 +1,8 @@
 """Several processes play what one would have played, and a worker's error is the caller's."""
 
+import subprocess
+import sys
+
 import pytest
 from test_rollout import Listener, assert_same
 
@@ -39,3 +42,19 @@ def test_fewer_starts_than_workers(two, nano_checkpoint):
 def test_an_error_in_a_worker_is_raised_here(two, tmp_path):
     with pytest.raises(UserError, match="no checkpoint in"):
         two.play(Job("reach", tmp_path / "nowhere", STARTS))
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, time\n"
+        "from agent.workers import Workers\n"
+        "if __name__ == '__main__':\n"
+        "    with Workers(2) as workers:\n"
+        "        print(workers._pool.submit(os.getpid).result(), flush=True)\n"
+        "        time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout.readline()
+        parent.kill()
+        parent.communicate(timeout=60)  # ends once no worker holds the pipe
