@@ -121,6 +121,18 @@ def test_an_answer_is_promising_if_it_acts_on_what_it_sees():
         ("red cube 20 9; over 20 9 +8 +2", "gripper 16 9", False, "red cube 20 9; over 20 9 +4 +0"),
         (
             "red cube 12 9; green pad 16 9 right; behind 7 9 +0 +0; through",
+            "gripper 12 9",
+            True,
+            "red cube 15 9; green pad 16 9 right +1 +0",
+        ),
+        (
+            "blue cube 12 20; red pad 11 16 near; behind 12 25 +0 +0; through",
+            "gripper 12 19",
+            True,
+            "blue cube 12 16; red pad 11 16 near -1 +0",
+        ),
+        (
+            "red cube 12 9; green pad 16 9 right; behind 7 9 +0 +0",
             "gripper 9 9",
             True,
             "red cube 16 9; green pad 16 9 right +0 +0",

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from envs.tabletop.env import step_towards
-from envs.tabletop.push import behind
-from envs.tabletop.words import BIN_WIDTH, DIRECTIONS, direction, from_bins, say, say_way
+from envs.tabletop.push import CONTACT, behind
+from envs.tabletop.words import BIN_WIDTH, DIRECTIONS, direction, from_bins, say, say_way, to_bins
 
 CLOSE = 2  # bins; a place said this close to the proven one was seen right
 PUSHED = 0.1  # reward above which a step shoved the object ahead, and did not only touch it
@@ -60,16 +60,27 @@ def settled(thought: str, proprioception: str) -> str:
 def concluded(thought: str, proprioception: str, success: bool) -> str:
     """What there is to say of an ending, by the last step's thought, corrected if it was a success, and the gripper.
 
-    Where what is asked for lies, and the way left: a pushed object is where the pad is, if that is what success proved.
+    Where what is asked for lies, and the way left. An object that was shoved onto its pad touches the gripper.
     """
     parts = thought.split("; ")
     target = _target(parts)
     if target == 0:
         goal = from_bins(*_place(parts[0]))
         return f"{parts[0]}; {say('over', goal)} {say_way(from_bins(*_place(proprioception)), goal)}"
-    obj = _place(parts[target] if success else parts[0])
+    obj = _place(parts[0])
+    if success:
+        obj = (
+            _shoved(obj, parts[target].split()[-1], proprioception) if parts[-1] == "through" else _place(parts[target])
+        )
     seen = f"{' '.join(parts[0].split()[:2])} {obj[0]} {obj[1]}; {parts[target]}"
     return f"{seen} {say_way(from_bins(*obj), from_bins(*_place(parts[target])))}"
+
+
+def _shoved(obj: np.ndarray, way: str, proprioception: str) -> np.ndarray:
+    """Where an object is, (2,) in bins, that the gripper shoved that way: at its tip, and across as it was seen."""
+    along = np.array(DIRECTIONS[way], bool)
+    touching = from_bins(*_place(proprioception)) + CONTACT * np.array(DIRECTIONS[way])
+    return np.where(along, to_bins(touching), obj)
 
 
 def _target(parts: list[str]) -> int:
