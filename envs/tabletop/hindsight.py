@@ -67,11 +67,9 @@ def concluded(thought: str, proprioception: str, success: bool) -> str:
     if target == 0:
         goal = from_bins(*_place(parts[0]))
         return f"{parts[0]}; {say('over', goal)} {say_way(from_bins(*_place(proprioception)), goal)}"
-    obj = _place(parts[0])
-    if success:
-        obj = (
-            _shoved(obj, parts[target].split()[-1], proprioception) if parts[-1] == "through" else _place(parts[target])
-        )
+    obj = _place(parts[target] if success else parts[0])
+    if success and parts[-1] == "through":
+        obj = _shoved(_place(parts[0]), parts[target].split()[-1], proprioception)
     seen = f"{' '.join(parts[0].split()[:2])} {obj[0]} {obj[1]}; {parts[target]}"
     return f"{seen} {say_way(from_bins(*obj), from_bins(*_place(parts[target])))}"
 
