@@ -128,11 +128,10 @@ def test_a_rehearsed_example_is_imitated_and_prefers_nothing(nano_checkpoint, ex
     def moved_by_preferring(rows):
         alone = trained(rows, loss_type=["sft"], loss_weights=[1.0])
         beside = trained(rows, loss_type=["sigmoid", "sft"], loss_weights=[1.0, 1.0])
-        return float((alone - beside).abs().max())
+        return float((alone - beside).abs().mean())  # not the most: Adam makes steps of gradients' last bits
 
-    step = DPO["learning_rate"]  # of Adam
-    assert moved_by_preferring([rehearsal(example) for example in examples[:4]]) < step / 10
-    assert moved_by_preferring(preferences(examples)[:4]) > step
+    nothing = moved_by_preferring([rehearsal(example) for example in examples[:4]])
+    assert nothing < moved_by_preferring(preferences(examples)[:4]) / 1000
 
 
 def test_training_leaves_no_checkpoints(fresh_backend, examples, tmp_path):
