@@ -7,7 +7,7 @@ import numpy as np
 from agent.episode import Episode, whole_by_task
 from agent.pairs import Fork, forks
 from agent.rows import Example
-from agent.selection import worth_imitating
+from agent.selection import imitated_steps, worth_imitating
 from envs.observation import Observation
 from envs.registry import task
 from policies import critic, prompt
@@ -53,8 +53,7 @@ def comparisons(kept: Iterable[Episode], n: int, rng: np.random.Generator) -> li
     """
     of_task, result = whole_by_task(kept), []
     for name, episodes in of_task.items():
-        codec = codec_for(task(name))
-        steps = [step for e in episodes for step in e.own if worth_imitating(task(name), step)]
+        codec, steps = codec_for(task(name)), imitated_steps(episodes)
         for i in rng.permutation(len(steps))[: n // len(of_task)]:
             observation, answer = steps[i].observation, steps[i].decision.answer
             other = steps[rng.integers(len(steps))].decision.answer

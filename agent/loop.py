@@ -40,8 +40,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
     for number in range(1, config.rounds + 1):
         folder = run.round(number)
         practised, archived = player.practise(incumbent, number)
-        tried = seen(practised + archived + branches + player.relabel(practised, number))
-        ended = proven(tried)
+        ended = proven(seen(practised + archived + branches + player.relabel(practised, number)))
         kept.append(selection.keep(ended, select.per_start))
         latest = list(chain.from_iterable(kept[-select.rounds :]))
         examples, n = selection.examples(latest), select.critiques
@@ -53,13 +52,14 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         margin = TIE if branches else select.min_margin  # branches are followed alike: any loss counts
         asked = answer_critiques(branches or seen(practised), n, margin, rng)
         bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
-        preferences = pairs.pairs(proven(branches or tried), *bounds)
+        branched = proven(branches)
+        preferences = pairs.pairs(branched or ended, *bounds)
         if select.flip_pairs:
             preferences = pairs.flipped(preferences, rng)
-        ended += proven(branches)
-        latest += selection.keep(proven(branches), select.per_start)
-        questions = asked + end_critiques(ended, n, rng) + comparisons(latest, n, rng)
-        candidate = optimiser.prefer(imitator, preferences, selection.examples(latest), questions, folder / "policy")
+        succeeded = selection.keep(branched, select.per_start)
+        imitated = examples + selection.examples(succeeded)
+        questions = asked + end_critiques(ended + branched, n, rng) + comparisons(latest + succeeded, n, rng)
+        candidate = optimiser.prefer(imitator, preferences, imitated, questions, folder / "policy")
 
         standing = player.gate("incumbent", incumbent, number)
         challenge = player.gate("candidate", candidate, number)

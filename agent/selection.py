@@ -78,10 +78,13 @@ def examples(episodes: Iterable[Episode]) -> list[Example]:
     """
     return [
         Example(step.observation.frames, prompt.act(step.observation), step.decision.answer)
-        for episode in episodes
-        for step in episode.own
-        if worth_imitating(task(episode.task), step)
+        for step in imitated_steps(episodes)
     ]
+
+
+def imitated_steps(episodes: Iterable[Episode]) -> list[Step]:
+    """The steps of the episodes that are worth imitating."""
+    return [step for e in episodes for step in e.own if worth_imitating(task(e.task), step)]
 
 
 def worth_imitating(task: Task, step: Step) -> bool:

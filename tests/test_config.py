@@ -81,6 +81,7 @@ def test_an_override_fills_a_section_that_is_named_but_empty(write):
         ("rounds: 1.5", (), ("'rounds' = 1.5", "integer")),
         ("rounds: 0", (), ("'rounds' = 0", "greater than or equal to 1")),
         ("seed: -1", (), ("'seed' = -1", "greater than or equal to 0")),
+        ("select: {critiques: 0.5}", (), ("'select.critiques' = 0.5", "integer")),
         ("select: {pair_p_value: 1.5}", (), ("'select.pair_p_value' = 1.5", "less than or equal to 1")),
         ("collect: {temperature: 0}", (), ("'collect.temperature' = 0", "greater than 0")),
         ("tracking: {mode: onlin}", (), ("'tracking.mode' = 'onlin'", "'online', 'offline' or 'disabled'")),

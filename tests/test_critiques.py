@@ -105,7 +105,8 @@ def test_what_was_done_is_compared_with_what_nobody_measured(episode):
     for example in made:
         other = text(example).removesuffix(". good?").rpartition(". ")[2]
         assert example.answer == CODEC.instead(other, done[example.frames.tobytes()])
-    assert len({text(e).partition("move")[2] for r in [rng()] for _ in range(9) for e in comparisons(kept, 99, r)}) > 1
+    drawn = rng()
+    assert len({text(e).partition("move")[2] for _ in range(9) for e in comparisons(kept, 99, drawn)}) > 1
     assert len(comparisons(kept, 2, rng())) == 2
     assert comparisons([], 9, rng()) == []
 
