@@ -1,6 +1,8 @@
 """What the critic learns from: answers whose worth was measured at one state, what succeeded, how episodes ended."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,13 +37,48 @@ def answer_critiques(tried: Iterable[Episode], n: int, min_margin: float, rng: n
     return result
 
 
-def end_critiques(ended: Iterable[Episode], n: int, rng: np.random.Generator) -> list[Example]:
-    """At most `n` examples, as many of each task, about how episodes ended, and successes a step before that.
+class Ending(NamedTuple):
+    """What was seen when an episode of a task was over, in the policy's own words too, and whether it was done."""
+
+    task: str
+    seen: Observation
+    words: str
+    success: bool
+
+
+def endings(episodes: Iterable[Episode]) -> list[Ending]:
+    """How whole episodes ended: in the words of their last step, by what the environment told.
+
+    Only what ended is asked about. A step before a success is not done either, but hardly an ending: with many of those
+    the critic draws its line before the one that the environment draws.
+    """
+    return [
+        Ending(
+            name,
+            e.end,
+            task(name).concluded(thought_of(e.steps[-1].decision.answer), e.final_proprioception, e.success),
+            e.success,
+        )
+        for name, some in whole_by_task(episodes).items()
+        for e in some
+        if e.end
+    ]
+
+
+def end_critiques(ended: Iterable[Ending], n: int, rng: np.random.Generator) -> list[Example]:
+    """At most `n` questions whether it is done, as many of each task, half of them to be answered by yes.
 
     As many of each task: else the critic learns which is the easier one.
     """
-    of_task = whole_by_task(ended)
-    return [example for some in of_task.values() for example in concluded(_ends(some), n // len(of_task), rng)]
+    of_task: defaultdict[str, dict[bool, list[Ending]]] = defaultdict(lambda: {True: [], False: []})
+    for one in ended:
+        of_task[one.task][one.success].append(one)
+    result = []
+    for by_success in of_task.values():
+        each = min(n // len(of_task) // 2, *map(len, by_success.values()))
+        for some in by_success.values():
+            result += [ending(*some[i][1:]) for i in rng.permutation(len(some))[:each]]
+    return result
 
 
 def comparisons(kept: Iterable[Episode], n: int, rng: np.random.Generator) -> list[Example]:
@@ -72,18 +109,6 @@ def measured(tried: Iterable[Episode]) -> dict[str, list[tuple[Observation, str,
             if best > 0:
                 result[name] += [(observation, answer, outcome >= best - TIE) for answer, outcome in answers]
     return result
-
-
-def _ends(episodes: Iterable[Episode]) -> Iterator[tuple[Observation, str, bool]]:
-    """What was seen, what there is to say of it, and whether it was done: at each end, and a step before a success."""
-    for e in episodes:
-        if e.end:
-            last = e.steps[-1]
-            thought = thought_of(last.decision.answer)
-            concluded = task(e.task).concluded
-            yield e.end, concluded(thought, e.final_proprioception, e.success), e.success
-            if e.success:
-                yield last.observation, concluded(thought, last.observation.proprioception, False), False
 
 
 def _alternatives(fork: Fork) -> tuple[Observation, str, list[tuple[str, float]]]:
@@ -145,18 +170,6 @@ def _agreed(
     answer = str(rng.choice(answers))
     said = critic.critique(codec.instead(answer, answers[0]), True)
     return [Example(observation.frames, prompt.judge(observation, sight, answer), said)]
-
-
-def concluded(ends: Iterable[tuple[Observation, str, bool]], n: int, rng: np.random.Generator) -> list[Example]:
-    """At most `n` questions whether it is done, half of them yes: what there was at the end, in words too, and success.
-
-    The words are the policy's own, of its last step; whether it is done, the environment told.
-    """
-    by_success: dict[bool, list[Example]] = {True: [], False: []}
-    for end, words, success in ends:
-        by_success[success].append(ending(end, words, success))
-    each = min(n // 2, *map(len, by_success.values()))
-    return [some[i] for some in by_success.values() for i in rng.permutation(len(some))[:each]]
 
 
 def ending(end: Observation, words: str, success: bool) -> Example:

@@ -14,7 +14,7 @@ import numpy as np
 
 from agent import gate, pairs, selection
 from agent.config import Config
-from agent.critiques import TIE, answer_critiques, comparisons, end_critiques
+from agent.critiques import TIE, answer_critiques, comparisons, end_critiques, endings
 from agent.evaluate import compare, critic_scores, rate, successes
 from agent.report import Report, versions
 from agent.rundir import RunDir
@@ -34,7 +34,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
     incumbent = seed_policy = Path(config.policy)
     before = player.report(seed_policy)
     player.film(seed_policy, 0)
-    select, kept, branches, asked, rounds = config.select, [], [], [], []
+    select, kept, ends, branches, asked, rounds = config.select, [], [], [], [], []
     seen = selection.as_judged if select.by == "critic" else list
     proven = selection.hindsight if select.hindsight else list
     for number in range(1, config.rounds + 1):
@@ -42,9 +42,10 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         practised, archived = player.practise(incumbent, number)
         ended = proven(seen(practised + archived + branches + player.relabel(practised, number)))
         kept.append(selection.keep(ended, select.per_start))
+        ends += endings(ended)
         latest = list(chain.from_iterable(kept[-select.rounds :]))
         examples, n = selection.examples(latest), select.critiques
-        questions = asked + end_critiques(ended, n, rng) + comparisons(latest, n, rng)
+        questions = asked + end_critiques(ends, n, rng) + comparisons(latest, n, rng)
         imitator = optimiser.imitate(incumbent, examples + questions, folder / "sft")
 
         branches = player.branch(imitator, practised, number)
@@ -58,7 +59,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
             preferences = pairs.flipped(preferences, rng)
         succeeded = selection.keep(branched, select.per_start)
         imitated = examples + selection.examples(succeeded)
-        questions = asked + end_critiques(ended + branched, n, rng) + comparisons(latest + succeeded, n, rng)
+        questions = asked + end_critiques(ends + endings(branched), n, rng) + comparisons(latest + succeeded, n, rng)
         candidate = optimiser.prefer(imitator, preferences, imitated, questions, folder / "policy")
 
         standing = player.gate("incumbent", incumbent, number)

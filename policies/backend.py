@@ -28,8 +28,11 @@ class Looked(Protocol):
         """(n,): the probability that a prompt is answered by its text, where it is that or the other."""
         ...
 
-    def then(self, questions: Sequence[Sequence[list[Message]]]) -> "Looked":
-        """As many questions of each prompt, whose words begin with the prompt's, one prompt's after the other's."""
+    def then(self, questions: Sequence[Sequence[list[Message]]], last: bool = False) -> "Looked":
+        """The questions of each prompt, whose words begin with the prompt's, one prompt's after the other's.
+
+        last: no further questions begin as these do.
+        """
         ...
 
 

@@ -6,9 +6,10 @@ What is sampled comes from each request's own seed, by the Gumbel-max trick (Mad
 logits plus Gumbel noise is a sample of the softmax.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,9 +19,16 @@ import torch
 import xgrammar
 from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModelForImageTextToText, AutoProcessor, DynamicCache, LogitsProcessor, LogitsProcessorList
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    DynamicCache,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 from transformers.utils import logging
-from xgrammar.contrib.hf import LogitsProcessor as GrammarProcessor
 
 from envs.errors import UserError
 from policies.backend import Request
@@ -36,17 +44,52 @@ class GumbelNoise(LogitsProcessor):
     """Adds each row's own Gumbel noise, so that greedy decoding samples at its temperature; none where that is 0."""
 
     def __init__(self, seeds: Sequence[int], temperatures: Sequence[float]):
-        self.rows = [
-            (i, t, np.random.default_rng(seed))
-            for i, (seed, t) in enumerate(zip(seeds, temperatures, strict=True))
-            if t
-        ]
+        self.temperatures = np.array(temperatures)[:, None]
+        self.rngs = {row: np.random.default_rng(seeds[row]) for row in np.flatnonzero(temperatures)}
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        noise = np.zeros(scores.shape)
-        for i, temperature, rng in self.rows:
-            noise[i] = temperature * rng.gumbel(size=scores.shape[1])
-        return scores + torch.from_numpy(noise).to(scores)
+        drawn = np.ones(scores.shape)  # its negative logarithm, of what is drawn from an exponential, is Gumbel noise
+        for row, rng in self.rngs.items():
+            rng.standard_exponential(out=drawn[row])
+        return scores - torch.from_numpy(self.temperatures * np.log(drawn)).to(scores)
+
+
+class Allowed(LogitsProcessor):
+    """Masks the tokens that a grammar does not allow next, in each of `n` rows.
+
+    As `xgrammar.contrib.hf`, but `Ended` tells it what was said: that one knows of no end but the model's own.
+    """
+
+    def __init__(self, grammar: xgrammar.CompiledGrammar, n: int):
+        self.matchers = [xgrammar.GrammarMatcher(grammar) for _ in range(n)]
+        self.mask = xgrammar.allocate_token_bitmask(n, grammar.tokenizer_info.vocab_size)
+        for row, matcher in enumerate(self.matchers):
+            matcher.fill_next_token_bitmask(self.mask, row)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        xgrammar.apply_token_bitmask_inplace(scores, self.mask.to(scores.device))
+        return scores
+
+
+class Ended(StoppingCriteria):
+    """Ends a row once nothing but the end is allowed: the model need not be asked for what is certain."""
+
+    def __init__(self, allowed: Allowed):
+        self.allowed = allowed
+        self.ended = torch.zeros(len(allowed.matchers), dtype=torch.bool)
+        stops = np.zeros(32 * allowed.mask.shape[1], bool)
+        stops[allowed.matchers[0].stop_token_ids] = True
+        self._end = torch.from_numpy(np.packbits(stops, bitorder="little").view(np.int32))
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        said = input_ids[:, -1].tolist()
+        for row in torch.nonzero(~self.ended)[:, 0].tolist():
+            matcher, mask = self.allowed.matchers[row], self.allowed.mask
+            matcher.accept_token(said[row])
+            if not matcher.is_terminated():
+                matcher.fill_next_token_bitmask(mask, row)
+            self.ended[row] = matcher.is_terminated() or (matcher.is_completed() and torch.equal(mask[row], self._end))
+        return self.ended.to(input_ids.device)
 
 
 class HFBackend:
@@ -84,9 +127,9 @@ class HFBackend:
     @torch.inference_mode()
     def look(self, requests: Sequence[Request]) -> "Looked":
         """Encodes frames and prompts once, for several answers to each and several questions that begin as they do."""
-        texts = [self._render(r.messages) for r in requests]
+        texts = self._render([r.messages for r in requests])
         ends = [_end_of_words(text, r.messages) for text, r in zip(texts, requests, strict=True)]
-        after = len(self._tokens(texts[0][ends[0] :]))  # tokens that the chat template puts after a prompt's words
+        after = len(self._tokens([texts[0][ends[0] :]])[0])  # tokens that the chat template puts after a prompt's words
         looked = []
         for rows, inputs in self._blocks(requests):
             cache = DynamicCache(config=self.model.config.get_text_config())
@@ -103,31 +146,35 @@ class HFBackend:
         return self.model(**inputs, position_ids=positions, past_key_values=cache, logits_to_keep=keep).logits
 
     def _generate(self, inputs: Mapping[str, Any], regex: str, processors: list[LogitsProcessor]) -> torch.Tensor:
-        grammar = GrammarProcessor(self._grammar(regex))
+        allowed = Allowed(self._grammar(regex), len(inputs["input_ids"]))
         return self.model.generate(
             **inputs,
             max_new_tokens=self.max_new_tokens,
             do_sample=False,
-            logits_processor=LogitsProcessorList([grammar, *processors]),
+            logits_processor=LogitsProcessorList([allowed, *processors]),
+            stopping_criteria=StoppingCriteriaList([Ended(allowed)]),
             pad_token_id=self.processor.tokenizer.pad_token_id,
         )
 
     def _texts(self, tokens: torch.Tensor) -> list[str]:
         return [text.strip() for text in self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
-    def _render(self, messages: list[Message]) -> str:
-        return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    def _render(self, chats: Sequence[list[Message]]) -> list[str]:
+        return self.processor.apply_chat_template(list(chats), add_generation_prompt=True, tokenize=False)
 
-    def _tokens(self, text: str) -> list[int]:
-        return self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.processor.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
 
-    def _parting(self, text: str, other: str) -> tuple[list[int], tuple[int, int]]:
-        """The tokens that both texts begin with, and the next of each. Raises UserError where one begins the other."""
-        both = list(zip(self._tokens(text), self._tokens(other), strict=False))
-        n = next((i for i, (a, b) in enumerate(both) if a != b), None)
-        if n is None:
-            raise UserError(f"{text!r} and {other!r} do not part; valid: two texts, neither of which begins the other")
-        return [token for token, _ in both[:n]], both[n]
+    def _partings(self, texts: Sequence[str], others: Sequence[str]) -> Iterator[tuple[list[int], tuple[int, int]]]:
+        """The tokens that two texts begin with, and the next of each. Raises UserError where one begins the other."""
+        for text, other, *tokens in zip(texts, others, self._tokens(texts), self._tokens(others), strict=True):
+            both = list(zip(*tokens, strict=False))
+            n = next((i for i, (a, b) in enumerate(both) if a != b), None)
+            if n is None:
+                raise UserError(
+                    f"{text!r} and {other!r} do not part; valid: two texts, neither of which begins the other"
+                )
+            yield [token for token, _ in both[:n]], both[n]
 
     def _grammar(self, regex: str) -> xgrammar.CompiledGrammar:
         if regex not in self._grammars:
@@ -136,7 +183,7 @@ class HFBackend:
 
     def _blocks(self, requests: Sequence[Request]) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
         """Yields the row numbers, always BLOCK of them (the last repeated), and the model's inputs."""
-        texts = [self._render(r.messages) for r in requests]
+        texts = self._render([r.messages for r in requests])
         images = [[Image.fromarray(frame) for frame in r.frames] for r in requests]
         inputs = self.processor(
             text=texts, images=images, return_tensors="pt", padding=True, pad_to_multiple_of=PAD_MULTIPLE
@@ -146,8 +193,7 @@ class HFBackend:
         for length in sorted(set(padded)):
             rows = [row for row, own in enumerate(padded) if own == length]
             for start in range(0, len(rows), BLOCK):
-                block = rows[start : start + BLOCK]
-                block += block[-1:] * (BLOCK - len(block))
+                block = _filled(rows[start : start + BLOCK])
                 part = {name: value[block] for name, value in inputs.items()}
                 for name in ("input_ids", "attention_mask"):
                     part[name] = part[name][:, -length:]  # padding is on the left
@@ -156,33 +202,23 @@ class HFBackend:
 
 @dataclass(frozen=True)
 class _Block:
-    """Prompts of one padded length, of which `cache` holds all but the last `after` tokens, those of the template.
+    """Prompts of one padded length, of which `cache` holds all but the last `unread` tokens, at least the template's.
 
-    rows: their numbers; what is at a place of `skipped` is of another block.
+    rows: their numbers.
     """
 
-    rows: list[int]
+    rows: Sequence[int]
     ids: torch.Tensor
     mask: torch.Tensor
     cache: DynamicCache
-    after: int
-    skipped: frozenset[int] = frozenset()
+    unread: int
 
-    def repeated(self, n: int) -> "_Block":
-        """Each prompt `n` times, with a cache of its own; numbered as the prompts' answers, or questions, are."""
-        cache = deepcopy(self.cache)
-        cache.batch_repeat_interleave(n)
-        rows = [row * n + k for row in self.rows for k in range(n)]
-        ids, mask = (tensor.repeat_interleave(n, dim=0) for tensor in (self.ids, self.mask))
-        return _Block(rows, ids, mask, cache, self.after)
-
-    def own(self, results: Sequence[T]) -> Iterator[tuple[int, T]]:
-        """Number and result of each of its rows."""
-        return (
-            (row, result)
-            for i, (row, result) in enumerate(zip(self.rows, results, strict=True))
-            if i not in self.skipped
-        )
+    def picked(self, places: Sequence[int], rows: Sequence[int]) -> "_Block":
+        """The prompts at `places`, any of them several times, with a cache of its own; `rows` are their new numbers."""
+        cache, index = copy(self.cache), torch.tensor(places)
+        cache.layers = [copy(layer) for layer in cache.layers]
+        cache.batch_select_indices(index)  # new tensors, in place of those that were shared
+        return _Block(rows, self.ids[index], self.mask[index], cache, self.unread)
 
 
 class Looked:
@@ -201,13 +237,15 @@ class Looked:
         n = len(temperatures)
         answers = [""] * (self._n * n)
         for block in self._blocks:
+            every = block.picked(
+                [place for place in range(BLOCK) for _ in range(n)],
+                [row * n + k for row in block.rows for k in range(n)],
+            )
             drawn = [seed for row in block.rows for seed in seeds[row]]
-            hot = list(temperatures) * len(block.rows)
-            noise = [GumbelNoise(drawn, hot)] if any(temperatures) else []
-            every = block.repeated(n)
+            noise = [GumbelNoise(drawn, list(temperatures) * BLOCK)] if any(temperatures) else []
             inputs = {"input_ids": every.ids, "attention_mask": every.mask, "past_key_values": every.cache}
             output = self._backend._generate(inputs, regex, noise)
-            for row, text in every.own(self._backend._texts(output[:, every.ids.shape[1] :])):
+            for row, text in zip(every.rows, self._backend._texts(output[:, every.ids.shape[1] :]), strict=True):
                 answers[row] = text
         return [answers[i : i + n] for i in range(0, len(answers), n)]
 
@@ -217,44 +255,60 @@ class Looked:
 
         It is decided by the first token in which the two part. Raises UserError where they do not.
         """
-        parts = [self._backend._parting(*both) for both in zip(texts, others, strict=True)]
+        parts = list(self._backend._partings(texts, others))
         result = np.zeros(self._n)
         for block in self._blocks:
             shared = [torch.tensor(parts[row][0], dtype=torch.long) for row in block.rows]
             said = pad_sequence(shared, batch_first=True)
             real = pad_sequence([torch.ones_like(some) for some in shared], batch_first=True)
-            ids = torch.cat([block.ids[:, -block.after :], said], dim=1)
+            ids = torch.cat([block.ids[:, -block.unread :], said], dim=1)
             mask = torch.cat([block.mask, real], dim=1)
-            inputs, cache = {"input_ids": ids, "attention_mask": mask}, deepcopy(block.cache)
+            cache = block.picked(range(BLOCK), block.rows).cache
+            inputs = {"input_ids": ids, "attention_mask": mask}
             logits = self._backend._read(inputs, mask, cache, said.shape[1] + 1).float()
             last = logits[torch.arange(len(shared)), real.sum(dim=1)]
             either = last.gather(1, torch.tensor([parts[row][1] for row in block.rows]))
-            for row, sure in block.own(either.softmax(dim=1)[:, 0].tolist()):
-                result[row] = sure
+            result[list(block.rows)] = either.softmax(dim=1)[:, 0]
         return result
 
     @torch.inference_mode()
-    def then(self, questions: Sequence[Sequence[list[Message]]]) -> "Looked":
-        """As many questions of each prompt, whose words begin with the prompt's: prompts that were read too."""
-        backend, n, looked = self._backend, len(questions[0]), []
-        texts = [[backend._render(question) for question in some] for some in questions]
-        tails = [[backend._tokens(text[end:]) for text in some] for some, end in zip(texts, self._ends, strict=True)]
-        ends = list(map(_end_of_words, chain(*texts), chain(*questions)))
-        widths = [_padded(max(map(len, some))) for some in tails]
+    def then(self, questions: Sequence[Sequence[list[Message]]], last: bool = False) -> "Looked":
+        """The questions of each prompt, whose words begin with the prompt's.
+
+        last: no further questions begin as these do; their words are read together with what is said.
+        """
+        backend, looked = self._backend, []
+        asked = list(chain(*questions))
+        first = np.cumsum([0, *map(len, questions)])  # number of each prompt's first question
+        texts = backend._render(asked)
+        starts = np.repeat(self._ends, np.diff(first))
+        tails = backend._tokens([text[start:] for text, start in zip(texts, starts, strict=True)])
         for block in self._blocks:
-            for width in sorted({widths[row] for row in block.rows}):
-                every = block.repeated(n)
-                skipped = frozenset(i for i, row in enumerate(every.rows) if widths[row // n] != width)
-                asked = [tail[-width:] for row in block.rows for tail in tails[row]]  # cut: of those skipped
-                padded = backend.processor.tokenizer.pad(
-                    {"input_ids": asked}, padding="max_length", max_length=width, return_tensors="pt"
-                )
-                ids = torch.cat([every.ids[:, : -block.after], padded["input_ids"]], dim=1)
-                mask = torch.cat([every.mask[:, : -block.after], padded["attention_mask"]], dim=1)
-                words = {"input_ids": padded["input_ids"][:, : -block.after], "attention_mask": mask[:, : -block.after]}
-                backend._read(words, mask, every.cache)
-                looked.append(_Block(every.rows, ids, mask, every.cache, block.after, skipped))
-        return Looked(backend, looked, ends)
+            of_width = defaultdict(list)
+            for row, place in {row: place for place, row in enumerate(block.rows)}.items():
+                for number in range(first[row], first[row + 1]):
+                    of_width[_padded(len(tails[number]))].append((place, number))
+            for width, some in of_width.items():
+                for start in range(0, len(some), BLOCK):
+                    new = block.picked(*zip(*_filled(some[start : start + BLOCK]), strict=True))
+                    padded = backend.processor.tokenizer.pad(
+                        {"input_ids": [tails[number] for number in new.rows]},
+                        padding="max_length",
+                        max_length=width,
+                        return_tensors="pt",
+                    )
+                    ids = torch.cat([new.ids[:, : -new.unread], padded["input_ids"]], dim=1)
+                    mask = torch.cat([new.mask[:, : -new.unread], padded["attention_mask"]], dim=1)
+                    if not last:
+                        words = {"input_ids": padded["input_ids"], "attention_mask": mask}
+                        backend._read({name: t[:, : -new.unread] for name, t in words.items()}, mask, new.cache)
+                    looked.append(replace(new, ids=ids, mask=mask, unread=width if last else new.unread))
+        return Looked(backend, looked, list(map(_end_of_words, texts, asked)))
+
+
+def _filled(rows: list[T]) -> list[T]:
+    """BLOCK of them, the last repeated."""
+    return rows + rows[-1:] * (BLOCK - len(rows))
 
 
 def _padded(length: int) -> int:

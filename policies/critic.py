@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from envs.observation import Observation
 from policies import prompt
-from policies.action_codec import AnswerCodec, joined, thought_of
+from policies.action_codec import AnswerCodec, action_of, joined, thought_of
 from policies.backend import Backend, Looked, Request
 
 YES, NO = VERDICTS = ("yes", "no")
@@ -32,9 +32,9 @@ def critique(reason: str, good: bool) -> str:
     return joined(reason, YES if good else NO)
 
 
-def sights(looked: Looked, codec: AnswerCodec, n: int) -> list[str]:
-    """What is seen in each of `n` observations that were looked at: the thoughts of greedy answers."""
-    return [thought_of(answer) for answer in _greedy(looked, codec.regex, n)]
+def greedy(looked: Looked, codec: AnswerCodec, n: int) -> list[str]:
+    """The greedy answers to `n` observations that were looked at: what the critic sees, and would do at first."""
+    return _greedy(looked, codec.regex, n)
 
 
 def judge(
@@ -42,33 +42,40 @@ def judge(
     codec: AnswerCodec,
     observations: Sequence[Observation],
     answers: Sequence[str],
-    seen: Sequence[str] | None = None,
+    own: Sequence[str] | None = None,
 ) -> list[Critique]:
-    """As `judge_each`, of one answer to each observation, which is looked at first; without `seen` for `sights` too."""
+    """As `judge_each`, of one answer to each observation, which is looked at first; without `own` for `greedy` too."""
     looked = backend.look([Request(o.frames, prompt.act(o)) for o in observations])
-    if seen is None:
-        seen = sights(looked, codec, len(observations))
-    return [c for (c,) in judge_each(looked, codec, observations, seen, [[answer] for answer in answers])]
+    if own is None:
+        own = greedy(looked, codec, len(observations))
+    return [c for (c,) in judge_each(looked, codec, observations, own, [[answer] for answer in answers])]
 
 
 def judge_each(
     looked: Looked,
     codec: AnswerCodec,
     observations: Sequence[Observation],
-    seen: Sequence[str],
+    own: Sequence[str],
     answers: Sequence[Sequence[str]],
 ) -> list[list[Critique]]:
-    """Whether each of as many answers to each observation works, given its `sights`, and what it would do itself."""
-    shared = [[prompt.sight(o, sight)] for o, sight in zip(observations, seen, strict=True)]
-    questions = [
-        [prompt.judge(o, sight, answer) for answer in some]
-        for o, sight, some in zip(observations, seen, answers, strict=True)
-    ]
-    every = [answer for some in answers for answer in some]
-    asked = looked.then(shared).then(questions)
-    actions = _greedy(asked, codec.action.regex, len(every))
-    critiques = iter(_critiques(asked, [codec.instead(*both) for both in zip(every, actions, strict=True)]))
-    return [[next(critiques) for _ in some] for some in answers]
+    """Whether each of as many answers to each observation works, given its `greedy` answer.
+
+    What the critic would do itself it is asked once for each observation, of the greedy answer: a verdict depends on
+    the observation and the answer, and on nothing that was proposed beside it.
+    """
+    sights = [thought_of(answer) for answer in own]
+    shared = looked.then([[prompt.sight(o, sight)] for o, sight in zip(observations, sights, strict=True)])
+
+    def asked(answers: Sequence[Sequence[str]]) -> Looked:
+        each = zip(observations, sights, answers, strict=True)
+        return shared.then([[prompt.judge(o, sight, a) for a in some] for o, sight, some in each], last=True)
+
+    actions = _greedy(asked([[answer] for answer in own]), codec.action.regex, len(own))
+    different = [list(dict.fromkeys(map(action_of, some))) for some in answers]
+    reasons = [codec.instead(a, action) for some, action in zip(different, actions, strict=True) for a in some]
+    critiques = iter(_critiques(asked(different), reasons))
+    of_action = [{action: next(critiques) for action in some} for some in different]
+    return [[known[action_of(a)] for a in some] for some, known in zip(answers, of_action, strict=True)]
 
 
 def conclude(backend: Backend, regex: str, ends: Sequence[Observation]) -> list[Critique]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from envs.observation import Observation
 from policies import critic, prompt
-from policies.action_codec import AnswerCodec, thought_of
+from policies.action_codec import AnswerCodec
 from policies.backend import Backend, Request
 from policies.base import Decision
 
@@ -46,13 +46,12 @@ class MLLMPolicy:
         answers = looked.generate(self.codec.regex, temperatures, [range(s, s + self.proposals) for s in seeds])
         if self.proposals == 1 and not self.revisions:
             return [self._decide(answer) for (answer,) in answers]
-        if temperatures[0] == 0:
-            sights = [thought_of(some[0]) for some in answers]
-        else:
-            sights = critic.sights(looked, self.codec, len(answers))
-        decisions = self._choose(answers, critic.judge_each(looked, self.codec, observations, sights, answers))
+        own = [some[0] for some in answers]
+        if temperatures[0] > 0:
+            own = critic.greedy(looked, self.codec, len(answers))
+        decisions = self._choose(answers, critic.judge_each(looked, self.codec, observations, own, answers))
         for _ in range(self.revisions):
-            decisions = self._revise(observations, sights, decisions)
+            decisions = self._revise(observations, own, decisions)
         return decisions
 
     def _choose(
@@ -68,7 +67,7 @@ class MLLMPolicy:
         return decisions
 
     def _revise(
-        self, observations: Sequence[Observation], sights: Sequence[str], decisions: Sequence[Decision]
+        self, observations: Sequence[Observation], own: Sequence[str], decisions: Sequence[Decision]
     ) -> list[Decision]:
         """Other answers in the place of poor ones, where the critic likes them better."""
         result = list(decisions)
@@ -79,7 +78,7 @@ class MLLMPolicy:
         again = [prompt.revise(o, d.answer, critic.critique(d.critique, False)) for o, d in zip(some, old, strict=True)]
         requests = [Request(o.frames, messages) for o, messages in zip(some, again, strict=True)]
         answers = self.backend.generate(requests, self.codec.regex, 0.0, [0] * len(poor))
-        critiques = critic.judge(self.backend, self.codec, some, answers, [sights[i] for i in poor])
+        critiques = critic.judge(self.backend, self.codec, some, answers, [own[i] for i in poor])
         for i, before, answer, c in zip(poor, old, answers, critiques, strict=True):
             proposals = (*(before.proposals or ((before.answer, before.verdict),)), (answer, c.verdict))
             better = c.verdict > before.verdict

@@ -59,7 +59,7 @@ class FakeLooked:
         self.backend.judged += self.texts
         return np.array([self.backend.likes(question) for question in self.texts])
 
-    def then(self, questions):
+    def then(self, questions, last=False):
         asked = [[q[0]["content"][-1]["text"] for q in some] for some in questions]
         assert all(q.startswith(text) for text, some in zip(self.texts, asked, strict=True) for q in some)
         return FakeLooked(self.backend, [q for some in asked for q in some])

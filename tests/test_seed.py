@@ -71,6 +71,9 @@ def test_its_critic_looks(name):
                 critiques = critic.conclude(backend, task.end_regex, seen)
             return [c.verdict for c in critiques]
 
-        others = [asked[i].frames for i in np.random.default_rng(0).permutation(len(asked))]
         assert verdict_scores(verdicts([e.frames for e in asked]), truth)["auroc"] > floor
-        assert verdict_scores(verdicts(others), truth)["auroc"] < 0.62
+        blind = []
+        for i in range(3):  # of one order alone, the standard error is 0.05
+            others = [asked[j].frames for j in np.random.default_rng(i).permutation(len(asked))]
+            blind.append(verdict_scores(verdicts(others), truth)["auroc"])
+        assert np.mean(blind) < 0.62
