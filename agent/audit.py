@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from envs.splits import seeds
 TEMPERATURE = 1.0  # of the answers that are tried, and of the episodes that are played to have failures too
 TRIED = 8  # answers to a moment, at most
 REPEATS = 4  # episodes that decide whether a failure was lost at a moment
-FIRST_BRANCH = 2  # attempt 0 is greedy, 1 is sampled
+SAMPLED = range(1, 5)  # attempts at each start, as in practice, beside the greedy attempt 0
+FIRST_BRANCH = SAMPLED.stop
 
 
 def audit(
     checkpoint: Path, name: str, episodes: int, critic: Critic, workers: Workers, n_envs: int = 64
 ) -> dict[str, Any]:
-    """Audit the critic of one task on `episodes` held-out starts, each played greedily and sampled.
+    """Audit the critic of one task on `episodes` held-out starts, each played greedily and as in practice.
 
     ends: `verdict_scores` of its conclusions from last frames. answers: of verdicts on answers to a moment of each
     greedy episode, against whether an answer did as well as any that was tried, followed greedily; moments where none
@@ -46,14 +48,15 @@ def audit(
 
     greedy = play(f"greedy {name}", replace(job, starts=[(seed, 0) for seed in starts], snapshots=True))
     hot = replace(job, temperature=TEMPERATURE)
-    sampled = play(f"sampled {name}", replace(hot, starts=[(seed, 1) for seed in starts], snapshots=True))
+    tried = list(product(starts, SAMPLED))
+    sampled = play(f"sampled {name}", replace(hot, starts=tried, snapshots=True))
     critical = play(f"critical {name}", replace(job, starts=[(seed, 0) for seed in starts], critic=critic))
     rng = np.random.default_rng(0)
     ends = _ends(job, workers, greedy + sampled, rng)
     branching = Branching(workers, replace(job, end_loops=True), play, FIRST_BRANCH, rng)
     answers = _answers(job, workers, branching, greedy, critic.proposals, rng)
     claims = Branching(workers, hot, play, FIRST_BRANCH, rng)
-    claims.bisected(failed(sampled), REPEATS)
+    claims.bisected(failed(e for e in sampled if e.attempt == SAMPLED.start), REPEATS)
     acting = compare({name: greedy}, {name: critical})["heldout"][name]
     return ends | answers | {"acting": acting, "claims": claims.agreement()}
 

@@ -202,9 +202,9 @@ class HFBackend:
 
 @dataclass(frozen=True)
 class _Block:
-    """Prompts of one padded length, of which `cache` holds all but the last `unread` tokens, at least the template's.
+    """Prompts of one padded length, numbered by `rows`.
 
-    rows: their numbers.
+    `cache` holds all but their last `unread` tokens, which are at least those of the template.
     """
 
     rows: Sequence[int]

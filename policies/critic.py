@@ -32,9 +32,9 @@ def critique(reason: str, good: bool) -> str:
     return joined(reason, YES if good else NO)
 
 
-def greedy(looked: Looked, codec: AnswerCodec, n: int) -> list[str]:
-    """The greedy answers to `n` observations that were looked at: what the critic sees, and would do at first."""
-    return _greedy(looked, codec.regex, n)
+def greedy(looked: Looked, regex: str, n: int) -> list[str]:
+    """The greedy answers, matching `regex`, to `n` prompts that were looked at."""
+    return [said for (said,) in looked.generate(regex, [0.0], [[0]] * n)]
 
 
 def judge(
@@ -44,10 +44,10 @@ def judge(
     answers: Sequence[str],
     own: Sequence[str] | None = None,
 ) -> list[Critique]:
-    """As `judge_each`, of one answer to each observation, which is looked at first; without `own` for `greedy` too."""
+    """As `judge_each`, of one answer to each observation, which is looked at first, and without `own` answered too."""
     looked = backend.look([Request(o.frames, prompt.act(o)) for o in observations])
     if own is None:
-        own = greedy(looked, codec, len(observations))
+        own = greedy(looked, codec.regex, len(observations))
     return [c for (c,) in judge_each(looked, codec, observations, own, [[answer] for answer in answers])]
 
 
@@ -58,10 +58,10 @@ def judge_each(
     own: Sequence[str],
     answers: Sequence[Sequence[str]],
 ) -> list[list[Critique]]:
-    """Whether each of as many answers to each observation works, given its `greedy` answer.
+    """Whether each of the answers to each observation works; `own` are the critic's, given greedily.
 
-    What the critic would do itself it is asked once for each observation, of the greedy answer: a verdict depends on
-    the observation and the answer, and on nothing that was proposed beside it.
+    It goes by the thought of its own answer, and what it would do instead it is asked once for each observation, of
+    that answer: a verdict depends on the observation and the action, and on nothing that was proposed beside it.
     """
     sights = [thought_of(answer) for answer in own]
     shared = looked.then([[prompt.sight(o, sight)] for o, sight in zip(observations, sights, strict=True)])
@@ -70,7 +70,7 @@ def judge_each(
         each = zip(observations, sights, answers, strict=True)
         return shared.then([[prompt.judge(o, sight, a) for a in some] for o, sight, some in each], last=True)
 
-    actions = _greedy(asked([[answer] for answer in own]), codec.action.regex, len(own))
+    actions = greedy(asked([[answer] for answer in own]), codec.action.regex, len(own))
     different = [list(dict.fromkeys(map(action_of, some))) for some in answers]
     reasons = [codec.instead(a, action) for some, action in zip(different, actions, strict=True) for a in some]
     critiques = iter(_critiques(asked(different), reasons))
@@ -81,11 +81,7 @@ def judge_each(
 def conclude(backend: Backend, regex: str, ends: Sequence[Observation]) -> list[Critique]:
     """Whether each is done, given what the last frame of its episode shows, after what it says there: `regex`."""
     looked = backend.look([Request(o.frames, prompt.done(o)) for o in ends])
-    return _critiques(looked, _greedy(looked, regex, len(ends)) if regex else [""] * len(ends))
-
-
-def _greedy(looked: Looked, regex: str, n: int) -> list[str]:
-    return [said for (said,) in looked.generate(regex, [0.0], [[0]] * n)]
+    return _critiques(looked, greedy(looked, regex, len(ends)) if regex else [""] * len(ends))
 
 
 def _critiques(looked: Looked, reasons: Sequence[str]) -> list[Critique]:

@@ -48,7 +48,7 @@ class MLLMPolicy:
             return [self._decide(answer) for (answer,) in answers]
         own = [some[0] for some in answers]
         if temperatures[0] > 0:
-            own = critic.greedy(looked, self.codec, len(answers))
+            own = critic.greedy(looked, self.codec.regex, len(answers))
         decisions = self._choose(answers, critic.judge_each(looked, self.codec, observations, own, answers))
         for _ in range(self.revisions):
             decisions = self._revise(observations, own, decisions)

@@ -11,10 +11,10 @@ from envs.errors import UserError
 from envs.observation import Observation
 from envs.registry import TASKS
 from envs.tabletop.scene import OBJECTS
-from policies import critic, nano, prompt
+from policies import backend_hf, critic, nano, prompt
 from policies.action_codec import codec_for
 from policies.backend import Request
-from policies.backend_hf import GumbelNoise, HFBackend
+from policies.backend_hf import BLOCK, Ended, GumbelNoise, HFBackend
 from policies.mllm import MLLMPolicy
 
 N = 40  # more than one block of rows
@@ -68,6 +68,33 @@ def test_odds_do_not_depend_on_the_batch(backend, requests_):
     np.testing.assert_allclose(shuffled, together[order], rtol=1e-4)  # a row's place in the batch: last bits
     np.testing.assert_allclose(backend.look(requests_[5:6]).odds(texts[5:6], others[5:6]), together[5:6], rtol=1e-4)
     np.testing.assert_allclose(backend.look(requests_).odds(others, texts), 1 - together, rtol=1e-4)
+
+
+class EndsWhenTold(Ended):
+    """Asks the model for each end, as `xgrammar.contrib.hf` does."""
+
+    def __init__(self, allowed):
+        super().__init__(allowed)
+        self._end = torch.zeros_like(self._end)
+
+
+@pytest.mark.parametrize(
+    ("regex", "certain"),
+    [("(yes|no)", True), ("no(; no)?", False), ("[+-][12]{1,3}", False), ("move (a|ab|abc)", False)],
+)
+def test_the_model_is_asked_for_no_end_that_is_certain(backend, requests_, monkeypatch, regex, certain):
+    steps = []
+    for criterion in (Ended, EndsWhenTold):
+        monkeypatch.setattr(backend_hf, "Ended", criterion)
+        passes = []
+        hook = backend.model.register_forward_hook(lambda *_: passes.append(1))  # noqa: B023
+        answers = backend.generate(requests_[:BLOCK], regex, 1, range(BLOCK))
+        hook.remove()
+        steps.append((answers, len(passes)))
+    (early, few), (late, more) = steps
+    assert early == late
+    assert all(re.fullmatch(regex, answer) for answer in early)
+    assert few == more - 1 if certain else few <= more
 
 
 def test_seeds_decide_what_is_sampled(backend, codec, requests_):
@@ -215,6 +242,16 @@ def test_questions_may_share_how_they_begin(backend, codec, requests_, looked_at
     ]
     at_once, in_turn = looked.then(longer), looked.then(shared).then(longer)
     np.testing.assert_allclose(in_turn.odds(*verdicts(answers)), at_once.odds(*verdicts(answers)), rtol=1e-3)
+
+
+def test_some_prompts_may_be_followed_by_more_questions_than_others(looked_at):
+    looked, answers, questions = looked_at
+    numbers = [i % 4 for i in range(N)]
+    fewer, said = ([some[:n] for some, n in zip(every, numbers, strict=True)] for every in (questions, answers))
+    every = looked.then(questions).odds(*verdicts(answers)).reshape(N, 3)
+    expected = np.concatenate([row[:n] for row, n in zip(every, numbers, strict=True)])
+    for last in (False, True):
+        np.testing.assert_allclose(looked.then(fewer, last).odds(*verdicts(said)), expected, rtol=1e-3)
 
 
 def test_a_look_can_be_asked_again(codec, looked_at):

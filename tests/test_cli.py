@@ -198,7 +198,7 @@ def test_audit_of_a_checkpoint(handeye, nano_checkpoint):
     for row in ("ends: balanced accuracy", "the simulator's (oracle)", "gain in points"):
         assert row in result.stdout
     (audit,) = json.loads((handeye.cwd / "a.json").read_text()).values()
-    assert audit["ends"]["n"] == 4  # greedy and sampled
+    assert audit["ends"]["n"] == 10  # one greedy attempt at each start, four sampled
     assert audit["best_of"]["oracle"] >= audit["best_of"]["greedy"]
     assert audit["acting"]["before"]["n"] == 2
 

@@ -125,6 +125,14 @@ def test_the_best_verdict_acts(codec, observations, best):
         assert decision.proposals == tuple((answer(k), 0.9 if k == best else 0.1) for k in range(3))
 
 
+def test_an_action_that_is_proposed_twice_is_judged_once(codec, observations):
+    backend = FakeBackend(lambda text, temperature, seed: 1 if temperature and seed % 2 else 0, liked={1: 0.9})
+    for decision in MLLMPolicy(backend, codec, proposals=4).act(observations, rngs()):
+        assert dict(decision.proposals) == {answer(0): 0.1, answer(1): 0.9}
+        assert len(decision.proposals) == 4
+    assert len(backend.judged) == 4
+
+
 def test_the_first_proposal_is_greedy_and_wins_a_tie(codec, observations):
     backend = FakeBackend(count_up())
     decisions = MLLMPolicy(backend, codec, proposals=3).act(observations, rngs())
