@@ -64,22 +64,22 @@ def _results(config: Config) -> dict[str, Any]:
 
 
 def table(results: dict[str, Sequence[dict[str, Any]]], reference: str) -> str:
-    """Markdown: each arm's mean success after its runs, and the difference to the arm `reference`, in points."""
+    """Markdown: each arm's mean success after its runs, what it gained, and the difference to the arm `reference`."""
     lines = [
-        f"| arm | success after, mean of {len(results[reference])} seeds | each seed | less {reference} | "
+        f"| arm | success after, mean of {len(results[reference])} seeds | each seed | gain | less {reference} | "
         "practice steps | branch steps | examples | pairs |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for arm, runs in results.items():
         after = [run["heldout_mean"]["after"] for run in runs]
-        gain, interval = difference(runs, results[reference])
         rounds = [row for run in runs for row in run["rounds"]]
         spent = [np.mean([run["budget"][name] for run in runs]) for name in ("practice_env_steps", "branch_env_steps")]
         cells = [
             arm,
             f"{100 * np.mean(after):.1f} %",
             ", ".join(f"{100 * value:.0f}" for value in after),
-            "" if arm == reference else points(gain, interval),
+            points(*difference(runs, runs, "before")),
+            "" if arm == reference else points(*difference(runs, results[reference])),
             *(f"{steps:,.0f}" for steps in spent),
             *(f"{np.mean([row[name] for row in rounds]):,.0f}" for name in ("sft_examples", "pairs")),
         ]
@@ -87,13 +87,17 @@ def table(results: dict[str, Sequence[dict[str, Any]]], reference: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def difference(runs: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> tuple[float, list[float]]:
-    """Mean success of some runs less that of others with the same seeds, in points, and its 95 % interval.
+def difference(
+    runs: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], when: str = "after"
+) -> tuple[float, list[float]]:
+    """Mean success after some runs less that of others with the same seeds, in points, and its 95 % interval.
+
+    when: `after` the others, or `before`.
 
     A bootstrap over seeds and, within each, over the episodes of each task, which both played. Raises UserError for
     runs that were not evaluated on the same episodes.
     """
-    seeds = [_differences(run, other) for run, other in zip(runs, others, strict=True)]
+    seeds = [_differences(run, other, when) for run, other in zip(runs, others, strict=True)]
     mean = 100 * float(np.mean([d.mean() for tasks in seeds for d in tasks]))
     rng = np.random.default_rng(0)
     means = np.array(
@@ -104,11 +108,11 @@ def difference(runs: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]])
     return mean, [float(low), float(high)]
 
 
-def _differences(run: dict[str, Any], other: dict[str, Any]) -> list[np.ndarray]:
+def _differences(run: dict[str, Any], other: dict[str, Any], when: str) -> list[np.ndarray]:
     """For each task (n,) float: success in the one less success in the other, of the episodes both played whole."""
     result = []
     for task, row in run["heldout"].items():
-        a, b = row["outcomes"]["after"], other["heldout"].get(task, {"outcomes": {"after": ""}})["outcomes"]["after"]
+        a, b = row["outcomes"]["after"], other["heldout"].get(task, {"outcomes": {when: ""}})["outcomes"][when]
         if len(a) != len(b):
             raise UserError(f"{task!r} was evaluated on {len(a)} episodes, and on {len(b)}; valid: the same")
         both = [(x, y) for x, y in zip(a, b, strict=True) if "-" not in (x, y)]
