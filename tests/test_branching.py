@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from agent import branching
 from agent.branching import Branching, Point, claim, distinct, distinct_moments
 from agent.config import Branch
 from agent.episode import Episode
@@ -170,12 +171,11 @@ def test_roots_are_played_as_branches_are_followed(nano_checkpoint, monkeypatch)
 
 def test_whatever_else_it_might_answer_is_tried_anywhere(nano_checkpoint, monkeypatch):
     """Also where no thought of its calls for that action: a critic is to know such answers too."""
-    nothing = replace(PUSH, called_for=lambda thought: np.full(2, 9))
-    monkeypatch.setitem(TASKS, "push", nothing)
+    monkeypatch.setattr(branching, "promising", lambda task, observation, answer: False)
     job = Job("push", nano_checkpoint, (), certify=True)
     with Workers(1) as workers:
-        branching = Branching(workers, job, lambda title, job: workers.play(job), 4, np.random.default_rng(0))
-        played = branching.explore_own([1, 2], Branch(starts=2, where="early", answers=3, anywhere=2))
+        chosen = Branching(workers, job, lambda title, job: workers.play(job), 4, np.random.default_rng(0))
+        played = chosen.explore_own([1, 2], Branch(starts=2, where="early", answers=3, anywhere=2))
     roots, branches = played[:2], played[2:]
     for root in roots:
         tried = [e for e in branches if e.seed == root.seed]
