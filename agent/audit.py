@@ -48,8 +48,7 @@ def audit(
 
     greedy = play(f"greedy {name}", replace(job, starts=[(seed, 0) for seed in starts], snapshots=True))
     hot = replace(job, temperature=TEMPERATURE)
-    tried = list(product(starts, SAMPLED))
-    sampled = play(f"sampled {name}", replace(hot, starts=tried, snapshots=True))
+    sampled = play(f"sampled {name}", replace(hot, starts=list(product(starts, SAMPLED)), snapshots=True))
     critical = play(f"critical {name}", replace(job, starts=[(seed, 0) for seed in starts], critic=critic))
     rng = np.random.default_rng(0)
     ends = _ends(job, workers, greedy + sampled, rng)

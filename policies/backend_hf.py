@@ -7,7 +7,7 @@ logits plus Gumbel noise is a sample of the softmax.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -85,7 +85,8 @@ class Ended(StoppingCriteria):
         said = input_ids[:, -1].tolist()
         for row in torch.nonzero(~self.ended)[:, 0].tolist():
             matcher, mask = self.allowed.matchers[row], self.allowed.mask
-            matcher.accept_token(said[row])
+            if not matcher.accept_token(said[row]):
+                raise RuntimeError(f"token {said[row]} was said, which the grammar does not allow")
             if not matcher.is_terminated():
                 matcher.fill_next_token_bitmask(mask, row)
             self.ended[row] = matcher.is_terminated() or (matcher.is_completed() and torch.equal(mask[row], self._end))
@@ -131,7 +132,7 @@ class HFBackend:
         ends = [_end_of_words(text, r.messages) for text, r in zip(texts, requests, strict=True)]
         after = len(self._tokens([texts[0][ends[0] :]])[0])  # tokens that the chat template puts after a prompt's words
         looked = []
-        for rows, inputs in self._blocks(requests):
+        for rows, inputs in self._blocks(requests, texts):
             cache = DynamicCache(config=self.model.config.get_text_config())
             ids, mask = inputs["input_ids"], inputs["attention_mask"]
             words = inputs | {"input_ids": ids[:, :-after], "attention_mask": mask[:, :-after]}
@@ -181,23 +182,23 @@ class HFBackend:
             self._grammars[regex] = self._compiler.compile_regex(regex)
         return self._grammars[regex]
 
-    def _blocks(self, requests: Sequence[Request]) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
-        """Yields the row numbers, always BLOCK of them (the last repeated), and the model's inputs."""
-        texts = self._render([r.messages for r in requests])
+    def _blocks(
+        self, requests: Sequence[Request], texts: list[str]
+    ) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+        """Yields the row numbers, always BLOCK of them (the last repeated), and the model's inputs.
+
+        texts: the requests' rendered chats.
+        """
         images = [[Image.fromarray(frame) for frame in r.frames] for r in requests]
         inputs = self.processor(
             text=texts, images=images, return_tensors="pt", padding=True, pad_to_multiple_of=PAD_MULTIPLE
         )
-        lengths = inputs["attention_mask"].sum(dim=1)
-        padded = [_padded(length) for length in lengths.tolist()]
-        for length in sorted(set(padded)):
-            rows = [row for row, own in enumerate(padded) if own == length]
-            for start in range(0, len(rows), BLOCK):
-                block = _filled(rows[start : start + BLOCK])
-                part = {name: value[block] for name, value in inputs.items()}
-                for name in ("input_ids", "attention_mask"):
-                    part[name] = part[name][:, -length:]  # padding is on the left
-                yield block, part
+        lengths = inputs["attention_mask"].sum(dim=1).tolist()
+        for length, block in _batches(zip(lengths, range(len(requests)), strict=True)):
+            part = {name: value[block] for name, value in inputs.items()}
+            for name in ("input_ids", "attention_mask"):
+                part[name] = part[name][:, -length:]  # padding is on the left
+            yield block, part
 
 
 @dataclass(frozen=True)
@@ -284,31 +285,34 @@ class Looked:
         starts = np.repeat(self._ends, np.diff(first))
         tails = backend._tokens([text[start:] for text, start in zip(texts, starts, strict=True)])
         for block in self._blocks:
-            of_width = defaultdict(list)
-            for row, place in {row: place for place, row in enumerate(block.rows)}.items():
-                for number in range(first[row], first[row + 1]):
-                    of_width[_padded(len(tails[number]))].append((place, number))
-            for width, some in of_width.items():
-                for start in range(0, len(some), BLOCK):
-                    new = block.picked(*zip(*_filled(some[start : start + BLOCK]), strict=True))
-                    padded = backend.processor.tokenizer.pad(
-                        {"input_ids": [tails[number] for number in new.rows]},
-                        padding="max_length",
-                        max_length=width,
-                        return_tensors="pt",
-                    )
-                    ids = torch.cat([new.ids[:, : -new.unread], padded["input_ids"]], dim=1)
-                    mask = torch.cat([new.mask[:, : -new.unread], padded["attention_mask"]], dim=1)
-                    if not last:
-                        words = {"input_ids": padded["input_ids"], "attention_mask": mask}
-                        backend._read({name: t[:, : -new.unread] for name, t in words.items()}, mask, new.cache)
-                    looked.append(replace(new, ids=ids, mask=mask, unread=width if last else new.unread))
+            places = {row: place for place, row in enumerate(block.rows)}
+            following = [(place, i) for row, place in places.items() for i in range(first[row], first[row + 1])]
+            for width, some in _batches((len(tails[i]), (place, i)) for place, i in following):
+                new = block.picked(*zip(*some, strict=True))
+                padded = backend.processor.tokenizer.pad(
+                    {"input_ids": [tails[i] for i in new.rows]},
+                    padding="max_length",
+                    max_length=width,
+                    return_tensors="pt",
+                )
+                ids = torch.cat([new.ids[:, : -new.unread], padded["input_ids"]], dim=1)
+                mask = torch.cat([new.mask[:, : -new.unread], padded["attention_mask"]], dim=1)
+                if not last:
+                    words = {"input_ids": padded["input_ids"], "attention_mask": mask}
+                    backend._read({name: t[:, : -new.unread] for name, t in words.items()}, mask, new.cache)
+                looked.append(replace(new, ids=ids, mask=mask, unread=width if last else new.unread))
         return Looked(backend, looked, list(map(_end_of_words, texts, asked)))
 
 
-def _filled(rows: list[T]) -> list[T]:
-    """BLOCK of them, the last repeated."""
-    return rows + rows[-1:] * (BLOCK - len(rows))
+def _batches(items: Iterable[tuple[int, T]]) -> Iterator[tuple[int, list[T]]]:
+    """Items, given after their lengths, by the padded length that they share: BLOCK of them, the last repeated."""
+    of_length = defaultdict(list)
+    for length, item in items:
+        of_length[_padded(length)].append(item)
+    for length, some in of_length.items():
+        for start in range(0, len(some), BLOCK):
+            batch = some[start : start + BLOCK]
+            yield length, batch + batch[-1:] * (BLOCK - len(batch))
 
 
 def _padded(length: int) -> int:
