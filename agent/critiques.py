@@ -38,7 +38,7 @@ def answer_critiques(tried: Iterable[Episode], n: int, min_margin: float, rng: n
 
 
 class Ending(NamedTuple):
-    """What was seen when an episode of a task was over, in the policy's own words too, and whether it was done."""
+    """What was seen when an episode of a task was over, in words too, and whether it was done."""
 
     task: str
     seen: Observation
@@ -47,22 +47,26 @@ class Ending(NamedTuple):
 
 
 def endings(episodes: Iterable[Episode]) -> list[Ending]:
-    """How whole episodes ended: in the words of their last step, by what the environment told.
+    """How whole episodes ended, by what the environment told, in the words of the policy.
 
-    Only what ended is asked about. A step before a success is not done either, but hardly an ending: with many of those
-    the critic draws its line before the one that the environment draws.
+    Those of its conclusion, if that was right; else those of its last step, corrected (reasons that lead to the right
+    answer, else to be rationalised: STaR, Zelikman et al., 2022). Only what ended is asked about. A step before a
+    success is not done either, but hardly an ending: with many of those the critic draws its line before the one that
+    the environment draws.
     """
     return [
-        Ending(
-            name,
-            e.end,
-            task(name).concluded(thought_of(e.steps[-1].decision.answer), e.final_proprioception, e.success),
-            e.success,
-        )
+        Ending(name, e.end, _said(e), e.success)
         for name, some in whole_by_task(episodes).items()
         for e in some
         if e.end
     ]
+
+
+def _said(e: Episode) -> str:
+    if e.conclusion and (e.conclusion.verdict >= 0.5) == e.success:
+        return e.conclusion.reason
+    thought = thought_of(e.steps[-1].decision.answer)
+    return task(e.task).concluded(thought, e.final_proprioception, e.success)
 
 
 def end_critiques(ended: Iterable[Ending], n: int, rng: np.random.Generator) -> list[Example]:

@@ -43,7 +43,7 @@ class Episode:
     as a failure where a greedy policy saw again what it had seen, as it would go round until its time is over.
 
     A branch shares its first `branched_at` steps with the attempt that it left. conclusion: the policy's own
-    verdict whether it succeeded, of the last frame, where it was asked.
+    verdict whether it succeeded, of `end`, where it was asked.
     """
 
     task: str
@@ -69,10 +69,11 @@ class Episode:
 
     @property
     def end(self) -> Observation | None:
-        """What was seen after the last step, without a word of how it went; None where it broke."""
+        """What was seen after the last step and at first, without a word of how it went; None where it broke."""
         if self.final_frame is None or not self.steps:
             return None
-        return Observation(self.final_frame[None], self.steps[-1].observation.instruction, self.final_proprioception)
+        first = self.steps[0].observation
+        return Observation(self.final_frame[None], first.instruction, self.final_proprioception).since(first)
 
     @property
     def total_reward(self) -> float:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
@@ -14,9 +14,11 @@ import numpy as np
 
 from agent.config import Pretrain
 from agent.critiques import TIE, criticised, ending
+from agent.episode import Episode
 from agent.pairs import outcome
 from agent.progress import bar
 from agent.report import versions
+from agent.rollout import rollout
 from agent.rows import Example
 from agent.sft import train_sft
 from envs import registry
@@ -25,7 +27,7 @@ from envs.observation import Observation
 from envs.registry import Task
 from envs.snapshot import Restorable, Snapshot
 from envs.splits import seeds
-from envs.tabletop.env import GOALS
+from envs.tabletop.env import GOALS, step_towards
 from envs.tabletop.push import behind
 from envs.tabletop.scene import PADS
 from envs.tabletop.words import binned, direction, say, say_way
@@ -33,10 +35,12 @@ from policies import critic, nano, prompt
 from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
 from policies.backend import Request
 from policies.backend_hf import HFBackend
+from policies.mllm import MLLMPolicy
 
-SCENES_AT_ONCE = 32  # whose answers are asked for together
+SCENES_AT_ONCE = 64  # whose answers are asked for together
 Places = Mapping[str, np.ndarray]  # name -> (2,) [m]
 OWN = 3  # of its answers in a critic's scene, good or not, are shown as its own
+ELSEWHERE = 0.32  # [m] on each axis, at most: beyond the table's edge
 ASTRAY = 0.3  # share of random actions on the way to a scene: what the policy will see when it goes wrong
 
 
@@ -126,25 +130,27 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
 
     Will it work? The policy's greedy answer and `answers` more are each tried there, and the expert goes on: it will if
     that succeeds as soon as the expert would alone. The expert's own answers are not shown: thousands of them would be
-    demonstrations. Is it done? As the expert's episode ends, as it was before, and as it ends with another goal in the
-    instruction. And what it would have answered there anyway: what it learns to criticise is not to change how it acts.
+    demonstrations. Is it done? See `_endings`. And what it would have answered there anyway: what it learns to
+    criticise is not to change how it acts.
     """
     env, codec = task.make(), codec_for(task)
-    for first in range(0, len(seeds), SCENES_AT_ONCE):
-        moments = []
-        for seed in seeds[first : first + SCENES_AT_ONCE]:
+    policy = MLLMPolicy(backend, codec, temperature=1.0)
+    for i in range(0, len(seeds), SCENES_AT_ONCE):
+        some, moments = seeds[i : i + SCENES_AT_ONCE], []
+        played = rollout(task, policy, [(seed, 0) for seed in some], SCENES_AT_ONCE)
+        for seed, episode in zip(some, played, strict=True):
             env.reset(seed=seed)
             if not _wander(task, env, np.random.default_rng([seed, 2])):
-                moments.append((seed, env.snapshot(), task.observe(env)))
-        looked = backend.look([Request(o.frames, prompt.act(o)) for _, _, o in moments])
-        draws = [range(100 * seed, 100 * seed + 1 + answers) for seed, *_ in moments]
+                moments.append((episode, env.snapshot(), task.observe(env)))
+        looked = backend.look([Request(o.frames, prompt.act(o)) for *_, o in moments])
+        draws = [range(100 * e.seed, 100 * e.seed + 1 + answers) for e, *_ in moments]
         drawn = looked.generate(codec.regex, [0.0] + [1.0] * answers, draws)
-        for (seed, snapshot, observation), (greedy, *others) in zip(moments, drawn, strict=True):
+        for (episode, snapshot, observation), (greedy, *others) in zip(moments, drawn, strict=True):
             alike = {action_of(answer): answer for answer in (greedy, *others)}
             tried = [(answer, _outcome(task, env, snapshot, answer)) for answer in alike.values()]
             value = _outcome(task, env, snapshot)
-            rng = np.random.default_rng([seed, 3])
-            ends = [ending(*end) for end in _endings(task, env, snapshot, rng)]
+            rng = np.random.default_rng([episode.seed, 3])
+            ends = [ending(*end) for end in _endings(task, env, snapshot, episode, rng)]
             own = [Example(observation.frames, prompt.act(observation), answer) for answer in others[:OWN]]
             asked = criticised(codec, observation, thought_of(greedy), tried, TIE, rng, 2, value, again=False)
             yield asked + ends + own
@@ -173,24 +179,41 @@ def _outcome(task: Task, env: Restorable, snapshot: Snapshot, answer: str = "") 
 
 
 def _endings(
-    task: Task, env: Restorable, snapshot: Snapshot, rng: np.random.Generator
-) -> list[tuple[Observation, str, bool]]:
-    """What the expert brings about, in words too, and two of three times that it is not done.
+    task: Task, env: Restorable, snapshot: Snapshot, episode: Episode, rng: np.random.Generator
+) -> Iterator[tuple[Observation, str, bool]]:
+    """What was seen at ends, in words too, and whether it was done: of the policy's own episode, of the expert's from
+    the snapshot, and of what is not done, for which either the expert's end is to be one of another goal, or the
+    expert takes what is asked for to lie where it does not, on the table or beyond its edge."""
+    inner, first = env.unwrapped, episode.steps[0].observation
 
-    These are: before, a step too early, and another goal in the instruction. Twice as many, as a critic that says that
-    what is asked for lies where the gripper is would be right half of the time.
-    """
+    def end() -> tuple[Observation, str, bool]:
+        return task.observe(env).since(first), inner.conclusion(), inner.success()
+
+    def follow(plan: Callable[[], np.ndarray]) -> None:
+        ended = False
+        while not ended:
+            _, _, terminated, truncated, _ = env.step(plan())
+            ended = terminated or truncated
+
+    def astray() -> np.ndarray:
+        places = inner.scene.places() | {inner.goal_pad or inner.goal: elsewhere}
+        return step_towards(inner.scene.gripper, inner.plan(inner.scene.gripper, places)[1])
+
+    env.reset(seed=episode.seed)
+    for step in episode.steps:
+        env.step(step.decision.action)
+    yield end()
     env.restore(snapshot)
-    inner, seen, ended = env.unwrapped, [], False
-    while not ended:
-        seen.append((task.observe(env), inner.conclusion(), False))
-        _, _, terminated, truncated, _ = env.step(task.expert(env)[1])
-        ended = terminated or truncated
-    end = task.observe(env), inner.conclusion(), terminated
-    inner.goal = next((name for name in inner.scene.objects if name != inner.goal), inner.goal)
-    mistaken = task.observe(env), inner.conclusion(), inner.success()
-    undone = [one for one in (seen[0], seen[-1], mistaken) if not one[2]]
-    return [end, *(undone[i] for i in rng.permutation(len(undone))[:2])]
+    follow(lambda: task.expert(env)[1])
+    yield end()
+    if rng.random() < 0.5:
+        inner.goal = next((name for name in inner.scene.objects if name != inner.goal), inner.goal)
+    else:
+        elsewhere = rng.uniform(-ELSEWHERE, ELSEWHERE, 2)
+        env.reset(seed=episode.seed)
+        follow(astray)
+    if not inner.success():
+        yield end()
 
 
 def pretrain(config: Pretrain, overwrite: bool = False) -> Path:

@@ -110,8 +110,10 @@ class Player:
             job = self._job(task, checkpoint, (), temperature=hot, certify=True, end_loops=hot == 0)
             rng = np.random.default_rng([self.config.seed, number])
             branching = Branching(self.workers, job, self._follow, self.config.collect.attempts, rng)
-            played += branching.explore([e for e in practised if e.task == task], settings)
-            played += branching.explore_own(branch_seeds(self.config, number), settings)
+            tried = branching.explore([e for e in practised if e.task == task], settings)
+            tried += branching.explore_own(branch_seeds(self.config, number), settings)
+            self._conclude(job, tried)
+            played += tried
             self.tracker.log({f"branch/{task}/{name}": value for name, value in branching.agreement().items()})
         if played:
             EpisodeStore(self.run.round(number) / "branches").append(played)
@@ -149,7 +151,7 @@ class Player:
         return [
             episode
             for task in self.config.tasks
-            for episode in self._measure(f"gate {role} {task}", self._greedy(task, checkpoint, starts), concluded=True)
+            for episode in self._measure(f"gate {role} {task}", self._greedy(task, checkpoint, starts))
         ]
 
     def report(self, checkpoint: Path) -> dict[str, list[Episode]]:
@@ -200,12 +202,12 @@ class Player:
     def _greedy(self, task: str, checkpoint: Path, starts: Sequence[tuple[int, int]]) -> Job:
         return self._job(task, checkpoint, starts, critic=self.config.critic)
 
-    def _measure(self, title: str, job: Job, concluded: bool = False) -> list[Episode]:
-        """Episodes to count. Raises UserError where all are broken; a film or branch that breaks is only left out."""
+    def _measure(self, title: str, job: Job) -> list[Episode]:
+        """Episodes to count, and what the policy concludes of each. Raises UserError where all are broken; a film or
+        branch that breaks is only left out."""
         episodes = self._play(title, job)
         successes(episodes)
-        if concluded or self.config.select.by == "critic":
-            self._conclude(job, episodes)
+        self._conclude(job, episodes)
         return episodes
 
     def _play(self, title: str, job: Job, charged_to: str = "env_steps") -> list[Episode]:

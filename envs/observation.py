@@ -1,6 +1,7 @@
 """What a policy is given: frames, an instruction, and what the robot knows of itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -20,3 +21,10 @@ class Observation:
     def key(self) -> bytes:
         """Equal for observations that look the same: in a deterministic simulator, for a state come back to."""
         return b"".join([self.frames.tobytes(), self.instruction.encode(), self.proprioception.encode()])
+
+    def since(self, first: Self) -> Self:
+        """This moment as the end of what began with `first`: the last frame of both, (2, H, W, 3).
+
+        What was done hides what it was done to, as a gripper what it reached, or an object the pad under it.
+        """
+        return replace(self, frames=np.stack([first.frames[-1], self.frames[-1]]))

@@ -60,7 +60,7 @@ def revise(observation: Observation, answer: str, critique: str) -> list[Message
 
 
 def done(end: Observation) -> list[Message]:
-    """Is it done, as the last frame of an episode shows it? To be answered by what is seen, and `yes` or `no`."""
+    """Is it done, as an episode's first and last frame show it? To be answered by what is seen, and `yes` or `no`."""
     return user(f"{_situation(end)}. done?", len(end.frames))
 
 

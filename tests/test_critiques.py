@@ -10,6 +10,7 @@ from agent.critiques import TIE, answer_critiques, comparisons, criticised, end_
 from envs.observation import Observation
 from envs.registry import TASKS
 from policies.action_codec import codec_for
+from policies.critic import Critique
 
 A, B, C = (1, 0), (0, 1), (-1, 0)
 CODEC = codec_for(TASKS["reach"])
@@ -138,7 +139,23 @@ def test_a_frame_is_shown_with_its_own_outcome(practised):
     shown = {e.final_frame.tobytes(): "yes" if e.success else "no" for e in practised}
     made = end_critiques(endings(practised), 99, rng())
     assert len(made) == 8
-    assert all(shown[e.frames[0].tobytes()] == e.answer for e in made)
+    assert all(shown[e.frames[-1].tobytes()] == e.answer for e in made)
+    begun = {e.final_frame.tobytes(): e.steps[0].observation.frames[-1].tobytes() for e in practised}
+    assert all(e.frames[0].tobytes() == begun[e.frames[-1].tobytes()] for e in made)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"), [(0.9, "red cube 4 2; over 4 2 +0 +0"), (0.1, "red cube 9 9; over 9 9 +0 +0")]
+)
+def test_an_ending_is_told_in_the_words_of_a_right_conclusion_else_of_the_last_step(verdict, said, episode):
+    done = episode([A], True, task="reach")
+    done.final_proprioception = "gripper 9 9"
+    decision = done.steps[0].decision
+    thought = "red cube 9 9; over 9 9 +1 +0"
+    done.steps[0] = replace(done.steps[0], decision=replace(decision, answer=f"{thought}; {decision.answer}"))
+    done.conclusion = Critique(verdict, "red cube 4 2; over 4 2 +0 +0")
+    (end,) = endings([done])
+    assert (end.words, end.success) == (said, True)
 
 
 def test_there_are_no_more_than_asked_for_or_than_there_are(practised, episode):
