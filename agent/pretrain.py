@@ -27,7 +27,7 @@ from envs.observation import Observation
 from envs.registry import Task
 from envs.snapshot import Restorable, Snapshot
 from envs.splits import seeds
-from envs.tabletop.env import GOALS, step_towards
+from envs.tabletop.env import GOALS
 from envs.tabletop.push import behind
 from envs.tabletop.scene import PADS
 from envs.tabletop.words import binned, direction, say, say_way
@@ -40,6 +40,7 @@ from policies.mllm import MLLMPolicy
 SCENES_AT_ONCE = 64  # whose answers are asked for together
 Places = Mapping[str, np.ndarray]  # name -> (2,) [m]
 OWN = 3  # of its answers in a critic's scene, good or not, are shown as its own
+ENDS = 4  # of the expert in a critic's scene
 ELSEWHERE = 0.32  # [m] on each axis, at most: beyond the table's edge
 ASTRAY = 0.3  # share of random actions on the way to a scene: what the policy will see when it goes wrong
 
@@ -150,7 +151,7 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
             tried = [(answer, _outcome(task, env, snapshot, answer)) for answer in alike.values()]
             value = _outcome(task, env, snapshot)
             rng = np.random.default_rng([episode.seed, 3])
-            ends = [ending(*end) for end in _endings(task, env, snapshot, episode, rng)]
+            ends = [ending(*end) for end in _endings(task, env, episode, rng)]
             own = [Example(observation.frames, prompt.act(observation), answer) for answer in others[:OWN]]
             asked = criticised(codec, observation, thought_of(greedy), tried, TIE, rng, 2, value, again=False)
             yield asked + ends + own
@@ -179,41 +180,44 @@ def _outcome(task: Task, env: Restorable, snapshot: Snapshot, answer: str = "") 
 
 
 def _endings(
-    task: Task, env: Restorable, snapshot: Snapshot, episode: Episode, rng: np.random.Generator
+    task: Task, env: Restorable, episode: Episode, rng: np.random.Generator
 ) -> Iterator[tuple[Observation, str, bool]]:
-    """What was seen at ends, in words too, and whether it was done: of the policy's own episode, of the expert's from
-    the snapshot, and of what is not done, for which either the expert's end is to be one of another goal, or the
-    expert takes what is asked for to lie where it does not, on the table or beyond its edge."""
+    """What was seen at ends, in words too, and whether it was done: of the policy's own episode; and from its start,
+    ENDS times, what the expert brings about after going astray, and something that is not done.
+
+    That is, what the expert brings about with another thing in the instruction, or what it does if it takes what is
+    asked for to lie where it does not, on the table or beyond its edge.
+    """
     inner, first = env.unwrapped, episode.steps[0].observation
 
     def end() -> tuple[Observation, str, bool]:
         return task.observe(env).since(first), inner.conclusion(), inner.success()
 
-    def follow(plan: Callable[[], np.ndarray]) -> None:
-        ended = False
-        while not ended:
-            _, _, terminated, truncated, _ = env.step(plan())
-            ended = terminated or truncated
-
-    def astray() -> np.ndarray:
-        places = inner.scene.places() | {inner.goal_pad or inner.goal: elsewhere}
-        return step_towards(inner.scene.gripper, inner.plan(inner.scene.gripper, places)[1])
-
     env.reset(seed=episode.seed)
     for step in episode.steps:
         env.step(step.decision.action)
     yield end()
-    env.restore(snapshot)
-    follow(lambda: task.expert(env)[1])
-    yield end()
-    if rng.random() < 0.5:
-        inner.goal = next((name for name in inner.scene.objects if name != inner.goal), inner.goal)
-    else:
-        elsewhere = rng.uniform(-ELSEWHERE, ELSEWHERE, 2)
+    for _ in range(ENDS):
         env.reset(seed=episode.seed)
-        follow(astray)
-    if not inner.success():
+        if not _wander(task, env, rng):
+            _follow(env, lambda: task.expert(env)[1])
         yield end()
+        if rng.random() < 0.5:
+            inner.mistake(rng)
+        else:
+            env.reset(seed=episode.seed)
+            elsewhere = {inner.goal_pad or inner.goal: rng.uniform(-ELSEWHERE, ELSEWHERE, 2)}
+            _follow(env, lambda elsewhere=elsewhere: inner.expert(elsewhere)[1])
+        if not inner.success():
+            yield end()
+
+
+def _follow(env: Restorable, act: Callable[[], np.ndarray]) -> None:
+    """To the end of the episode."""
+    ended = False
+    while not ended:
+        _, _, terminated, truncated, _ = env.step(act())
+        ended = terminated or truncated
 
 
 def pretrain(config: Pretrain, overwrite: bool = False) -> Path:

@@ -79,7 +79,7 @@ def judge_each(
 
 
 def conclude(backend: Backend, regex: str, ends: Sequence[Observation]) -> list[Critique]:
-    """Whether each is done, given what the first and the last frame of its episode show, after what it says there: `regex`."""
+    """Whether each is done, given an episode's first and last frame, after what it says of them: `regex`."""
     looked = backend.look([Request(o.frames, prompt.done(o)) for o in ends])
     return _critiques(looked, greedy(looked, regex, len(ends)) if regex else [""] * len(ends))
 

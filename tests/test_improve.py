@@ -129,6 +129,7 @@ def test_a_round_from_practice_to_report(config):
     episodes = list(EpisodeStore(path / "round_001" / "episodes"))
     assert len(episodes) == row["episodes"]
     assert sum(e.success for e in episodes) == row["successes"]
+    assert all(0 <= e.conclusion.verdict <= 1 for e in episodes)
     before, after = ((path / "round_000" / "videos" / "near-0.mp4"), (path / "round_001" / "videos" / "near-0.mp4"))
     assert len(iio.imread(before)) > 10
     assert len(iio.imread(after)) > 10

@@ -105,6 +105,8 @@ def test_a_step_holds_what_was_seen_before_it():
         assert step.observation.instruction == task.instruction(env)
         assert step.reward == pytest.approx(env.step(step.decision.action)[1])
     np.testing.assert_array_equal(episode.final_frame, env.render())
+    np.testing.assert_array_equal(episode.end.frames, [episode.steps[0].observation.frames[0], env.render()])
+    assert (episode.end.instruction, episode.end.proprioception) == (task.instruction(env), task.proprioception(env))
     assert episode.total_reward == pytest.approx(sum(step.reward for step in episode.steps))
     env.close()
 

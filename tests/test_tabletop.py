@@ -256,6 +256,36 @@ def test_the_named_object_is_the_one_that_is_pushed():
     env.close()
 
 
+def test_an_expert_that_takes_the_pad_to_lie_beyond_the_table_shoves_the_object_there():
+    env = TASKS["push"].make()
+    env.reset(seed=3)
+    inner, ended = env.unwrapped, False
+    start = inner.describe()[inner.goal]
+    while not ended:
+        _, _, terminated, truncated, _ = env.step(inner.expert({inner.goal_pad: np.add(start, [0.0, 0.4])})[1])
+        ended = terminated or truncated
+    x, y = inner.describe()[inner.goal]
+    assert y > words.HALF_EXTENT
+    assert abs(x - start[0]) < 0.05
+    env.close()
+
+
+def test_a_mistake_asks_for_another_thing_on_the_table(chosen, env):
+    inner, asked = env.unwrapped, set()
+    for seed in range(20):
+        env.reset(seed=seed)
+        before = inner.instruction
+        inner.mistake(np.random.default_rng(seed))
+        assert inner.instruction != before
+        assert {inner.goal, inner.goal_pad} - {""} <= set(inner.describe())
+        asked.add(inner.goal_pad in before)
+    assert asked == ({True, False} if "push" in chosen.name else {True})
+    env.reset(seed=0, options={"clutter": False})
+    before = inner.instruction
+    inner.mistake(np.random.default_rng(0))
+    assert inner.instruction == before  # nothing else lies there
+
+
 def test_tasks_are_looked_up_by_name():
     assert task("reach") is TASKS["reach"]
     with pytest.raises(UserError, match=r"unknown task 'raech'.*'reach'.*push, push-heldout, reach, reach-heldout"):

@@ -245,10 +245,11 @@ def test_the_critic_is_asked_about_measured_answers_and_real_endings(backend, na
                 reason, _, _ = example.answer.rpartition("; ")
                 assert re.fullmatch(task.end_regex, reason)
                 assert " ".join(reason.split()[:2]) in words
+                assert len(example.frames) == 2  # the first and the last
             asked[words.split()[-1], verdict] += 1
     assert asked["good?", "yes"] == asked["good?", "no"] > 3
     assert alike < asked["good?", "yes"]  # what is as good as the best is good too
-    assert asked["done?", "no"] > asked["done?", "yes"] > 3
+    assert min(asked["done?", "no"], asked["done?", "yes"]) > 30
 
 
 def test_what_the_critic_is_told_of_endings_is_true(backend):

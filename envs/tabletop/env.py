@@ -136,15 +136,26 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         """Privileged: the true place, (2,) [m], of everything on the table."""
         return self.scene.places()
 
-    def expert(self) -> tuple[str, np.ndarray]:
+    def expert(self, elsewhere: dict[str, np.ndarray] | None = None) -> tuple[str, np.ndarray]:
         """Privileged: what an ideal policy would say it sees and heads for, and its action (2,).
 
-        It acts on places as words can tell them, so that its action follows from its words.
+        It acts on places as words can tell them, so that its action follows from its words. elsewhere: where it takes
+        some things to lie, (2,) [m], though they do not.
         """
-        places = {name: binned(place) for name, place in self.scene.places().items()}
+        places = {name: binned(place) for name, place in self.scene.places().items()} | (elsewhere or {})
         gripper = binned(self.scene.gripper)
         words, waypoint = self.plan(gripper, places)
         return f"{self.sight(places)}; {words}", step_towards(gripper, waypoint)
+
+    def mistake(self, rng: np.random.Generator) -> None:
+        """Make another thing on the table the one that is asked for, if there is one."""
+        objects, pads = (
+            [n for n in some if n not in (self.goal, self.goal_pad)] for some in (self.scene.objects, self.scene.pads)
+        )
+        if pads and rng.random() < 0.5:
+            self.goal_pad = str(rng.choice(pads))
+        elif objects:
+            self.goal = str(rng.choice(objects))
 
     def conclusion(self) -> str:
         """Privileged: what an ideal critic would say it sees, and how much is left to do."""
