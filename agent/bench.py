@@ -12,12 +12,12 @@ from agent.branching import Point
 from agent.config import Critic
 from agent.rollout import Start, rollout
 from agent.workers import Job, policy_of
-from envs.registry import TASKS, task
+from envs.registry import TASKS, tagged, task
 from envs.rendering import mujoco
 from envs.snapshot import Restorable
 
 RESTORED = (
-    *(name for name, t in TASKS.items() if t.split == "practice"),
+    *(name for name in tagged("tabletop") if TASKS[name].split == "practice"),
     "Reacher-v5",
     "Pusher-v5",
     "HalfCheetah-v5",

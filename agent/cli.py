@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -291,17 +292,56 @@ def pretrain(config: tyro.conf.Positional[Path], /, overwrite: bool = False) -> 
 
 
 @app.command
-def tasks() -> None:
-    """What can be run."""
+def tasks(
+    what: tyro.conf.Positional[Literal["list", "show"]] = "list",
+    name: tyro.conf.Positional[str] = "",
+    /,
+    frame: Path | None = None,
+) -> None:
+    """What can be run: the list, or what a policy sees of one task and may do.
+
+    Args:
+        what: list, or show with a name
+        name: from the list, or a YAML file that declares a task
+        frame: where to save what is seen of it, as a picture (NAME.png)
+    """
     from rich.table import Table
 
     from agent.progress import console
-    from envs.registry import TASKS
+    from envs import registry
 
-    table = Table("task", "suite", "split", "environment")
-    for task in TASKS.values():
-        table.add_row(task.name, task.suite, task.split, task.env_id)
-    console.print(table)
+    if what == "list":
+        table = Table("task", "suite", "split", "environment")
+        for task in registry.TASKS.values():
+            table.add_row(task.name, task.suite, task.split, task.env_id)
+        console.print(table)
+        return
+    import imageio.v3 as iio
+    import numpy as np
+
+    from policies.action_codec import codec_for
+
+    task = registry.task(name)
+    env = task.make()
+    env.reset(seed=0)
+    seen = task.observe(env)
+    codec, rule, path = codec_for(task), task.success, frame or Path(f"{Path(task.name).stem}.png")
+    table = Table.grid(padding=(0, 2))
+    for row in (
+        ("environment", f"{task.env_id}, {task.suite}, {task.split}"),
+        ("instruction", seen.instruction),
+        ("proprioception", seen.proprioception or "none"),
+        ("frames", " x ".join(map(str, seen.frames.shape))),
+        ("answer", "a thought, then an action" if task.thought_regex else "an action"),
+        ("action", codec.action.regex.replace("\\", "")),
+        ("of", f"{env.action_space}" + (f", each {task.repeat} times" if task.repeat > 1 else "")),
+        ("success", rule.in_words() if rule else "as the environment tells"),
+    ):
+        table.add_row(*row)
+    console.print(table, markup=False)
+    iio.imwrite(path, np.concatenate(list(seen.frames), axis=1))
+    print(f"frame    {path}")
+    env.close()
 
 
 @app.command

@@ -31,11 +31,15 @@ def play(
     chosen = registry.task(task)
     codec = codec_for(chosen)
     space = codec.action.space
-    baselines = {"zero": ZeroPolicy(space), "random": RandomPolicy(space), "expert": ExpertPolicy(chosen, codec)}
+    baselines = {
+        "zero": lambda: ZeroPolicy(space),
+        "random": lambda: RandomPolicy(space),
+        "expert": lambda: ExpertPolicy(chosen, codec),
+    }
     with bar(task, len(starts)) if len(starts) > 1 else nullcontext() as progress:
         subscribers = [progress] if progress else []
         if policy in baselines:
-            played = rollout(chosen, baselines[policy], starts, n_envs, subscribers, seed)
+            played = rollout(chosen, baselines[policy](), starts, n_envs, subscribers, seed)
         else:
             critic = critic or Critic()
             job = Job(task, Path(policy), starts, temperature, critic, n_envs=n_envs, sampling_seed=seed)

@@ -129,6 +129,8 @@ def _advance(task: Task, slot: _Slot, decision: Decision, snapshots: bool, end_l
         episode.steps.append(Step(slot.observation, decision, float(reward), slot.fingerprint, snapshot))
         slot.observation, slot.fingerprint = task.observe(slot.env), slot.env.fingerprint()
         success = bool(info["success"])
+    except UserError:  # a success key that never appears breaks every episode
+        raise
     except Exception as error:  # whatever an environment raises breaks its episode, not the run
         _break(episode, error)
         return

@@ -17,3 +17,9 @@ def unknown(what: str, value: object, valid: Iterable[str]) -> UserError:
     close = difflib.get_close_matches(str(value), names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return UserError(f"unknown {what} {value!r}{hint}; valid: {', '.join(names)}")
+
+
+def close_to(value: str, valid: Iterable[str], n: int = 5) -> str:
+    """The valid values most like `value`, where there are too many to name."""
+    close = difflib.get_close_matches(value, sorted(valid), n=n, cutoff=0.0)
+    return f"valid: {', '.join(close)}, ..."

@@ -4,8 +4,10 @@ Shadows, reflections, the skybox and multisampling cost more than all geometry a
 """
 
 import atexit
+import hashlib
 import importlib.util
 import os
+from typing import Any
 
 import numpy as np
 
@@ -57,12 +59,14 @@ class Renderer:
         for name in ("mjRND_SHADOW", "mjRND_REFLECTION", "mjRND_SKYBOX"):
             self._scene.flags[getattr(mujoco.mjtRndFlag, name)] = False
 
-    def render(self, model: mujoco.MjModel, data: mujoco.MjData, camera: str) -> np.ndarray:
-        """A fresh (height, width, 3) uint8 picture of `data` through `camera`."""
+    def render(self, model: mujoco.MjModel, data: mujoco.MjData, camera: str | mujoco.MjvCamera) -> np.ndarray:
+        """A fresh (height, width, 3) uint8 picture of `data` through a named or a free camera."""
         self._gl.make_current()
-        self._camera.fixedcamid = model.camera(camera).id
+        if isinstance(camera, str):
+            self._camera.fixedcamid = model.camera(camera).id
+            camera = self._camera
         everything = mujoco.mjtCatBit.mjCAT_ALL
-        mujoco.mjv_updateScene(model, data, self._option, None, self._camera, everything, self._scene)
+        mujoco.mjv_updateScene(model, data, self._option, None, camera, everything, self._scene)
         mujoco.mjr_render(self._viewport, self._scene, self._context)
         picture = np.empty((self._viewport.height, self._viewport.width, 3), np.uint8)
         mujoco.mjr_readPixels(picture, None, self._viewport, self._context)
@@ -72,3 +76,42 @@ class Renderer:
         atexit.unregister(self.close)
         self._context.free()
         self._gl.free()
+
+
+_renderers: dict[tuple[int, bytes], Renderer] = {}
+
+
+def renderer_for(model: mujoco.MjModel, size: int) -> Renderer:
+    """One for all models of this process with the same meshes and textures, which are what a GL context holds."""
+    held = (model.mesh_vert, model.mesh_face, model.tex_data, model.hfield_data)
+    key = size, hashlib.blake2b(b"".join(array.tobytes() for array in held)).digest()
+    if key not in _renderers:
+        _renderers[key] = Renderer(model, size, size)
+    return _renderers[key]
+
+
+def camera_of(env: Any, name: str = "") -> str | mujoco.MjvCamera:
+    """The camera of a Gymnasium MuJoCo environment: the named one, else `track`, else its own free one.
+
+    Gymnasium's free camera looks at the middle of all geoms as they lie at first, and so loses what runs away; one
+    that the model calls `track` goes with it. Raises UserError for a name that the model does not have.
+    """
+    model = env.model
+    cameras = [model.camera(i).name for i in range(model.ncam)]
+    if name and name not in cameras:
+        raise UserError(f"unknown camera {name!r}; valid: {', '.join(cameras) or 'none, leave it out'}")
+    if name or "track" in cameras:
+        return name or "track"
+    camera = mujoco.MjvCamera()
+    camera.distance = model.stat.extent
+    camera.lookat[:] = model.stat.center
+    for key, value in (env.mujoco_renderer.default_cam_config or {}).items():
+        if key == "type":
+            continue
+        if isinstance(value, np.ndarray):
+            getattr(camera, key)[:] = value
+        else:
+            setattr(camera, key, value)
+    if camera.trackbodyid > 0:
+        camera.type = mujoco.mjtCamera.mjCAMERA_TRACKING
+    return camera

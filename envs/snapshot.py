@@ -97,6 +97,11 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         self._observation, *rest = self.env.step(action)
         return self._observation, *rest
 
+    @property
+    def observation(self) -> Any:
+        """What the environment observed last."""
+        return self._observation
+
     def snapshot(self) -> Snapshot:
         """The state now. Raises UserError in an episode that began without a seed: nothing leads back to it."""
         if self._start is None:
@@ -196,7 +201,8 @@ def _put(owner: Any, attributes: dict[str, Any]) -> None:
 def _digest(value: Any, digest: Any) -> None:
     """Feed the numbers in `value`: text may hold a path, which other machines do not share."""
     if isinstance(value, dict):
-        for key in sorted(value, key=str):
+        # what is not there yet, such as a surface that the first picture is drawn on, is no part of the state
+        for key in sorted((key for key in value if value[key] is not None), key=str):
             digest.update(str(key).encode())
             _digest(value[key], digest)
     elif isinstance(value, _Generator):
@@ -204,7 +210,9 @@ def _digest(value: Any, digest: Any) -> None:
     elif isinstance(value, (list, tuple, deque)):
         for item in value:
             _digest(item, digest)
-    elif isinstance(value, (np.ndarray, np.generic)):
+    elif isinstance(value, np.ndarray):
         digest.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, np.generic):  # environments hold now one kind of number, now the other
+        _digest(value.item(), digest)
     elif isinstance(value, (int, float)):
         digest.update(repr(value).encode())

@@ -1,13 +1,14 @@
 """Action <-> text: one object encodes, decodes and gives the grammar of an answer."""
 
 import re
+from collections.abc import Sequence
 from functools import cache
 
 import gymnasium as gym
 import numpy as np
 
 from envs.errors import UserError
-from envs.registry import Task
+from envs.task import Task
 
 
 class BoxCodec:
@@ -51,10 +52,39 @@ class BoxCodec:
         return f"{better} {' '.join(f'{k:+d}' for k in farther)}"
 
 
+class DiscreteCodec:
+    """One of n actions by its name, `move left`."""
+
+    def __init__(self, space: gym.spaces.Discrete, names: Sequence[str] = ()):
+        """Names: of the actions, in their order; without any, their numbers. Raises UserError for another number of
+        names, or for one given twice."""
+        names = tuple(names) or tuple(map(str, range(space.n)))
+        if len(names) != space.n or len(set(names)) != len(names):
+            raise UserError(f"actions {', '.join(names)}; valid: {space.n} different names, one for each of {space}")
+        self.space, self.words = space, names
+        self.regex = f"move ({'|'.join(map(re.escape, names))})"
+
+    def encode(self, action: int) -> str:
+        return f"move {self.words[int(action) - int(self.space.start)]}"
+
+    def decode(self, text: str) -> np.int64:
+        """Text -> an action of the space. Raises UserError, naming the text and the valid form."""
+        if not re.fullmatch(self.regex, text):
+            raise UserError(f"action {text!r} does not parse; valid: {self.regex}")
+        return self.space.start + np.int64(self.words.index(text.removeprefix("move ")))
+
+    def instead(self, text: str, better: str) -> str:
+        """The better of two actions, and whether the other is that one: `move left same`.
+
+        Raises UserError where one does not parse.
+        """
+        return f"{better} {'same' if self.decode(text) == self.decode(better) else 'other'}"
+
+
 class AnswerCodec:
     """A whole answer, `thought; action`."""
 
-    def __init__(self, action_codec: BoxCodec, thought_regex: str = ""):
+    def __init__(self, action_codec: BoxCodec | DiscreteCodec, thought_regex: str = ""):
         self.action = action_codec
         self.regex = f"{thought_regex}; {action_codec.regex}" if thought_regex else action_codec.regex
 
@@ -92,6 +122,8 @@ def codec_for(task: Task) -> AnswerCodec:
     """The codec of a task's answers."""
     env = task.make()
     try:
-        return AnswerCodec(BoxCodec(env.action_space, task.levels), task.thought_regex)
+        discrete = isinstance(env.action_space, gym.spaces.Discrete)
+        action = DiscreteCodec(env.action_space, task.actions) if discrete else BoxCodec(env.action_space, task.levels)
+        return AnswerCodec(action, task.thought_regex)
     finally:
         env.close()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import gymnasium as gym
 import numpy as np
 
+from envs.errors import UserError
 from envs.observation import Observation
 from envs.registry import Task
 from policies.action_codec import AnswerCodec
@@ -12,10 +13,11 @@ from policies.base import Decision
 
 
 class ZeroPolicy:
-    """Does nothing: the middle of the action space."""
+    """Does nothing: the middle of the action space, or the first of discrete actions."""
 
-    def __init__(self, space: gym.spaces.Box):
-        self.action = ((space.high + space.low) / 2).astype(space.dtype)
+    def __init__(self, space: gym.spaces.Box | gym.spaces.Discrete):
+        discrete = isinstance(space, gym.spaces.Discrete)
+        self.action = space.start if discrete else ((space.high + space.low) / 2).astype(space.dtype)
 
     def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]:
         return [Decision("", self.action) for _ in observations]
@@ -24,17 +26,25 @@ class ZeroPolicy:
 class RandomPolicy:
     """Uniform over the action space."""
 
-    def __init__(self, space: gym.spaces.Box):
+    def __init__(self, space: gym.spaces.Box | gym.spaces.Discrete):
         self.space = space
 
     def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]:
-        return [Decision("", rng.uniform(self.space.low, self.space.high).astype(self.space.dtype)) for rng in rngs]
+        return [Decision("", self._draw(rng)) for rng in rngs]
+
+    def _draw(self, rng: np.random.Generator) -> np.ndarray | np.int64:
+        if isinstance(self.space, gym.spaces.Discrete):
+            return self.space.start + rng.integers(self.space.n)
+        return rng.uniform(self.space.low, self.space.high).astype(self.space.dtype)
 
 
 class ExpertPolicy:
     """The task's scripted expert, through the codec. Privileged: it is shown the environments, not observations."""
 
     def __init__(self, task: Task, codec: AnswerCodec):
+        """Raises UserError for a task without one."""
+        if task.expert is None:
+            raise UserError(f"task {task.name!r} has no expert; valid: zero, random or a checkpoint")
         self.task, self.codec = task, codec
 
     def act_on(self, envs: Sequence[gym.Env]) -> list[Decision]:

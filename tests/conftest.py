@@ -14,16 +14,16 @@ import pytest
 
 from agent.episode import Episode, Step
 from envs.observation import Observation
-from envs.registry import TASKS, Task
+from envs.registry import TASKS, Task, tagged
 from policies.base import Decision
 
 
 @pytest.fixture(scope="session")
 def words() -> tuple[str, ...]:
-    """What the embedded policy's tokenizer must know as whole words, of all tasks."""
+    """What the embedded policy's tokenizer must know as whole words, of the tabletop's tasks."""
     from agent.pretrain import words
 
-    return words(TASKS.values())
+    return words(map(TASKS.get, tagged("tabletop")))
 
 
 @pytest.fixture(scope="session")

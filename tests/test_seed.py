@@ -12,7 +12,7 @@ from agent.config import Pretrain, load
 from agent.evaluate import verdict_scores
 from agent.pretrain import critic_examples
 from envs.observation import Observation
-from envs.registry import TASKS
+from envs.registry import TASKS, tagged
 from envs.splits import seeds
 from policies import critic, prompt
 from policies.action_codec import codec_for
@@ -34,7 +34,7 @@ def test_it_is_small():
     assert sum(path.stat().st_size for path in SEED.iterdir()) < 10_000_000
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", tagged("tabletop"))
 def test_it_looks_at_what_is_named(name):
     """Its thought begins with the object of the instruction, spelt in whole words."""
     task, backend = TASKS[name], HFBackend.load(SEED)

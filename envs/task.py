@@ -1,0 +1,77 @@
+"""An environment with the words that make it a task for a policy that reads and looks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from envs.errors import UserError, close_to
+from envs.observation import Observation
+from envs.snapshot import Restorable
+from envs.wrappers import ActionRepeat, FrameHistory, Judged, Picture, SuccessRule
+
+
+@dataclass(frozen=True)
+class Task:
+    """An environment with the words that make it a task for a policy that reads and looks.
+
+    Success is `info["success"]` of `env.step`, by `success` where the environment does not tell it, and then it is seen
+    as pictures of `image_size` through `camera` (see `Picture`), `frames` of them, and an action is taken `repeat`
+    times. `thought_regex` is the form of what an answer says before its action,
+    `end_regex` of what is said of an ending before the verdict whether it is done;
+    `levels` is the number of steps an answer tells apart on each axis of a continuous action, `actions` what a
+    discrete one is called.
+    `hindsight` corrects the thoughts of a success from its own proprioception, one more than thoughts, and its rewards;
+    `called_for` is the action that a thought calls for, `settled` a thought, given its proprioception, with all
+    that follows from what it sees put right, `concluded` what there is to say of an ending, given the last thought, the
+    last proprioception and whether it was a success. `other_goals` are the `goal` options that make a seed's scene
+    one with another goal, and `about` makes a thought one about another goal; without, failures stay failures.
+    `expert` and `describe`, where there are any, are privileged: for demonstrations, captions and audits, never for an
+    acting policy.
+    """
+
+    name: str
+    env_id: str
+    suite: str
+    split: str  # practice: its goals are trained on; heldout: its goals never are
+    kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    success: SuccessRule | None = None
+    image_size: int = 64  # [px]
+    camera: str = ""
+    frames: int = 1
+    repeat: int = 1
+    levels: int = 9
+    actions: tuple[str, ...] = ()
+    thought_regex: str = ""
+    end_regex: str = ""
+    instruction: Callable[[gym.Env], str] = lambda env: env.unwrapped.instruction
+    proprioception: Callable[[gym.Env], str] = lambda env: ""
+    describe: Callable[[gym.Env], dict[str, np.ndarray]] | None = None
+    expert: Callable[[gym.Env], tuple[str, Any]] | None = None
+    hindsight: Callable[[Sequence[str], Sequence[str], Sequence[float]], list[str]] | None = None
+    called_for: Callable[[str], np.ndarray] | None = None
+    settled: Callable[[str, str], str] = lambda thought, proprioception: thought
+    concluded: Callable[[str, str, bool], str] = lambda thought, proprioception, success: ""
+    other_goals: Callable[[gym.Env], list[str]] | None = None
+    about: Callable[[str, str], str] | None = None
+
+    def make(self, **kwargs: Any) -> Restorable:
+        """The environment, with its time limit, rendering (H, W, 3) uint8. Raises UserError for an unknown id."""
+        try:
+            env = gym.make(self.env_id, render_mode="rgb_array", **{**self.kwargs, **kwargs})
+        except gym.error.UnregisteredEnv as error:
+            raise UserError(f"unknown environment {self.env_id!r}; {close_to(self.env_id, gym.registry)}") from error
+        if self.repeat > 1:
+            env = ActionRepeat(env, self.repeat)
+        if self.success:
+            env = Picture(Judged(env, self.success), self.image_size, self.camera)
+        if self.frames > 1:
+            env = FrameHistory(env, self.frames)
+        return Restorable(env)
+
+    def observe(self, env: gym.Env) -> Observation:
+        """What a policy may know of `env` now: fresh frames and words."""
+        frames = env.get_wrapper_attr("frames")() if self.frames > 1 else env.render()[None]
+        return Observation(frames, self.instruction(env), self.proprioception(env))

@@ -1,0 +1,143 @@
+"""One idea each: what makes any Gymnasium environment one that tells success and shows frames of one size."""
+
+from collections import deque
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Any
+
+import cv2
+import gymnasium as gym
+import numpy as np
+
+from envs.errors import UserError
+from envs.rendering import camera_of, mujoco, renderer_for
+
+Stepped = tuple[Any, float, bool, bool, dict[str, Any]]
+NUMBERS = ("return", "reward", "terminated")
+
+
+@dataclass(frozen=True)
+class SuccessRule:
+    """An episode succeeds where a number lies within bounds.
+
+    of: `return` or `reward` (the last one), which count when the episode ends; `terminated`, where the environment ends
+    an episode by reaching what is asked for and not otherwise; or a key of `info`, which counts after every step, and
+    success ends the episode, or only `at_the_end`. source: who set the bounds.
+    """
+
+    of: str
+    at_least: float = -inf
+    at_most: float = inf
+    at_the_end: bool = False
+    source: str = ""
+
+    def holds(self, number: float) -> bool:
+        return self.at_least <= number <= self.at_most
+
+    def in_words(self) -> str:
+        bounds = [
+            f"{word} {b:g}" for word, b in (("at least", self.at_least), ("at most", self.at_most)) if isfinite(b)
+        ]
+        return f"{self.of} {' and '.join(bounds)}{' at the end' * self.at_the_end} ({self.source or 'as declared'})"
+
+
+class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
+    """Takes each action `n` times, or until the episode ends, and adds up the rewards."""
+
+    def __init__(self, env: gym.Env[Any, Any], n: int):
+        super().__init__(env)
+        self.n = n
+
+    def step(self, action: Any) -> Stepped:
+        total = 0.0
+        for _ in range(self.n):
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return observation, total, terminated, truncated, info
+
+
+class Judged(gym.Wrapper[Any, Any, Any, Any]):
+    """Tells `success` and `is_success` in `info`, as a rule has it, and lets no impossible action through."""
+
+    def __init__(self, env: gym.Env[Any, Any], rule: SuccessRule):
+        super().__init__(env)
+        self._rule = rule.of, rule.at_least, rule.at_most, rule.at_the_end  # plain: a snapshot copies it
+        self._return, self._keys = 0.0, ()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self._return, self._keys = 0.0, ()
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, info | {"success": False, "is_success": False}
+
+    def step(self, action: Any) -> Stepped:
+        """Raises ValueError for an action outside the space, UserError at the end of an episode without the key."""
+        space = self.env.action_space
+        if not space.contains(np.asarray(action, space.dtype) if isinstance(space, gym.spaces.Box) else action):
+            raise ValueError(f"action {action} is not in {space}")
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._return += float(reward)
+        self._keys = tuple(sorted({*self._keys, *info}))
+        rule, ended = SuccessRule(*self._rule), terminated or truncated
+        numbers = {"return": self._return, "reward": reward, "terminated": terminated} | info
+        if ended and rule.of not in {*NUMBERS, *self._keys}:
+            told = ", ".join(sorted({*NUMBERS, *self._keys}))
+            raise UserError(f"success key {rule.of!r} never appeared in info; valid: {told}")
+        success = rule.of in numbers and rule.holds(float(numbers[rule.of]))
+        if rule.at_the_end or rule.of in NUMBERS:
+            success = success and ended
+        terminated = terminated or success
+        return observation, reward, terminated, truncated, info | {"success": success, "is_success": success}
+
+
+class Picture(gym.Wrapper[Any, Any, Any, Any]):
+    """Renders (size, size, 3) uint8: MuJoCo by our own renderer, whatever else by its own, scaled down.
+
+    camera: a named one of the model, or empty: the one called `track`, else the environment's free camera.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], size: int, camera: str = ""):
+        """Raises UserError for a camera that the model does not have."""
+        super().__init__(env)
+        self.size, self.camera = size, camera
+        self._physical = isinstance(getattr(env.unwrapped, "data", None), mujoco.MjData)
+        if self._physical:
+            camera_of(env.unwrapped, camera)
+        elif camera:
+            raise UserError(f"camera {camera!r} of an environment without MuJoCo; valid: none, leave it out")
+
+    def render(self) -> np.ndarray:
+        """Raises UserError where there is no picture."""
+        if self._physical:
+            inner = self.env.unwrapped
+            renderer = renderer_for(inner.model, self.size)
+            return renderer.render(inner.model, inner.data, camera_of(inner, self.camera))
+        picture = self.env.render()
+        if not isinstance(picture, np.ndarray) or picture.ndim != 3:
+            kind = type(picture).__name__
+            raise UserError(f"render() gave {kind}; valid: an environment whose rgb_array is (H, W, 3)")
+        return cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
+
+
+class FrameHistory(gym.Wrapper[Any, Any, Any, Any]):
+    """Remembers the last `n` frames, where one does not tell which way things move."""
+
+    def __init__(self, env: gym.Env[Any, Any], n: int):
+        super().__init__(env)
+        self.n = n
+        self._frames: deque[np.ndarray] = deque(maxlen=n)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        result = self.env.reset(seed=seed, options=options)
+        self._frames = deque([self.env.render()] * self.n, self.n)
+        return result
+
+    def step(self, action: Any) -> Stepped:
+        result = self.env.step(action)
+        self._frames.append(self.env.render())
+        return result
+
+    def frames(self) -> np.ndarray:
+        """(n, H, W, 3) uint8, oldest first; the first frame of an episode as often as there are too few."""
+        return np.stack(self._frames)
