@@ -24,13 +24,13 @@ from agent.sft import train_sft
 from envs import registry
 from envs.errors import UserError
 from envs.observation import Observation
-from envs.registry import Task
 from envs.snapshot import Restorable, Snapshot
 from envs.splits import seeds
 from envs.tabletop.env import GOALS
 from envs.tabletop.push import behind
 from envs.tabletop.scene import PADS
 from envs.tabletop.words import binned, direction, say, say_way
+from envs.task import Task
 from policies import critic, nano, prompt
 from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
 from policies.backend import Request

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from agent.episode import Episode, Step, simulation_versions
-from envs.registry import Task, task
+from envs.registry import task
 from envs.snapshot import Restorable
+from envs.task import Task
 from policies.action_codec import action_of, joined, thought_of
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from agent.episode import Episode, Moment, Step, simulation_versions
 from envs.errors import UserError
 from envs.observation import Observation
-from envs.registry import Task
 from envs.snapshot import Restorable
+from envs.task import Task
 from policies.base import Decision, Policy
 from policies.baselines import ExpertPolicy
 

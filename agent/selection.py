@@ -7,7 +7,8 @@ from dataclasses import replace
 from agent.episode import Episode, Step
 from agent.rows import Example
 from envs.observation import Observation
-from envs.registry import Task, task
+from envs.registry import task
+from envs.task import Task
 from policies import prompt
 from policies.action_codec import action_of, codec_for, joined, thought_of
 

@@ -5,8 +5,9 @@ from typing import Self
 import numpy as np
 
 from agent.episode import Episode, simulation_versions
-from envs.registry import Task, task
+from envs.registry import task
 from envs.snapshot import Restorable
+from envs.task import Task
 from policies.action_codec import AnswerCodec, codec_for
 
 

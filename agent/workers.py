@@ -61,9 +61,9 @@ def judge(policy: MLLMPolicy, observations: Sequence[Observation], answers: Sequ
     return critic.judge(policy.backend, policy.codec, observations, answers)
 
 
-def _conclude(policy: MLLMPolicy, ends: Sequence[Observation], regexes: Sequence[str]) -> list[critic.Critique]:
-    """A question: whether each is done, all of one task, given the regex of what is said of it first."""
-    return critic.conclude(policy.backend, regexes[0], ends)
+def _conclude(policy: MLLMPolicy, ends: Sequence[Observation], tasks: Sequence[str]) -> list[critic.Critique]:
+    """A question: whether each is done, all of one task."""
+    return critic.conclude(policy.backend, registry.task(tasks[0]), ends)
 
 
 class Workers:
@@ -123,7 +123,7 @@ class Workers:
 
     def conclude(self, job: Job, ends: Sequence[Observation]) -> list[critic.Critique]:
         """Whether the job's task is done, as its policy has it, given what was seen at each end."""
-        return self.ask(_conclude, job, ends, [registry.task(job.task).end_regex] * len(ends))
+        return self.ask(_conclude, job, ends, [job.task] * len(ends))
 
 
 @contextmanager

@@ -45,6 +45,7 @@ for _name, _module, _class in (("reach", reach, "Reach"), ("push", push, "Push")
             called_for=hindsight.called_for,
             settled=hindsight.settled,
             concluded=hindsight.concluded,
+            reckoned=hindsight.reckoned,
             **_GOALS.get(_name, {}),
         )
 

@@ -26,7 +26,8 @@ class Task:
     `hindsight` corrects the thoughts of a success from its own proprioception, one more than thoughts, and its rewards;
     `called_for` is the action that a thought calls for, `settled` a thought, given its proprioception, with all
     that follows from what it sees put right, `concluded` what there is to say of an ending, given the last thought, the
-    last proprioception and whether it was a success. `other_goals` are the `goal` options that make a seed's scene
+    last proprioception and whether it was a success, `reckoned` what was said of one, given its proprioception, with
+    all that follows from what it sees put right. `other_goals` are the `goal` options that make a seed's scene
     one with another goal, and `about` makes a thought one about another goal; without, failures stay failures.
     `expert` and `describe`, where there are any, are privileged: for demonstrations, captions and audits, never for an
     acting policy.
@@ -54,6 +55,7 @@ class Task:
     called_for: Callable[[str], np.ndarray] | None = None
     settled: Callable[[str, str], str] = lambda thought, proprioception: thought
     concluded: Callable[[str, str, bool], str] = lambda thought, proprioception, success: ""
+    reckoned: Callable[[str, str], str] = lambda words, proprioception: words
     other_goals: Callable[[gym.Env], list[str]] | None = None
     about: Callable[[str, str], str] | None = None
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from envs.errors import UserError
 from envs.observation import Observation
-from envs.registry import Task
+from envs.task import Task
 from policies.action_codec import AnswerCodec
 from policies.base import Decision
 

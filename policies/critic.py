@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from envs.observation import Observation
+from envs.task import Task
 from policies import prompt
 from policies.action_codec import AnswerCodec, action_of, joined, thought_of
 from policies.backend import Backend, Looked, Request
@@ -78,10 +79,15 @@ def judge_each(
     return [[known[action_of(a)] for a in some] for some, known in zip(answers, of_action, strict=True)]
 
 
-def conclude(backend: Backend, regex: str, ends: Sequence[Observation]) -> list[Critique]:
-    """Whether each is done, given an episode's first and last frame, after what it says of them: `regex`."""
+def conclude(backend: Backend, task: Task, ends: Sequence[Observation]) -> list[Critique]:
+    """Whether each is done, given an episode's first and last frame, after what it says of them.
+
+    It says what it sees; what follows from that by arithmetic a tool works out, which is better at it (Toolformer,
+    Schick et al., 2023).
+    """
     looked = backend.look([Request(o.frames, prompt.done(o)) for o in ends])
-    return _critiques(looked, greedy(looked, regex, len(ends)) if regex else [""] * len(ends))
+    said = greedy(looked, task.end_regex, len(ends)) if task.end_regex else [""] * len(ends)
+    return _critiques(looked, [task.reckoned(words, o.proprioception) for words, o in zip(said, ends, strict=True)])
 
 
 def _critiques(looked: Looked, reasons: Sequence[str]) -> list[Critique]:

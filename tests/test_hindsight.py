@@ -149,3 +149,19 @@ def test_an_ending_in_words(thought, gripper, success, expected):
     words = concluded(thought, gripper, success)
     assert words == expected
     assert re.fullmatch(TASKS["push" if "pad" in thought else "reach"].end_regex, words)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("red cube 7 23; yellow pad 7 27 far +0 +3", "red cube 7 23; yellow pad 7 27 far +0 +4"),
+        ("red cube 3 7; blue pad 7 4 near +2 -2", "red cube 3 7; blue pad 7 4 right +4 -3"),
+        ("red cube 3 7; over 4 7 +0 +1", "red cube 3 7; over 3 7 -6 -2"),  # the gripper is at 9 9
+    ],
+)
+def test_what_was_said_of_an_ending_is_reckoned_anew(said, expected):
+    task = TASKS["push" if "pad" in said else "reach"]
+    words = task.reckoned(said, "gripper 9 9")
+    assert words == expected
+    assert re.fullmatch(task.end_regex, words)
+    assert task.reckoned(words, "gripper 9 9") == words

@@ -74,6 +74,15 @@ def concluded(thought: str, proprioception: str, success: bool) -> str:
     return f"{seen} {say_way(from_bins(*obj), from_bins(*_place(parts[target])))}"
 
 
+def reckoned(words: str, proprioception: str) -> str:
+    """What was said of an ending, with the way that is left as it follows from the places that were said."""
+    parts = words.split("; ")
+    if _target(parts) == 0:
+        return settled(words, proprioception)
+    obj, pad = (from_bins(*_place(part)) for part in parts)
+    return f"{parts[0]}; {say(' '.join(parts[1].split()[:2]), pad)} {direction(obj, pad)} {say_way(obj, pad)}"
+
+
 def _shoved(obj: np.ndarray, way: str, proprioception: str) -> np.ndarray:
     """Where an object is, (2,) in bins, that the gripper shoved that way: at its tip, and across as it was seen."""
     along = np.array(DIRECTIONS[way], bool)
