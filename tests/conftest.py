@@ -14,7 +14,8 @@ import pytest
 
 from agent.episode import Episode, Step
 from envs.observation import Observation
-from envs.registry import TASKS, Task, tagged
+from envs.registry import TASKS, tagged
+from envs.task import Task
 from policies.base import Decision
 
 
