@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```\n(.*?)```", README, flags=re.DOTALL)
+BLOCKS = re.findall(r"```\w*\n(.*?)```", README, flags=re.DOTALL)
 LINES = [line.partition("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
 
 
@@ -39,7 +39,7 @@ def test_make_targets_exist():
 
 
 def test_configs_that_are_named_exist():
-    for path in re.findall(r"configs/[\w.]+\.yaml", README):
+    for path in re.findall(r"configs/[\w./]+\.yaml", README):
         assert (ROOT / path).is_file(), path
 
 

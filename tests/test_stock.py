@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -291,3 +292,12 @@ def test_discrete_actions_in_words():
     assert DiscreteCodec(gym.spaces.Discrete(2)).words == ("0", "1")
     with pytest.raises(UserError, match=r"'move up' does not parse; valid: move \(left"):
         codec.decode("move up")
+
+
+def test_the_declared_tasks_that_ship_conform():
+    for path in sorted((Path(__file__).parents[1] / "configs" / "tasks").glob("*.yaml")):
+        chosen = task(str(path))
+        env = chosen.make()
+        frames, _, _ = played(chosen, env, 1)
+        env.close()
+        assert frames.shape[1:] == (chosen.frames, chosen.image_size, chosen.image_size, 3)
