@@ -1,10 +1,11 @@
 """Our speed and exactness against a reference, both sides measured in one run: machines differ, ratios less."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+import cv2
 import gymnasium as gym
 import numpy as np
 
@@ -13,7 +14,7 @@ from agent.config import Critic
 from agent.rollout import Start, rollout
 from agent.workers import Job, policy_of
 from envs.registry import TASKS, tagged, task
-from envs.rendering import mujoco
+from envs.rendering import UNLIT, camera_of, mujoco
 from envs.snapshot import Restorable
 
 RESTORED = (
@@ -25,14 +26,23 @@ RESTORED = (
     "CartPole-v1",
     "FrozenLake-v1",
 )
+RENDERED = ("half-cheetah", "hopper", "pusher", "reacher")
 STEPS = 50  # after a restore
 SAVES = 500
+FRAMES = 60
+PARTS = ("save", "branch", "criticise", "render", "restore")
 
 
-def bench(checkpoint: Path, restores: int) -> list[dict[str, Any]]:
+def bench(checkpoint: Path, restores: int, parts: Collection[str] = PARTS) -> list[dict[str, Any]]:
     """Rows of name, unit, ours, reference, ratio (ours over reference) and what was compared."""
-    rows = [saving("push"), branching("push", checkpoint), criticising("push", checkpoint)]
-    return rows + [restoring(name, restores) for name in RESTORED]
+    measures = {
+        "save": lambda: [saving("push")],
+        "branch": lambda: [branching("push", checkpoint)],
+        "criticise": lambda: [criticising("push", checkpoint)],
+        "render": lambda: [row for name in RENDERED for row in rendering(name)],
+        "restore": lambda: [restoring(name, restores) for name in RESTORED],
+    }
+    return [row for part in parts for row in measures[part]()]
 
 
 def _row(name: str, unit: str, ours: float, reference: float, what: str) -> dict[str, Any]:
@@ -57,6 +67,44 @@ def saving(name: str) -> dict[str, Any]:
     env.close()
     what = f"snapshot() and restore() of {name} | mj_getState, mj_setState, mj_forward"
     return _row("save and restore", "us", ours, reference, what)
+
+
+def rendering(name: str, n: int = FRAMES) -> list[dict[str, Any]]:
+    """Frames a second of a MuJoCo task, against the environment's own scaled down, and against a bare renderer.
+
+    The three take turns at each state of one episode, so that they see the same and share what else the machine does.
+    """
+    chosen = task(name)
+    env, own = chosen.make(), gym.make(chosen.env_id, render_mode="rgb_array", **chosen.kwargs)
+    env.reset(seed=0), own.reset(seed=0)
+    env.action_space.seed(0)
+    inner, size = env.unwrapped, chosen.image_size
+    bare = mujoco.Renderer(inner.model, size, size)
+    for flag in UNLIT:
+        bare.scene.flags[flag] = False
+    camera, spent = camera_of(inner, chosen.camera), {"ours": 0.0, "own": 0.0, "bare": 0.0}
+
+    def scaled_down() -> None:
+        cv2.resize(own.render(), (size, size), interpolation=cv2.INTER_AREA)
+
+    def rendered() -> None:
+        bare.update_scene(inner.data, camera)
+        bare.render()
+
+    for frame in range(n + 1):
+        action = env.action_space.sample()
+        if any(env.step(action)[2:4]) | any(own.step(action)[2:4]):
+            env.reset(seed=frame), own.reset(seed=frame)
+        for side, call in (("ours", env.render), ("own", scaled_down), ("bare", rendered)):
+            started = time.perf_counter()
+            call()
+            spent[side] += (frame > 0) * (time.perf_counter() - started)  # the first makes contexts
+    env.close(), own.close(), bare.close()
+    against = {"own": "env.render() and cv2.resize", "bare": "mujoco.Renderer, the same flags"}
+    return [
+        _row("rendering", "frames/s", n / spent["ours"], n / spent[side], f"{name}, {size} px | {what}")
+        for side, what in against.items()
+    ]
 
 
 def _microseconds(call: Callable[[], Any]) -> float:

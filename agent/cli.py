@@ -370,10 +370,17 @@ def doctor() -> None:
 
 
 @app.command
-def bench(policy: str = "policies/seed", restores: int = 300, json: Path | None = None) -> None:
+def bench(
+    parts: tyro.conf.Positional[tuple[Literal["save", "branch", "criticise", "render", "restore"], ...]] = (),
+    /,
+    policy: str = "policies/seed",
+    restores: int = 300,
+    json: Path | None = None,
+) -> None:
     """Our speed and exactness against a reference, in one run.
 
     Args:
+        parts: what to measure; all, if none is named
         policy: a checkpoint folder
         restores: states to return to, of each environment
         json: a file to write the rows to
@@ -382,11 +389,12 @@ def bench(policy: str = "policies/seed", restores: int = 300, json: Path | None 
 
     from rich.table import Table
 
+    from agent.bench import PARTS
     from agent.bench import bench as run_bench
     from agent.progress import console
 
     _at_least(1, restores=restores)
-    rows = run_bench(Path(policy), restores)
+    rows = run_bench(Path(policy), restores, parts or PARTS)
     table = Table("name", "unit", "ours", "reference", "ratio", "what")
     for row in rows:
         numbers = [f"{row[name]:.4g}" for name in ("ours", "reference", "ratio")]

@@ -30,6 +30,9 @@ except (ImportError, AttributeError, RuntimeError) as error:
     raise UserError(f"MuJoCo cannot use MUJOCO_GL={os.environ.get('MUJOCO_GL')!r}: {error}. {GL_HELP}") from error
 
 MAX_GEOMS = 1000
+SLICES, STACKS = 8, 4  # around and along a capsule
+PLANE_SPACING = 40.0  # [m] of the lines along which a plane is cut for drawing
+UNLIT = tuple(getattr(mujoco.mjtRndFlag, f"mjRND_{name}") for name in ("SHADOW", "REFLECTION", "SKYBOX"))
 
 
 class Renderer:
@@ -56,8 +59,8 @@ class Renderer:
         self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._viewport = mujoco.MjrRect(0, 0, width, height)
-        for name in ("mjRND_SHADOW", "mjRND_REFLECTION", "mjRND_SKYBOX"):
-            self._scene.flags[getattr(mujoco.mjtRndFlag, name)] = False
+        for flag in UNLIT:
+            self._scene.flags[flag] = False
 
     def render(self, model: mujoco.MjModel, data: mujoco.MjData, camera: str | mujoco.MjvCamera) -> np.ndarray:
         """A fresh (height, width, 3) uint8 picture of `data` through a named or a free camera."""
@@ -78,13 +81,28 @@ class Renderer:
         self._gl.free()
 
 
+def simplify(model: mujoco.MjModel) -> None:
+    """Fewer triangles, which no one sees in a small picture: round things with 8 sides, a plane in one piece.
+
+    Physics knows round things and planes as such, and a plane's third size as nothing.
+    """
+    quality = model.vis.quality
+    quality.numslices, quality.numstacks = min(quality.numslices, SLICES), min(quality.numstacks, STACKS)
+    model.geom_size[model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE, 2] = PLANE_SPACING
+
+
 _renderers: dict[tuple[int, bytes], Renderer] = {}
 
 
-def renderer_for(model: mujoco.MjModel, size: int) -> Renderer:
-    """One for all models of this process with the same meshes and textures, which are what a GL context holds."""
-    held = (model.mesh_vert, model.mesh_face, model.tex_data, model.hfield_data)
-    key = size, hashlib.blake2b(b"".join(array.tobytes() for array in held)).digest()
+def held(model: mujoco.MjModel) -> bytes:
+    """Equal for models with the same meshes and textures, which are what a GL context holds."""
+    arrays = (model.mesh_vert, model.mesh_face, model.tex_data, model.hfield_data)
+    return hashlib.blake2b(b"".join(array.tobytes() for array in arrays)).digest()
+
+
+def renderer_for(model: mujoco.MjModel, size: int, holding: bytes) -> Renderer:
+    """One for all models of this process with the same `held`."""
+    key = size, holding
     if key not in _renderers:
         _renderers[key] = Renderer(model, size, size)
     return _renderers[key]

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from envs.errors import UserError
-from envs.rendering import camera_of, mujoco, renderer_for
+from envs.rendering import camera_of, held, mujoco, renderer_for, simplify
 
 Stepped = tuple[Any, float, bool, bool, dict[str, Any]]
 NUMBERS = ("return", "reward", "terminated")
@@ -103,6 +103,8 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
         self.size, self.camera = size, camera
         self._physical = isinstance(getattr(env.unwrapped, "data", None), mujoco.MjData)
         if self._physical:
+            simplify(env.unwrapped.model)
+            self._held = held(env.unwrapped.model)
             camera_of(env.unwrapped, camera)
         elif camera:
             raise UserError(f"camera {camera!r} of an environment without MuJoCo; valid: none, leave it out")
@@ -111,7 +113,7 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
         """Raises UserError where there is no picture."""
         if self._physical:
             inner = self.env.unwrapped
-            renderer = renderer_for(inner.model, self.size)
+            renderer = renderer_for(inner.model, self.size, self._held)
             return renderer.render(inner.model, inner.data, camera_of(inner, self.camera))
         picture = self.env.render()
         if not isinstance(picture, np.ndarray) or picture.ndim != 3:

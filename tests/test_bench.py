@@ -2,13 +2,15 @@
 
 import pytest
 
-from agent.bench import branching, criticising, restoring, saving
+from agent.bench import branching, criticising, rendering, restoring, saving
 
 
 @pytest.mark.parametrize(
     "measure",
     [
         lambda checkpoint: saving("reach"),
+        lambda checkpoint: rendering("hopper", 2)[0],
+        lambda checkpoint: rendering("hopper", 2)[1],
         lambda checkpoint: restoring("CartPole-v1", 2),
         lambda checkpoint: branching("reach", checkpoint, n=2, n_envs=2),
         lambda checkpoint: criticising("reach", checkpoint, n=2, n_envs=2, proposals=2),
