@@ -22,7 +22,7 @@ lint: .venv/installed
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -e '.[dev]'
+	$(BIN)/pip install --quiet -e '.[dev,robotics,metaworld]'
 	@touch $@
 
 clean:

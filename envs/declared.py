@@ -36,7 +36,7 @@ class Declared:
     kwargs: dict[str, Any] = Field(default_factory=dict)
     max_steps: Count | None = None
     repeat: Count = 1
-    camera: str = ""
+    camera: str | dict[str, Any] = ""
     image_size: Count = 64
     frames: Count = 1
     levels: Annotated[int, Field(ge=3)] = 9

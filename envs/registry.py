@@ -4,6 +4,8 @@ import gymnasium as gym
 
 from envs.declared import declared
 from envs.errors import unknown
+from envs.meta_world import METAWORLD
+from envs.robotics import ROBOTICS
 from envs.stock import STOCK
 from envs.tabletop import hindsight, push, reach
 from envs.tabletop.scene import COLOURS, OBJECTS, PADS, SHAPES
@@ -49,7 +51,7 @@ for _name, _module, _class in (("reach", reach, "Reach"), ("push", push, "Push")
             **_GOALS.get(_name, {}),
         )
 
-TASKS |= {task.name: task for task in STOCK}
+TASKS |= {task.name: task for task in (*STOCK, *ROBOTICS, *METAWORLD)}
 
 
 def task(name: str) -> Task:
@@ -61,9 +63,9 @@ def task(name: str) -> Task:
     return TASKS[name]
 
 
-def tagged(suite: str) -> list[str]:
-    """The names of a suite's tasks."""
-    return [task.name for task in TASKS.values() if task.suite == suite]
+def tagged(tag: str) -> list[str]:
+    """The names of the tasks of a suite, or of one side of a published split, such as `ml10-test`."""
+    return [task.name for task in TASKS.values() if tag in (task.suite, *task.tags)]
 
 
 def vocabulary() -> tuple[str, ...]:

@@ -7,11 +7,12 @@ import atexit
 import hashlib
 import importlib.util
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from envs.errors import UserError
+from envs.errors import UserError, unknown
 
 GL_HELP = (
     "On Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri (software EGL, no GPU or screen needed). "
@@ -30,6 +31,7 @@ except (ImportError, AttributeError, RuntimeError) as error:
     raise UserError(f"MuJoCo cannot use MUJOCO_GL={os.environ.get('MUJOCO_GL')!r}: {error}. {GL_HELP}") from error
 
 MAX_GEOMS = 1000
+FREE_CAMERA = ("lookat", "distance", "azimuth", "elevation", "trackbodyid", "type")
 SLICES, STACKS = 8, 4  # around and along a capsule
 PLANE_SPACING = 40.0  # [m] of the lines along which a plane is cut for drawing
 UNLIT = tuple(getattr(mujoco.mjtRndFlag, f"mjRND_{name}") for name in ("SHADOW", "REFLECTION", "SKYBOX"))
@@ -108,28 +110,33 @@ def renderer_for(model: mujoco.MjModel, size: int, holding: bytes) -> Renderer:
     return _renderers[key]
 
 
-def camera_of(env: Any, name: str = "") -> str | mujoco.MjvCamera:
-    """The camera of a Gymnasium MuJoCo environment: the named one, else `track`, else its own free one.
+def camera_of(env: Any, camera: str | Mapping[str, Any] = "") -> str | mujoco.MjvCamera:
+    """The camera of a Gymnasium MuJoCo environment: a named one, or a free one with these fields of MuJoCo's MjvCamera
+    (lookat [m], distance [m], azimuth and elevation [degrees], trackbodyid); else `track`, else the environment's own.
 
     Gymnasium's free camera looks at the middle of all geoms as they lie at first, and so loses what runs away; one
-    that the model calls `track` goes with it. Raises UserError for a name that the model does not have.
+    that the model calls `track` goes with it. Raises UserError for a name that the model does not have, or a field that
+    no camera has.
     """
     model = env.model
-    cameras = [model.camera(i).name for i in range(model.ncam)]
-    if name and name not in cameras:
-        raise UserError(f"unknown camera {name!r}; valid: {', '.join(cameras) or 'none, leave it out'}")
-    if name or "track" in cameras:
-        return name or "track"
-    camera = mujoco.MjvCamera()
-    camera.distance = model.stat.extent
-    camera.lookat[:] = model.stat.center
-    for key, value in (env.mujoco_renderer.default_cam_config or {}).items():
-        if key == "type":
-            continue
-        if isinstance(value, np.ndarray):
-            getattr(camera, key)[:] = value
+    named = [model.camera(i).name for i in range(model.ncam)]
+    if isinstance(camera, str):
+        if camera and camera not in named:
+            raise UserError(f"unknown camera {camera!r}; valid: {', '.join(named) or 'none, leave it out'}")
+        if camera or "track" in named:
+            return camera or "track"
+        renderer = getattr(env, "mujoco_renderer", None)
+        camera = (renderer and renderer.default_cam_config) or {}
+    free = mujoco.MjvCamera()
+    free.distance = model.stat.extent
+    free.lookat[:] = model.stat.center
+    for key, value in camera.items():
+        if key not in FREE_CAMERA:
+            raise unknown("field of a free camera", key, FREE_CAMERA)
+        if key == "lookat":
+            free.lookat[:] = value
         else:
-            setattr(camera, key, value)
-    if camera.trackbodyid > 0:
-        camera.type = mujoco.mjtCamera.mjCAMERA_TRACKING
-    return camera
+            setattr(free, key, value)
+    if free.trackbodyid > 0:
+        free.type = mujoco.mjtCamera.mjCAMERA_TRACKING
+    return free

@@ -5,7 +5,6 @@ from typing import Any
 from zlib import crc32
 
 import gymnasium as gym
-import numpy as np
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv, generate_random_map
 
 from envs import experts
@@ -45,12 +44,6 @@ def _stock(
     name: str, env_id: str, instruction: str, success: SuccessRule, split: str = "practice", **more: Any
 ) -> Task:
     return Task(name, env_id, "stock", split, success=success, instruction=lambda env: instruction, **more)
-
-
-def _camera(lookat: tuple[float, float, float], distance: float, elevation: float) -> dict[str, Any]:
-    """Gymnasium's own argument, in metres and degrees: nearer than its default, where 64 pixels show too little."""
-    config = {"lookat": np.array(lookat), "distance": distance, "elevation": elevation, "azimuth": 90.0}
-    return {"default_camera_config": config}
 
 
 def _says_nothing(act: Callable[[gym.Env], Any]) -> Callable[[gym.Env], tuple[str, Any]]:
@@ -138,7 +131,7 @@ STOCK = (
         "Reacher-v5",
         "bring the tip of the arm to the red dot",
         SuccessRule("reward_dist", at_least=-0.02, at_the_end=True, source="the tip on the target, within 2 cm"),
-        kwargs=_camera((0, 0, 0), 0.75, -90),
+        camera={"lookat": (0, 0, 0), "distance": 0.75, "azimuth": 90.0, "elevation": -90.0},
         frames=2,
         levels=21,
         expert=_says_nothing(experts.reacher),
@@ -148,7 +141,7 @@ STOCK = (
         "Pusher-v5",
         "push the white cylinder to the red spot",
         SuccessRule("reward_dist", at_least=-0.08, source="the cylinder's centre over the spot, of radius 8 cm"),
-        kwargs=_camera((0.1, -0.2, -0.3), 2.6, -60),
+        camera={"lookat": (0.1, -0.2, -0.3), "distance": 2.6, "azimuth": 90.0, "elevation": -60.0},
         frames=2,
     ),
     _stock(
@@ -156,7 +149,7 @@ STOCK = (
         "InvertedPendulum-v5",
         "keep the pole upright",
         SuccessRule("return", at_least=950, source=REGISTRY),
-        kwargs=_camera((0, 0, 0.3), 2.0, -10),
+        camera={"lookat": (0, 0, 0.3), "distance": 2.0, "azimuth": 90.0, "elevation": -10.0},
         frames=2,
         expert=_says_nothing(experts.inverted_pendulum),
     ),

@@ -38,9 +38,10 @@ class Task:
     suite: str
     split: str  # practice: its goals are trained on; heldout: its goals never are
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    tags: tuple[str, ...] = ()  # of published splits
     success: SuccessRule | None = None
     image_size: int = 64  # [px]
-    camera: str = ""
+    camera: str | Mapping[str, Any] = field(default="", hash=False)
     frames: int = 1
     repeat: int = 1
     levels: int = 9
@@ -63,6 +64,9 @@ class Task:
         """The environment, with its time limit, rendering (H, W, 3) uint8. Raises UserError for an unknown id."""
         try:
             env = gym.make(self.env_id, render_mode="rgb_array", **{**self.kwargs, **kwargs})
+        except ModuleNotFoundError as error:
+            valid = f"valid once it is installed: pip install 'handeye[{self.suite}]'"
+            raise UserError(f"task {self.name!r} needs {error.name}; {valid}") from error
         except gym.error.UnregisteredEnv as error:
             raise UserError(f"unknown environment {self.env_id!r}; {close_to(self.env_id, gym.registry)}") from error
         if self.repeat > 1:

@@ -1,6 +1,7 @@
 """One idea each: what makes any Gymnasium environment one that tells success and shows frames of one size."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any
@@ -94,13 +95,13 @@ class Judged(gym.Wrapper[Any, Any, Any, Any]):
 class Picture(gym.Wrapper[Any, Any, Any, Any]):
     """Renders (size, size, 3) uint8: MuJoCo by our own renderer, whatever else by its own, scaled down.
 
-    camera: a named one of the model, or empty: the one called `track`, else the environment's free camera.
+    camera: see `camera_of`.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], size: int, camera: str = ""):
+    def __init__(self, env: gym.Env[Any, Any], size: int, camera: str | Mapping[str, Any] = ""):
         """Raises UserError for a camera that the model does not have."""
         super().__init__(env)
-        self.size, self.camera = size, camera
+        self.size, self.camera = size, camera if isinstance(camera, str) else dict(camera)
         self._physical = isinstance(getattr(env.unwrapped, "data", None), mujoco.MjData)
         if self._physical:
             simplify(env.unwrapped.model)
@@ -113,6 +114,7 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
         """Raises UserError where there is no picture."""
         if self._physical:
             inner = self.env.unwrapped
+            self._place_markers()
             renderer = renderer_for(inner.model, self.size, self._held)
             return renderer.render(inner.model, inner.data, camera_of(inner, self.camera))
         picture = self.env.render()
@@ -120,6 +122,16 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
             kind = type(picture).__name__
             raise UserError(f"render() gave {kind}; valid: an environment whose rgb_array is (H, W, 3)")
         return cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
+
+    def _place_markers(self) -> None:
+        """Gymnasium-Robotics draws its goals where they are only while it renders, by a call that moves the state."""
+        place = getattr(self.env.unwrapped, "_render_callback", None)
+        if place:
+            model, data, kind = self.env.unwrapped.model, self.env.unwrapped.data, mujoco.mjtState.mjSTATE_INTEGRATION
+            state = np.empty(mujoco.mj_stateSize(model, kind))
+            mujoco.mj_getState(model, data, state, kind)
+            place()
+            mujoco.mj_setState(model, data, state, kind)
 
 
 class FrameHistory(gym.Wrapper[Any, Any, Any, Any]):
