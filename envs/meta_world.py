@@ -135,6 +135,7 @@ def _task(name: str, instruction: str) -> Task:
         success=SuccessRule("success", at_least=1, source="Meta-World's own"),
         camera=CAMERA,
         repeat=REPEAT,
+        levels=21,
     )
 
 

@@ -9,7 +9,7 @@ import hashlib
 from collections import deque
 from copy import deepcopy
 from dataclasses import dataclass
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import gymnasium as gym
@@ -35,7 +35,9 @@ _STATELESS = (
     type,
     FunctionType,
     MethodType,
+    ModuleType,
 )
+_STATELESS_NAMES = ("MujocoModelNames",)  # of Gymnasium-Robotics, which need not be installed
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,12 @@ def _plain(owner: Any, strict: bool = True) -> dict[str, Any]:
     attributes = {}
     fixed = getattr(owner, "set_by_reset", ())
     for name, value in vars(owner).items():
-        if isinstance(value, _STATELESS) or name in fixed:
+        if (
+            isinstance(value, _STATELESS)
+            or type(value).__name__ in _STATELESS_NAMES
+            or name in fixed
+            or _is_window(value)
+        ):
             continue
         try:
             attributes[name] = _copy(value)
@@ -171,6 +178,16 @@ def _plain(owner: Any, strict: bool = True) -> dict[str, Any]:
             if strict:
                 raise
     return attributes
+
+
+def _is_window(value: Any) -> bool:
+    """Whether it is an array of memory that is not numpy's, such as a body's place in MuJoCo's data: it goes with that,
+    and would not if a copy took its place."""
+    if not isinstance(value, np.ndarray):
+        return False
+    while isinstance(value, np.ndarray) and value.base is not None:
+        value = value.base
+    return not isinstance(value, np.ndarray)
 
 
 def _copy(value: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from envs.errors import UserError, close_to
 from envs.observation import Observation
 from envs.snapshot import Restorable
-from envs.wrappers import ActionRepeat, FrameHistory, Judged, Picture, SuccessRule
+from envs.wrappers import ActionRepeat, Afresh, FrameHistory, Judged, Picture, SuccessRule, is_physical
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,13 @@ class Task:
             env = gym.make(self.env_id, render_mode="rgb_array", **{**self.kwargs, **kwargs})
         except ModuleNotFoundError as error:
             valid = f"valid once it is installed: pip install 'handeye[{self.suite}]'"
-            raise UserError(f"task {self.name!r} needs {error.name}; {valid}") from error
+            raise UserError(
+                f"task {self.name!r} needs {error.name or self.env_id.partition(':')[0]}; {valid}"
+            ) from error
         except gym.error.UnregisteredEnv as error:
             raise UserError(f"unknown environment {self.env_id!r}; {close_to(self.env_id, gym.registry)}") from error
+        if self.success and is_physical(env):
+            env = Afresh(env)
         if self.repeat > 1:
             env = ActionRepeat(env, self.repeat)
         if self.success:

@@ -14,6 +14,7 @@ from envs.errors import UserError
 from envs.rendering import camera_of, held, mujoco, renderer_for, simplify
 
 Stepped = tuple[Any, float, bool, bool, dict[str, Any]]
+PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
 NUMBERS = ("return", "reward", "terminated")
 
 
@@ -92,6 +93,27 @@ class Judged(gym.Wrapper[Any, Any, Any, Any]):
         return observation, reward, terminated, truncated, info | {"success": success, "is_success": success}
 
 
+class Afresh(gym.Wrapper[Any, Any, Any, Any]):
+    """Begins every episode of a MuJoCo environment from the state that it was made with: some leave part of the last
+    one (mocap bodies, the solver's warm start), and then one seed has several beginnings."""
+
+    def __init__(self, env: gym.Env[Any, Any]):
+        super().__init__(env)
+        model, data = env.unwrapped.model, env.unwrapped.data
+        self._state = np.empty(mujoco.mj_stateSize(model, PHYSICS))
+        mujoco.mj_getState(model, data, self._state, PHYSICS)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        inner = self.env.unwrapped
+        mujoco.mj_setState(inner.model, inner.data, self._state, PHYSICS)
+        return self.env.reset(seed=seed, options=options)
+
+
+def is_physical(env: gym.Env[Any, Any]) -> bool:
+    """Whether MuJoCo simulates it."""
+    return isinstance(getattr(env.unwrapped, "data", None), mujoco.MjData)
+
+
 class Picture(gym.Wrapper[Any, Any, Any, Any]):
     """Renders (size, size, 3) uint8: MuJoCo by our own renderer, whatever else by its own, scaled down.
 
@@ -102,7 +124,7 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
         """Raises UserError for a camera that the model does not have."""
         super().__init__(env)
         self.size, self.camera = size, camera if isinstance(camera, str) else dict(camera)
-        self._physical = isinstance(getattr(env.unwrapped, "data", None), mujoco.MjData)
+        self._physical = is_physical(env)
         if self._physical:
             simplify(env.unwrapped.model)
             self._held = held(env.unwrapped.model)
@@ -127,11 +149,11 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
         """Gymnasium-Robotics draws its goals where they are only while it renders, by a call that moves the state."""
         place = getattr(self.env.unwrapped, "_render_callback", None)
         if place:
-            model, data, kind = self.env.unwrapped.model, self.env.unwrapped.data, mujoco.mjtState.mjSTATE_INTEGRATION
-            state = np.empty(mujoco.mj_stateSize(model, kind))
-            mujoco.mj_getState(model, data, state, kind)
+            model, data = self.env.unwrapped.model, self.env.unwrapped.data
+            state = np.empty(mujoco.mj_stateSize(model, PHYSICS))
+            mujoco.mj_getState(model, data, state, PHYSICS)
             place()
-            mujoco.mj_setState(model, data, state, kind)
+            mujoco.mj_setState(model, data, state, PHYSICS)
 
 
 class FrameHistory(gym.Wrapper[Any, Any, Any, Any]):
