@@ -112,10 +112,12 @@ def test_random_actions_do_not_succeed(chosen):
 @pytest.mark.slow
 @pytest.mark.parametrize("chosen", EXPERTS, ids=lambda task: task.name)
 def test_its_expert_succeeds(chosen):
-    starts = [(seed, 0) for seed in range(4 if chosen.name in LONG or chosen.suite == "metaworld" else 12)]
+    """Meta-World's experts do not on every start either: 75 % and more of 20, through the codec."""
+    starts = [(seed, 0) for seed in range(4 if chosen.name in LONG else 8)]
     codec = codec_for(chosen)
     episodes = rollout(replace(chosen, image_size=8, frames=1), ExpertPolicy(chosen, codec), starts)
-    assert np.mean([e.success for e in episodes]) >= 0.7, [e.error or e.ending for e in episodes]
+    enough = 0.6 if chosen.suite == "metaworld" else 0.75
+    assert np.mean([e.success for e in episodes]) >= enough, [e.error or e.ending for e in episodes]
     for step in episodes[0].steps[:3]:
         np.testing.assert_array_equal(codec.decode(step.decision.answer)[1], step.decision.action)
 

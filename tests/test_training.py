@@ -249,7 +249,7 @@ def test_the_critic_is_asked_about_measured_answers_and_real_endings(backend, na
             asked[words.split()[-1], verdict] += 1
     assert asked["good?", "yes"] == asked["good?", "no"] > 3
     assert alike < asked["good?", "yes"]  # what is as good as the best is good too
-    assert min(asked["done?", "no"], asked["done?", "yes"]) > 30
+    assert min(asked["done?", "no"], asked["done?", "yes"]) > 20
 
 
 def test_what_the_critic_is_told_of_endings_is_true(backend):
