@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import gymnasium as gym
@@ -11,6 +12,8 @@ from envs.errors import UserError, close_to
 from envs.observation import Observation
 from envs.snapshot import Restorable
 from envs.wrappers import ActionRepeat, Afresh, FrameHistory, Judged, Picture, SuccessRule, is_physical
+
+PACKAGES = {"robotics": "gymnasium_robotics", "metaworld": "metaworld"}  # of suites that are extras
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,10 @@ class Task:
     reckoned: Callable[[str, str], str] = lambda words, proprioception: words
     other_goals: Callable[[gym.Env], list[str]] | None = None
     about: Callable[[str, str], str] | None = None
+
+    def is_installed(self) -> bool:
+        """Whether the package that its suite needs is there."""
+        return find_spec(PACKAGES.get(self.suite, "gymnasium")) is not None
 
     def make(self, **kwargs: Any) -> Restorable:
         """The environment, with its time limit, rendering (H, W, 3) uint8. Raises UserError for an unknown id."""

@@ -1,7 +1,6 @@
 """What every task beside the tabletop's must do, and what makes a task of any other environment."""
 
 from dataclasses import replace
-from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,12 +16,7 @@ from envs.wrappers import ActionRepeat, FrameHistory, Judged, Picture, SuccessRu
 from policies.action_codec import DiscreteCodec, codec_for
 from policies.baselines import ExpertPolicy, RandomPolicy
 
-INSTALLED = {
-    "stock": True,
-    "robotics": find_spec("gymnasium_robotics") is not None,
-    "metaworld": find_spec("metaworld") is not None,
-}
-CHOSEN = [task for task in TASKS.values() if INSTALLED.get(task.suite)]
+CHOSEN = [task for task in TASKS.values() if task.suite != "tabletop" and task.is_installed()]
 EXPERTS = [task for task in CHOSEN if task.expert]
 QUICK = 40  # steps
 ONE_START = ("cliff-walking",)
@@ -129,7 +123,7 @@ def test_published_splits_are_tags():
     assert all(TASKS[name].split == "heldout" for name in tagged("ml45-test"))
 
 
-@pytest.mark.skipif(not INSTALLED["metaworld"], reason="needs the extra metaworld")
+@pytest.mark.skipif(not TASKS["mw-push"].is_installed(), reason="needs the extra metaworld")
 def test_published_splits_are_metaworlds_own():
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ML10_V3, ML45_V3
 
