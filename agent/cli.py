@@ -389,12 +389,11 @@ def bench(
 
     from rich.table import Table
 
-    from agent.bench import PARTS
     from agent.bench import bench as run_bench
     from agent.progress import console
 
     _at_least(1, restores=restores)
-    rows = run_bench(Path(policy), restores, parts or PARTS)
+    rows = run_bench(Path(policy), restores, parts)
     table = Table("name", "unit", "ours", "reference", "ratio", "what")
     for row in rows:
         numbers = [f"{row[name]:.4g}" for name in ("ours", "reference", "ratio")]

@@ -6,19 +6,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from envs.errors import UserError
-from envs.reading import checked, read
+from envs.reading import STRICT, Count, checked, read
 
-_STRICT = ConfigDict(extra="forbid")
 T = TypeVar("T")
-Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Collect:
     """Practice of one round. starts: per task. attempts: episodes from each start. env_steps: of a task, after which no
     more starts are played. archived: starts beside these, per task, in the middle of earlier successes.
@@ -31,7 +29,7 @@ class Collect:
     temperature: Annotated[float, Field(gt=0)] = 1.0
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Branch:
     """Other answers of the policy that imitated this round's practice, tried at moments of failed episodes.
 
@@ -56,7 +54,7 @@ class Branch:
     env_steps: Count | None = None
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Select:
     """What becomes training data. by: whose word it is that an episode succeeded, the environment's or, to see what
     reward is worth, the policy's own as its critic. per_start: successes kept of a start. rounds: the latest rounds
@@ -82,7 +80,7 @@ class Select:
     flip_pairs: bool = False
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Critic:
     """How the policy criticises itself before it acts, where it is measured. proposals: answers among which its
     verdicts choose. revisions: how often it answers again, told what is wrong, where the best verdict is below
@@ -94,7 +92,7 @@ class Critic:
     threshold: Fraction = 0.5
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Gate:
     """The candidate passes if it wins more gate episodes than it loses, with a McNemar p of at most `p_value`."""
 
@@ -102,7 +100,7 @@ class Gate:
     p_value: Fraction = 0.5
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Evaluation:
     """The report, before and after. episodes: per task. videos: episodes filmed, outside the statistics."""
 
@@ -111,7 +109,7 @@ class Evaluation:
     videos: Annotated[int, Field(ge=0)] = 1  # per task
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Tracking:
     """Weights & Biases beside the run's own metrics.jsonl."""
 
@@ -119,7 +117,7 @@ class Tracking:
     project: str = "handeye"
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Config:
     """A run of self-improvement. `sft` and `dpo` are fields of trl's SFTConfig and DPOConfig, passed through."""
 
@@ -142,7 +140,7 @@ class Config:
     dpo: dict[str, Any] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Comparison:
     """An experiment: the run `base`, with the keys of `common` and of one arm changed, once for each arm and seed.
 
@@ -156,7 +154,7 @@ class Comparison:
     common: dict[str, Any] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Stage:
     """One stage of pretraining: rows about scenes (per task), steps of experts' episodes, each `repeats` times, and
     questions to the critic about scenes (per task) and what the policy so far would do there.
@@ -176,7 +174,7 @@ class Stage:
     sft: dict[str, Any] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Pretrain:
     """The making of a seed policy, stage by stage: sight first, then the form of an answer."""
 

@@ -171,12 +171,8 @@ def _wander(task: Task, env: Restorable, rng: np.random.Generator) -> bool:
 def _outcome(task: Task, env: Restorable, snapshot: Snapshot, answer: str = "") -> float:
     """Discounted success of an answer, if there is one, after which the expert goes on."""
     env.restore(snapshot)
-    action = codec_for(task).decode(answer)[1] if answer else task.expert(env)[1]
-    for steps in count():
-        _, _, terminated, truncated, info = env.step(action)
-        if terminated or truncated:
-            return outcome(info["success"], steps)
-        action = task.expert(env)[1]
+    first = codec_for(task).decode(answer)[1] if answer else None
+    return _follow(env, lambda: task.expert(env)[1], first)
 
 
 def _endings(
@@ -212,12 +208,13 @@ def _endings(
             yield end()
 
 
-def _follow(env: Restorable, act: Callable[[], np.ndarray]) -> None:
-    """To the end of the episode."""
-    ended = False
-    while not ended:
-        _, _, terminated, truncated, _ = env.step(act())
-        ended = terminated or truncated
+def _follow(env: Restorable, act: Callable[[], np.ndarray], first: np.ndarray | None = None) -> float:
+    """To the end of the episode, by the first action if there is one; its discounted success."""
+    for steps in count():
+        action = act() if steps or first is None else first
+        _, _, terminated, truncated, info = env.step(action)
+        if terminated or truncated:
+            return outcome(info["success"], steps)
 
 
 def pretrain(config: Pretrain, overwrite: bool = False) -> Path:

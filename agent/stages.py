@@ -112,8 +112,7 @@ class Player:
             branching = Branching(self.workers, job, self._follow, self.config.collect.attempts, rng)
             tried = branching.explore([e for e in practised if e.task == task], settings)
             tried += branching.explore_own(branch_seeds(self.config, number), settings)
-            self._conclude(job, tried)
-            played += tried
+            played += self._concluded(job, tried)
             self.tracker.log({f"branch/{task}/{name}": value for name, value in branching.agreement().items()})
         if played:
             EpisodeStore(self.run.round(number) / "branches").append(played)
@@ -147,12 +146,11 @@ class Player:
 
         New seeds each round: on the same ones the best of several candidates would pass for its luck.
         """
-        starts = [(seed, 0) for seed in gate_seeds(self.config, number)]
-        return [
-            episode
-            for task in self.config.tasks
-            for episode in self._measure(f"gate {role} {task}", self._greedy(task, checkpoint, starts))
-        ]
+        starts, played = [(seed, 0) for seed in gate_seeds(self.config, number)], []
+        for task in self.config.tasks:
+            job = self._greedy(task, checkpoint, starts)
+            played += self._concluded(job, self._measure(f"gate {role} {task}", job))
+        return played
 
     def report(self, checkpoint: Path) -> dict[str, list[Episode]]:
         """Greedy episodes on held-out seeds, of every task of the report."""
@@ -175,7 +173,7 @@ class Player:
         return paths
 
     def _practise(self, job: Job, starts: Sequence[Start | tuple[int, int]]) -> list[Episode]:
-        episodes = self._measure(f"practise {job.task}", replace(job, starts=starts))
+        episodes = self._concluded(job, self._measure(f"practise {job.task}", replace(job, starts=starts)))
         self.budget["practice_env_steps"] += sum(len(e.steps) for e in episodes)  # of env_steps
         return episodes
 
@@ -203,11 +201,9 @@ class Player:
         return self._job(task, checkpoint, starts, critic=self.config.critic)
 
     def _measure(self, title: str, job: Job) -> list[Episode]:
-        """Episodes to count, and what the policy concludes of each. Raises UserError where all are broken; a film or
-        branch that breaks is only left out."""
+        """Episodes to count. Raises UserError where all are broken; a film or branch that breaks is only left out."""
         episodes = self._play(title, job)
         successes(episodes)
-        self._conclude(job, episodes)
         return episodes
 
     def _play(self, title: str, job: Job, charged_to: str = "env_steps") -> list[Episode]:
@@ -227,11 +223,12 @@ class Player:
         self.tracker.log({f"{title.replace(' ', '/')}/{name}": float(value) for name, value in numbers.items()})
         return episodes
 
-    def _conclude(self, job: Job, episodes: Sequence[Episode]) -> None:
-        """Ask the policy itself which of its episodes succeeded."""
+    def _concluded(self, job: Job, episodes: list[Episode]) -> list[Episode]:
+        """The episodes, with the policy's own word which of them succeeded."""
         whole = [e for e in episodes if e.end]
         for episode, conclusion in zip(whole, self.workers.conclude(job, [e.end for e in whole]), strict=True):
             episode.conclusion = conclusion
+        return episodes
 
 
 class Optimiser:

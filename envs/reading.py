@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from envs.errors import UserError, unknown
 
+STRICT = ConfigDict(extra="forbid")  # of a dataclass whose unknown keys are mistakes
 T = TypeVar("T")
+Count = Annotated[int, Field(ge=1)]
 
 
 def read(path: Path) -> dict[str, Any]:

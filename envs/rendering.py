@@ -9,6 +9,7 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -94,17 +95,15 @@ def simplify(model: mujoco.MjModel) -> None:
 
 
 _renderers: dict[tuple[int, bytes], Renderer] = {}
+_held: WeakKeyDictionary[mujoco.MjModel, bytes] = WeakKeyDictionary()
 
 
-def held(model: mujoco.MjModel) -> bytes:
-    """Equal for models with the same meshes and textures, which are what a GL context holds."""
-    arrays = (model.mesh_vert, model.mesh_face, model.tex_data, model.hfield_data)
-    return hashlib.blake2b(b"".join(array.tobytes() for array in arrays)).digest()
-
-
-def renderer_for(model: mujoco.MjModel, size: int, holding: bytes) -> Renderer:
-    """One for all models of this process with the same `held`."""
-    key = size, holding
+def renderer_for(model: mujoco.MjModel, size: int) -> Renderer:
+    """One for all models of this process with the same meshes and textures, which are what a GL context holds."""
+    if model not in _held:
+        arrays = (model.mesh_vert, model.mesh_face, model.tex_data, model.hfield_data)
+        _held[model] = hashlib.blake2b(b"".join(array.tobytes() for array in arrays)).digest()
+    key = size, _held[model]
     if key not in _renderers:
         _renderers[key] = Renderer(model, size, size)
     return _renderers[key]

@@ -20,7 +20,7 @@ from gymnasium.wrappers import PassiveEnvChecker
 from envs.errors import UserError
 from envs.rendering import MujocoRenderer, mujoco
 
-_PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
+PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
 # MuJoCo leaves these as they were before the last of its steps. Environments read some of them before their next one,
 # and pictures are made of them.
 _DERIVED = ("xpos", "xipos", "site_xpos")
@@ -82,8 +82,7 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
                 self._layers.append(env)
             env = env.env
         self._layers.append(env)
-        data = getattr(env, "data", None)
-        self._data = data if isinstance(data, mujoco.MjData) else None
+        self._data = env.data if is_physical(env) else None
         self._start: tuple[int, dict[str, Any] | None] | None = None
         self._actions: list[Any] = []
         self._observation: Any = None
@@ -112,7 +111,7 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         if attributes is None:
             return Snapshot(*self._start, tuple(self._actions))
         derived = np.concatenate([getattr(self._data, name).ravel() for name in _DERIVED])
-        return Snapshot(*self._start, (), self._physics(), derived, attributes)
+        return Snapshot(*self._start, (), physics_of(self._data), derived, attributes)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Return to a state, of any episode of this kind of environment."""
@@ -124,9 +123,9 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         if self._start != (snapshot.seed, snapshot.options):
             self.reset(seed=snapshot.seed, options=snapshot.options)
         model, data = self._layers[-1].model, self._data
-        mujoco.mj_setState(model, data, snapshot.physics, _PHYSICS)
+        mujoco.mj_setState(model, data, snapshot.physics, PHYSICS)
         mujoco.mj_forward(model, data)  # all that follows from the state, for pictures; it moves the warm start
-        mujoco.mj_setState(model, data, snapshot.physics, _PHYSICS)
+        mujoco.mj_setState(model, data, snapshot.physics, PHYSICS)
         start = 0
         for name in _DERIVED:
             array = getattr(data, name)
@@ -142,22 +141,29 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         """
         digest = hashlib.blake2b(digest_size=16)
         if self._data is not None:
-            digest.update(self._physics().tobytes())
+            digest.update(physics_of(self._data).tobytes())
         else:
             _digest(self._observation, digest)
         _digest(_plain(self.unwrapped, strict=False), digest)
         return digest.digest()
-
-    def _physics(self) -> np.ndarray:
-        state = np.empty(mujoco.mj_stateSize(self._data.model, _PHYSICS))
-        mujoco.mj_getState(self._data.model, self._data, state, _PHYSICS)
-        return state
 
     def _attributes(self) -> tuple[dict[str, Any], ...] | None:
         try:
             return tuple(_plain(layer) for layer in self._layers)
         except _NotPlainError:
             return None
+
+
+def is_physical(env: gym.Env[Any, Any]) -> bool:
+    """Whether MuJoCo simulates it."""
+    return isinstance(getattr(env.unwrapped, "data", None), mujoco.MjData)
+
+
+def physics_of(data: mujoco.MjData) -> np.ndarray:
+    """A copy of all that MuJoCo integrates, (n,) float64; `mj_setState` with PHYSICS returns to it."""
+    state = np.empty(mujoco.mj_stateSize(data.model, PHYSICS))
+    mujoco.mj_getState(data.model, data, state, PHYSICS)
+    return state
 
 
 def _plain(owner: Any, strict: bool = True) -> dict[str, Any]:

@@ -41,13 +41,19 @@ gym.register("HandEye/FrozenLake-v1", entry_point=f"{__name__}:Lake", max_episod
 
 
 def _stock(
-    name: str, env_id: str, instruction: str, success: SuccessRule, split: str = "practice", **more: Any
+    name: str,
+    env_id: str,
+    instruction: str,
+    success: SuccessRule,
+    split: str = "practice",
+    expert: Callable[[gym.Env], Any] | None = None,
+    **more: Any,
 ) -> Task:
-    return Task(name, env_id, "stock", split, success=success, instruction=lambda env: instruction, **more)
-
-
-def _says_nothing(act: Callable[[gym.Env], Any]) -> Callable[[gym.Env], tuple[str, Any]]:
-    return lambda env: ("", act(env))
+    """A task whose expert, if there is one, gives an action and no thought."""
+    shown = expert and (lambda env: ("", expert(env)))
+    return Task(
+        name, env_id, "stock", split, success=success, instruction=lambda env: instruction, expert=shown, **more
+    )
 
 
 STOCK = (
@@ -58,7 +64,7 @@ STOCK = (
         SuccessRule("return", at_least=475, source=REGISTRY),
         frames=2,
         actions=("left", "right"),
-        expert=_says_nothing(experts.cartpole),
+        expert=experts.cartpole,
     ),
     _stock(
         "mountain-car",
@@ -67,7 +73,7 @@ STOCK = (
         SuccessRule("terminated", at_least=1, source="it ends at the flag"),
         frames=2,
         actions=("left", "still", "right"),
-        expert=_says_nothing(experts.mountain_car),
+        expert=experts.mountain_car,
     ),
     _stock(
         "acrobot",
@@ -76,7 +82,7 @@ STOCK = (
         SuccessRule("return", at_least=-100, source=REGISTRY),
         frames=2,
         actions=("clockwise", "still", "counterclockwise"),
-        expert=_says_nothing(experts.acrobot),
+        expert=experts.acrobot,
     ),
     _stock(
         "pendulum",
@@ -84,7 +90,7 @@ STOCK = (
         "swing the pendulum up and keep it upright",
         SuccessRule("reward", at_least=-0.1, source="upright at the end, within 18 degrees"),
         frames=2,
-        expert=_says_nothing(experts.pendulum),
+        expert=experts.pendulum,
     ),
     *(
         _stock(
@@ -95,7 +101,7 @@ STOCK = (
             split,
             kwargs={"maps": split, "is_slippery": False},
             actions=COMPASS,
-            expert=_says_nothing(experts.planned),
+            expert=experts.planned,
         )
         for split in SPLITS
     ),
@@ -106,7 +112,7 @@ STOCK = (
         SuccessRule("terminated", at_least=1, source="it ends at the goal"),
         kwargs={"max_episode_steps": 50},
         actions=("up", "right", "down", "left"),
-        expert=_says_nothing(experts.planned),
+        expert=experts.planned,
     ),
     _stock(
         "taxi",
@@ -115,7 +121,7 @@ STOCK = (
         SuccessRule("terminated", at_least=1, source="it ends when the passenger is where they want to be"),
         frames=2,  # it turns as it is drawn: a state is returned to by drawing it all again
         actions=("south", "north", "east", "west", "pick", "drop"),
-        expert=_says_nothing(experts.planned),
+        expert=experts.planned,
     ),
     _stock(
         "lunar-lander",
@@ -124,7 +130,7 @@ STOCK = (
         SuccessRule("return", at_least=200, source=REGISTRY),
         frames=2,
         actions=("nothing", "left", "main", "right"),
-        expert=_says_nothing(experts.lander),
+        expert=experts.lander,
     ),
     _stock(
         "reacher",
@@ -134,7 +140,7 @@ STOCK = (
         camera={"lookat": (0, 0, 0), "distance": 0.75, "azimuth": 90.0, "elevation": -90.0},
         frames=2,
         levels=21,
-        expert=_says_nothing(experts.reacher),
+        expert=experts.reacher,
     ),
     _stock(
         "pusher",
@@ -151,7 +157,7 @@ STOCK = (
         SuccessRule("return", at_least=950, source=REGISTRY),
         camera={"lookat": (0, 0, 0.3), "distance": 2.0, "azimuth": 90.0, "elevation": -10.0},
         frames=2,
-        expert=_says_nothing(experts.inverted_pendulum),
+        expert=experts.inverted_pendulum,
     ),
     _stock(
         "half-cheetah",

@@ -10,8 +10,8 @@ import numpy as np
 
 from envs.errors import UserError, close_to
 from envs.observation import Observation
-from envs.snapshot import Restorable
-from envs.wrappers import ActionRepeat, Afresh, FrameHistory, Judged, Picture, SuccessRule, is_physical
+from envs.snapshot import Restorable, is_physical
+from envs.wrappers import ActionRepeat, Afresh, FrameHistory, Judged, Picture, SuccessRule
 
 PACKAGES = {"robotics": "gymnasium_robotics", "metaworld": "metaworld"}  # of suites that are extras
 

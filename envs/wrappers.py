@@ -4,17 +4,17 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import gymnasium as gym
 import numpy as np
 
 from envs.errors import UserError
-from envs.rendering import camera_of, held, mujoco, renderer_for, simplify
+from envs.rendering import camera_of, mujoco, renderer_for, simplify
+from envs.snapshot import PHYSICS, is_physical, physics_of
 
 Stepped = tuple[Any, float, bool, bool, dict[str, Any]]
-PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
 NUMBERS = ("return", "reward", "terminated")
 
 
@@ -63,13 +63,14 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
 class Judged(gym.Wrapper[Any, Any, Any, Any]):
     """Tells `success` and `is_success` in `info`, as a rule has it, and lets no impossible action through."""
 
+    set_by_reset: ClassVar[tuple[str, ...]] = ("rule",)  # what no step changes
+
     def __init__(self, env: gym.Env[Any, Any], rule: SuccessRule):
         super().__init__(env)
-        self._rule = rule.of, rule.at_least, rule.at_most, rule.at_the_end  # plain: a snapshot copies it
-        self._return, self._keys = 0.0, ()
+        self.rule, self._return, self._keys = rule, 0.0, set()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        self._return, self._keys = 0.0, ()
+        self._return, self._keys = 0.0, set()
         observation, info = self.env.reset(seed=seed, options=options)
         return observation, info | {"success": False, "is_success": False}
 
@@ -80,8 +81,8 @@ class Judged(gym.Wrapper[Any, Any, Any, Any]):
             raise ValueError(f"action {action} is not in {space}")
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._return += float(reward)
-        self._keys = tuple(sorted({*self._keys, *info}))
-        rule, ended = SuccessRule(*self._rule), terminated or truncated
+        self._keys |= info.keys()
+        rule, ended = self.rule, terminated or truncated
         numbers = {"return": self._return, "reward": reward, "terminated": terminated} | info
         if ended and rule.of not in {*NUMBERS, *self._keys}:
             told = ", ".join(sorted({*NUMBERS, *self._keys}))
@@ -99,19 +100,12 @@ class Afresh(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gym.Env[Any, Any]):
         super().__init__(env)
-        model, data = env.unwrapped.model, env.unwrapped.data
-        self._state = np.empty(mujoco.mj_stateSize(model, PHYSICS))
-        mujoco.mj_getState(model, data, self._state, PHYSICS)
+        self._state = physics_of(env.unwrapped.data)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         inner = self.env.unwrapped
         mujoco.mj_setState(inner.model, inner.data, self._state, PHYSICS)
         return self.env.reset(seed=seed, options=options)
-
-
-def is_physical(env: gym.Env[Any, Any]) -> bool:
-    """Whether MuJoCo simulates it."""
-    return isinstance(getattr(env.unwrapped, "data", None), mujoco.MjData)
 
 
 class Picture(gym.Wrapper[Any, Any, Any, Any]):
@@ -127,7 +121,6 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
         self._physical = is_physical(env)
         if self._physical:
             simplify(env.unwrapped.model)
-            self._held = held(env.unwrapped.model)
             camera_of(env.unwrapped, camera)
         elif camera:
             raise UserError(f"camera {camera!r} of an environment without MuJoCo; valid: none, leave it out")
@@ -137,8 +130,7 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
         if self._physical:
             inner = self.env.unwrapped
             self._place_markers()
-            renderer = renderer_for(inner.model, self.size, self._held)
-            return renderer.render(inner.model, inner.data, camera_of(inner, self.camera))
+            return renderer_for(inner.model, self.size).render(inner.model, inner.data, camera_of(inner, self.camera))
         picture = self.env.render()
         if not isinstance(picture, np.ndarray) or picture.ndim != 3:
             kind = type(picture).__name__
@@ -147,13 +139,11 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
 
     def _place_markers(self) -> None:
         """Gymnasium-Robotics draws its goals where they are only while it renders, by a call that moves the state."""
-        place = getattr(self.env.unwrapped, "_render_callback", None)
-        if place:
-            model, data = self.env.unwrapped.model, self.env.unwrapped.data
-            state = np.empty(mujoco.mj_stateSize(model, PHYSICS))
-            mujoco.mj_getState(model, data, state, PHYSICS)
-            place()
-            mujoco.mj_setState(model, data, state, PHYSICS)
+        inner = self.env.unwrapped
+        if hasattr(inner, "_render_callback"):
+            state = physics_of(inner.data)
+            inner._render_callback()
+            mujoco.mj_setState(inner.model, inner.data, state, PHYSICS)
 
 
 class FrameHistory(gym.Wrapper[Any, Any, Any, Any]):

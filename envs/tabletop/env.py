@@ -1,14 +1,13 @@
 """What every tabletop task shares: how the gripper acts, what is seen, when it ends. A task adds the rest."""
 
 from abc import ABC, abstractmethod
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
 from envs.errors import unknown
-from envs.rendering import Renderer
+from envs.rendering import renderer_for
 from envs.tabletop.scene import OBJECTS, REACH, TIMESTEP, Scene
 from envs.tabletop.words import binned, say
 
@@ -113,7 +112,7 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
 
     def picture(self, camera: str, size: int) -> np.ndarray:
         """(size, size, 3) uint8 through `camera`: `top`, the policy's, or `side`, for people."""
-        return _renderer(size).render(self.scene.model, self.scene.data, camera)
+        return renderer_for(self.scene.model, size).render(self.scene.model, self.scene.data, camera)
 
     def _state(self) -> np.ndarray:
         places = self.scene.places()
@@ -171,12 +170,6 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
 
     def draw_place(self, half_extent: float) -> np.ndarray:
         return self.np_random.uniform(-half_extent, half_extent, 2)
-
-
-@lru_cache
-def _renderer(size: int) -> Renderer:
-    """One for all scenes of this process, which differ only in colours and places."""
-    return Renderer(Scene().model, size, size)
 
 
 def step_towards(gripper: np.ndarray, waypoint: np.ndarray) -> np.ndarray:

@@ -65,8 +65,7 @@ def concluded(thought: str, proprioception: str, success: bool) -> str:
     parts = thought.split("; ")
     target = _target(parts)
     if target == 0:
-        goal = from_bins(*_place(parts[0]))
-        return f"{parts[0]}; {say('over', goal)} {say_way(from_bins(*_place(proprioception)), goal)}"
+        return settled(thought, proprioception)
     obj = _place(parts[target] if success else parts[0])
     if success and parts[-1] == "through":
         obj = _shoved(_place(parts[0]), parts[target].split()[-1], proprioception)
@@ -80,7 +79,7 @@ def reckoned(words: str, proprioception: str) -> str:
     if _target(parts) == 0:
         return settled(words, proprioception)
     obj, pad = (from_bins(*_place(part)) for part in parts)
-    return f"{parts[0]}; {say(' '.join(parts[1].split()[:2]), pad)} {direction(obj, pad)} {say_way(obj, pad)}"
+    return f"{parts[0]}; {' '.join(parts[1].split()[:4])} {direction(obj, pad)} {say_way(obj, pad)}"
 
 
 def _shoved(obj: np.ndarray, way: str, proprioception: str) -> np.ndarray:
