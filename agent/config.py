@@ -165,6 +165,7 @@ class Stage:
     scenes: Annotated[int, Field(ge=0)]
     first_scene: Annotated[int, Field(ge=0)]
     questions: Count = 2  # where things are, a scene, beside its caption
+    wander: Count = 10  # steps into an episode, fewer than these, before a scene is asked about
     instructions: bool = False  # also: where an instruction leads, a goal that is practised
     demonstrations: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)  # task -> episodes
     first_demonstration: Annotated[int, Field(ge=0)] = 600_000

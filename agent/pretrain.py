@@ -26,10 +26,6 @@ from envs.errors import UserError
 from envs.observation import Observation
 from envs.snapshot import Restorable, Snapshot
 from envs.splits import seeds
-from envs.tabletop.env import GOALS
-from envs.tabletop.push import behind
-from envs.tabletop.scene import PADS
-from envs.tabletop.words import binned, direction, say, say_way
 from envs.task import Task
 from policies import critic, nano, prompt
 from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
@@ -38,7 +34,6 @@ from policies.backend_hf import HFBackend
 from policies.mllm import MLLMPolicy
 
 SCENES_AT_ONCE = 64  # whose answers are asked for together
-Places = Mapping[str, np.ndarray]  # name -> (2,) [m]
 OWN = 3  # of its answers in a critic's scene, good or not, are shown as its own
 ENDS = 4  # of the expert in a critic's scene
 ELSEWHERE = 0.32  # [m] on each axis, at most: beyond the table's edge
@@ -46,68 +41,19 @@ ASTRAY = 0.3  # share of random actions on the way to a scene: what the policy w
 
 
 def sight_examples(
-    task: Task, seeds: Sequence[int], questions: int = 2, instructions: bool = False
+    task: Task, seeds: Sequence[int], questions: int = 2, instructions: bool = False, wander: int = 10
 ) -> Iterator[list[Example]]:
-    """One scene a seed, some way into an expert's episode: a caption, left to right, and questions about it.
-
-    A question names some of what is on the table, in an order of its own: several places for each frame encoded. More
-    ask for a place in relation to one or two things and the way there, answered in the words of a thought; which one a
-    task needs when, and how to move, only its demonstrations tell. `instructions` asks the same in the words of an
-    instruction, with a goal that is practised. Some scenes hold only what the task names: where there is little to tell
-    apart, places are learned first.
-    """
+    """One scene a seed, fewer than `wander` steps into an expert's episode: the task's own questions about it, a
+    caption first."""
     env = task.make()
     for seed in seeds:
         rng = np.random.default_rng([seed, 1])  # not the environment's own stream, which `seed` alone would repeat
-        env.reset(seed=seed, options={"clutter": bool(rng.random() < 0.7), "alike": bool(rng.random() < 0.4)})
-        _wander(task, env, rng)
-        frames, places, gripper = env.render()[None], task.describe(env), env.unwrapped.scene.gripper
-        names = sorted(places)
-        caption = [say(name, place) for name, place in sorted(places.items(), key=lambda item: item[1][0])]
-        examples = [Example(frames, prompt.describe(), "; ".join(caption))]
-        for _ in range(questions):
-            some = [str(name) for name in rng.permutation(names)[: rng.integers(1, len(names) + 1)]]
-            examples.append(Example(frames, prompt.where(some), "; ".join(say(name, places[name]) for name in some)))
-        asked = list(_headings(rng.permutation(names), places, gripper))
-        if instructions:
-            asked += _instructions(rng.permutation(names), places, gripper)
-        for words, thought in asked:
-            examples.append(Example(frames, prompt.heading(words, task.proprioception(env)), thought))
-        yield examples
+        env.reset(seed=seed, options=task.varied(rng))
+        _wander(task, env, rng, wander)
+        frames = task.observe(env).frames
+        asked = task.questions(env, rng, questions, instructions)
+        yield [Example(frames, prompt.user(question, len(frames)), answer) for question, answer in asked]
     env.close()
-
-
-def _headings(names: Sequence[str], places: Places, gripper: np.ndarray) -> Iterator[tuple[str, str]]:
-    """Over one thing; behind it as seen from another, and through it to the other: in words, and the answer."""
-    name, *others = names
-    yield f"over the {name}", _over(name, places, gripper)
-    for other in others[:1]:
-        yield f"behind the {name} from the {other}", _behind(name, other, places, gripper)
-        through = f"{say('through', places[other])} {say_way(gripper, places[other])}"
-        yield f"through the {name} to the {other}", f"{_seen(name, other, places)}; {through}"
-
-
-def _instructions(names: Sequence[str], places: Places, gripper: np.ndarray) -> Iterator[tuple[str, str]]:
-    """To reach a practised goal, and to push it to a pad: the instruction, and where it leads."""
-    goals, pads = ([name for name in names if name in valid] for valid in (GOALS["practice"], PADS))
-    for goal in goals[:1]:
-        yield f"reach the {goal}", _over(goal, places, gripper)
-        for pad in pads[:1]:
-            yield f"push the {goal} to the {pad}", _behind(goal, pad, places, gripper)
-
-
-def _over(name: str, places: Places, gripper: np.ndarray) -> str:
-    return f"{say(name, places[name])}; {say('over', places[name])} {say_way(gripper, places[name])}"
-
-
-def _behind(name: str, other: str, places: Places, gripper: np.ndarray) -> str:
-    start = behind(binned(places[name]), binned(places[other]))
-    return f"{_seen(name, other, places)}; {say('behind', start)} {say_way(gripper, start)}"
-
-
-def _seen(name: str, other: str, places: Places) -> str:
-    way = direction(binned(places[name]), binned(places[other]))
-    return f"{say(name, places[name])}; {say(other, places[other])} {way}"
 
 
 def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int]) -> Iterator[Example]:
@@ -158,12 +104,14 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
     env.close()
 
 
-def _wander(task: Task, env: Restorable, rng: np.random.Generator) -> bool:
-    """Go some way into an episode, as the expert does, now and then astray. Whether it ended."""
+def _wander(task: Task, env: Restorable, rng: np.random.Generator, steps: int = 10) -> bool:
+    """Go some way, fewer than `steps`, into an episode, as the expert does, if there is one, now and then astray.
+    Whether it ended."""
     env.action_space.seed(int(rng.integers(2**31)))
-    for _ in range(rng.integers(0, 10)):
-        action = env.action_space.sample() if rng.random() < ASTRAY else task.expert(env)[1]
-        if env.step(action)[2]:
+    for _ in range(rng.integers(0, steps)):
+        astray = rng.random() < ASTRAY or not task.expert
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample() if astray else task.expert(env)[1])
+        if terminated or truncated:
             return True
     return False
 
@@ -237,9 +185,8 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
             for task in tasks:
                 with bar(f"{stage}: scenes of {task.name}", settings.scenes) as progress:
                     scenes = seeds("practice", settings.scenes, settings.first_scene)
-                    for examples in progress.track(
-                        sight_examples(task, scenes, settings.questions, settings.instructions)
-                    ):
+                    asked = settings.questions, settings.instructions, settings.wander
+                    for examples in progress.track(sight_examples(task, scenes, *asked)):
                         rows += examples
                 n = settings.demonstrations.get(task.name, 0)
                 shown = list(demonstrations(task, codec_for(task), seeds("practice", n, settings.first_demonstration)))
@@ -265,5 +212,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
 
 def words(tasks: Iterable[Task]) -> tuple[str, ...]:
     """What the tokenizer must know as whole words: of the tasks, of their actions, of the questions."""
-    actions = {word for task in tasks for word in codec_for(task).action.words}
-    return (*registry.vocabulary(), *sorted(actions), "move", *prompt.WORDS, *critic.VERDICTS)
+    tasks = list(tasks)
+    said = dict.fromkeys(word for task in tasks for word in task.words)
+    actions = {word for task in tasks for word in codec_for(task).action.vocabulary}
+    return (*said, *sorted(actions), "move", *prompt.WORDS, *critic.VERDICTS)

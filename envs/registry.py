@@ -8,6 +8,7 @@ from envs.meta_world import METAWORLD
 from envs.robotics import ROBOTICS
 from envs.stock import STOCK
 from envs.tabletop import hindsight, push, reach
+from envs.tabletop.captions import questions, varied
 from envs.tabletop.scene import COLOURS, OBJECTS, PADS, SHAPES
 from envs.tabletop.words import BINS, DIRECTIONS
 from envs.task import Task
@@ -26,6 +27,26 @@ _ENDS = {"reach": _THOUGHTS["reach"], "push": f"{_SIGHTS['push']} {_WAY}"}
 
 # Of a push that ended on another pad, or of another object, most of what was said of the way there is unproven.
 _GOALS = {"reach": {"other_goals": lambda env: env.unwrapped.other_goals(), "about": hindsight.about}}
+
+
+def vocabulary() -> tuple[str, ...]:
+    """Every word and number that the tasks' instructions, captions and thoughts are made of."""
+    ways = (f"{k:+d}" for k in range(1 - BINS, BINS))
+    return (
+        *OBJECTS,
+        *PADS,
+        *DIRECTIONS,
+        *map(str, range(BINS)),
+        *ways,
+        "reach the",
+        "push the",
+        "to the",
+        "gripper",
+        "over",
+        "behind",
+        "through",
+    )
+
 
 TASKS: dict[str, Task] = {}
 for _name, _module, _class in (("reach", reach, "Reach"), ("push", push, "Push")):
@@ -48,6 +69,9 @@ for _name, _module, _class in (("reach", reach, "Reach"), ("push", push, "Push")
             settled=hindsight.settled,
             concluded=hindsight.concluded,
             reckoned=hindsight.reckoned,
+            questions=questions,
+            varied=varied,
+            words=vocabulary(),
             **_GOALS.get(_name, {}),
         )
 
@@ -66,22 +90,3 @@ def task(name: str) -> Task:
 def tagged(tag: str) -> list[str]:
     """The names of the tasks of a suite, or of one side of a published split, such as `ml10-test`."""
     return [task.name for task in TASKS.values() if tag in (task.suite, *task.tags)]
-
-
-def vocabulary() -> tuple[str, ...]:
-    """Every word and number that the tasks' instructions, captions and thoughts are made of."""
-    ways = (f"{k:+d}" for k in range(1 - BINS, BINS))
-    return (
-        *OBJECTS,
-        *PADS,
-        *DIRECTIONS,
-        *map(str, range(BINS)),
-        *ways,
-        "reach the",
-        "push the",
-        "to the",
-        "gripper",
-        "over",
-        "behind",
-        "through",
-    )

@@ -4,6 +4,7 @@ Shadows, reflections, the skybox and multisampling cost more than all geometry a
 """
 
 import atexit
+import copy
 import hashlib
 import importlib.util
 import os
@@ -35,6 +36,7 @@ MAX_GEOMS = 1000
 FREE_CAMERA = ("lookat", "distance", "azimuth", "elevation", "trackbodyid", "type")
 SLICES, STACKS = 8, 4  # around and along a capsule
 PLANE_SPACING = 40.0  # [m] of the lines along which a plane is cut for drawing
+FEW_VERTICES = 100  # of a mesh that is drawn as it is
 UNLIT = tuple(getattr(mujoco.mjtRndFlag, f"mjRND_{name}") for name in ("SHADOW", "REFLECTION", "SKYBOX"))
 
 
@@ -52,7 +54,7 @@ class Renderer:
         try:
             self._gl = mujoco.GLContext(width, height)
             self._gl.make_current()
-            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
+            self._context = mujoco.MjrContext(coarsened(model, height // 4), mujoco.mjtFontScale.mjFONTSCALE_50)
         except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:
             backend = os.environ.get("MUJOCO_GL")
             raise UserError(f"no GL context with MUJOCO_GL={backend!r}: {error}. {GL_HELP}") from error
@@ -92,6 +94,35 @@ def simplify(model: mujoco.MjModel) -> None:
     quality = model.vis.quality
     quality.numslices, quality.numstacks = min(quality.numslices, SLICES), min(quality.numstacks, STACKS)
     model.geom_size[model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE, 2] = PLANE_SPACING
+
+
+def coarsened(model: mujoco.MjModel, n: int) -> mujoco.MjModel:
+    """A copy to draw, its fine meshes told by at most `n` vertices along each side: their triangles are otherwise
+    smaller than a pixel, and cost most of the time.
+
+    Vertex clustering (Rossignac and Borrel, 1993), where the vertices of a cell of a grid become one of them.
+    """
+    coarse = copy.deepcopy(model)
+    for mesh in range(model.nmesh):
+        first = model.mesh_faceadr[mesh]
+        faces = slice(first, first + model.mesh_facenum[mesh])
+        begin = model.mesh_vertadr[mesh]
+        vertices = model.mesh_vert[begin : begin + model.mesh_vertnum[mesh]]
+        if len(vertices) <= FEW_VERTICES:
+            continue
+        low, side = vertices.min(axis=0), np.ptp(vertices, axis=0).max() / n
+        _, kept, cell = np.unique((vertices - low) // side, axis=0, return_index=True, return_inverse=True)
+        corners = kept[cell.ravel()][model.mesh_face[faces]]
+        a, b, c = corners.T
+        whole = np.flatnonzero((a != b) & (b != c) & (c != a))
+        _, once = np.unique(np.sort(corners[whole], axis=1), axis=0, return_index=True)
+        chosen = whole[np.sort(once)]
+        some = slice(first, first + len(chosen))
+        coarse.mesh_face[some] = corners[chosen]
+        for name in ("mesh_facenormal", "mesh_facetexcoord"):
+            getattr(coarse, name)[some] = getattr(model, name)[faces][chosen]
+        coarse.mesh_facenum[mesh] = len(chosen)
+    return coarse
 
 
 _renderers: dict[tuple[int, bytes], Renderer] = {}

@@ -7,7 +7,8 @@ from zlib import crc32
 import gymnasium as gym
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv, generate_random_map
 
-from envs import experts
+from envs import experts, sights
+from envs.sight import Sight
 from envs.task import Task
 from envs.wrappers import SuccessRule
 
@@ -47,12 +48,23 @@ def _stock(
     success: SuccessRule,
     split: str = "practice",
     expert: Callable[[gym.Env], Any] | None = None,
+    sight: Sight | None = None,
     **more: Any,
 ) -> Task:
-    """A task whose expert, if there is one, gives an action and no thought."""
-    shown = expert and (lambda env: ("", expert(env)))
+    """A task whose expert, if there is one, thinks what there is to see."""
+    shown = expert and (lambda env: (sight.say(env) if sight else "", expert(env)))
     return Task(
-        name, env_id, "stock", split, success=success, instruction=lambda env: instruction, expert=shown, **more
+        name,
+        env_id,
+        "stock",
+        split,
+        success=success,
+        instruction=lambda env: instruction,
+        expert=shown,
+        thought_regex=sight.regex if sight else "",
+        questions=sight and sight.questions,
+        words=(*instruction.split(), *(sight.words if sight else ())),
+        **more,
     )
 
 
@@ -65,6 +77,7 @@ STOCK = (
         frames=2,
         actions=("left", "right"),
         expert=experts.cartpole,
+        sight=sights.CARTPOLE,
     ),
     _stock(
         "mountain-car",
@@ -72,8 +85,10 @@ STOCK = (
         "swing the car up to the flag",
         SuccessRule("terminated", at_least=1, source="it ends at the flag"),
         frames=2,
+        repeat=4,  # it moves slowly, and pictures of neighbouring steps hardly differ
         actions=("left", "still", "right"),
         expert=experts.mountain_car,
+        sight=sights.MOUNTAIN_CAR,
     ),
     _stock(
         "acrobot",
@@ -83,6 +98,7 @@ STOCK = (
         frames=2,
         actions=("clockwise", "still", "counterclockwise"),
         expert=experts.acrobot,
+        sight=sights.ACROBOT,
     ),
     _stock(
         "pendulum",
@@ -91,6 +107,7 @@ STOCK = (
         SuccessRule("reward", at_least=-0.1, source="upright at the end, within 18 degrees"),
         frames=2,
         expert=experts.pendulum,
+        sight=sights.PENDULUM,
     ),
     *(
         _stock(
@@ -102,6 +119,7 @@ STOCK = (
             kwargs={"maps": split, "is_slippery": False},
             actions=COMPASS,
             expert=experts.planned,
+            sight=sights.lake(LAKE_SIZE),
         )
         for split in SPLITS
     ),
@@ -113,6 +131,7 @@ STOCK = (
         kwargs={"max_episode_steps": 50},
         actions=("up", "right", "down", "left"),
         expert=experts.planned,
+        sight=sights.CLIFF,
     ),
     _stock(
         "taxi",
@@ -122,6 +141,7 @@ STOCK = (
         frames=2,  # it turns as it is drawn: a state is returned to by drawing it all again
         actions=("south", "north", "east", "west", "pick", "drop"),
         expert=experts.planned,
+        sight=sights.TAXI,
     ),
     _stock(
         "lunar-lander",
@@ -131,6 +151,7 @@ STOCK = (
         frames=2,
         actions=("nothing", "left", "main", "right"),
         expert=experts.lander,
+        sight=sights.LUNAR_LANDER,
     ),
     _stock(
         "reacher",
@@ -141,6 +162,7 @@ STOCK = (
         frames=2,
         levels=21,
         expert=experts.reacher,
+        sight=sights.REACHER,
     ),
     _stock(
         "pusher",
@@ -158,6 +180,7 @@ STOCK = (
         camera={"lookat": (0, 0, 0.3), "distance": 2.0, "azimuth": 90.0, "elevation": -10.0},
         frames=2,
         expert=experts.inverted_pendulum,
+        sight=sights.INVERTED_PENDULUM,
     ),
     _stock(
         "half-cheetah",

@@ -1,6 +1,6 @@
 """An environment with the words that make it a task for a policy that reads and looks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -32,8 +32,10 @@ class Task:
     last proprioception and whether it was a success, `reckoned` what was said of one, given its proprioception, with
     all that follows from what it sees put right. `other_goals` are the `goal` options that make a seed's scene
     one with another goal, and `about` makes a thought one about another goal; without, failures stay failures.
-    `expert` and `describe`, where there are any, are privileged: for demonstrations, captions and audits, never for an
-    acting policy.
+    `questions` asks about what is seen, about `n` times, with the true answers, in scenes that `varied` options of a
+    reset make; `words` are those of its instructions, questions and thoughts, for a tokenizer.
+    `expert`, `describe` and `questions`, where there are any, are privileged: for demonstrations, captions and audits,
+    never for an acting policy.
     """
 
     name: str
@@ -60,6 +62,9 @@ class Task:
     settled: Callable[[str, str], str] = lambda thought, proprioception: thought
     concluded: Callable[[str, str, bool], str] = lambda thought, proprioception, success: ""
     reckoned: Callable[[str, str], str] = lambda words, proprioception: words
+    questions: Callable[[gym.Env, np.random.Generator, int, bool], Iterator[tuple[str, str]]] | None = None
+    varied: Callable[[np.random.Generator], dict[str, Any]] = lambda rng: {}
+    words: tuple[str, ...] = ()
     other_goals: Callable[[gym.Env], list[str]] | None = None
     about: Callable[[str, str], str] | None = None
 

@@ -11,6 +11,9 @@ from envs.errors import UserError
 from envs.task import Task
 
 
+COMPARED = ("same", "other")  # actions that have no distance
+
+
 class BoxCodec:
     """A bounded (d,) continuous action as `move +3 -1`: signed whole steps on each axis, zero in the middle.
 
@@ -26,7 +29,7 @@ class BoxCodec:
         self.space, self.n = space, levels // 2
         self._middle = (space.high.astype(np.float64) + space.low) / 2
         self._unit = (space.high.astype(np.float64) - space.low) / (2 * self.n)
-        self.words = tuple(f"{k:+d}" for k in range(-self.n, self.n + 1))
+        self.words = self.vocabulary = tuple(f"{k:+d}" for k in range(-self.n, self.n + 1))
         step = f"({'|'.join(re.escape(word) for word in self.words)})"
         self.regex = "move" + f" {step}" * space.shape[0]
 
@@ -61,7 +64,7 @@ class DiscreteCodec:
         names = tuple(names) or tuple(map(str, range(space.n)))
         if len(names) != space.n or len(set(names)) != len(names):
             raise UserError(f"actions {', '.join(names)}; valid: {space.n} different names, one for each of {space}")
-        self.space, self.words = space, names
+        self.space, self.words, self.vocabulary = space, names, (*names, *COMPARED)
         self.regex = f"move ({'|'.join(map(re.escape, names))})"
 
     def encode(self, action: int) -> str:
@@ -78,7 +81,7 @@ class DiscreteCodec:
 
         Raises UserError where one does not parse.
         """
-        return f"{better} {'same' if self.decode(text) == self.decode(better) else 'other'}"
+        return f"{better} {COMPARED[self.decode(text) != self.decode(better)]}"
 
 
 class AnswerCodec:

@@ -62,18 +62,3 @@ def revise(observation: Observation, answer: str, critique: str) -> list[Message
 def done(end: Observation) -> list[Message]:
     """Is it done, as an episode's first and last frame show it? To be answered by what is seen, and `yes` or `no`."""
     return user(f"{_situation(end)}. done?", len(end.frames))
-
-
-def describe() -> list[Message]:
-    """What lies where?"""
-    return user("describe")
-
-
-def where(names: Sequence[str]) -> list[Message]:
-    """Where are these?"""
-    return user("where is " + ", ".join(f"the {name}" for name in names))
-
-
-def heading(words: str, proprioception: str) -> list[Message]:
-    """Where is that, such as `behind the red cube from the green pad`, and how far from the gripper?"""
-    return user(f"{words}. {proprioception}")

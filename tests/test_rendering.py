@@ -6,7 +6,11 @@ import subprocess
 import sys
 from textwrap import indent
 
+import numpy as np
 import pytest
+
+from envs.registry import TASKS
+from envs.rendering import Renderer, camera_of, coarsened
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 
@@ -87,3 +91,26 @@ assert (env.render() == first).all()
     )
     result = run(code)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.skipif(not TASKS["fetch-reach"].is_installed(), reason="gymnasium-robotics is not installed")
+def test_fine_meshes_are_drawn_with_fewer_triangles_and_look_the_same():
+    env = TASKS["fetch-reach"].make()
+    env.reset(seed=0)
+    model, data = env.unwrapped.model, env.unwrapped.data
+    few, all_of_them = coarsened(model, 16), coarsened(model, 10_000)
+    assert few.mesh_facenum.sum() < 0.25 * all_of_them.mesh_facenum.sum()
+    pictures = []
+    for drawn in (few, all_of_them):
+        renderer = Renderer(drawn, 64, 64)
+        pictures.append(renderer.render(model, data, camera_of(env.unwrapped, TASKS["fetch-reach"].camera)).astype(int))
+        renderer.close()
+    assert 0 < np.abs(np.subtract(*pictures)).mean() < 5
+    env.close()
+
+
+def test_a_mesh_of_few_vertices_is_drawn_as_it_is():
+    env = TASKS["reach"].make()
+    model = env.unwrapped.model
+    np.testing.assert_array_equal(coarsened(model, 4).mesh_face, model.mesh_face)
+    env.close()
