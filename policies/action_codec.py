@@ -10,7 +10,6 @@ import numpy as np
 from envs.errors import UserError
 from envs.task import Task
 
-
 COMPARED = ("same", "other")  # actions that have no distance
 
 

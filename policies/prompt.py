@@ -1,6 +1,5 @@
 """Observation -> chat messages, and the questions that are asked about a picture."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from envs.observation import Observation
