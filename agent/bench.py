@@ -81,7 +81,7 @@ def rendering(name: str, n: int = FRAMES) -> list[dict[str, Any]]:
     bare = mujoco.Renderer(inner.model, size, size)
     for flag in UNLIT:
         bare.scene.flags[flag] = False
-    camera, spent = camera_of(inner, chosen.camera), {"ours": 0.0, "own": 0.0, "bare": 0.0}
+    camera, spent = camera_of(inner, chosen.cameras[-1]), {"ours": 0.0, "own": 0.0, "bare": 0.0}
 
     def scaled_down() -> None:
         cv2.resize(own.render(), (size, size), interpolation=cv2.INTER_AREA)

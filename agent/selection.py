@@ -12,8 +12,6 @@ from envs.task import Task
 from policies import prompt
 from policies.action_codec import action_of, codec_for, joined, thought_of
 
-SETBACK = -0.1  # reward at or below which a step lost ground; above it, things were only nudged
-
 
 def by_start(episodes: Iterable[Episode]) -> dict[tuple[str, int], list[Episode]]:
     """(task, seed) -> the whole attempts from that start; broken ones are left out."""
@@ -90,7 +88,7 @@ def imitated_steps(episodes: Iterable[Episode]) -> list[Step]:
 
 def worth_imitating(task: Task, step: Step) -> bool:
     """It lost no ground and took the action that its thought calls for."""
-    return step.reward > SETBACK and follows(task, step.decision.answer)
+    return step.reward > task.setback and follows(task, step.decision.answer)
 
 
 def promising(task: Task, observation: Observation, answer: str) -> bool:

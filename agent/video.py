@@ -1,4 +1,4 @@
-"""An episode as a film for people: played again in the simulator, seen from the side, with what the policy said."""
+"""An episode as a film for people: played again in the simulator, with what the policy said."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ FORMATS = (".mp4", ".png")
 
 
 def film(episode: Episode) -> np.ndarray:
-    """(T, SIZE + CAPTION_HEIGHT, 2 * SIZE, 3) uint8: the side view beside what the policy saw."""
+    """(T, SIZE + CAPTION_HEIGHT, 2 * SIZE, 3) uint8: a view for people beside what the policy saw."""
     env = task(episode.task).make()
     env.reset(seed=episode.seed)
     frames = []
@@ -33,7 +33,7 @@ def film(episode: Episode) -> np.ndarray:
 
 
 def _frame(env: gym.Env, title: str, text: str) -> np.ndarray:
-    side = env.unwrapped.picture("side", SIZE)
+    side = env.get_wrapper_attr("view")(SIZE)
     seen = cv2.resize(env.render(), (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
     caption = np.full((CAPTION_HEIGHT, 2 * SIZE, 3), 255, np.uint8)
     for line, (words, weight) in enumerate(((title, 2), (text, 1))):

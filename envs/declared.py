@@ -22,7 +22,7 @@ class Declared:
     kwargs: dict[str, Any] = Field(default_factory=dict)
     max_steps: Count | None = None
     repeat: Count = 1
-    camera: str | dict[str, Any] = ""
+    camera: str | dict[str, Any] | list[str | dict[str, Any]] = ""
     image_size: Count = 64
     frames: Count = 1
     levels: Annotated[int, Field(ge=3)] = 9
@@ -43,7 +43,7 @@ def declared(path: str) -> Task:
         told.kwargs | limit,
         success=told.success,
         image_size=told.image_size,
-        camera=told.camera,
+        cameras=told.camera if isinstance(told.camera, list) else (told.camera,),
         frames=told.frames,
         repeat=told.repeat,
         levels=told.levels,

@@ -133,7 +133,7 @@ def _task(name: str, instruction: str) -> Task:
         instruction=lambda env: instruction,
         expert=expert,
         success=SuccessRule("success", at_least=1, source="Meta-World's own"),
-        camera=CAMERA,
+        cameras=(CAMERA,),
         repeat=REPEAT,
         levels=21,
     )

@@ -64,6 +64,7 @@ for _name, _module, _class in (("reach", reach, "Reach"), ("push", push, "Push")
             expert=lambda env: env.unwrapped.expert(),
             thought_regex=_THOUGHTS[_name],
             end_regex=_ENDS[_name],
+            setback=-0.1,  # above it, things were only nudged
             hindsight=hindsight.correct,
             called_for=hindsight.called_for,
             settled=hindsight.settled,

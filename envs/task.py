@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from math import inf
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +12,7 @@ import numpy as np
 from envs.errors import UserError, close_to
 from envs.observation import Observation
 from envs.snapshot import Restorable, is_physical
-from envs.wrappers import ActionRepeat, Afresh, FrameHistory, Judged, Picture, SuccessRule
+from envs.wrappers import ActionRepeat, Afresh, FrameHistory, Judged, Picture, SuccessRule, pictures
 
 PACKAGES = {"robotics": "gymnasium_robotics", "metaworld": "metaworld"}  # of suites that are extras
 
@@ -21,11 +22,12 @@ class Task:
     """An environment with the words that make it a task for a policy that reads and looks.
 
     Success is `info["success"]` of `env.step`, by `success` where the environment does not tell it, and then it is seen
-    as pictures of `image_size` through `camera` (see `Picture`), `frames` of them, and an action is taken `repeat`
+    as pictures of `image_size` through `cameras` (see `Picture`), `frames` of each, and an action is taken `repeat`
     times. `thought_regex` is the form of what an answer says before its action,
     `end_regex` of what is said of an ending before the verdict whether it is done;
     `levels` is the number of steps an answer tells apart on each axis of a continuous action, `actions` what a
     discrete one is called.
+    At a reward of `setback` or below a step lost ground, where rewards tell progress.
     `hindsight` corrects the thoughts of a success from its own proprioception, one more than thoughts, and its rewards;
     `called_for` is the action that a thought calls for, `settled` a thought, given its proprioception, with all
     that follows from what it sees put right, `concluded` what there is to say of an ending, given the last thought, the
@@ -46,7 +48,7 @@ class Task:
     tags: tuple[str, ...] = ()  # of published splits
     success: SuccessRule | None = None
     image_size: int = 64  # [px]
-    camera: str | Mapping[str, Any] = field(default="", hash=False)
+    cameras: Sequence[str | Mapping[str, Any]] = field(default=("",), hash=False)
     frames: int = 1
     repeat: int = 1
     levels: int = 9
@@ -57,6 +59,7 @@ class Task:
     proprioception: Callable[[gym.Env], str] = lambda env: ""
     describe: Callable[[gym.Env], dict[str, np.ndarray]] | None = None
     expert: Callable[[gym.Env], tuple[str, Any]] | None = None
+    setback: float = -inf
     hindsight: Callable[[Sequence[str], Sequence[str], Sequence[float]], list[str]] | None = None
     called_for: Callable[[str], np.ndarray] | None = None
     settled: Callable[[str, str], str] = lambda thought, proprioception: thought
@@ -88,12 +91,12 @@ class Task:
         if self.repeat > 1:
             env = ActionRepeat(env, self.repeat)
         if self.success:
-            env = Picture(Judged(env, self.success), self.image_size, self.camera)
+            env = Picture(Judged(env, self.success), self.image_size, self.cameras)
         if self.frames > 1:
             env = FrameHistory(env, self.frames)
         return Restorable(env)
 
     def observe(self, env: gym.Env) -> Observation:
         """What a policy may know of `env` now: fresh frames and words."""
-        frames = env.get_wrapper_attr("frames")() if self.frames > 1 else env.render()[None]
+        frames = env.get_wrapper_attr("frames")() if self.frames > 1 else pictures(env)
         return Observation(frames, self.instruction(env), self.proprioception(env))

@@ -1,7 +1,7 @@
 """One idea each: what makes any Gymnasium environment one that tells success and shows frames of one size."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Any, ClassVar
@@ -111,31 +111,49 @@ class Afresh(gym.Wrapper[Any, Any, Any, Any]):
 class Picture(gym.Wrapper[Any, Any, Any, Any]):
     """Renders (size, size, 3) uint8: MuJoCo by our own renderer, whatever else by its own, scaled down.
 
-    camera: see `camera_of`.
+    cameras: at least one, each as `camera_of` has it; the last is what `render` looks through.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], size: int, camera: str | Mapping[str, Any] = ""):
+    def __init__(self, env: gym.Env[Any, Any], size: int, cameras: Sequence[str | Mapping[str, Any]] = ("",)):
         """Raises UserError for a camera that the model does not have."""
         super().__init__(env)
-        self.size, self.camera = size, camera if isinstance(camera, str) else dict(camera)
+        self.size, self.cameras = size, [c if isinstance(c, str) else dict(c) for c in cameras]
         self._physical = is_physical(env)
         if self._physical:
             simplify(env.unwrapped.model)
-            camera_of(env.unwrapped, camera)
-        elif camera:
-            raise UserError(f"camera {camera!r} of an environment without MuJoCo; valid: none, leave it out")
+            for camera in self.cameras:
+                camera_of(env.unwrapped, camera)
+        elif self.cameras != [""]:
+            raise UserError(f"camera {self.cameras[0]!r} of an environment without MuJoCo; valid: none, leave it out")
+
+    def pictures(self) -> np.ndarray:
+        """(cameras, size, size, 3) uint8. Raises UserError where there is no picture."""
+        if self._physical:
+            self._place_markers()
+            return np.stack([self._seen_by(camera, self.size) for camera in self.cameras])
+        return self._drawn(self.size)[None]
 
     def render(self) -> np.ndarray:
         """Raises UserError where there is no picture."""
+        return self.view(self.size)
+
+    def view(self, size: int) -> np.ndarray:
+        """(size, size, 3) uint8, through the last camera. Raises UserError where there is no picture."""
         if self._physical:
-            inner = self.env.unwrapped
             self._place_markers()
-            return renderer_for(inner.model, self.size).render(inner.model, inner.data, camera_of(inner, self.camera))
+            return self._seen_by(self.cameras[-1], size)
+        return self._drawn(size)
+
+    def _seen_by(self, camera: str | Mapping[str, Any], size: int) -> np.ndarray:
+        inner = self.env.unwrapped
+        return renderer_for(inner.model, size).render(inner.model, inner.data, camera_of(inner, camera))
+
+    def _drawn(self, size: int) -> np.ndarray:
         picture = self.env.render()
         if not isinstance(picture, np.ndarray) or picture.ndim != 3:
             kind = type(picture).__name__
             raise UserError(f"render() gave {kind}; valid: an environment whose rgb_array is (H, W, 3)")
-        return cv2.resize(picture, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
 
     def _place_markers(self) -> None:
         """Gymnasium-Robotics draws its goals where they are only while it renders, by a call that moves the state."""
@@ -146,8 +164,13 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
             mujoco.mj_setState(inner.model, inner.data, state, PHYSICS)
 
 
+def pictures(env: gym.Env[Any, Any]) -> np.ndarray:
+    """(cameras, H, W, 3) uint8: what is seen now through each camera, of which most environments have one."""
+    return env.get_wrapper_attr("pictures")() if env.has_wrapper_attr("pictures") else env.render()[None]
+
+
 class FrameHistory(gym.Wrapper[Any, Any, Any, Any]):
-    """Remembers the last `n` frames, where one does not tell which way things move."""
+    """Remembers the last `n` pictures of each camera, where one does not tell which way things move."""
 
     def __init__(self, env: gym.Env[Any, Any], n: int):
         super().__init__(env)
@@ -156,14 +179,14 @@ class FrameHistory(gym.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         result = self.env.reset(seed=seed, options=options)
-        self._frames = deque([self.env.render()] * self.n, self.n)
+        self._frames = deque([pictures(self.env)] * self.n, self.n)
         return result
 
     def step(self, action: Any) -> Stepped:
         result = self.env.step(action)
-        self._frames.append(self.env.render())
+        self._frames.append(pictures(self.env))
         return result
 
     def frames(self) -> np.ndarray:
-        """(n, H, W, 3) uint8, oldest first; the first frame of an episode as often as there are too few."""
-        return np.stack(self._frames)
+        """(n x cameras, H, W, 3) uint8, oldest first; the first of an episode as often as there are too few."""
+        return np.concatenate(self._frames)

@@ -68,7 +68,7 @@ def test_starts_differ(chosen, env):
 def test_frames_are_pictures(chosen, env):
     """Of one size, fresh, not blank, and they change."""
     frames, _, _ = played(chosen, env, 1)
-    assert frames.shape[1:] == (chosen.frames, chosen.image_size, chosen.image_size, 3)
+    assert frames.shape[1:] == (chosen.frames * len(chosen.cameras), chosen.image_size, chosen.image_size, 3)
     assert frames.dtype == np.uint8
     assert frames[0].std() > 3
     assert (frames[0] != frames[-1]).any()
@@ -79,9 +79,10 @@ def test_frames_are_pictures(chosen, env):
 
 def test_a_history_is_of_the_last_frames(chosen, env):
     frames, _, _ = played(chosen, env, 1, 5)
+    n = len(chosen.cameras)
     for before, after in pairwise(frames):
-        np.testing.assert_array_equal(before[1:], after[:-1])
-    np.testing.assert_array_equal(frames[0], [frames[0][0]] * chosen.frames)
+        np.testing.assert_array_equal(before[n:], after[:-n])
+    np.testing.assert_array_equal(frames[0], np.concatenate([frames[0][:n]] * chosen.frames))
 
 
 def test_a_state_is_returned_to(chosen, env):
@@ -333,4 +334,4 @@ def test_the_declared_tasks_that_ship_conform():
         env = chosen.make()
         frames, _, _ = played(chosen, env, 1)
         env.close()
-        assert frames.shape[1:] == (chosen.frames, chosen.image_size, chosen.image_size, 3)
+        assert frames.shape[1:] == (chosen.frames * len(chosen.cameras), chosen.image_size, chosen.image_size, 3)

@@ -114,6 +114,10 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         """(size, size, 3) uint8 through `camera`: `top`, the policy's, or `side`, for people."""
         return renderer_for(self.scene.model, size).render(self.scene.model, self.scene.data, camera)
 
+    def view(self, size: int) -> np.ndarray:
+        """(size, size, 3) uint8 for people: from the side."""
+        return self.picture("side", size)
+
     def _state(self) -> np.ndarray:
         places = self.scene.places()
         pad = places[self.goal_pad] if self.goal_pad else np.zeros(2)
