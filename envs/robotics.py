@@ -10,8 +10,8 @@ from envs.sight import Place, Rate, Sight
 from envs.task import Task
 from envs.wrappers import SuccessRule
 
-# Depth is not seen in 64 pixels: one camera tells across and up, the other across and away.
-ABOVE_FETCH = {"lookat": (1.3, 0.75, 0.5), "distance": 1.0, "azimuth": 180.0, "elevation": -89.0}
+# Depth is not seen in 64 pixels: one camera tells what the other does not.
+BESIDE_FETCH = {"lookat": (1.35, 0.75, 0.53), "distance": 0.9, "azimuth": 90.0, "elevation": -15.0}
 NEAR_FETCH = {"lookat": (1.3, 0.75, 0.5), "distance": 1.2, "azimuth": 180.0, "elevation": -40.0}
 FAR_FETCH = NEAR_FETCH | {"lookat": (1.5, 0.75, 0.45), "distance": 1.7}  # the puck of slide goes out of reach
 BINS = 32
@@ -66,7 +66,7 @@ def _task(
 
 def _fetch(name: str, kind: str, instruction: str, camera: dict[str, Any] = NEAR_FETCH, **more: Any) -> Task:
     source = "within 5 cm, as Gymnasium-Robotics has it"
-    return _task(name, f"Fetch{kind}-v4", instruction, "is_success", source, cameras=(ABOVE_FETCH, camera), **more)
+    return _task(name, f"Fetch{kind}-v4", instruction, "is_success", source, cameras=(BESIDE_FETCH, camera), **more)
 
 
 def _maze(name: str, kind: str, distance: float, **more: Any) -> Task:
