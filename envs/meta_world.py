@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from envs.sight import Place, Rate, Sight, told
 from envs.task import Task
 from envs.wrappers import SuccessRule
 
@@ -17,6 +18,10 @@ MAX_STEPS = 300  # of at most 500: its experts need 50 to 170
 REPEAT = 2  # its experts, made for every step, succeed on 90 % and more of the starts so, and on half of some with 5
 # Across the table, towards the arm: Meta-World's own cameras show too little of it in 64 pixels.
 CAMERA = {"lookat": (0.0, 0.65, 0.08), "distance": 0.95, "azimuth": -90.0, "elevation": -40.0}
+# Depth is not seen in 64 pixels: one camera tells what the other does not.
+BESIDE = {"lookat": (0.0, 0.65, 0.12), "distance": 0.95, "azimuth": 0.0, "elevation": -20.0}
+BINS = 32
+SPACE = (Place(-0.5, 0.5, BINS), Place(0.3, 1.0, BINS), Place(0.0, 0.5, BINS))  # [m] where hand and things come
 ML10_TRAIN = (
     "basketball",
     "button-press-topdown",
@@ -113,6 +118,16 @@ class Seeded(gym.Wrapper[Any, Any, Any, Any]):
 gym.register("HandEye/MetaWorld-v3", entry_point=f"{__name__}:Seeded", max_episode_steps=MAX_STEPS)
 
 
+def _seen(env: gym.Env) -> dict[str, np.ndarray]:
+    """By the layout of Meta-World's observations: the hand, the first object, and last the goal, each (3,) [m]."""
+    told = env.get_wrapper_attr("observation")
+    return {"hand": [*told[:3], told[3]], "object": told[4:7], "goal": told[-3:], "way": told[4:7] - told[:3]}
+
+
+SIGHT = Sight({"object": SPACE, "goal": SPACE, "way": (Rate(0.5, BINS),) * 3}, _seen)
+HAND = Sight({"hand": (*SPACE, Place(0.0, 1.0, 8))}, _seen)
+
+
 @cache
 def _policy(task: str) -> Any:
     return importlib.import_module("metaworld.policies").ENV_POLICY_MAP[f"{task}-v3"]()
@@ -121,7 +136,7 @@ def _policy(task: str) -> Any:
 def _task(name: str, instruction: str) -> Task:
     def expert(env: gym.Env) -> tuple[str, np.ndarray]:
         action = _policy(name).get_action(env.get_wrapper_attr("observation"))
-        return "", np.clip(action, -1, 1).astype(np.float32)
+        return SIGHT.say(env), np.clip(action, -1, 1).astype(np.float32)
 
     return Task(
         f"mw-{name}",
@@ -132,8 +147,9 @@ def _task(name: str, instruction: str) -> Task:
         tags=tuple(tag for tag, names in SPLITS.items() if name in names),
         instruction=lambda env: instruction,
         expert=expert,
+        **told(instruction, SIGHT, HAND),
         success=SuccessRule("success", at_least=1, source="Meta-World's own"),
-        cameras=(CAMERA,),
+        cameras=(BESIDE, CAMERA),
         repeat=REPEAT,
         levels=21,
     )

@@ -1,12 +1,11 @@
 """Gymnasium-Robotics' Fetch arm and point mazes, where it is installed."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from envs.sight import Place, Rate, Sight
+from envs.sight import Place, Rate, Sight, told
 from envs.task import Task
 from envs.wrappers import SuccessRule
 
@@ -39,19 +38,7 @@ FETCH_GRIPPER = Sight(
 )
 
 
-def _task(
-    name: str, env_id: str, instruction: str, key: str, source: str, sights: Sequence[Sight] = (), **more: Any
-) -> Task:
-    """sights: what there is to say of what is seen, where that is told, and of what the robot knows of itself."""
-    told = {}
-    if sights:
-        seen, own = sights
-        told = {
-            "thought_regex": seen.regex,
-            "questions": lambda env, *of: ((f"{q}. {own.say(env)}", a) for q, a in seen.questions(env, *of)),
-            "proprioception": own.say,
-            "words": (*instruction.split(), *seen.words, *own.words),
-        }
+def _task(name: str, env_id: str, instruction: str, key: str, source: str, **more: Any) -> Task:
     return Task(
         name,
         f"gymnasium_robotics:{env_id}",  # Gymnasium imports the module before the colon
@@ -59,7 +46,6 @@ def _task(
         "practice",
         instruction=lambda env: instruction,
         success=SuccessRule(key, at_least=1, source=source),
-        **told,
         **more,
     )
 
@@ -82,7 +68,7 @@ ROBOTICS = (
         "Reach",
         "bring the gripper to the red ball",
         expert=fetch_reach,
-        sights=(FETCH_REACH, FETCH_GRIPPER),
+        **told("bring the gripper to the red ball", FETCH_REACH, FETCH_GRIPPER),
     ),
     _fetch("fetch-push", "Push", "push the block to the red ball"),
     _fetch("fetch-slide", "Slide", "hit the puck so that it slides to the red ball", FAR_FETCH),

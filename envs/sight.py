@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -81,3 +81,16 @@ class Sight:
     def words(self) -> tuple[str, ...]:
         """Every word that is told."""
         return (*self.parts, *(word for kinds in self.parts.values() for kind in kinds for word in kind.words))
+
+
+def told(instruction: str, seen: Sight, own: Sight | None = None) -> dict[str, Any]:
+    """The fields of a Task whose answers first say what is `seen`; `own` is what the robot knows of itself."""
+
+    def questions(env: gym.Env, *how: Any) -> Iterator[tuple[str, str]]:
+        for question, answer in seen.questions(env, *how):
+            yield f"{question}. {own.say(env)}" if own else question, answer
+
+    fields = {"thought_regex": seen.regex, "questions": questions, "words": (*instruction.split(), *seen.words)}
+    if own:
+        fields |= {"proprioception": own.say, "words": (*fields["words"], *own.words)}
+    return fields

@@ -8,7 +8,7 @@ import gymnasium as gym
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv, generate_random_map
 
 from envs import experts, sights
-from envs.sight import Sight
+from envs.sight import Sight, told
 from envs.task import Task
 from envs.wrappers import SuccessRule
 
@@ -61,9 +61,7 @@ def _stock(
         success=success,
         instruction=lambda env: instruction,
         expert=shown,
-        thought_regex=sight.regex if sight else "",
-        questions=sight and sight.questions,
-        words=(*instruction.split(), *(sight.words if sight else ())),
+        **(told(instruction, sight) if sight else {}),
         **more,
     )
 
