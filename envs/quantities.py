@@ -47,9 +47,11 @@ PLAIN = {
     "h": (3600.0, (0, 0, 1, 0, 0, 0)),
 }
 # What an answer may say without being told: a grammar has to name them.
-COMMON = tuple(
-    "m km cm mm um nm g kg mg s ms us min h A mA K mol Hz kHz MHz N kN Pa kPa MPa J kJ MJ eV keV MeV W kW MW C V mV kV "
-    "ohm T L mL % deg rad rad/s m/s km/h cm/s m/s^2 m^2 cm^2 m^3 kg/m^3 N*m N/m kg*m/s W/m^2".split()
+COMMON = (
+    *("m", "km", "cm", "mm", "um", "nm", "m^2", "cm^2", "m^3", "L", "mL", "g", "kg", "mg", "kg/m^3"),
+    *("s", "ms", "us", "min", "h", "Hz", "kHz", "MHz", "m/s", "km/h", "cm/s", "m/s^2", "rad", "deg", "rad/s", "%"),
+    *("N", "kN", "N*m", "N/m", "kg*m/s", "Pa", "kPa", "MPa", "J", "kJ", "MJ", "eV", "keV", "MeV", "W", "kW", "MW"),
+    *("W/m^2", "K", "mol", "C", "A", "mA", "V", "mV", "kV", "ohm", "T"),
 )
 
 
