@@ -5,8 +5,8 @@ for Science Question Answering"), and free answers, numbers with units, as in PH
 Benchmarking Foundation Models on University-Level Physics Problem Solving") where they are numbers: the columns are
 `question`, `image` or `images`, and `answer`. A set of questions is a folder with one of these in it:
 
-- `problems.json` as in ScienceQA's repository: id -> question, choices, answer (the number of the right choice, from 0),
-  hint, image, split (train, val, test); pictures at `images/SPLIT/ID/IMAGE` or `SPLIT/ID/IMAGE`;
+- `problems.json` as in ScienceQA's repository: id -> question, choices, answer (the right choice's number, from 0), hint,
+  image, split (train, val, test); pictures at `images/SPLIT/ID/IMAGE` or `SPLIT/ID/IMAGE`;
 - a `DatasetDict` that `datasets` saved (`save_to_disk`), its parts train, validation and test;
 - Parquet files named after these parts, such as `train-00000-of-00001.parquet`.
 
@@ -105,8 +105,6 @@ def load(folder: str, answers: str) -> dict[str, tuple[Row, ...]]:
         raise UserError(f"no questions in {folder!r}; valid: a folder with {LAYOUTS}")
     of_split: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for part, row in rows:
-        if part not in PARTS:
-            raise unknown(f"part of the data, of {row.name},", part, PARTS)
         of_split[PARTS[part]].append(row)
     empty = [part for part, split in PARTS.items() if part != "val" and not of_split[split]]
     if empty:
@@ -125,20 +123,20 @@ def _of_problems(folder: Path, answers: str) -> Iterator[tuple[str, Row]]:
         if images:
             title = f"row {name!r} of {str(folder / 'problems.json')!r}"
             places = [(folder / "images" / part / name / image, folder / part / name / image) for image in images]
+            if part not in PARTS:
+                raise unknown(f"split of {title},", part, PARTS)
             yield part, _row(title, told, answers, [_existing(title, some) for some in places])
 
 
 def _of_tables(folder: Path, answers: str) -> Iterator[tuple[str, Row]]:
     for part, table in _tables(folder):
-        column = next((name for name in ("image", "images") if name in table.column_names), None)
-        texts = table.drop_columns([column]).to_pylist() if column else [{}]
-        if missing := [name for name in ("question", "answer") if name not in table.column_names]:
-            raise UserError(
-                f"part {part!r} of {str(folder)!r} has no column {missing[0]!r}; valid: {_columns(answers)}"
-            )
-        if column is None:
-            raise UserError(f"part {part!r} of {str(folder)!r} has no column 'image'; valid: {_columns(answers)}")
-        for i, told in enumerate(texts):
+        if part not in PARTS:
+            raise unknown(f"part of {str(folder)!r},", part, PARTS)
+        column = "images" if "images" in table.column_names else "image"
+        if missing := {"question", "answer", column} - {*table.column_names}:
+            told = f"part {part!r} of {str(folder)!r} has no column {', '.join(sorted(missing))}"
+            raise UserError(f"{told}; valid: {_columns(answers)}")
+        for i, told in enumerate(table.drop_columns([column]).to_pylist()):
             title = f"row {i} of part {part!r} of {str(folder)!r}"
             if cells := _cells(table[column][i]):
                 yield part, _row(title, told, answers, [_source(title, cell, folder) for cell in cells])

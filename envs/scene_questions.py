@@ -1,7 +1,7 @@
 """Questions about scenes of the tabletop, written in ScienceQA's layout: of choices, and with lengths as free answers.
 
-`handeye questions FOLDER` writes them. Nothing but the picture tells an answer: of each sort of question every letter is
-right equally often and, where there are few possible answers, each of these is, and the two are drawn independently.
+`handeye questions FOLDER` writes them. Nothing but the picture tells an answer: of each sort of question every letter
+is right equally often and, where there are few possible answers, each of these is, and the two are drawn independently.
 Every question has a scene of its own.
 """
 
@@ -22,7 +22,7 @@ from envs.tabletop.scene import COLOURS, OBJECT_SLOTS, OBJECTS, PADS, SHAPES, Sc
 IMAGE_SIZE = 64  # [px]
 EDGE = 0.19  # [m] things lie at most so far from the middle, on both axes
 CLEARANCE = 0.10  # [m] between things
-LIFT = 0.06  # [m] of the gripper: it hides little
+LIFT = 0.0  # [m] of the gripper: higher, it would be seen beside its place
 APART = 0.04  # [m] of difference at least between what is compared: five pixels
 LENGTHS = range(10, 31)  # [cm]
 SIDES = {"left": -1, "right": 1}
@@ -80,7 +80,7 @@ def count(answer: str, rng: np.random.Generator) -> _Asked:
     wrong = [str(n) for n in range(1, OBJECT_SLOTS + 1) if str(n) != answer]
     gripper, *places = _drawn(len(names) + 1, rng)
     things = dict(zip(names, places, strict=True))
-    return _Asked("How many objects are on the table?", (answer, *wrong), answer, gripper, things)
+    return _Asked("How many objects are on the table beside pads?", (answer, *wrong), answer, gripper, things)
 
 
 def beside(answer: None, rng: np.random.Generator) -> _Asked:

@@ -8,7 +8,6 @@ import numpy as np
 
 from envs.observation import Observation
 
-
 Action = np.ndarray | np.int64 | np.str_
 
 
@@ -16,9 +15,9 @@ Action = np.ndarray | np.int64 | np.str_
 class Decision:
     """One answer of a policy.
 
-    action: in the action space; (d,), or a number or text of numpy's. verdict: the critic's probability, in [0, 1], that the answer will work, where it
-    was asked. proposals: the answers it chose among, with their verdicts. critique: what the critic said before its
-    verdict.
+    action: in the action space: (d,), the number of one, or text. verdict: the critic's probability, in [0, 1], that
+    the answer will work, where it was asked. proposals: the answers it chose among, with their verdicts. critique: what
+    the critic said before its verdict.
     """
 
     answer: str
