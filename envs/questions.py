@@ -5,8 +5,8 @@ for Science Question Answering"), and free answers, numbers with units, as in PH
 Benchmarking Foundation Models on University-Level Physics Problem Solving") where they are numbers: the columns are
 `question`, `image` or `images`, and `answer`. A set of questions is a folder with one of these in it:
 
-- `problems.json` as in ScienceQA's repository: id -> question, choices, answer (the right choice's number, from 0), hint,
-  image, split (train, val, test); pictures at `images/SPLIT/ID/IMAGE` or `SPLIT/ID/IMAGE`;
+- `problems.json` as in ScienceQA's repository: id -> question, choices, answer (the right choice's number, from 0),
+  hint, image, split (train, val, test); pictures at `images/SPLIT/ID/IMAGE` or `SPLIT/ID/IMAGE`;
 - a `DatasetDict` that `datasets` saved (`save_to_disk`), its parts train, validation and test;
 - Parquet files named after these parts, such as `train-00000-of-00001.parquet`.
 

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -172,9 +174,10 @@ def test_a_table_without_a_column_or_an_image_is_named(tmp_path):
     tables(picture()).remove_columns("answer").save_to_disk(tmp_path / "saved")
     with pytest.raises(UserError, match=r"part 'train' of .* has no column answer; valid: question, image"):
         load(str(tmp_path / "saved"), "choices")
-    tables({"path": "lost.png", "bytes": None}).save_to_disk(tmp_path / "lost")
+    lost = {"question": "Which?", "choices": ["red", "blue"], "answer": 1, "image": {"path": "lost.png", "bytes": None}}
+    pq.write_table(pa.Table.from_pylist([lost]), tmp_path / "train.parquet")
     with pytest.raises(UserError, match=r"row 0 of part 'train' of .* names an image that is not there; .*lost.png'"):
-        load(str(tmp_path / "lost"), "choices")
+        load(str(tmp_path), "choices")
 
 
 # what ships ----------------------------------------------------------------------------------------------------------
