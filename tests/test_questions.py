@@ -202,7 +202,7 @@ def sort(row: Row) -> str:
 
 def test_letters_and_answers_tell_nothing_without_the_picture(tmp_path):
     """Neither which letter is right, nor which answer is most frequent, nor what was right beside the same choices."""
-    write(tmp_path / "questions", {"train": 600, "val": 5, "test": 300}, seed=3)
+    write(tmp_path / "questions", {"train": 300, "val": 5, "test": 150}, seed=3)
     rows = load(str(tmp_path / "questions" / "choices"), "choices")
     for some in rows["practice"], rows["heldout"], load(str(SHIPPED / "choices"), "choices")["practice"]:
         counted = defaultdict(Counter)
@@ -223,10 +223,10 @@ def test_letters_and_answers_tell_nothing_without_the_picture(tmp_path):
 
 
 def test_no_length_is_frequent(tmp_path):
-    write(tmp_path / "questions", {"train": 210, "val": 5, "test": 5}, seed=3)
+    write(tmp_path / "questions", {"train": 84, "val": 5, "test": 5}, seed=3)
     lengths = Counter(row.answer for row in load(str(tmp_path / "questions" / "free"), "free")["practice"])
     assert set(lengths) == {f"{n} cm" for n in LENGTHS}
-    assert max(lengths.values()) <= 0.06 * 210
+    assert max(lengths.values()) <= 4  # of 84, as many as all others
 
 
 def test_the_same_seed_writes_what_ships(tmp_path):
@@ -331,6 +331,14 @@ def test_more_episodes_than_questions_are_refused(tmp_path):
 
     with pytest.raises(UserError, match=r"100 episodes of heldout of '.*choices.yaml'; valid: at most 20"):
         check_distinct(declare(tmp_path, "choices"), "heldout", 100)
+
+
+def test_the_declared_task_that_ships_is_read(tmp_path):
+    """On what its own comment says to write, which is larger, it works as here."""
+    text = (Path(__file__).parents[1] / "configs" / "tasks" / "scene_questions.yaml").read_text()
+    path = tmp_path / "scene_questions.yaml"
+    path.write_text(text.replace("runs/questions", str(SHIPPED)))
+    assert task(str(path)).starts == SIZES
 
 
 def test_a_bad_declaration_is_named(tmp_path):
@@ -439,15 +447,15 @@ def test_the_loop_runs_on_questions(reader, tmp_path):
         "policy": str(reader),
         "tasks": names,
         "out": str(tmp_path / "run"),
-        "rounds": 2,
+        "rounds": 1,
         "n_envs": 16,
         "threads": 1,
         "collect": {"starts": 6, "attempts": 4},
-        "branch": {"starts": 3, "where": "early", "answers": 2},
+        "branch": {"starts": 8, "where": "early", "answers": 4},
         "select": {"critiques": 10},
         "critic": {"proposals": 2},
         "gate": {"episodes": 4, "p_value": 1.0},
-        "evaluation": {"tasks": names, "episodes": 4, "videos": 0},
+        "evaluation": {"tasks": names, "episodes": 4, "videos": 1},
         "tracking": {"mode": "disabled"},
         "sft": trainer,
         "dpo": trainer,
@@ -459,14 +467,12 @@ def test_the_loop_runs_on_questions(reader, tmp_path):
     with Workers(1) as workers:
         results = improve(config, RunDir(tmp_path / "run"), workers)
     assert json.loads(json.dumps(asdict(config))) == json.loads(json.dumps(results["config"]))
-    first, second = results["rounds"]
-    assert first["episodes"] == second["episodes"] == 48
-    assert first["successes"] > 0
-    assert first["sft_examples"] > 0
-    assert second["sft_examples"] >= first["sft_examples"]
-    assert first["pairs"] + second["pairs"] > 0
+    (row,) = results["rounds"]
+    assert row["episodes"] == 48
+    assert min(row["successes"], row["sft_examples"], row["branches"], row["pairs"]) > 0
     assert {row["before"]["n"] for row in results["heldout"].values()} == {4}
-    practised = [e for part in (1, 2) for e in EpisodeStore(tmp_path / "run" / f"round_00{part}" / "episodes")]
+    assert len(list((tmp_path / "run" / "round_001" / "videos").glob("*.mp4"))) == 2
+    practised = list(EpisodeStore(tmp_path / "run" / "round_001" / "episodes"))
     assert {e.ending for e in practised} == {"terminated"}
     with Verifier() as verifier:
         assert {verifier.flaw(e) for e in practised} == {""}
