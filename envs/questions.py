@@ -116,12 +116,17 @@ def load(folder: str, answers: str) -> dict[str, tuple[Row, ...]]:
 
 
 def _of_problems(folder: Path, answers: str) -> Iterator[tuple[str, Row]]:
-    for name, told in json.loads((folder / "problems.json").read_text()).items():
+    path = folder / "problems.json"
+    try:
+        problems = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{str(path)!r} is not JSON: {error}; valid: as ScienceQA has it") from error
+    for name, told in problems.items():
         images = told.get("images") or told.get("image") or ()
         images = (images,) if isinstance(images, str) else images
         part = told.get("split", "")
         if images:
-            title = f"row {name!r} of {str(folder / 'problems.json')!r}"
+            title = f"row {name!r} of {str(path)!r}"
             places = [(folder / "images" / part / name / image, folder / part / name / image) for image in images]
             if part not in PARTS:
                 raise unknown(f"split of {title},", part, PARTS)
