@@ -1,6 +1,7 @@
 """The `handeye` command. What a command needs is imported when it runs, so that `--help` is quick."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Literal
@@ -95,14 +96,16 @@ def evaluate(
         n_envs: environments in lockstep; the result does not depend on it
     """
     from agent.config import Critic, checked
-    from agent.evaluate import acted_on, critic_scores, rate, successes
+    from agent.evaluate import acted_on, check_distinct, critic_scores, rate, successes
     from agent.play import play
     from agent.progress import console
     from agent.report import percent
+    from envs import registry
     from envs.splits import seeds
 
     _at_least(1, episodes=episodes, n_envs=n_envs)
     _at_least(0, seed=seed, temperature=temperature)
+    check_distinct(registry.task(task), split, episodes)
     critic = checked(Critic, {"proposals": proposals, "revisions": revisions, "threshold": threshold})
     starts = [(s, 0) for s in seeds(split, episodes)]
     played = play(task, policy, starts, temperature, critic, n_envs, seed)
@@ -140,6 +143,7 @@ def audit(
 
     from agent.audit import audit as run_audit
     from agent.config import Critic, checked
+    from agent.evaluate import check_distinct
     from agent.progress import console
     from agent.report import audit_table
     from agent.workers import Workers
@@ -148,7 +152,7 @@ def audit(
     _at_least(1, episodes=episodes, workers=workers)
     _at_least(2, proposals=proposals)
     for name in tasks:
-        registry.task(name)
+        check_distinct(registry.task(name), "heldout", episodes)
     critic = checked(Critic, {"proposals": proposals, "revisions": revisions, "threshold": threshold})
     with Workers(workers) as pool:
         results = {name: run_audit(Path(policy), name, episodes, critic, pool) for name in tasks}
@@ -292,6 +296,27 @@ def pretrain(config: tyro.conf.Positional[Path], /, overwrite: bool = False) -> 
 
 
 @app.command
+def questions(
+    out: tyro.conf.Positional[Path], /, train: int = 3000, validation: int = 300, test: int = 300, seed: int = 0
+) -> None:
+    """Questions about scenes of the tabletop, each with its picture: OUT/choices, and OUT/free with numbers to answer.
+
+    Args:
+        out: a folder, which does not exist yet
+        train: how many of each kind, to practise on
+        validation: how many of each kind, for the gate
+        test: how many of each kind, for the report
+        seed: of what is drawn at random
+    """
+    from envs.scene_questions import write
+
+    _at_least(1, train=train, validation=validation, test=test)
+    _at_least(0, seed=seed)
+    write(out, {"train": train, "val": validation, "test": test}, seed)
+    print(f"questions {out / 'choices'}, {out / 'free'}")
+
+
+@app.command
 def tasks(
     what: tyro.conf.Positional[Literal["list", "show"]] = "list",
     name: tyro.conf.Positional[str] = "",
@@ -333,7 +358,7 @@ def tasks(
         ("proprioception", seen.proprioception or "none"),
         ("frames", " x ".join(map(str, seen.frames.shape))),
         ("answer", "a thought, then an action" if task.thought_regex else "an action"),
-        ("action", codec.action.regex.replace("\\", "")),
+        ("action", re.sub(r"\\(\W)", r"\1", codec.action.regex)),
         ("of", f"{env.action_space}" + (f", each {task.repeat} times" if task.repeat > 1 else "")),
         ("success", rule.in_words() if rule else "as the environment tells"),
     ):

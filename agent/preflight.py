@@ -8,6 +8,7 @@ from typing import Any
 from trl import DPOConfig, SFTConfig
 
 from agent.config import Config, Pretrain
+from agent.evaluate import check_distinct
 from agent.sft import CPU_SAFE
 from agent.stages import branch_seeds, gate_seeds, practice_seeds
 from envs import registry
@@ -41,6 +42,10 @@ def check_improve(config: Config) -> None:
         branch_seeds(config, number)
         gate_seeds(config, number)
     seeds("heldout", config.evaluation.episodes)
+    for name in config.tasks:
+        check_distinct(registry.task(name), "gate", config.gate.episodes)
+    for name in config.evaluation.tasks:
+        check_distinct(registry.task(name), "heldout", config.evaluation.episodes)
     HFBackend.load(config.policy)
     if config.tracking.mode == "online":
         _check_login()

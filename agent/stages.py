@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -166,8 +167,9 @@ class Player:
         for task in evaluation.tasks if evaluation.videos else ():
             starts = [(seed, 0) for seed in seeds("heldout", evaluation.videos, VIDEO_START)]
             played = self._play(f"film {task}", self._greedy(task, checkpoint, starts))
+            name = re.sub(r"[^\w-]+", "_", task)  # that of a declared task is a path, and may lead out of the run
             for i, episode in enumerate(e for e in played if e.ending != "broken"):
-                paths.append(self.run.round(number) / "videos" / f"{task}-{i}.mp4")
+                paths.append(self.run.round(number) / "videos" / f"{name}-{i}.mp4")
                 video.write(paths[-1], [video.film(episode)])
                 self.tracker.video(f"video/{task}-{i}", paths[-1])
         return paths

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from agent.episode import Episode, Step
 from envs.errors import UserError
 from envs.observation import Observation
-from policies.base import Decision
+from policies.base import Action, Decision
 from policies.critic import Critique
 
 SCHEMA = pa.schema(
@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
         "proprioception": pa.string(),
         "frames": pa.list_(pa.binary()),  # PNG
         "answer": pa.string(),
-        "action": pa.list_(pa.float32()),
+        "action": pa.string(),  # JSON: numbers, a number or text
         "verdict": pa.float32(),
         "proposals": pa.string(),  # JSON
         "critique": pa.string(),
@@ -77,7 +77,7 @@ def _rows(episode: Episode) -> Iterator[dict]:
             "proprioception": step.observation.proprioception,
             "frames": [encode_png(frame) for frame in step.observation.frames],
             "answer": step.decision.answer,
-            "action": step.decision.action.tolist(),
+            "action": json.dumps(step.decision.action.tolist()),
             "verdict": step.decision.verdict,
             "proposals": json.dumps(step.decision.proposals),
             "critique": step.decision.critique or None,
@@ -91,6 +91,12 @@ def _rows(episode: Episode) -> Iterator[dict]:
         "fingerprint": episode.final_fingerprint,
         "versions": json.dumps(episode.versions),
     }
+
+
+def _action(stored: str) -> Action:
+    """(d,) float32, or the number or name of one action of many."""
+    value = json.loads(stored)
+    return {list: np.float32, int: np.int64, str: np.str_}[type(value)](value)
 
 
 def _digest(rows: Iterable[dict]) -> bytes:
@@ -116,8 +122,7 @@ def _episode(rows: list[dict]) -> Episode:
         frames = np.stack([decode_png(data) for data in row["frames"]])
         observation = Observation(frames, row["instruction"], row["proprioception"])
         proposals = tuple((answer, verdict) for answer, verdict in json.loads(row["proposals"]))
-        action = np.array(row["action"], np.float32)
-        decision = Decision(row["answer"], action, row["verdict"], proposals, row["critique"] or "")
+        decision = Decision(row["answer"], _action(row["action"]), row["verdict"], proposals, row["critique"] or "")
         episode.steps.append(Step(observation, decision, row["reward"], row["fingerprint"]))
     episode.final_frame = decode_png(last["frames"][0]) if last["frames"] else None
     episode.final_proprioception, episode.final_fingerprint = last["proprioception"], last["fingerprint"]

@@ -1,4 +1,4 @@
-"""Any Gymnasium environment as a task, from a YAML file and without code."""
+"""Any Gymnasium environment, or any set of questions, as a task, from a YAML file and without code."""
 
 from functools import cache
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from envs.questions import question_task
 from envs.reading import STRICT, Count, checked, read
 from envs.task import Task
 from envs.wrappers import SuccessRule
@@ -30,10 +31,25 @@ class Declared:
     split: Literal["practice", "heldout"] = "practice"
 
 
+@dataclass(frozen=True, config=STRICT)
+class DeclaredQuestions:
+    """What a file says of questions about pictures. questions: a folder, in a layout of `envs/questions.py`."""
+
+    questions: str
+    answers: Literal["choices", "free"] = "choices"
+    image_size: Count = 64
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.01  # of a free answer, relative
+
+
 @cache
 def declared(path: str) -> Task:
     """The task in a YAML file, whose name is the file's path. Raises UserError naming a bad key or value."""
-    told = checked(Declared, read(Path(path)))
+    values = read(Path(path))
+    if "questions" in values:
+        asked = checked(DeclaredQuestions, values)
+        more = {"tolerance": asked.tolerance} if asked.answers == "free" else {}
+        return question_task(path, asked.questions, asked.answers, asked.image_size, **more)
+    told = checked(Declared, values)
     limit = {"max_episode_steps": told.max_steps} if told.max_steps else {}
     return Task(
         path,

@@ -7,10 +7,11 @@ from functools import cache
 import gymnasium as gym
 import numpy as np
 
+from envs import quantities
 from envs.errors import UserError
 from envs.task import Task
 
-COMPARED = ("same", "other")  # actions that have no distance
+SAME, OTHER = COMPARED = ("same", "other")  # of actions that have no distance
 
 
 class BoxCodec:
@@ -55,38 +56,76 @@ class BoxCodec:
 
 
 class DiscreteCodec:
-    """One of n actions by its name, `move left`."""
+    """One of n actions by its name, after a verb: `move left`."""
 
-    def __init__(self, space: gym.spaces.Discrete, names: Sequence[str] = ()):
+    def __init__(self, space: gym.spaces.Discrete, names: Sequence[str] = (), verb: str = "move"):
         """Names: of the actions, in their order; without any, their numbers. Raises UserError for another number of
         names, or for one given twice."""
         names = tuple(names) or tuple(map(str, range(space.n)))
         if len(names) != space.n or len(set(names)) != len(names):
             raise UserError(f"actions {', '.join(names)}; valid: {space.n} different names, one for each of {space}")
-        self.space, self.words, self.vocabulary = space, names, (*names, *COMPARED)
-        self.regex = f"move ({'|'.join(map(re.escape, names))})"
+        self.space, self.words, self.verb = space, names, verb
+        self.vocabulary = (verb, *names, *COMPARED)
+        self.regex = f"{verb} ({'|'.join(map(re.escape, names))})"
 
     def encode(self, action: int) -> str:
-        return f"move {self.words[int(action) - int(self.space.start)]}"
+        return f"{self.verb} {self.words[int(action) - int(self.space.start)]}"
 
     def decode(self, text: str) -> np.int64:
         """Text -> an action of the space. Raises UserError, naming the text and the valid form."""
         if not re.fullmatch(self.regex, text):
             raise UserError(f"action {text!r} does not parse; valid: {self.regex}")
-        return self.space.start + np.int64(self.words.index(text.removeprefix("move ")))
+        return self.space.start + np.int64(self.words.index(text.removeprefix(f"{self.verb} ")))
 
     def instead(self, text: str, better: str) -> str:
         """The better of two actions, and whether the other is that one: `move left same`.
 
         Raises UserError where one does not parse.
         """
-        return f"{better} {COMPARED[self.decode(text) != self.decode(better)]}"
+        return _same_or_other(self, text, better)
+
+
+class TextCodec:
+    """A number with a unit, after a verb: `answer 9.81 m/s^2`. At most four significant digits, and bounded in length:
+    a grammar without end is one that a poor model does not come to the end of."""
+
+    NUMBER = r"-?\d{1,4}(\.\d{1,7})?(e[+-]\d{2})?"
+
+    def __init__(self, space: gym.spaces.Text, units: Sequence[str], verb: str = "answer"):
+        """Units: those that may be said."""
+        self.space, self.units, self.verb = space, tuple(units), verb
+        self.vocabulary = (verb, *map(str, range(10)), ".", "-", "+", "e", *units, *COMPARED)
+        self.regex = f"{verb} {self.NUMBER}( ({'|'.join(map(re.escape, units))}))?"
+
+    def encode(self, action: str) -> str:
+        """`9.80665 m/s^2` -> text. Raises UserError for what is no quantity, or in another unit."""
+        number, unit = quantities.split(action)
+        if unit and unit not in self.units:
+            raise UserError(f"unit {unit!r} of {action!r}; valid: {', '.join(self.units)}")
+        return f"{self.verb} {number:.4g} {unit}".rstrip()
+
+    def decode(self, text: str) -> np.str_:
+        """Text -> an action of the space. Raises UserError, naming the text and the valid form."""
+        if not re.fullmatch(self.regex, text):
+            raise UserError(f"action {text!r} does not parse; valid: {self.regex}")
+        return np.str_(text.removeprefix(f"{self.verb} "))
+
+    def instead(self, text: str, better: str) -> str:
+        """As `DiscreteCodec.instead`."""
+        return _same_or_other(self, text, better)
+
+
+def _same_or_other(codec: DiscreteCodec | TextCodec, text: str, better: str) -> str:
+    return f"{better} {SAME if codec.decode(text) == codec.decode(better) else OTHER}"
+
+
+ActionCodec = BoxCodec | DiscreteCodec | TextCodec
 
 
 class AnswerCodec:
     """A whole answer, `thought; action`."""
 
-    def __init__(self, action_codec: BoxCodec | DiscreteCodec, thought_regex: str = ""):
+    def __init__(self, action_codec: ActionCodec, thought_regex: str = ""):
         self.action = action_codec
         self.regex = f"{thought_regex}; {action_codec.regex}" if thought_regex else action_codec.regex
 
@@ -124,8 +163,14 @@ def codec_for(task: Task) -> AnswerCodec:
     """The codec of a task's answers."""
     env = task.make()
     try:
-        discrete = isinstance(env.action_space, gym.spaces.Discrete)
-        action = DiscreteCodec(env.action_space, task.actions) if discrete else BoxCodec(env.action_space, task.levels)
-        return AnswerCodec(action, task.thought_regex)
+        return AnswerCodec(_action_codec(env.action_space, task), task.thought_regex)
     finally:
         env.close()
+
+
+def _action_codec(space: gym.Space, task: Task) -> ActionCodec:
+    if isinstance(space, gym.spaces.Discrete):
+        return DiscreteCodec(space, task.actions, task.verb)
+    if isinstance(space, gym.spaces.Text):
+        return TextCodec(space, task.actions, task.verb)
+    return BoxCodec(space, task.levels)

@@ -8,18 +8,20 @@ import numpy as np
 
 from envs.observation import Observation
 
+Action = np.ndarray | np.int64 | np.str_
+
 
 @dataclass(frozen=True)
 class Decision:
     """One answer of a policy.
 
-    action: (d,) in the action space. verdict: the critic's probability, in [0, 1], that the answer will work, where it
-    was asked. proposals: the answers it chose among, with their verdicts. critique: what the critic said before its
-    verdict.
+    action: in the action space: (d,), the number of one, or text. verdict: the critic's probability, in [0, 1], that
+    the answer will work, where it was asked. proposals: the answers it chose among, with their verdicts. critique: what
+    the critic said before its verdict.
     """
 
     answer: str
-    action: np.ndarray
+    action: Action
     verdict: float | None = None
     proposals: tuple[tuple[str, float], ...] = ()
     critique: str = ""
