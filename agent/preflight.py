@@ -19,7 +19,7 @@ from policies.backend_hf import HFBackend
 def check_improve(config: Config) -> None:
     """Raises UserError for what is unknown or missing, too many episodes, or a machine that cannot render."""
     _check_tasks((*config.tasks, *config.evaluation.tasks))
-    _check_practised(config.tasks)
+    check_practised(config.tasks)
     if Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
         raise UserError(f"policy {config.policy!r} lies in the run folder {config.out!r}; valid: another --out")
     branch = config.branch
@@ -63,7 +63,7 @@ def _check_rewardless(config: Config) -> None:
 def check_pretrain(config: Pretrain) -> None:
     """Raises UserError for what is unknown or missing, too many scenes, or a machine that cannot render."""
     _check_tasks(config.tasks)
-    _check_practised(config.tasks)
+    check_practised(config.tasks)
     for name, stage in config.stages.items():
         for task in stage.demonstrations:
             if task not in config.tasks:
@@ -94,7 +94,8 @@ def _check_login() -> None:
         raise UserError(f"tracking.mode = 'online': {error} Valid: that first, or offline, disabled") from error
 
 
-def _check_practised(names: tuple[str, ...]) -> None:
+def check_practised(names: tuple[str, ...]) -> None:
+    """Raises UserError for a task that is held out from practice."""
     for name in names:
         if registry.task(name).split != "practice":
             valid = [task.name for task in registry.TASKS.values() if task.split == "practice"]

@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
         "frames": pa.list_(pa.binary()),  # PNG
         "answer": pa.string(),
         "action": pa.list_(pa.float32()),
+        "choice": pa.int64(),  # the action where it is one of several
         "verdict": pa.float32(),
         "proposals": pa.string(),  # JSON
         "critique": pa.string(),
@@ -77,7 +78,7 @@ def _rows(episode: Episode) -> Iterator[dict]:
             "proprioception": step.observation.proprioception,
             "frames": [encode_png(frame) for frame in step.observation.frames],
             "answer": step.decision.answer,
-            "action": step.decision.action.tolist(),
+            "choice" if np.ndim(step.decision.action) == 0 else "action": step.decision.action.tolist(),
             "verdict": step.decision.verdict,
             "proposals": json.dumps(step.decision.proposals),
             "critique": step.decision.critique or None,
@@ -116,7 +117,7 @@ def _episode(rows: list[dict]) -> Episode:
         frames = np.stack([decode_png(data) for data in row["frames"]])
         observation = Observation(frames, row["instruction"], row["proprioception"])
         proposals = tuple((answer, verdict) for answer, verdict in json.loads(row["proposals"]))
-        action = np.array(row["action"], np.float32)
+        action = np.array(row["action"], np.float32) if row["choice"] is None else np.int64(row["choice"])
         decision = Decision(row["answer"], action, row["verdict"], proposals, row["critique"] or "")
         episode.steps.append(Step(observation, decision, row["reward"], row["fingerprint"]))
     episode.final_frame = decode_png(last["frames"][0]) if last["frames"] else None
