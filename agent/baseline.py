@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.spaces import Dict
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -24,7 +25,7 @@ from envs import registry
 from envs.errors import UserError
 from envs.splits import seeds
 from envs.task import Task
-from policies.sb3 import ALGORITHMS, Practice, check_actions, watched
+from policies.sb3 import ALGORITHMS, Practice, Within, check_actions, watched
 from policies.threads import one_thread
 
 ROLLOUT = 2048  # steps between PPO's updates, SB3's default, of all environments together
@@ -71,12 +72,13 @@ def train(task: Task, settings: Baseline) -> BaseAlgorithm:
     """A model trained on practice seeds. PPO goes on to the end of its last rollout, past `steps`."""
 
     def practice(i: int) -> Practice:
-        return Practice(watched(task, settings.observe), (settings.seed, i))
+        return Practice(Within(watched(task, settings.observe)), (settings.seed, i))
 
     env = DummyVecEnv([lambda i=i: practice(i) for i in range(settings.n_envs)])
     try:
         with one_thread(), bar(f"{settings.algorithm} on {task.name}", settings.steps) as progress:
             model = _fresh(settings, env)
+            model.set_logger(Logger(None, []))  # else it makes a folder for files that it does not write
             model.learn(settings.steps, callback=_Feed(progress))
     finally:
         env.close()

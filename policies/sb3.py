@@ -47,7 +47,7 @@ UNUSED = {
     "replay_buffer_class": None,
     "replay_buffer_kwargs": {},
 }
-WORDS = 16  # of an instruction, at most
+WORDS = 32  # of an instruction, at most
 READINGS = 8  # words and numbers of a proprioception, at most
 SIGNS = 32  # that stand for a word
 SMALLEST = 36  # [px] of a frame's side: SB3's convolutions need as much
@@ -102,6 +102,15 @@ class Pixels(gym.ObservationWrapper[Any, Any, Any]):
 
     def observation(self, observation: Any) -> dict[str, np.ndarray]:
         return encoded(self.task.observe(self.env))
+
+
+class Within(gym.ActionWrapper[Any, Any, Any]):
+    """Clips continuous actions to their bounds: SB3's rescaling rounds beyond them now and then, and no environment
+    lets an impossible action through."""
+
+    def action(self, action: Any) -> Any:
+        space = self.action_space
+        return action.clip(space.low, space.high) if isinstance(space, Box) else action
 
 
 class Practice(gym.Wrapper[Any, Any, Any, Any]):
