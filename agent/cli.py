@@ -85,7 +85,7 @@ def evaluate(
 
     Args:
         task: a name from `handeye tasks`
-        policy: a checkpoint folder, or one of zero, random, expert
+        policy: a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert
         episodes: how many seeds
         split: practice, gate or heldout
         temperature: 0 is greedy
@@ -179,7 +179,7 @@ def rollout(
     Args:
         task: a name from `handeye tasks`
         out: the folder; episodes are added to what it holds
-        policy: a checkpoint folder, or one of zero, random, expert
+        policy: a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert
         episodes: how many seeds
         attempts: episodes from each seed
         split: practice, gate or heldout
@@ -254,7 +254,7 @@ def watch(
     Args:
         task: a name from `handeye tasks`
         out: an .mp4, or a .png of a few moments
-        policy: a checkpoint folder, or one of zero, random, expert
+        policy: a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert
         against: another policy, shown below on the same episode
         seed: of the episode
     """
@@ -314,6 +314,43 @@ def questions(
     _at_least(0, seed=seed)
     write(out, {"train": train, "val": validation, "test": test}, seed)
     print(f"questions {out / 'choices'}, {out / 'free'}")
+
+
+@app.command
+def baseline(
+    task: tyro.conf.Positional[str],
+    /,
+    algorithm: Literal["ppo", "sac", "dqn"] = "ppo",
+    observe: Literal["state", "pixels"] = "state",
+    steps: int = 100_000,
+    n_envs: int = 4,
+    seed: int = 0,
+    out: Path = Path("runs/baseline"),
+    episodes: int = 100,
+    overwrite: bool = False,
+) -> None:
+    """Stable-Baselines3 trained on a task, and its success on held-out seeds, the same episodes as of `eval`.
+
+    Args:
+        task: a name from `handeye tasks`
+        algorithm: ppo; sac for continuous actions; dqn for discrete ones
+        observe: state, the environment's own observation; or pixels, frames and words as every policy is given
+        steps: of the environments together
+        n_envs: environments it learns from
+        seed: of its weights, its exploration and which practice seeds it meets
+        out: the folder for policy.zip and baseline.json
+        episodes: how many held-out seeds
+        overwrite: replace the folder if it exists
+    """
+    from agent.baseline import baseline as run_baseline
+    from agent.config import Baseline, checked
+    from agent.progress import console
+    from agent.report import percent
+
+    told = {"task": task, "algorithm": algorithm, "observe": observe, "steps": steps, "n_envs": n_envs, "seed": seed}
+    result = run_baseline(checked(Baseline, told | {"episodes": episodes}), out, overwrite)["result"]
+    console.print(f"{task}: {percent(result)} of {len(result['outcomes'])} episodes")
+    console.print(f"policy   {out / 'policy.zip'}", soft_wrap=True)
 
 
 @app.command
@@ -380,9 +417,9 @@ def doctor() -> None:
     from envs.registry import TASKS
 
     for name, number in versions().items():
-        print(f"{name:14} {number}")
-    print(f"{'cores':14} {os.cpu_count()}, torch uses {torch.get_num_threads()} threads")
-    print(f"{'GPU':14} {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none (none is needed)'}")
+        print(f"{name:17} {number}")
+    print(f"{'cores':17} {os.cpu_count()}, torch uses {torch.get_num_threads()} threads")
+    print(f"{'GPU':17} {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none (none is needed)'}")
     env = TASKS["reach"].make()
     env.reset(seed=0)
     env.render()
@@ -390,7 +427,7 @@ def doctor() -> None:
     for _ in range(50):
         env.render()
     frame_ms = 1000 * (time.perf_counter() - started) / 50
-    print(f"{'rendering':14} MUJOCO_GL={os.environ.get('MUJOCO_GL')}, {frame_ms:.1f} ms a frame")
+    print(f"{'rendering':17} MUJOCO_GL={os.environ.get('MUJOCO_GL')}, {frame_ms:.1f} ms a frame")
     env.close()
 
 

@@ -155,6 +155,19 @@ class Comparison:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Baseline:
+    """What Stable-Baselines3 is trained on, and how many held-out episodes it is measured on."""
+
+    task: str
+    algorithm: Literal["ppo", "sac", "dqn"] = "ppo"
+    observe: Literal["state", "pixels"] = "state"
+    steps: Count = 100_000  # of the environments together
+    n_envs: Count = 4
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    episodes: Count = 100
+
+
+@dataclass(frozen=True, config=STRICT)
 class Stage:
     """One stage of pretraining: rows about scenes (per task), steps of experts' episodes, each `repeats` times, and
     questions to the critic about scenes (per task) and what the policy so far would do there.
@@ -177,11 +190,15 @@ class Stage:
 
 @dataclass(frozen=True, config=STRICT)
 class Pretrain:
-    """The making of a seed policy, stage by stage: sight first, then the form of an answer."""
+    """The making of a seed policy, stage by stage: sight first, then the form of an answer.
+
+    experts: task -> a .zip of Stable-Baselines3 that shows it, instead of the task's own expert.
+    """
 
     out: str
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
     stages: Annotated[dict[str, Stage], Field(min_length=1)]
+    experts: dict[str, Path] = Field(default_factory=dict)
     start: str | None = None  # checkpoint folder to go on from; without one, from nothing
     seed: Annotated[int, Field(ge=0)] = 0
     threads: Count = 2  # of torch

@@ -10,7 +10,10 @@ from agent.progress import bar, console
 from agent.rollout import rollout
 from agent.workers import Job, Workers
 from envs import registry
+from envs.errors import UserError
+from envs.task import Task
 from policies.action_codec import codec_for
+from policies.base import Policy, Privileged
 from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy
 
 
@@ -25,8 +28,8 @@ def play(
 ) -> list[Episode]:
     """One episode for each start, (seed, attempt), as a run plays them; says which broke.
 
-    policy: a checkpoint folder, or one of zero, random, expert. Raises UserError for one that is not there, or for an
-    unknown task.
+    policy: a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert. Raises UserError for one
+    that is not there, for an unknown task, and for a .zip that is told to be anything but deterministic.
     """
     chosen = registry.task(task)
     codec = codec_for(chosen)
@@ -38,8 +41,9 @@ def play(
     }
     with bar(task, len(starts)) if len(starts) > 1 else nullcontext() as progress:
         subscribers = [progress] if progress else []
-        if policy in baselines:
-            played = rollout(chosen, baselines[policy](), starts, n_envs, subscribers, seed)
+        if policy in baselines or policy.endswith(".zip"):
+            acting = baselines[policy]() if policy in baselines else _trained(policy, chosen, temperature, critic)
+            played = rollout(chosen, acting, starts, n_envs, subscribers, seed)
         else:
             critic = critic or Critic()
             job = Job(task, Path(policy), starts, temperature, critic, n_envs=n_envs, sampling_seed=seed)
@@ -48,3 +52,11 @@ def play(
     if broken:
         console.print(f"{len(broken)} broken, left out; the first: seed {broken[0].seed}: {broken[0].error}")
     return played
+
+
+def _trained(path: str, task: Task, temperature: float, critic: Critic | None) -> Policy | Privileged:
+    if temperature or (critic and (critic.proposals > 1 or critic.revisions)):
+        raise UserError(f"{path!r} is deterministic and has no critic; valid: temperature 0, 1 proposal, 0 revisions")
+    from policies.sb3 import load  # slow to import, and only needed here
+
+    return load(Path(path), task)

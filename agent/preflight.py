@@ -9,6 +9,7 @@ from trl import DPOConfig, SFTConfig
 
 from agent.config import Config, Pretrain
 from agent.evaluate import check_distinct
+from agent.pretrain import with_expert
 from agent.sft import CPU_SAFE
 from agent.stages import branch_seeds, gate_seeds, practice_seeds
 from envs import registry
@@ -20,7 +21,7 @@ from policies.backend_hf import HFBackend
 def check_improve(config: Config) -> None:
     """Raises UserError for what is unknown or missing, too many episodes, or a machine that cannot render."""
     _check_tasks((*config.tasks, *config.evaluation.tasks))
-    _check_practised(config.tasks)
+    check_practised(config.tasks)
     if Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
         raise UserError(f"policy {config.policy!r} lies in the run folder {config.out!r}; valid: another --out")
     branch = config.branch
@@ -68,8 +69,17 @@ def _check_rewardless(config: Config) -> None:
 def check_pretrain(config: Pretrain) -> None:
     """Raises UserError for what is unknown or missing, too many scenes, or a machine that cannot render."""
     _check_tasks(config.tasks)
-    _check_practised(config.tasks)
+    check_practised(config.tasks)
+    for name in config.experts:
+        if name not in config.tasks:
+            raise unknown("task in experts", name, config.tasks)
+    tasks = {name: with_expert(name, config.experts) for name in config.tasks}
     for name, stage in config.stages.items():
+        if stage.scenes and not any(task.questions for task in tasks.values()):
+            raise UserError(f"stages.{name}.scenes = {stage.scenes}, but no task tells what is seen; valid: 0")
+        for task in tasks.values():
+            if stage.demonstrations.get(task.name) and task.expert is None:
+                raise UserError(f"task {task.name!r} has no expert; valid: one in experts, see handeye baseline")
         for task in stage.demonstrations:
             if task not in config.tasks:
                 raise unknown(f"task in stages.{name}.demonstrations", task, config.tasks)
@@ -99,7 +109,8 @@ def _check_login() -> None:
         raise UserError(f"tracking.mode = 'online': {error} Valid: that first, or offline, disabled") from error
 
 
-def _check_practised(names: tuple[str, ...]) -> None:
+def check_practised(names: tuple[str, ...]) -> None:
+    """Raises UserError for a task that is held out from practice."""
     for name in names:
         if registry.task(name).split != "practice":
             valid = [task.name for task in registry.TASKS.values() if task.split == "practice"]

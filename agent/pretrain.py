@@ -4,8 +4,8 @@ import hashlib
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -176,15 +176,15 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
         raise UserError(f"checkpoint folder {str(out)!r} exists; valid: another --out, or --overwrite")
     if out.exists() and not (out / "config.json").is_file():
         raise UserError(f"{str(out)!r} is no checkpoint folder (no config.json in it): not overwritten")
-    tasks = [registry.task(name) for name in config.tasks]
+    tasks = [with_expert(name, config.experts) for name in config.tasks]
     backend = HFBackend.load(config.start) if config.start else HFBackend(*nano.build(words(tasks), config.seed))
     fresh = out.with_name(out.name + ".tmp")
     with TemporaryDirectory() as scratch:
         for stage, settings in config.stages.items():
             rows = []
             for task in tasks:
-                with bar(f"{stage}: scenes of {task.name}", settings.scenes) as progress:
-                    scenes = seeds("practice", settings.scenes, settings.first_scene)
+                scenes = seeds("practice", settings.scenes if task.questions else 0, settings.first_scene)
+                with bar(f"{stage}: scenes of {task.name}", len(scenes)) as progress:
                     asked = settings.questions, settings.instructions, settings.wander
                     for examples in progress.track(sight_examples(task, scenes, *asked)):
                         rows += examples
@@ -203,11 +203,21 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
             backend.save(fresh)
     weights = hashlib.sha256((fresh / "model.safetensors").read_bytes()).hexdigest()
     made = {"command": "handeye pretrain", "config": asdict(config), "versions": versions(), "sha256": weights}
-    (fresh / "pretrain.json").write_text(json.dumps(made, indent=1) + "\n")
+    (fresh / "pretrain.json").write_text(json.dumps(made, indent=1, default=str) + "\n")
     if out.exists():
         shutil.rmtree(out)
     fresh.rename(out)
     return out
+
+
+def with_expert(name: str, experts: Mapping[str, Path]) -> Task:
+    """The task, its expert a model of Stable-Baselines3 where one is named."""
+    task = registry.task(name)
+    if name not in experts:
+        return task
+    from policies.sb3 import expert_from  # slow to import, and only needed here
+
+    return replace(task, expert=expert_from(experts[name], task))
 
 
 def words(tasks: Iterable[Task]) -> tuple[str, ...]:

@@ -39,6 +39,10 @@ class Bar(TrainerCallback):
         note = f"{100 * self._successes / self._n:.0f} % success"
         self._progress.update(self._task_id, advance=1, note=note)
 
+    def at(self, completed: int, note: str = "") -> None:
+        """So much of it is done."""
+        self._progress.update(self._task_id, completed=completed, note=note)
+
     def track(self, items: Iterable[T]) -> Iterator[T]:
         """Passes the items on, one advance each."""
         for item in items:

@@ -11,7 +11,7 @@ from rich.table import Table
 from agent.progress import console
 from agent.rundir import RunDir
 
-PACKAGES = ("handeye", "torch", "transformers", "trl", "gymnasium", "mujoco", "xgrammar", "numpy")
+PACKAGES = ("handeye", "torch", "transformers", "trl", "gymnasium", "mujoco", "stable-baselines3", "xgrammar", "numpy")
 
 
 def versions() -> dict[str, str]:

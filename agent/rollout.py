@@ -12,8 +12,7 @@ from envs.errors import UserError
 from envs.observation import Observation
 from envs.snapshot import Restorable
 from envs.task import Task
-from policies.base import Decision, Policy
-from policies.baselines import ExpertPolicy
+from policies.base import Decision, Policy, Privileged
 
 
 class Subscriber(Protocol):
@@ -53,7 +52,7 @@ class _Slot:
 
 def rollout(
     task: Task,
-    policy: Policy | ExpertPolicy,
+    policy: Policy | Privileged,
     starts: Iterable[Start | tuple[int, int]],
     n_envs: int = 64,
     subscribers: Sequence[Subscriber] = (),
@@ -111,10 +110,10 @@ def _begin(task: Task, env: Restorable, start: Start, sampling_seed: int) -> _Sl
     return slot
 
 
-def _decide(policy: Policy | ExpertPolicy, slots: list[_Slot]) -> list[Decision]:
+def _decide(policy: Policy | Privileged, slots: list[_Slot]) -> list[Decision]:
     asked = [slot for slot in slots if slot.given is None]
     decisions = iter(())
-    if asked and isinstance(policy, ExpertPolicy):
+    if asked and isinstance(policy, Privileged):
         decisions = iter(policy.act_on([slot.env for slot in asked]))
     elif asked:
         decisions = iter(policy.act([slot.observation for slot in asked], [slot.rng for slot in asked]))

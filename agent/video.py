@@ -1,6 +1,7 @@
 """An episode as a film for people: played again in the simulator, with what the policy said."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,20 +22,21 @@ FORMATS = (".mp4", ".png")
 
 def film(episode: Episode) -> np.ndarray:
     """(T, SIZE + CAPTION_HEIGHT, 2 * SIZE, 3) uint8: a view for people beside what the policy saw."""
-    env = task(episode.task).make()
+    env = replace(task(episode.task), frames=1).make()
     env.reset(seed=episode.seed)
     frames = []
     for step in episode.steps:
-        frames.append(_frame(env, step.observation.instruction, step.decision.answer))
+        seen, instruction = step.observation.frames[-1], step.observation.instruction
+        frames.append(_frame(env, seen, instruction, step.decision.answer))
         env.step(step.decision.action)
-    last = _frame(env, episode.steps[-1].observation.instruction, "success" if episode.success else "failure")
+    frames.append(_frame(env, episode.final_frame, instruction, "success" if episode.success else "failure"))
     env.close()
-    return np.stack([*frames, last])
+    return np.stack(frames)
 
 
-def _frame(env: gym.Env, title: str, text: str) -> np.ndarray:
+def _frame(env: gym.Env, seen: np.ndarray, title: str, text: str) -> np.ndarray:
     side = env.get_wrapper_attr("view")(SIZE)
-    seen = cv2.resize(env.render(), (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
+    seen = cv2.resize(seen, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
     caption = np.full((CAPTION_HEIGHT, 2 * SIZE, 3), 255, np.uint8)
     for line, (words, weight) in enumerate(((title, 2), (text, 1))):
         cv2.putText(caption, words, (8, 19 + 21 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), weight, cv2.LINE_AA)

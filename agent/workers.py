@@ -13,7 +13,6 @@ from queue import Empty
 from typing import Any, Self
 
 import numpy as np
-import torch
 
 from agent.config import Critic
 from agent.episode import Episode
@@ -26,6 +25,7 @@ from policies.action_codec import codec_for
 from policies.backend_hf import HFBackend
 from policies.base import Decision
 from policies.mllm import MLLMPolicy
+from policies.threads import one_thread
 
 POLL_S = 0.5  # between looks whether a worker failed
 _loaded: tuple[Path, HFBackend] | None = None  # this process's last checkpoint
@@ -132,13 +132,9 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
     global _loaded
     if _loaded is None or _loaded[0] != job.checkpoint:
         _loaded = job.checkpoint, HFBackend.load(job.checkpoint)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums depend on the number of threads, episodes must not
-    try:
+    with one_thread():
         codec = codec_for(registry.task(job.task))
         yield MLLMPolicy(_loaded[1], codec, job.temperature, **asdict(job.critic))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _play(job: Job, subscribers: Sequence[Subscriber]) -> list[Episode]:

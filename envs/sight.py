@@ -90,7 +90,12 @@ def told(instruction: str, seen: Sight, own: Sight | None = None) -> dict[str, A
         for question, answer in seen.questions(env, *how):
             yield f"{question}. {own.say(env)}" if own else question, answer
 
-    fields = {"thought_regex": seen.regex, "questions": questions, "words": (*instruction.split(), *seen.words)}
+    fields = {
+        "thought_regex": seen.regex,
+        "thought": seen.say,
+        "questions": questions,
+        "words": (*instruction.split(), *seen.words),
+    }
     if own:
         fields |= {"proprioception": own.say, "words": (*fields["words"], *own.words)}
     return fields

@@ -44,8 +44,8 @@ _STATELESS_NAMES = ("MujocoModelNames",)  # of Gymnasium-Robotics, which need no
 class Snapshot:
     """A state of the episode that began with `reset(seed=seed, options=options)`.
 
-    physics, derived: of MuJoCo. attributes: of the wrappers from outside in, and of the environment. Where these are
-    None, the way back are the actions.
+    physics, derived: of MuJoCo. attributes: of the wrappers from outside in, and of the environment. observation: the
+    environment's own. Where these are None, the way back are the actions.
     """
 
     seed: int
@@ -54,6 +54,7 @@ class Snapshot:
     physics: np.ndarray | None = None  # (n,) float64
     derived: np.ndarray | None = None  # (m,) float64
     attributes: tuple[dict[str, Any], ...] | None = None
+    observation: Any = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         if attributes is None:
             return Snapshot(*self._start, tuple(self._actions))
         derived = np.concatenate([getattr(self._data, name).ravel() for name in _DERIVED])
-        return Snapshot(*self._start, (), physics_of(self._data), derived, attributes)
+        observation = deepcopy(self._observation)
+        return Snapshot(*self._start, (), physics_of(self._data), derived, attributes, observation)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Return to a state, of any episode of this kind of environment."""
@@ -133,6 +135,7 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
             start += array.size
         for layer, attributes in zip(self._layers, snapshot.attributes, strict=True):
             _put(layer, attributes)
+        self._observation = deepcopy(snapshot.observation)
 
     def fingerprint(self) -> bytes:
         """16 bytes (BLAKE2b) that tell the environment's state now from any other, alike on every machine.

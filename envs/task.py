@@ -34,10 +34,11 @@ class Task:
     last proprioception and whether it was a success, `reckoned` what was said of one, given its proprioception, with
     all that follows from what it sees put right. `other_goals` are the `goal` options that make a seed's scene
     one with another goal, and `about` makes a thought one about another goal; without, failures stay failures.
+    `thought` is what a right thought would be, where that depends on what is seen alone, and not on what is done.
     `questions` asks about what is seen, about `n` times, with the true answers, in scenes that `varied` options of a
     reset make; `words` are those of its instructions, questions and thoughts, for a tokenizer.
-    `expert`, `describe` and `questions`, where there are any, are privileged: for demonstrations, captions and audits,
-    never for an acting policy.
+    `expert`, `describe`, `thought` and `questions`, where there are any, are privileged: for demonstrations, captions
+    and audits, never for an acting policy.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Task:
     settled: Callable[[str, str], str] = lambda thought, proprioception: thought
     concluded: Callable[[str, str, bool], str] = lambda thought, proprioception, success: ""
     reckoned: Callable[[str, str], str] = lambda words, proprioception: words
+    thought: Callable[[gym.Env], str] | None = None
     questions: Callable[[gym.Env, np.random.Generator, int, bool], Iterator[tuple[str, str]]] | None = None
     varied: Callable[[np.random.Generator], dict[str, Any]] = lambda rng: {}
     words: tuple[str, ...] = ()

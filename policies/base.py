@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import gymnasium as gym
 import numpy as np
 
 from envs.observation import Observation
@@ -32,3 +33,11 @@ class Policy(Protocol):
     not depend on which others are played beside it."""
 
     def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]: ...
+
+
+@runtime_checkable
+class Privileged(Protocol):
+    """Acts in the place of a policy, but is shown the environments, not observations: experts, and what acts on
+    state."""
+
+    def act_on(self, envs: Sequence[gym.Env]) -> list[Decision]: ...

@@ -66,7 +66,7 @@ def test_help_is_quick():
 import contextlib, io, sys
 from agent.cli import main
 out = io.StringIO()
-for arguments in ([], ["improve"], ["eval"], ["rollout"], ["watch"], ["pretrain"], ["tasks"], ["doctor"]):
+for arguments in ([], ["improve"], ["eval"], ["rollout"], ["watch"], ["pretrain"], ["baseline"], ["tasks"], ["doctor"]):
     sys.argv = ["handeye", *arguments, "--help"]
     with contextlib.redirect_stdout(out):
         try:
@@ -85,7 +85,7 @@ def test_help_names_the_commands(handeye):
     result = handeye("--help")
     assert result.returncode == 0
     assert result.stderr == ""
-    for command in ("improve", "eval", "rollout", "watch", "pretrain", "tasks", "doctor"):
+    for command in ("improve", "eval", "rollout", "watch", "pretrain", "baseline", "tasks", "doctor"):
         assert re.search(rf"\b{command}\b", result.stdout)
 
 

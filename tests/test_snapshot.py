@@ -21,7 +21,7 @@ STOCK = (
     "CartPole-v1",
     "FrozenLake-v1",
 )
-TRIALS, MAX_STATE_BYTES = 10, 4096
+TRIALS, MAX_STATE_BYTES = 10, 5120
 
 
 @pytest.mark.parametrize("name", ["reach", "push", *STOCK])
@@ -48,6 +48,18 @@ def test_a_mujoco_state_is_copied_and_small(name):
     assert saved.physics is not None
     assert saved.actions == ()
     assert len(pickle.dumps(saved)) <= MAX_STATE_BYTES
+
+
+@pytest.mark.parametrize("name", ["reach", *STOCK[:1], "CartPole-v1"])
+def test_what_was_observed_comes_back(name):
+    """Who acts on it acts as before."""
+    env = make(name)
+    wander(env, 3)
+    saved, seen = env.snapshot(), env.observation.copy()
+    wander(env, 4)
+    assert (env.observation != seen).any()
+    env.restore(saved)
+    np.testing.assert_array_equal(env.observation, seen)
 
 
 def test_a_snapshot_travels_to_another_process_and_back():

@@ -74,6 +74,15 @@ def test_odd_episodes_make_the_round_trip(store, episode, toy_task):
     assert_same(store, episodes)
 
 
+def test_choices_make_the_round_trip(store, episode):
+    """One of several actions is no array; also one that no float32 can tell."""
+    one = episode([(1, 0), (0, 1)])
+    for i, choice in enumerate((0, 2**24 + 1)):
+        one.steps[i] = replace(one.steps[i], decision=replace(one.steps[i].decision, action=np.int64(choice)))
+    store.append([one, episode([(1, 1)])])
+    assert_same(store, [one, episode([(1, 1)])])
+
+
 def test_several_frames_an_observation(store, episode):
     frames = np.random.default_rng(0).integers(0, 256, (3, 8, 10, 3), np.uint8)
     one = episode([(1, 1)])

@@ -1,0 +1,112 @@
+"""A baseline: Stable-Baselines3, with its own settings, on a task's practice seeds; measured on held-out episodes."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Dict
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from agent.config import Baseline
+from agent.evaluate import outcome_string, rate, successes
+from agent.play import play
+from agent.preflight import check_practised
+from agent.progress import Bar, bar
+from agent.report import versions
+from envs import registry
+from envs.errors import UserError
+from envs.splits import seeds
+from envs.task import Task
+from policies.sb3 import ALGORITHMS, Practice, Within, check_actions, watched
+from policies.threads import one_thread
+
+ROLLOUT = 2048  # steps between PPO's updates, SB3's default, of all environments together
+BUFFER = {"state": 1_000_000, "pixels": 50_000}  # steps remembered, at most: SB3's default, and what fits in 3 GB
+
+
+def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str, Any]:
+    """Trains and measures; makes a folder of `policy.zip` and `baseline.json`, whole or not at all. What the latter
+    holds is returned.
+
+    Raises UserError for an existing folder, unless it is a baseline's and may be overwritten, for a task that is
+    unknown or held out, and for an algorithm that cannot choose its actions.
+    """
+    if out.exists() and not overwrite:
+        raise UserError(f"folder {str(out)!r} exists; valid: another --out, or --overwrite")
+    if out.exists() and not (out / "baseline.json").is_file():
+        raise UserError(f"{str(out)!r} is no baseline's folder (no baseline.json in it): not overwritten")
+    task = registry.task(settings.task)
+    check_practised((settings.task,))
+    check_actions(task, settings.algorithm)
+    starts = [(seed, 0) for seed in seeds("heldout", settings.episodes)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+        made = Path(scratch) / out.name
+        model = train(task, settings)
+        model.save(made / "policy.zip")
+        played = play(settings.task, str(made / "policy.zip"), starts)
+        result = rate(successes(played)) | {"split": "heldout", "outcomes": outcome_string(played)}
+        told = {
+            "command": "handeye baseline",
+            "config": asdict(settings),
+            "versions": versions(),
+            "steps": model.num_timesteps,
+            "result": result,
+        }
+        (made / "baseline.json").write_text(json.dumps(told, indent=1) + "\n")
+        if out.exists():
+            shutil.rmtree(out)
+        made.rename(out)
+    return told
+
+
+def train(task: Task, settings: Baseline) -> BaseAlgorithm:
+    """A model trained on practice seeds. PPO goes on to the end of its last rollout, past `steps`."""
+
+    def practice(i: int) -> Practice:
+        return Practice(Within(watched(task, settings.observe)), (settings.seed, i))
+
+    env = DummyVecEnv([lambda i=i: practice(i) for i in range(settings.n_envs)])
+    try:
+        with one_thread(), bar(f"{settings.algorithm} on {task.name}", settings.steps) as progress:
+            model = _fresh(settings, env)
+            model.set_logger(Logger(None, []))  # else it makes a folder for files that it does not write
+            model.learn(settings.steps, callback=_Feed(progress))
+    finally:
+        env.close()
+    return model
+
+
+def _fresh(settings: Baseline, env: DummyVecEnv) -> BaseAlgorithm:
+    """An untrained model. With several environments it learns as often, and from as much, as with one."""
+    if settings.algorithm == "ppo":
+        n_steps = max(2, min(ROLLOUT, settings.steps) // settings.n_envs)
+        own = {"n_steps": n_steps, "batch_size": min(64, n_steps * settings.n_envs)}
+    else:
+        size = max(min(BUFFER[settings.observe], settings.steps), settings.n_envs)
+        own = {"buffer_size": size, "gradient_steps": settings.n_envs}
+    space = env.observation_space
+    network = "MultiInput" if isinstance(space, Dict) else "Cnn" if is_image_space(space) else "Mlp"
+    device = "cpu" if network == "Mlp" else "auto"
+    return ALGORITHMS[settings.algorithm](f"{network}Policy", env, seed=settings.seed, device=device, **own)
+
+
+class _Feed(BaseCallback):
+    """Moves a bar, with the success of the last hundred episodes."""
+
+    def __init__(self, progress: Bar):
+        super().__init__()
+        self._bar = progress
+
+    def _on_step(self) -> bool:
+        latest = self.model.ep_success_buffer
+        self._bar.at(self.num_timesteps, f"{100 * np.mean(latest):.0f} % success" if latest else "")
+        return True

@@ -1,0 +1,265 @@
+"""Stable-Baselines3 on a task: what it is trained on, and a trained model as a policy or as the task's expert.
+
+It learns from `state`, the environment's own observation, or from `pixels`, what every policy that looks is given. A
+model is a .zip that SB3 saved, here or elsewhere. Such a file is code: load only what you trust. Observations that were
+normalised outside of it (VecNormalize) are not in it.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space
+from stable_baselines3 import DQN, PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
+
+from envs.errors import UserError, unknown
+from envs.observation import Observation
+from envs.splits import SPLITS
+from envs.tabletop.words import BINS
+from envs.task import Task
+from policies.action_codec import codec_for
+from policies.base import Decision
+from policies.threads import one_thread
+
+ALGORITHMS = {"ppo": PPO, "sac": SAC, "dqn": DQN}
+ACTIONS = {"ppo": (Box, Discrete), "sac": (Box,), "dqn": (Discrete,)}
+OBSERVE = ("state", "pixels")
+# Of the policy's class, as a .zip names it. A2C has PPO's.
+MODULES = {
+    f"stable_baselines3.{part}.policies": name for part, name in (("common", "ppo"), ("sac", "sac"), ("dqn", "dqn"))
+}
+# What is needed to go on training, and need not be there, or fit into memory, to play.
+UNUSED = {
+    "learning_rate": 0.0,
+    "lr_schedule": None,
+    "clip_range": 0.0,
+    "exploration_schedule": None,
+    "buffer_size": 1,
+    "replay_buffer_class": None,
+    "replay_buffer_kwargs": {},
+}
+WORDS = 32  # of an instruction, at most
+READINGS = 8  # words and numbers of a proprioception, at most
+SIGNS = 32  # that stand for a word
+SMALLEST = 36  # [px] of a frame's side: SB3's convolutions need as much
+
+
+def encoded(seen: Observation) -> dict[str, np.ndarray]:
+    """What a policy sees as a network takes it: `frames` (3T, H, W) uint8, oldest first; `instruction` (WORDS, SIGNS +
+    1) and `proprioception` (READINGS, SIGNS + 1) float32, a row for each word in its place.
+
+    A word is a row of signs, its hash: any two differ, none needs a vocabulary. A number is the last of its row, over
+    the 32 places of a table's side. Raises UserError for a text that is too long.
+    """
+    frames = seen.frames.transpose(0, 3, 1, 2)
+    return {
+        "frames": frames.reshape(-1, *frames.shape[2:]),
+        "instruction": _rows("instruction", seen.instruction, WORDS),
+        "proprioception": _rows("proprioception", seen.proprioception, READINGS),
+    }
+
+
+def _rows(what: str, text: str, n: int) -> np.ndarray:
+    words = re.findall(r"[+-]?\d+(?:\.\d+)?|[^\W\d]+", text.lower())
+    if len(words) > n:
+        raise UserError(f"{what} {text!r} has {len(words)} words; valid for pixels: at most {n}")
+    rows = np.zeros((n, SIGNS + 1), np.float32)
+    for row, word in zip(rows, words, strict=False):
+        if word[-1].isdigit():
+            row[-1] = float(word) / BINS
+        else:
+            digest = np.frombuffer(blake2b(word.encode(), digest_size=SIGNS // 8).digest(), np.uint8)
+            row[:-1] = 2.0 * np.unpackbits(digest) - 1
+    return rows
+
+
+class Pixels(gym.ObservationWrapper[Any, Any, Any]):
+    """Observes what a policy that looks is given, `encoded`."""
+
+    def __init__(self, env: gym.Env[Any, Any], task: Task):
+        """Begins an episode, to see how large a frame is. Raises UserError for frames too small to learn from."""
+        super().__init__(env)
+        self.task = task
+        env.reset(seed=SPLITS["practice"][0])
+        seen = self.observation(None)
+        channels, *size = seen["frames"].shape
+        if min(size) < max(SMALLEST, channels + 1):
+            raise UserError(
+                f"frames of {' x '.join(map(str, size))} px of task {task.name!r}; valid for pixels: at least "
+                f"{max(SMALLEST, channels + 1)} px"
+            )
+        texts = {name: Box(-np.inf, np.inf, seen[name].shape) for name in ("instruction", "proprioception")}
+        self.observation_space = Dict({"frames": Box(0, 255, seen["frames"].shape, np.uint8), **texts})
+
+    def observation(self, observation: Any) -> dict[str, np.ndarray]:
+        return encoded(self.task.observe(self.env))
+
+
+class Within(gym.ActionWrapper[Any, Any, Any]):
+    """Clips continuous actions to their bounds: SB3's rescaling rounds beyond them now and then, and no environment
+    lets an impossible action through."""
+
+    def action(self, action: Any) -> Any:
+        space = self.action_space
+        return action.clip(space.low, space.high) if isinstance(space, Box) else action
+
+
+class Practice(gym.Wrapper[Any, Any, Any, Any]):
+    """Begins every episode with a random seed of the practice split, whatever seed it is given: no other is learned
+    from. `seed` decides which."""
+
+    def __init__(self, env: gym.Env[Any, Any], seed: Sequence[int]):
+        super().__init__(env)
+        self._rng = np.random.default_rng(seed)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        drawn = SPLITS["practice"][int(self._rng.integers(len(SPLITS["practice"])))]
+        return self.env.reset(seed=drawn, options=options)
+
+
+def watched(task: Task, observe: str) -> gym.Env[Any, Any]:
+    """The task's environment, observed as `state` or as `pixels`. Raises UserError for another name, or for what SB3
+    cannot take in."""
+    if observe not in OBSERVE:
+        raise unknown("observation", observe, OBSERVE)
+    if observe == "pixels":
+        return Pixels(task.make(), task)
+    env = replace(task, frames=1).make()  # a history of frames is drawn at each step, and no part of the state
+    space = env.observation_space
+    flat = space.values() if isinstance(space, Dict) else [space]
+    if not all(isinstance(part, (Box, Discrete, MultiBinary, MultiDiscrete)) for part in flat):
+        env.close()
+        raise UserError(f"the state of task {task.name!r} is {space}, which SB3 cannot take in; valid: pixels")
+    return env
+
+
+def check_actions(task: Task, algorithm: str) -> None:
+    """Raises UserError where an algorithm is unknown or cannot choose the task's actions, naming those that can."""
+    if algorithm not in ALGORITHMS:
+        raise unknown("algorithm", algorithm, ALGORITHMS)
+    space = codec_for(task).action.space
+    if not isinstance(space, ACTIONS[algorithm]):
+        valid = ", ".join(name for name, kinds in ACTIONS.items() if isinstance(space, kinds))
+        raise UserError(
+            f"algorithm {algorithm!r} cannot choose an action of {space} (task {task.name!r}); valid: {valid}"
+        )
+    if isinstance(space, Discrete) and space.start != 0:
+        raise UserError(f"actions of task {task.name!r} begin at {space.start}; valid for SB3: at 0")
+
+
+class _Trained:
+    """A trained model that plays a task, deterministically and one observation at a time: what is decided does not
+    depend on what is played beside it.
+
+    It has no words for what it does.
+    """
+
+    def __init__(self, model: BaseAlgorithm, task: Task):
+        self.model, self.task = model, task
+        self._space = codec_for(task).action.space
+
+    def action(self, seen: Any) -> Any:
+        """Of the action space, given what the model was trained on."""
+        with one_thread():
+            action, _ = self.model.predict(seen, deterministic=True)
+        if isinstance(self._space, Discrete):
+            return np.int64(action)
+        return action.clip(self._space.low, self._space.high).astype(self._space.dtype)
+
+    def decide(self, seen: Any) -> Decision:
+        return Decision("", self.action(seen))
+
+
+class StatePolicy(_Trained):
+    """Acts on the environment's own observation. Privileged: it is shown the environments."""
+
+    def look(self, env: gym.Env[Any, Any]) -> Any:
+        return env.get_wrapper_attr("observation")
+
+    def act_on(self, envs: Sequence[gym.Env]) -> list[Decision]:
+        return [self.decide(self.look(env)) for env in envs]
+
+
+class PixelPolicy(_Trained):
+    """Acts on what every policy that looks is given."""
+
+    def look(self, env: gym.Env[Any, Any]) -> Any:
+        return encoded(self.task.observe(env))
+
+    def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]:
+        return [self.decide(encoded(observation)) for observation in observations]
+
+
+def load(path: Path, task: Task) -> StatePolicy | PixelPolicy:
+    """The model in a .zip as a policy that plays the task, by state or by pixels as it was trained.
+
+    Raises UserError where there is none, it is of another algorithm, or it does not fit the task.
+    """
+    algorithm = _algorithm(path)
+    check_actions(task, algorithm)
+    try:
+        model = ALGORITHMS[algorithm].load(path, device="cpu", custom_objects=UNUSED)
+    except Exception as error:  # whatever unpickling a file from elsewhere raises
+        raise UserError(f"{str(path)!r} cannot be loaded here: {type(error).__name__}: {error}") from error
+    space = codec_for(task).action.space
+    if model.action_space != space:
+        raise UserError(f"{str(path)!r} chooses actions of {model.action_space}; valid for {task.name!r}: {space}")
+    valid = {}
+    for observe, kind in zip(OBSERVE, (StatePolicy, PixelPolicy), strict=True):
+        env = watched(task, observe)
+        valid[observe] = _form(env.observation_space)
+        env.close()
+        if _form(model.observation_space) == valid[observe]:
+            return kind(model, task)
+    forms = ", or ".join(f"{observe} {form}" for observe, form in valid.items())
+    raise UserError(f"{str(path)!r} was trained on {_form(model.observation_space)}; valid for {task.name!r}: {forms}")
+
+
+def expert_from(path: Path, task: Task) -> Callable[[gym.Env], tuple[str, Any]]:
+    """The model in a .zip as a task's expert: `replace(task, expert=expert_from(path, task))`.
+
+    Raises UserError as `load` does, and for a task whose thoughts only its own expert knows.
+    """
+    if task.thought_regex and task.thought is None:
+        raise UserError(f"task {task.name!r} asks for a thought, and {str(path)!r} has none; valid: a task without")
+    policy, thought = load(path, task), task.thought or (lambda env: "")
+    return lambda env: (thought(env), policy.action(policy.look(env)))
+
+
+def _algorithm(path: Path) -> str:
+    """Which of ALGORITHMS a .zip is of, without unpickling anything of it."""
+    valid = f"valid: a .zip that Stable-Baselines3 saved of {', '.join(ALGORITHMS)}"
+    if not path.is_file():
+        raise UserError(f"no policy in {str(path)!r}; {valid}")
+    try:
+        with ZipFile(path) as archive:
+            data = json.loads(archive.read("data"))
+        module = data["policy_class"]["__module__"]
+    except (BadZipFile, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{str(path)!r} holds no policy of Stable-Baselines3: {error}; {valid}") from error
+    algorithm = MODULES.get(module)
+    if algorithm is None or (algorithm == "ppo" and "clip_range" not in data):
+        raise UserError(f"{str(path)!r} is of another algorithm, with {module}; {valid}")
+    return algorithm
+
+
+def _form(space: Space[Any]) -> Any:
+    """What a network can tell of a space: shapes and numbers of choices, not bounds, which releases of Gymnasium
+    change; of pictures, the channels first, as SB3 has them."""
+    if isinstance(space, Dict):
+        return {name: _form(part) for name, part in space.items()}
+    if isinstance(space, Discrete):
+        return int(space.n)
+    if is_image_space(space) and not is_image_space_channels_first(space):
+        height, width, channels = space.shape
+        return channels, height, width
+    return space.shape
