@@ -33,7 +33,7 @@ class Declared:
 
 @dataclass(frozen=True, config=STRICT)
 class DeclaredQuestions:
-    """What a file says of questions about pictures. questions: a folder, in a layout of `envs/questions.py`."""
+    """What a file says of questions about pictures. questions: a folder, in a layout of `envs/question_sets.py`."""
 
     questions: str
     answers: Literal["choices", "free"] = "choices"

@@ -23,7 +23,8 @@ from agent.verify import Verifier
 from agent.workers import Workers
 from envs import quantities
 from envs.errors import UserError
-from envs.questions import Row, load, question_task, words
+from envs.question_sets import Row, load, words
+from envs.questions import question_task
 from envs.registry import task
 from envs.scene_questions import LENGTHS, write
 from envs.splits import SPLITS, seeds
@@ -288,6 +289,16 @@ def test_what_is_no_quantity_is_wrong(tmp_path):
     env.reset(seed=0)
     with pytest.raises(ValueError, match="is not in Text"):
         env.step(14)
+    env.close()
+
+
+def test_a_declaration_may_be_more_tolerant(tmp_path):
+    path = tmp_path / "tolerant.yaml"
+    path.write_text(f"questions: {SHIPPED / 'free'}\nanswers: free\ntolerance: 0.1\n")
+    env = task(str(path)).make()
+    env.reset(seed=0)
+    length = quantities.split(env.unwrapped.row.answer)[0]
+    assert env.step(f"{10.5 * length} mm")[1] == 1.0
     env.close()
 
 
