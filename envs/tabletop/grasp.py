@@ -14,7 +14,9 @@ CLEARANCE = 0.135  # [m] between the things of a fresh scene: an open finger goe
 START_DISTANCE = 0.15  # [m] gripper to goal at least, at the start
 DRAWN = 0.17  # [m] things lie this far from the middle at most: the open fingers stay in the picture
 LOW, HIGH = 0.015, 0.045  # [m] up to here the fingers reach around an object; from here on they clear it
-AROUND = 0.012  # [m] closing fingers that stay this far apart or more have something between them
+BETWEEN = 0.012  # [m] closing fingers that stay this far from the middle have something between them
+
+AROUND = 0.02  # [m] a held object's middle is this far from the fingers' at most: a prism is centred by its sides
 
 HEIGHTS = ("low", "mid", "high")
 FINGERS = ("open", "holding", "closed")
@@ -41,7 +43,7 @@ class Hand:
         return cls(from_bins(int(column), int(row)), height, fingers)
 
     def holds(self, place: np.ndarray) -> bool:
-        """Whether it is what lies at (2,) [m] that it holds: a prism's middle is up to two bins from the fingers'."""
+        """Whether it is what lies at (2,) [m] that it holds."""
         return self.fingers == "holding" and bool(np.abs(self.place - place).max() < 2.5 * BIN_WIDTH)
 
     def over(self, place: np.ndarray, then: str) -> str:
@@ -108,12 +110,13 @@ class GraspEnv(TabletopEnv):
     def fingers_in_words(self) -> str:
         if not self.scene.is_closing:
             return "open"
-        return "holding" if self.scene.opening > AROUND else "closed"
+        return "holding" if self.scene.opening > BETWEEN else "closed"
 
     def gap(self) -> float:
-        """How far the fingers are from the goal object [m]."""
+        """How far the fingers are from around the goal object [m]."""
         across = self.scene.places()[self.goal] - self.scene.gripper
-        return float(np.linalg.norm([*across, self.scene.height(self.goal) - self.scene.raised]))
+        off = np.linalg.norm([*across, self.scene.height(self.goal) - self.scene.raised])
+        return max(0.0, float(off) - AROUND)
 
     def _state(self) -> np.ndarray:
         own = [self.scene.raised, self.scene.opening, self.scene.height(self.goal)]

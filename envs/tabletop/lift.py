@@ -6,7 +6,7 @@ from envs.tabletop.grasp import GraspEnv, Hand
 from envs.tabletop.words import say, say_way
 
 LIFTED = 0.05  # [m] the object's bottom over the table; another object is 4 cm high
-HORIZON = 16  # steps; the farthest goal needs 10
+HORIZON = 16  # steps; the farthest goal needs 9
 
 
 class Lift(GraspEnv):
