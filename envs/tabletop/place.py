@@ -26,15 +26,15 @@ class Place(GraspEnv):
         self.scene.arrange(gripper, dict(objects), dict(targets), self.lift)
 
     def distance(self) -> float:
-        return self._off_pad() + self.gap()
+        gap, places = self.gap(), self.scene.places()
+        carried = places[self.goal] if gap else self.scene.gripper  # closing fingers shift it: no loss and no gain
+        return gap + float(np.linalg.norm(carried - places[self.goal_pad]))
 
     def success(self) -> bool:
-        lies = self._off_pad() < SUCCESS_RADIUS and abs(self.scene.height(self.goal)) < LYING
-        return lies and self.scene.opening > WIDE and not self.scene.touching(self.goal)
-
-    def _off_pad(self) -> float:
         places = self.scene.places()
-        return float(np.linalg.norm(places[self.goal] - places[self.goal_pad]))
+        is_on_pad = bool(np.linalg.norm(places[self.goal] - places[self.goal_pad]) < SUCCESS_RADIUS)
+        lies_free = abs(self.scene.height(self.goal)) < LYING and not self.scene.touching(self.goal)
+        return is_on_pad and lies_free and self.scene.opening > WIDE
 
     @property
     def instruction(self) -> str:
