@@ -32,6 +32,7 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": round(1 / CONTROL_DT)}
     set_by_reset: ClassVar[tuple[str, ...]] = ("scene",)  # what no step changes, beside MuJoCo's state
     lift: ClassVar[float]  # [m] the gripper's height over its lowest, at the start
+    reach: ClassVar[float] = REACH  # [m] the gripper goes this far from the middle along an axis
     scene_type: ClassVar[type[Scene]] = Scene
     action_size: ClassVar[int] = 2
     state_size: ClassVar[int] = 6
@@ -117,7 +118,7 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
 
     def target(self, action: np.ndarray) -> np.ndarray:
         """Where an action drives the gripper's actuators, (n,) [m]."""
-        return np.clip(self.scene.data.ctrl[:2] + action[:2] * MAX_STEP, -REACH, REACH)
+        return np.clip(self.scene.data.ctrl[:2] + action[:2] * MAX_STEP, -self.reach, self.reach)
 
     def render(self) -> np.ndarray | None:
         return self.picture(self.camera, self.image_size) if self.render_mode == "rgb_array" else None

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from envs.tabletop.env import MAX_STEP, TabletopEnv, step_towards
-from envs.tabletop.scene import OPEN, TOP, GraspScene, Scene
+from envs.tabletop.scene import OPEN, REACH, TOP, GraspScene, Scene
 from envs.tabletop.words import BIN_WIDTH, binned, from_bins, say, say_way
 
 CLEARANCE = 0.135  # [m] between the things of a fresh scene: an open finger goes down between two objects
@@ -81,6 +81,7 @@ class GraspEnv(TabletopEnv):
     """
 
     lift = 0.06
+    reach = REACH - BIN_WIDTH / 2  # the middle of the outermost bin
     scene_type: ClassVar[type[Scene]] = GraspScene
     action_size = 4
     state_size = 9
