@@ -15,7 +15,6 @@ START_DISTANCE = 0.15  # [m] gripper to goal at least, at the start
 DRAWN = 0.17  # [m] things lie this far from the middle at most: the open fingers stay in the picture
 LOW, HIGH = 0.015, 0.045  # [m] up to here the fingers reach around an object; from here on they clear it
 BETWEEN = 0.012  # [m] closing fingers that stay this far from the middle have something between them
-
 AROUND = 0.02  # [m] a held object's middle is this far from the fingers' at most: a prism is centred by its sides
 
 HEIGHTS = ("low", "mid", "high")

@@ -267,7 +267,7 @@ class GraspScene(Scene):
         return float(self.data.body(f"object{self.objects.index(name)}").xpos[2]) - OBJECT_HEIGHT / 2
 
     def touching(self, name: str) -> int:
-        """How many fingers touch an object."""
+        """How many fingers touched an object in the last physics step."""
         slot = self.model.body(f"object{self.objects.index(name)}").id
         fingers = {self.model.body(f"{side}_finger").id for side in ("far", "near")}
         pairs = [set(self.model.geom_bodyid[pair]) for pair in self.data.contact.geom]
