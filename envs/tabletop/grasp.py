@@ -8,18 +8,21 @@ import numpy as np
 
 from envs.tabletop.env import MAX_STEP, TabletopEnv, step_towards
 from envs.tabletop.scene import OPEN, REACH, TOP, GraspScene, Scene
-from envs.tabletop.words import BIN_WIDTH, binned, from_bins, say, say_way
+from envs.tabletop.words import BIN_WIDTH, binned, from_bins, say, say_way, to_bins
 
-CLEARANCE = 0.135  # [m] between the things of a fresh scene: an open finger goes down between two objects
+CLEARANCE = 0.15  # [m] between the things of a fresh scene: an open finger goes down between two objects
 START_DISTANCE = 0.15  # [m] gripper to goal at least, at the start
 DRAWN = 0.17  # [m] things lie this far from the middle at most: the open fingers stay in the picture
 LOW, HIGH = 0.015, 0.045  # [m] up to here the fingers reach around an object; from here on they clear it
 BETWEEN = 0.012  # [m] closing fingers that stay this far from the middle have something between them
 AROUND = 0.02  # [m] a held object's middle is this far from the fingers' at most: a prism is centred by its sides
 
+# What is seen is a bin off now and then: the gripper goes down when it is near, and what it began it goes on with.
+NEAR, STILL_NEAR, HELD = 1, 2, 3  # bins, along each axis
+
 HEIGHTS = ("low", "mid", "high")
 FINGERS = ("open", "holding", "closed")
-PHASES = {  # what is done where the gripper need not move in the plane: (right, far, up, fingers)
+PHASES = {  # (right, far, up, fingers), but that on the way down it also goes on to its waypoint
     "down": (0.0, 0.0, -1.0, 0.0),
     "close": (0.0, 0.0, 0.0, -1.0),
     "up": (0.0, 0.0, 1.0, 0.0),
@@ -41,13 +44,17 @@ class Hand:
         _, column, row, height, fingers = proprioception.split()
         return cls(from_bins(int(column), int(row)), height, fingers)
 
+    def bins_to(self, place: np.ndarray) -> int:
+        """How far (2,) [m] is, along the axis on which it is farther."""
+        return max(abs(a - b) for a, b in zip(to_bins(self.place), to_bins(place), strict=True))
+
     def holds(self, place: np.ndarray) -> bool:
         """Whether it is what lies at (2,) [m] that it holds."""
-        return self.fingers == "holding" and bool(np.abs(self.place - place).max() < 2.5 * BIN_WIDTH)
+        return self.fingers == "holding" and self.bins_to(place) <= HELD
 
     def over(self, place: np.ndarray, then: str) -> str:
         """The phase on the way to `then`, low over (2,) [m]; none while the gripper moves there."""
-        if say_way(self.place, place) != "+0 +0":
+        if self.bins_to(place) > (NEAR if self.height == "high" else STILL_NEAR):
             return "" if self.height == "high" else "up"
         return then if self.height == "low" else "down"
 
@@ -63,11 +70,11 @@ class Hand:
 
 def called_for(thought: str) -> np.ndarray:
     """The action (4,) that a thought calls for: its phase, or as far towards its waypoint as one step goes."""
-    last = thought.split("; ")[-1]
-    if last in PHASES:
-        return np.array(PHASES[last], np.float32)
-    way = np.array(last.split()[-2:], int) * BIN_WIDTH
-    return np.concatenate([step_towards(np.zeros(2), way), np.zeros(2, np.float32)])
+    over, _, phase = thought[thought.index("over ") :].partition("; ")
+    action = np.array(PHASES.get(phase, np.zeros(4)), np.float32)
+    if phase in ("", "down"):
+        action[:2] = step_towards(np.zeros(2), np.array(over.split()[-2:], int) * BIN_WIDTH)
+    return action
 
 
 class GraspEnv(TabletopEnv):

@@ -41,8 +41,8 @@ TIMESTEP = 0.005  # [s]
 HIDDEN_GROUP, SHOWN_GROUP = 4, 1  # MuJoCo renders groups 0 to 2
 
 # The fingers close along the y axis, so that a prism is held between its flat side and the edge opposite.
-OPEN = 0.062  # [m] from the middle to the inside of an open finger
-FINGER_HALF_SIZE = (0.017, 0.006, 0.020)  # [m]
+OPEN = 0.072  # [m] from the middle to the inside of an open finger
+FINGER_HALF_SIZE = (0.020, 0.006, 0.020)  # [m]
 GRIP_FORCE = 6.0  # [N] of each finger at most; an object weighs 1 N
 TOP = 0.09  # [m] the gripper's height at most; at 0 its fingers are just over the table
 
@@ -126,7 +126,7 @@ PUSHER = Gripper(
 )
 GRASPER = Gripper(
     f"""<body name="gripper" pos="0 0 0.024" gravcomp="1">{_SLIDES}
-      <geom name="beam" type="box" pos="0 0 0.033" size="0.004 0.074 0.005" rgba="0.1 0.1 0.1 1" mass="0.1"/>
+      <geom name="beam" type="box" pos="0 0 0.033" size="0.004 0.084 0.005" rgba="0.1 0.1 0.1 1" mass="0.1"/>
       <geom name="palm" type="box" pos="0 0 0.045" size="0.009 0.009 0.012" rgba="0.95 0.95 0.95 1" mass="0.1"/>
       {_finger_xml("far_finger", 1)}
       {_finger_xml("near_finger", -1)}
