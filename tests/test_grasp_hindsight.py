@@ -24,6 +24,7 @@ CARRIED = ["gripper 20 9 high holding", "gripper 20 13 high holding", "gripper 2
     [
         ("red cube 20 9; over 20 9 +8 -2", (1, -0.5, 0, 0)),
         ("red cube 20 9; over 20 9 +0 +0; down", (0, 0, -1, 0)),
+        ("red cube 20 9; over 20 9 +1 -1; down", (0.25, -0.25, -1, 0)),
         ("red cube 20 9; over 20 9 +1 +0; up", (0, 0, 1, 0)),
         ("red cube 20 9; green pad 5 9; over 20 9 +0 +0; close", (0, 0, 0, -1)),
         ("red cube 20 9; green pad 5 9; over 5 9 -15 +0", (-1, 0, 0, 0)),
@@ -43,7 +44,7 @@ def test_a_lifted_object_lay_where_the_fingers_closed():
     ]
     assert correct(thoughts, [*HANDS, CARRIED[0]], [0.0] * 3 + [1.8]) == [
         "red cube 20 9; over 20 9 +4 +0",
-        "red cube 21 9; over 21 9 +1 +0",
+        "red cube 21 9; over 21 9 +1 +0; down",
         "red cube 20 9; over 20 9 +0 +0; close",
         "red cube 20 9; over 20 9 +0 +0; up",
     ]
@@ -76,7 +77,7 @@ def test_an_object_that_was_never_held_proves_nothing():
         ("red cube 3 3; over 4 3 -7 -7", "10 9 low closed", "red cube 3 3; over 3 3 -7 -6; open"),
         ("red cube 3 3; over 4 3 -7 -7", "10 9 mid open", "red cube 3 3; over 3 3 -7 -6; up"),
         ("red cube 10 7; over 10 9 +0 +0", "10 9 low holding", "red cube 10 7; over 10 7 +0 -2; up"),
-        ("red cube 10 6; over 10 9 +0 +0", "10 9 low holding", "red cube 10 6; over 10 6 +0 -3; open"),
+        ("red cube 10 5; over 10 9 +0 +0", "10 9 low holding", "red cube 10 5; over 10 5 +0 -4; open"),
         (
             "red cube 10 9; blue pad 11 14; over 9 3 +9 +9",
             "10 9 high holding",

@@ -10,6 +10,7 @@ from envs.registry import TASKS, vocabulary
 from envs.tabletop import lift, place
 from envs.tabletop.grasp import FINGERS, HEIGHTS, LOW, Hand, called_for
 from envs.tabletop.scene import OBJECT_HEIGHT, OPEN, SHAPES, GraspScene, Scene, mujoco
+from envs.tabletop.words import BIN_WIDTH
 from policies.action_codec import codec_for
 
 DOWN, CLOSE, UP, RELEASE = (called_for(f"over 0 0 +0 +0; {phase}") for phase in ("down", "close", "up", "open"))
@@ -82,6 +83,18 @@ def test_the_action_follows_from_words_that_the_grammar_allows(chosen, env):
             decoded = codec.decode(codec.encode(thought, action))[1]
             np.testing.assert_allclose(decoded, action, atol=1e-6)
             *_, terminated, truncated, _ = env.step(decoded)
+            ended = terminated or truncated
+        assert terminated
+
+
+def test_the_expert_stands_places_that_are_a_bin_off(chosen, env):
+    """Anew at every step, as what a small model sees is."""
+    for seed in range(20):
+        env.reset(seed=seed)
+        inner, rng, ended = env.unwrapped, np.random.default_rng(seed), False
+        while not ended:
+            seen = {name: place + rng.integers(-1, 2, 2) * BIN_WIDTH for name, place in inner.describe().items()}
+            *_, terminated, truncated, _ = env.step(inner.expert(seen)[1])
             ended = terminated or truncated
         assert terminated
 

@@ -9,7 +9,7 @@ from envs.tabletop.words import BIN_WIDTH, say, say_way
 SUCCESS_RADIUS = PAD_HALF_SIZE  # [m] object to pad, in the plane
 LYING = 0.004  # [m] the object's height at most
 WIDE = OPEN - 0.005  # [m] the fingers' opening at least
-HORIZON = 26  # steps; the farthest way needs 17
+HORIZON = 26  # steps; the farthest way needs 16
 
 
 class Place(GraspEnv):
