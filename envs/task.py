@@ -44,9 +44,9 @@ class Task:
     name: str
     env_id: str
     suite: str
-    split: str  # practice: its goals are trained on; heldout: its goals never are
+    split: str  # practice: it is trained on; heldout: its goals, or its look, never are
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    tags: tuple[str, ...] = ()  # of published splits
+    tags: tuple[str, ...] = ()  # of published splits, of held-out looks
     success: SuccessRule | None = None
     image_size: int = 64  # [px]
     cameras: Sequence[str | Mapping[str, Any]] = field(default=("",), hash=False)

@@ -15,7 +15,7 @@ from policies.action_codec import codec_for
 from policies.baselines import ExpertPolicy
 
 
-@pytest.fixture(scope="module", params=["reach", "push"])
+@pytest.fixture(scope="module", params=["reach", "push", "lift", "place"])
 def expert_episodes(request):
     task = TASKS[request.param]
     return rollout(task, ExpertPolicy(task, codec_for(task)), [(seed, 0) for seed in range(12)])
@@ -86,7 +86,8 @@ def test_what_the_thought_does_not_call_for_is_left_out(expert_episodes):
 
 
 def _standing(answer):
-    return f"{answer.rpartition('; ')[0]}; move +0 +0"
+    thought, _, action = answer.rpartition("; ")
+    return f"{thought}; move{' +0' * (len(action.split()) - 1)}"
 
 
 @pytest.mark.parametrize(

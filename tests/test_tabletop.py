@@ -1,4 +1,4 @@
-"""The conformance suite that every registered task passes."""
+"""The conformance suite that every task of the tabletop passes; with other looks only pictures differ."""
 
 import itertools
 import re
@@ -16,9 +16,10 @@ from envs.tabletop.env import GOALS
 from envs.tabletop.scene import COLOURS, MARKS, OBJECTS, PADS, SHAPES
 
 SEEDS = range(200)
+GOALS_OF = {name: TASKS[name].kwargs["goals"] for name in tagged("tabletop") if "look" not in TASKS[name].kwargs}
 
 
-@pytest.fixture(params=tagged("tabletop"))
+@pytest.fixture(params=GOALS_OF)
 def chosen(request):
     return TASKS[request.param]
 
@@ -65,7 +66,7 @@ def test_conforms_to_gymnasium(chosen):
 
 
 def test_same_seed_same_trajectory(chosen, env):
-    actions = np.random.default_rng(0).uniform(-1, 1, (8, 2)).astype(np.float32)
+    actions = np.random.default_rng(0).uniform(-1, 1, (8, *env.action_space.shape)).astype(np.float32)
     once = play(env, 7, actions)
     play(env, 8, actions)  # what came before must not matter
     other = chosen.make()
@@ -76,7 +77,7 @@ def test_same_seed_same_trajectory(chosen, env):
 
 
 def test_different_seeds_differ(env):
-    actions = np.zeros((1, 2), np.float32)
+    actions = np.zeros((1, *env.action_space.shape), np.float32)
     states, _, frames = play(env, 7, actions)
     other_states, _, other_frames = play(env, 8, actions)
     assert not np.array_equal(states, other_states)
@@ -96,7 +97,7 @@ def test_frames_are_fresh_arrays(env):
     env.reset(seed=0)
     frame = env.render()
     kept = frame.copy()
-    env.step(np.array([1, 1], np.float32))
+    env.step(np.ones(env.action_space.shape, np.float32))
     later = env.render()
     np.testing.assert_array_equal(frame, kept)
     assert not np.array_equal(frame, later)
@@ -108,7 +109,7 @@ def test_observations_hold_one_frame_and_words(chosen, env):
     assert observation.frames.shape == (1, 64, 64, 3)
     np.testing.assert_array_equal(observation.frames[0], env.render())
     gripper = words.to_bins(env.unwrapped.scene.gripper)
-    assert observation.proprioception == f"gripper {gripper[0]} {gripper[1]}"
+    assert observation.proprioception.split()[:3] == ["gripper", str(gripper[0]), str(gripper[1])]
 
 
 def test_terminates_on_success(chosen, env):
@@ -120,19 +121,19 @@ def test_terminates_on_success(chosen, env):
             break
     assert terminated
     assert not truncated
-    assert reward > 1  # the bonus, and the last bit of the way
+    assert reward > 0.99  # the bonus, and the last bit of the way, if any is left
 
 
 def test_truncates_at_the_horizon(env):
     env.reset(seed=1)
-    endings = [env.step(np.zeros(2, np.float32))[2:] for _ in range(env.spec.max_episode_steps)]
+    endings = [env.step(np.zeros(env.action_space.shape, np.float32))[2:] for _ in range(env.spec.max_episode_steps)]
     assert [truncated for _, truncated, _ in endings] == [False] * (len(endings) - 1) + [True]
     assert not any(terminated or info["success"] or info["is_success"] for terminated, _, info in endings)
 
 
 def test_reward_is_the_distance_covered(env):
     _, info = env.reset(seed=3)
-    for action in np.random.default_rng(3).uniform(-1, 1, (5, 2)).astype(np.float32):
+    for action in np.random.default_rng(3).uniform(-1, 1, (5, *env.action_space.shape)).astype(np.float32):
         before = info["distance"]
         _, reward, _, _, info = env.step(action)
         assert reward == pytest.approx((before - info["distance"]) / 0.06 + info["success"])
@@ -143,7 +144,7 @@ def test_practice_and_heldout_goals_never_meet(chosen, env):
     for seed in SEEDS:
         env.reset(seed=seed)
         goals.add(env.unwrapped.goal)
-    assert goals == set(GOALS[chosen.split])  # each of them comes up, and no other
+    assert goals == set(GOALS[GOALS_OF[chosen.name]])  # each of them comes up, and no other
 
 
 def test_heldout_goals_are_new_combinations_of_practised_words():
@@ -160,14 +161,19 @@ def test_the_expert_succeeds(chosen):
 
 
 def test_random_does_not_succeed(chosen):
-    assert success_rate(chosen, lambda env, rng: rng.uniform(-1, 1, 2).astype(np.float32)) < 0.10
+    def random(env, rng):
+        return rng.uniform(-1, 1, env.action_space.shape).astype(np.float32)
+
+    assert success_rate(chosen, random, SEEDS[:80]) < 0.10
 
 
 def test_doing_nothing_never_succeeds(chosen):
-    assert success_rate(chosen, lambda env, rng: np.zeros(2, np.float32), SEEDS[:40]) == 0
+    assert success_rate(chosen, lambda env, rng: np.zeros(env.action_space.shape, np.float32), SEEDS[:40]) == 0
 
 
-@pytest.mark.parametrize("action", [[1.01, 0], [0, -3], [np.nan, 0], [np.inf, 0], [0], [0, 0, 0], [[0, 0]], 0.5])
+@pytest.mark.parametrize(
+    "action", [[1.01, 0], [0, -3], [np.nan, 0], [np.inf, 0], [0], [0, 0, 0], [[0, 0]], 0.5, [0, 0, 0, 2]]
+)
 def test_impossible_actions_are_refused(env, action):
     env.reset(seed=0)
     with pytest.raises(ValueError, match="not in"):
@@ -279,7 +285,7 @@ def test_a_mistake_asks_for_another_thing_on_the_table(chosen, env):
         assert inner.instruction != before
         assert {inner.goal, inner.goal_pad} - {""} <= set(inner.describe())
         asked.add(inner.goal_pad in before)
-    assert asked == ({True, False} if "push" in chosen.name else {True})
+    assert asked == ({True, False} if inner.goal_pad else {True})
     env.reset(seed=0, options={"clutter": False})
     before = inner.instruction
     inner.mistake(np.random.default_rng(0))
@@ -288,7 +294,7 @@ def test_a_mistake_asks_for_another_thing_on_the_table(chosen, env):
 
 def test_tasks_are_looked_up_by_name():
     assert task("reach") is TASKS["reach"]
-    with pytest.raises(UserError, match=r"unknown task 'raech'.*'reach'.*push, push-heldout.*reach, reach-heldout"):
+    with pytest.raises(UserError, match=r"unknown task 'raech'.*'reach'.*push, .*push-heldout.*reach, .*reach-heldout"):
         task("raech")
 
 

@@ -21,7 +21,7 @@ GOALS = {"practice": tuple(name for name in OBJECTS if name not in HELDOUT_OBJEC
 
 
 class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
-    """A planar gripper over a table.
+    """A gripper over a table; unless a subclass has another, a closed one that moves in the plane.
 
     Action: (2,) float32 in [-1, 1], the gripper's displacement in units of MAX_STEP (right, far).
     Observation: (6,) float32 [m], the positions of gripper, goal object and goal pad (zeros without one): privileged,
@@ -31,21 +31,31 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": round(1 / CONTROL_DT)}
     set_by_reset: ClassVar[tuple[str, ...]] = ("scene",)  # what no step changes, beside MuJoCo's state
-    lift: ClassVar[float]  # [m] the gripper's height over its lowest
+    lift: ClassVar[float]  # [m] the gripper's height over its lowest, at the start
+    reach: ClassVar[float] = REACH  # [m] the gripper goes this far from the middle along an axis
+    scene_type: ClassVar[type[Scene]] = Scene
+    action_size: ClassVar[int] = 2
+    state_size: ClassVar[int] = 6
 
     def __init__(
-        self, goals: str = "practice", render_mode: str | None = None, camera: str = "top", image_size: int = 64
+        self,
+        goals: str = "practice",
+        look: str = "practice",
+        render_mode: str | None = None,
+        camera: str = "top",
+        image_size: int = 64,
     ):
-        """goals: which objects may be the goal, `practice` or `heldout`. Raises UserError for an unknown one."""
+        """goals: which objects may be the goal, `practice` or `heldout`; look: one of LOOKS, a change of what is seen
+        and of nothing else. Raises UserError for an unknown one."""
         if goals not in GOALS:
             raise unknown("goals", goals, GOALS)
         self.goals = GOALS[goals]
         self.render_mode, self.camera, self.image_size = render_mode, camera, image_size
-        self.scene = Scene()
+        self.scene = self.scene_type(look)
         self.model, self.data = self.scene.model, self.scene.data  # as Gymnasium's own MuJoCo environments have them
         self.goal = self.goal_pad = ""
-        self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (6,), np.float32)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (self.action_size,), np.float32)
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (self.state_size,), np.float32)
 
     # a task says -------------------------------------------------------------------------------------------------
     @abstractmethod
@@ -75,7 +85,7 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
 
     @abstractmethod
     def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
-        """The expert: where the gripper heads, in words and as (2,) [m], given (2,) [m] places, exact or binned."""
+        """The expert: where the gripper heads, in words, and its action, given (2,) [m] places, exact or binned."""
 
     # gymnasium ---------------------------------------------------------------------------------------------------
     def reset(
@@ -98,14 +108,17 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Raises ValueError for an action that is not finite or not in the action space."""
         action = np.asarray(action, np.float32)
-        if action.shape != (2,) or not np.all(np.abs(action) <= 1.0):
-            raise ValueError(f"action {action} is not in [-1, 1]^2")
-        target = np.clip(self.scene.data.ctrl[:2] + action * MAX_STEP, -REACH, REACH)
-        self.scene.move(target, round(CONTROL_DT / TIMESTEP))
+        if action.shape != (self.action_size,) or not np.all(np.abs(action) <= 1.0):
+            raise ValueError(f"action {action} is not in [-1, 1]^{self.action_size}")
+        self.scene.move(self.target(action), round(CONTROL_DT / TIMESTEP))
         before, self._distance = self._distance, self.distance()
         success = self.success()
         reward = (before - self._distance) / MAX_STEP + float(success)
         return self._state(), float(reward), success, False, self._info()
+
+    def target(self, action: np.ndarray) -> np.ndarray:
+        """Where an action drives the gripper's actuators, (n,) [m]."""
+        return np.clip(self.scene.data.ctrl[:2] + action[:2] * MAX_STEP, -self.reach, self.reach)
 
     def render(self) -> np.ndarray | None:
         return self.picture(self.camera, self.image_size) if self.render_mode == "rgb_array" else None
@@ -140,15 +153,15 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         return self.scene.places()
 
     def expert(self, elsewhere: dict[str, np.ndarray] | None = None) -> tuple[str, np.ndarray]:
-        """Privileged: what an ideal policy would say it sees and heads for, and its action (2,).
+        """Privileged: what an ideal policy would say it sees and heads for, and its action.
 
         It acts on places as words can tell them, so that its action follows from its words. elsewhere: where it takes
         some things to lie, (2,) [m], though they do not.
         """
         places = {name: binned(place) for name, place in self.scene.places().items()} | (elsewhere or {})
         gripper = binned(self.scene.gripper)
-        words, waypoint = self.plan(gripper, places)
-        return f"{self.sight(places)}; {words}", step_towards(gripper, waypoint)
+        words, action = self.plan(gripper, places)
+        return f"{self.sight(places)}; {words}", action
 
     def mistake(self, rng: np.random.Generator) -> None:
         """Make another thing on the table the one that is asked for, if there is one."""

@@ -6,7 +6,7 @@ push does it; what it takes is to line up, and to correct when the object turns 
 
 import numpy as np
 
-from envs.tabletop.env import MAX_STEP, TabletopEnv
+from envs.tabletop.env import MAX_STEP, TabletopEnv, step_towards
 from envs.tabletop.scene import OBJECT_RADIUS, PAD_HALF_SIZE, PADS, TIP_HALF_SIZE
 from envs.tabletop.words import BIN_WIDTH, DIRECTIONS, binned, direction, say, say_way
 
@@ -74,8 +74,8 @@ class Push(TabletopEnv):
         begin, ahead = binned(behind(obj, pad)), np.array(DIRECTIONS[direction(obj, pad)])
         words, way = f"{say('behind', begin)} {say_way(gripper, begin)}", begin - gripper
         if way @ ahead > -PAST and abs(way @ ahead[::-1]) < BIN_WIDTH / 2:
-            return f"{words}; through", gripper + MAX_STEP * ahead
-        return words, begin
+            return f"{words}; through", step_towards(gripper, gripper + MAX_STEP * ahead)
+        return words, step_towards(gripper, begin)
 
 
 def behind(obj: np.ndarray, target: np.ndarray) -> np.ndarray:

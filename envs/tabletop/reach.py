@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from envs.tabletop.env import TabletopEnv
+from envs.tabletop.env import TabletopEnv, step_towards
 from envs.tabletop.words import say, say_way
 
 SUCCESS_RADIUS = 0.03  # [m] gripper to object, in the plane
@@ -43,4 +43,4 @@ class Reach(TabletopEnv):
 
     def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
         place = places[self.goal]
-        return f"{say('over', place)} {say_way(gripper, place)}", place
+        return f"{say('over', place)} {say_way(gripper, place)}", step_towards(gripper, place)

@@ -1,15 +1,19 @@
 """The scene: a table, a gripper that moves over it, three object slots and two pads, in one MuJoCo model.
 
-One model serves every task and every reset: a slot holds one geom of each shape and a reset shows one of them in
-the colour it drew, because compiling a model (and its GL context) anew for each episode costs far more than a step.
+There are two grippers, a closed one that pushes and one of two fingers that grasps. One model serves every reset: a
+slot holds one geom of each shape and a reset shows one of them in the colour it drew, because compiling a model (and
+its GL context) anew for each episode costs far more than a step.
 """
 
 import itertools
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from envs.errors import unknown
 from envs.rendering import mujoco
-from envs.tabletop.words import HALF_EXTENT
+from envs.tabletop.looks import LOOKS, Look
 
 COLOURS = {
     "red": (0.85, 0.10, 0.10),
@@ -35,6 +39,12 @@ REACH = 0.24  # [m] the gripper's slides end here
 PARKED = 5.0  # [m] where unused slots wait, out of sight
 TIMESTEP = 0.005  # [s]
 HIDDEN_GROUP, SHOWN_GROUP = 4, 1  # MuJoCo renders groups 0 to 2
+
+# The fingers close along the y axis, so that a prism is held between its flat side and the edge opposite.
+OPEN = 0.072  # [m] from the middle to the inside of an open finger
+FINGER_HALF_SIZE = (0.020, 0.006, 0.020)  # [m]
+GRIP_FORCE = 6.0  # [N] of each finger at most; an object weighs 1 N
+TOP = 0.09  # [m] the gripper's height at most; at 0 its fingers are just over the table
 
 
 def _objects_xml() -> str:
@@ -76,45 +86,96 @@ def _triangle_vertices() -> str:
     return " ".join(f"{value:.5f}" for corner in corners for value in corner)
 
 
-def scene_xml() -> str:
+_SLIDES = f"""
+      <joint name="gripper_x" type="slide" axis="1 0 0" range="-{REACH} {REACH}" limited="true"/>
+      <joint name="gripper_y" type="slide" axis="0 1 0" range="-{REACH} {REACH}" limited="true"/>
+      <joint name="gripper_z" type="slide" axis="0 0 1" range="-0.02 0.2" limited="true"/>"""
+
+
+def _actuators(kp: float) -> str:
+    """Of the slides; kp [N/m]."""
+    names = ("gripper_x", "gripper_y", "gripper_z")
+    return "".join(f'<position name="{name}" joint="{name}" kp="{kp:g}" dampratio="1"/>' for name in names)
+
+
+def _finger_xml(name: str, side: int) -> str:
+    """On the far side (1) or the near one (-1), its joint [m] the opening."""
+    half = FINGER_HALF_SIZE
+    return f"""<body name="{name}" gravcomp="1">
+        <joint name="{name}" type="slide" axis="0 {side} 0" range="0 {OPEN + 0.002}" limited="true"/>
+        <geom name="{name}" type="box" pos="0 {side * half[1]} 0" size="{half[0]} {half[1]} {half[2]}"
+          rgba="0.1 0.1 0.1 1" mass="0.05" friction="2 0.05 0.001" condim="6" priority="1" solref="0.01 1"/></body>"""
+
+
+@dataclass(frozen=True)
+class Gripper:
+    """The parts of the model, in MJCF, that make one kind of gripper."""
+
+    body: str
+    actuators: str
+    options: str = ""  # attributes of MuJoCo's <option>
+    others: str = ""  # further sections
+
+
+PUSHER = Gripper(
+    f"""<body name="gripper" pos="0 0 0.025" gravcomp="1">{_SLIDES}
+      <geom name="tip" type="box" size="{TIP_HALF_SIZE} {TIP_HALF_SIZE} 0.02" rgba="0.1 0.1 0.1 1" mass="0.2"/>
+      <geom name="palm" type="box" pos="0 0 0.045" size="0.018 0.018 0.012" rgba="0.95 0.95 0.95 1" mass="0.1"/>
+    </body>""",
+    _actuators(400),
+)
+GRASPER = Gripper(
+    f"""<body name="gripper" pos="0 0 0.024" gravcomp="1">{_SLIDES}
+      <geom name="beam" type="box" pos="0 0 0.033" size="0.004 0.084 0.005" rgba="0.1 0.1 0.1 1" mass="0.1"/>
+      <geom name="palm" type="box" pos="0 0 0.045" size="0.009 0.009 0.012" rgba="0.95 0.95 0.95 1" mass="0.1"/>
+      {_finger_xml("far_finger", 1)}
+      {_finger_xml("near_finger", -1)}
+    </body>""",
+    _actuators(2000)
+    + "".join(
+        f'<position name="{name}" joint="{name}" kp="400" dampratio="1" forcerange="-{GRIP_FORCE} {GRIP_FORCE}"/>'
+        for name in ("far_finger", "near_finger")
+    ),
+    'impratio="10"',  # without, what is held creeps
+    '<equality><joint joint1="far_finger" joint2="near_finger"/></equality>',
+)
+
+
+def scene_xml(gripper: Gripper, look: Look) -> str:
     """The MJCF text of the scene."""
-    camera_height = HALF_EXTENT * 1.08 / np.tan(np.deg2rad(20))
     return f"""
 <mujoco model="tabletop">
-  <option timestep="{TIMESTEP}" integrator="implicitfast" cone="elliptic"/>
-  <visual><headlight ambient="0.45 0.45 0.45" diffuse="0.45 0.45 0.45" specular="0 0 0"/>
+  <option timestep="{TIMESTEP}" integrator="implicitfast" cone="elliptic" {gripper.options}/>
+  <visual><headlight {look.headlight} specular="0 0 0"/>
     <quality numslices="16" numstacks="8"/></visual>
-  <asset><mesh name="triangle" vertex="{_triangle_vertices()}"/></asset>
+  <asset><mesh name="triangle" vertex="{_triangle_vertices()}"/>{look.assets}</asset>
   <default>
     <default class="object"><geom mass="0" friction="0.5 0.01 0.0001" condim="4" group="{HIDDEN_GROUP}"/></default>
   </default>
   <worldbody>
-    <geom name="table" type="plane" size="0 0 1" rgba="0.55 0.5 0.45 1" friction="0.5 0.01 0.0001"/>
-    <camera name="top" pos="0 0 {camera_height:.4f}" fovy="40"/>
+    <geom name="table" type="plane" size="0 0 1" {look.table} friction="0.5 0.01 0.0001"/>
+    <camera name="top" {look.camera}/>
     <camera name="side" pos="0 -0.62 0.48" xyaxes="1 0 0 0 0.60 0.80" fovy="45"/>
-    <body name="gripper" pos="0 0 0.025" gravcomp="1">
-      <joint name="gripper_x" type="slide" axis="1 0 0" range="-{REACH} {REACH}" limited="true"/>
-      <joint name="gripper_y" type="slide" axis="0 1 0" range="-{REACH} {REACH}" limited="true"/>
-      <joint name="gripper_z" type="slide" axis="0 0 1" range="-0.02 0.2" limited="true"/>
-      <geom name="tip" type="box" size="{TIP_HALF_SIZE} {TIP_HALF_SIZE} 0.02" rgba="0.1 0.1 0.1 1" mass="0.2"/>
-      <geom name="palm" type="box" pos="0 0 0.045" size="0.018 0.018 0.012" rgba="0.95 0.95 0.95 1" mass="0.1"/>
-    </body>
+    {look.lights}
+    {gripper.body}
     {_pads_xml()}
     {_objects_xml()}
   </worldbody>
-  <actuator>
-    <position name="gripper_x" joint="gripper_x" kp="400" dampratio="1"/>
-    <position name="gripper_y" joint="gripper_y" kp="400" dampratio="1"/>
-    <position name="gripper_z" joint="gripper_z" kp="400" dampratio="1"/>
-  </actuator>
+  <actuator>{gripper.actuators}</actuator>
+  {gripper.others}
 </mujoco>"""
 
 
 class Scene:
     """The compiled model and its data, with places read and set by name."""
 
-    def __init__(self) -> None:
-        self.model = mujoco.MjModel.from_xml_string(scene_xml())
+    kind: ClassVar[Gripper] = PUSHER
+
+    def __init__(self, look: str = "practice") -> None:
+        """Raises UserError for an unknown look."""
+        if look not in LOOKS:
+            raise unknown("look", look, LOOKS)
+        self.model = mujoco.MjModel.from_xml_string(scene_xml(self.kind, LOOKS[look]))
         self.data = mujoco.MjData(self.model)
         self.objects: list[str] = []
         self.pads: list[str] = []
@@ -155,10 +216,11 @@ class Scene:
                 self.model.geom(f"mark{slot}_{candidate}").group[0] = geom.group[0]
 
     def move(self, target: np.ndarray, substeps: int) -> None:
-        """Drive the gripper to (2,) [m] along a straight line over `substeps` physics steps."""
-        start = self.data.ctrl[:2].copy()
+        """Drive the first (n,) actuators [m], the gripper's, along a straight line over `substeps` physics steps."""
+        ctrl = self.data.ctrl[: len(target)]
+        start = ctrl.copy()
         for k in range(1, substeps + 1):
-            self.data.ctrl[:2] = start + (target - start) * min(1.0, k / (0.7 * substeps))
+            ctrl[:] = start + (target - start) * min(1.0, k / (0.7 * substeps))
             mujoco.mj_step(self.model, self.data)
 
     @property
@@ -171,3 +233,42 @@ class Scene:
         objects = {name: self.data.body(f"object{slot}").xpos[:2].copy() for slot, name in enumerate(self.objects)}
         pads = {name: self.data.body(f"pad{slot}").xpos[:2].copy() for slot, name in enumerate(self.pads)}
         return objects | pads
+
+
+class GraspScene(Scene):
+    """The scene with a gripper of two fingers."""
+
+    kind = GRASPER
+
+    def arrange(
+        self, gripper: np.ndarray, objects: dict[str, np.ndarray], pads: dict[str, np.ndarray], lift: float
+    ) -> None:
+        super().arrange(gripper, objects, pads, lift)
+        self.data.qpos[3:5] = self.data.ctrl[3:5] = OPEN
+        mujoco.mj_forward(self.model, self.data)
+
+    @property
+    def raised(self) -> float:
+        """[m] the gripper's height over its lowest."""
+        return float(self.data.qpos[2])
+
+    @property
+    def opening(self) -> float:
+        """[m] from the middle to the inside of a finger."""
+        return float(self.data.qpos[3:5].mean())
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the fingers are told to close."""
+        return bool(self.data.ctrl[3] < OPEN / 2)
+
+    def height(self, name: str) -> float:
+        """[m] of an object over the table, upright."""
+        return float(self.data.body(f"object{self.objects.index(name)}").xpos[2]) - OBJECT_HEIGHT / 2
+
+    def touching(self, name: str) -> int:
+        """How many fingers touched an object in the last physics step."""
+        slot = self.model.body(f"object{self.objects.index(name)}").id
+        fingers = {self.model.body(f"{side}_finger").id for side in ("far", "near")}
+        pairs = [set(self.model.geom_bodyid[pair]) for pair in self.data.contact.geom]
+        return len({finger for pair in pairs if slot in pair for finger in pair & fingers})
