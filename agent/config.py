@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from envs.errors import UserError
 from envs.reading import STRICT, Count, checked, read
+from envs.registry import expanded
 
 T = TypeVar("T")
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Tasks = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(expanded)]  # names, tags and suites
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -104,7 +106,7 @@ class Gate:
 class Evaluation:
     """The report, before and after. episodes: per task. videos: episodes filmed, outside the statistics."""
 
-    tasks: tuple[str, ...] = ("reach", "push", "reach-heldout", "push-heldout")
+    tasks: Tasks = ("reach", "push", "reach-heldout", "push-heldout")
     episodes: Count = 60
     videos: Annotated[int, Field(ge=0)] = 1  # per task
 
@@ -122,7 +124,7 @@ class Config:
     """A run of self-improvement. `sft` and `dpo` are fields of trl's SFTConfig and DPOConfig, passed through."""
 
     policy: str  # checkpoint folder of the seed policy
-    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
+    tasks: Tasks
     out: str = "runs/improve"  # run folder
     seed: Annotated[int, Field(ge=0, lt=50)] = 0  # from 50 on, practice would meet the scenes of pretraining
     rounds: Count = 2
@@ -196,7 +198,7 @@ class Pretrain:
     """
 
     out: str
-    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
+    tasks: Tasks
     stages: Annotated[dict[str, Stage], Field(min_length=1)]
     experts: dict[str, Path] = Field(default_factory=dict)
     start: str | None = None  # checkpoint folder to go on from; without one, from nothing

@@ -1,5 +1,8 @@
 """Every task by name: the environment, what is said about it, and the tags that make up subsets."""
 
+from collections.abc import Iterable
+from itertools import chain
+
 from envs.declared import declared
 from envs.errors import unknown
 from envs.meta_world import METAWORLD
@@ -8,7 +11,7 @@ from envs.stock import STOCK
 from envs.tabletop.tasks import TABLETOP, vocabulary
 from envs.task import Task
 
-__all__ = ["TASKS", "tagged", "task", "vocabulary"]
+__all__ = ["TASKS", "expanded", "tagged", "task", "vocabulary"]
 
 TASKS: dict[str, Task] = {task.name: task for task in (*TABLETOP, *STOCK, *ROBOTICS, *METAWORLD)}
 
@@ -25,3 +28,9 @@ def task(name: str) -> Task:
 def tagged(tag: str) -> list[str]:
     """The names of the tasks of a suite, a side of a published split (`ml10-test`), or a look (`look-light`)."""
     return [task.name for task in TASKS.values() if tag in (task.suite, *task.tags)]
+
+
+def expanded(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, a tag or a suite among them replaced by its tasks, each once."""
+    each = ([name] if name in TASKS else tagged(name) or [name] for name in names)
+    return tuple(dict.fromkeys(chain.from_iterable(each)))

@@ -10,7 +10,8 @@ from envs.task import Task
 from envs.wrappers import SuccessRule
 
 # Depth is not seen in 64 pixels: one camera tells what the other does not.
-BESIDE_FETCH = {"lookat": (1.35, 0.75, 0.53), "distance": 0.9, "azimuth": 90.0, "elevation": -15.0}
+BESIDE_FETCH = {"lookat": (1.34, 0.75, 0.53), "distance": 0.6, "azimuth": 90.0, "elevation": -15.0}
+BEFORE_FETCH = BESIDE_FETCH | {"azimuth": 180.0}
 NEAR_FETCH = {"lookat": (1.3, 0.75, 0.5), "distance": 1.2, "azimuth": 180.0, "elevation": -40.0}
 FAR_FETCH = NEAR_FETCH | {"lookat": (1.5, 0.75, 0.45), "distance": 1.7}  # the puck of slide goes out of reach
 BINS = 32
@@ -67,6 +68,7 @@ ROBOTICS = (
         "fetch-reach",
         "Reach",
         "bring the gripper to the red ball",
+        BEFORE_FETCH,
         expert=fetch_reach,
         **told("bring the gripper to the red ball", FETCH_REACH, FETCH_GRIPPER),
     ),

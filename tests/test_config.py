@@ -30,7 +30,10 @@ def message(path, overrides=(), kind=Config):
     return str(error.value)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+RUNS = [path for path in sorted(CONFIGS.rglob("*.yaml")) if path.parent.name not in ("tasks", "experiments")]
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
 def test_every_config_of_the_repository_is_valid(path):
     kind = Pretrain if "stages" in yaml.safe_load(path.read_text()) else Config
     config = load(path, kind=kind)
@@ -198,3 +201,10 @@ def test_preflight_of_pretraining(write):
         check_pretrain(load(write(text), ("--start", "nowhere"), Pretrain))
     with pytest.raises(UserError, match="SFTConfig"):
         check_pretrain(load(write(text), ("--stages.sight.sft.max_step", "3"), Pretrain))
+
+
+def test_a_tag_stands_for_its_tasks():
+    demo = CONFIGS / "demo.yaml"
+    looks = load(demo, ["--evaluation.tasks", "[reach, look-light, reach]"]).evaluation.tasks
+    assert looks == ("reach", "reach-light", "push-light", "lift-light", "place-light")
+    assert len(load(demo, ["--evaluation.tasks", "[ml10-test]"]).evaluation.tasks) == 5
