@@ -135,7 +135,7 @@ def _policy(task: str) -> Any:
 
 def _task(name: str, instruction: str) -> Task:
     def expert(env: gym.Env) -> tuple[str, np.ndarray]:
-        action = _policy(name).get_action(env.get_wrapper_attr("observation"))
+        action = _policy(name).get_action(env.get_wrapper_attr("observation").copy())  # some change what they are shown
         return SIGHT.say(env), np.clip(action, -1, 1).astype(np.float32)
 
     return Task(

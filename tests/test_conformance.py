@@ -1,5 +1,6 @@
 """What every task beside the tabletop's must do, and what makes a task of any other environment."""
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -96,6 +97,24 @@ def test_a_state_is_returned_to(chosen, env):
     np.testing.assert_array_equal(chosen.observe(env).frames, seen.frames)
     again = env.step(action)
     np.testing.assert_equal(again, after)
+
+
+def test_what_is_seen_is_told_in_the_words_of_a_thought(chosen, env):
+    if chosen.thought is None:
+        pytest.skip("nothing is told of it")
+    known = {word for entry in chosen.words for word in entry.split()}
+    for seed in range(3):
+        played(chosen, env, seed, 3 * seed)
+        thought = chosen.thought(env)
+        assert re.fullmatch(chosen.thought_regex, thought)
+        spoken = f"{chosen.instruction(env)} {chosen.proprioception(env)} {thought}"
+        assert set(re.findall(r"[+-]?\w+", spoken)) <= {w for word in known for w in re.findall(r"[+-]?\w+", word)}
+        caption, *single = chosen.questions(env, np.random.default_rng(seed), 2, False)
+        assert (caption[0].split(".")[0], caption[1]) == ("describe", thought)
+        assert len(single) == min(2, len(thought.split("; ")))
+        assert all(part in thought.split("; ") for _, part in single)
+        if chosen.expert:
+            assert chosen.expert(env)[0] == thought
 
 
 def test_random_actions_do_not_succeed(chosen):
