@@ -27,11 +27,19 @@ FIRST_BRANCH = SAMPLED.stop
 
 
 def audit(
-    checkpoint: Path, name: str, episodes: int, critic: Critic, workers: Workers, n_envs: int = 64
+    checkpoint: Path,
+    name: str,
+    episodes: int,
+    critic: Critic,
+    workers: Workers,
+    beside: Sequence[Path] = (),
+    n_envs: int = 64,
 ) -> dict[str, Any]:
     """Audit the critic of one task on `episodes` held-out starts, each played greedily and as in practice.
 
-    ends: `verdict_scores` of its conclusions from last frames. answers: of verdicts on answers to a moment of each
+    ends: `verdict_scores` of its conclusions, of its own episodes. ends_beside: of these and of episodes that other
+    checkpoints play at the same starts, where there are any: a policy that hardly fails leaves few failures to know.
+    answers: of verdicts on answers to a moment of each
     greedy episode, against whether an answer did as well as any that was tried, followed greedily; moments where none
     succeeded have no such answer. shuffled_*: the AUROCs with the frames of other episodes; chance, if the frames are
     looked at. best_of: of `critic.proposals` of these answers, success after the greedy one, after the one that the
@@ -48,10 +56,16 @@ def audit(
 
     greedy = play(f"greedy {name}", replace(job, starts=[(seed, 0) for seed in starts], snapshots=True))
     hot = replace(job, temperature=TEMPERATURE)
-    sampled = play(f"sampled {name}", replace(hot, starts=list(product(starts, SAMPLED)), snapshots=True))
+    sampled_starts = list(product(starts, SAMPLED))
+    sampled = play(f"sampled {name}", replace(hot, starts=sampled_starts, snapshots=True))
     critical = play(f"critical {name}", replace(job, starts=[(seed, 0) for seed in starts], critic=critic))
     rng = np.random.default_rng(0)
     ends = _ends(job, workers, greedy + sampled, rng)
+    others = [
+        e for other in beside for e in play(f"{name} by another", replace(hot, checkpoint=other, starts=sampled_starts))
+    ]
+    if others:
+        ends["ends_beside"] = _ends(job, workers, greedy + sampled + others, rng)["ends"]
     branching = Branching(workers, replace(job, end_loops=True), play, FIRST_BRANCH, rng)
     answers = _answers(job, workers, branching, greedy, critic.proposals, rng)
     claims = Branching(workers, hot, play, FIRST_BRANCH, rng)

@@ -121,6 +121,7 @@ def audit(
     /,
     tasks: tuple[str, ...] = ("reach", "push", "reach-heldout", "push-heldout"),
     episodes: int = 100,
+    beside: tuple[Path, ...] = (),
     proposals: int = 4,
     revisions: int = 0,
     threshold: float = 0.5,
@@ -133,6 +134,7 @@ def audit(
         policy: a checkpoint folder
         tasks: names from `handeye tasks`
         episodes: how many seeds of each task
+        beside: checkpoint folders whose episodes it judges too: a good policy leaves few failures to know
         proposals: answers that the critic chooses among
         revisions: how often it answers again, told what is wrong, where the best verdict is below the threshold
         threshold: a verdict from 0 to 1
@@ -155,7 +157,7 @@ def audit(
         check_distinct(registry.task(name), "heldout", episodes)
     critic = checked(Critic, {"proposals": proposals, "revisions": revisions, "threshold": threshold})
     with Workers(workers) as pool:
-        results = {name: run_audit(Path(policy), name, episodes, critic, pool) for name in tasks}
+        results = {name: run_audit(Path(policy), name, episodes, critic, pool, beside) for name in tasks}
     console.print(audit_table(results))
     if json:
         json.write_text(dumps(results, indent=1) + "\n")

@@ -98,7 +98,7 @@ def verdict_scores(verdicts: Sequence[float], outcomes: Sequence[bool]) -> dict[
 
     auroc (0.5 is chance); balanced_accuracy of a verdict of 0.5 or more; brier score (0 is best) and base_brier, that
     of always saying the base rate; reliability, for each of BINS equal bins with anything in it the mean verdict, the
-    share of yes and the count. NaN where the outcomes are all alike or there are none.
+    share of yes and the count; k of n were yes. NaN where the outcomes are all alike or there are none.
     """
     p, y = np.asarray(verdicts, float), np.asarray(outcomes, bool)
     scores: dict[str, Any] = dict.fromkeys(("auroc", "balanced_accuracy", "brier", "base_brier"), float("nan"))
@@ -110,7 +110,7 @@ def verdict_scores(verdicts: Sequence[float], outcomes: Sequence[bool]) -> dict[
         scores["base_brier"] = float(y.mean() * (1 - y.mean()))
     bins = np.minimum((p * BINS).astype(int), BINS - 1)
     reliability = [[float(p[bins == b].mean()), float(y[bins == b].mean()), int((bins == b).sum())] for b in set(bins)]
-    return scores | {"n": len(y), "reliability": sorted(reliability)}
+    return scores | {"k": int(y.sum()), "n": len(y), "reliability": sorted(reliability)}
 
 
 def critic_scores(answers: Iterable[Sequence[tuple[float, bool]]], episodes: Sequence[Episode]) -> dict[str, Any]:

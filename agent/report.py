@@ -79,8 +79,15 @@ class Report:
 
 def audit_table(results: Mapping[str, Any]) -> Table:
     """An audit of each task in a few numbers."""
+    beside = [
+        ("others' ends too: balanced accuracy", lambda r: f"{100 * r['ends_beside']['balanced_accuracy']:.0f} %"),
+        ("failures among them", lambda r: _failures(r["ends_beside"])),
+    ]
+    beside = beside if all("ends_beside" in result for result in results.values()) else []
     rows = [
         ("ends: balanced accuracy", lambda r: f"{100 * r['ends']['balanced_accuracy']:.0f} %"),
+        ("failures among them", lambda r: _failures(r["ends"])),
+        *beside,
         ("ends: AUROC", lambda r: f"{r['ends']['auroc']:.2f}"),
         ("with other frames", lambda r: f"{r['shuffled_ends']:.2f}"),
         ("answers: AUROC", lambda r: f"{r['answers']['auroc']:.2f}"),
@@ -102,6 +109,10 @@ def audit_table(results: Mapping[str, Any]) -> Table:
     for name, cell in rows:
         table.add_row(name, *(cell(result) for result in results.values()))
     return table
+
+
+def _failures(scores: Mapping[str, Any]) -> str:
+    return f"{scores['n'] - scores['k']} of {scores['n']}"
 
 
 def _stacked(rate: dict[str, Any]) -> str:

@@ -191,7 +191,18 @@ def test_eval_of_a_checkpoint_with_its_critic(handeye, nano_checkpoint):
 @pytest.mark.slow
 def test_audit_of_a_checkpoint(handeye, nano_checkpoint):
     result = handeye(
-        "audit", nano_checkpoint, "--tasks", "reach", "--episodes", "2", "--proposals", "2", "--json", "a.json"
+        "audit",
+        nano_checkpoint,
+        "--tasks",
+        "reach",
+        "--episodes",
+        "2",
+        "--proposals",
+        "2",
+        "--json",
+        "a.json",
+        "--beside",
+        nano_checkpoint,
     )
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
@@ -199,6 +210,7 @@ def test_audit_of_a_checkpoint(handeye, nano_checkpoint):
         assert row in result.stdout
     (audit,) = json.loads((handeye.cwd / "a.json").read_text()).values()
     assert audit["ends"]["n"] == 10  # one greedy attempt at each start, four sampled
+    assert audit["ends_beside"]["n"] == 18
     assert audit["best_of"]["oracle"] >= audit["best_of"]["greedy"]
     assert audit["acting"]["before"]["n"] == 2
 
