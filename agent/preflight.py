@@ -78,6 +78,8 @@ def check_pretrain(config: Pretrain) -> None:
         if stage.scenes and not any(task.questions for task in tasks.values()):
             raise UserError(f"stages.{name}.scenes = {stage.scenes}, but no task tells what is seen; valid: 0")
         for task in tasks.values():
+            if stage.critiques and not task.end_regex:
+                raise UserError(f"stages.{name}.critiques = {stage.critiques}: {task.name!r} tells no ends; valid: 0")
             if stage.demonstrations.get(task.name) and task.expert is None:
                 raise UserError(f"task {task.name!r} has no expert; valid: one in experts, see handeye baseline")
         for task in stage.demonstrations:

@@ -203,6 +203,32 @@ def test_preflight_of_pretraining(write):
         check_pretrain(load(write(text), ("--stages.sight.sft.max_step", "3"), Pretrain))
 
 
+@pytest.mark.parametrize(
+    ("task", "overrides", "told"),
+    [
+        (
+            "cartpole",
+            ("--stages.sight.critiques", "3"),
+            "stages.sight.critiques = 3: 'cartpole' tells no ends; valid: 0",
+        ),
+        ("half-cheetah", (), "stages.sight.scenes = 2, but no task tells what is seen; valid: 0"),
+        (
+            "half-cheetah",
+            ("--stages.sight.scenes", "0", "--stages.sight.demonstrations", "{half-cheetah: 1}"),
+            "no expert",
+        ),
+        ("cartpole", ("--experts", "{reach: a.zip}"), "unknown task in experts 'reach'; valid: cartpole"),
+        ("cartpole", ("--experts", "{cartpole: a.zip}"), "no policy in 'a.zip'"),
+    ],
+)
+def test_what_a_task_cannot_show(write, task, overrides, told):
+    from agent.preflight import check_pretrain
+
+    text = f"out: runs/seed\ntasks: [{task}]\nstages: {{sight: {{scenes: 2, first_scene: 0}}}}\n"
+    with pytest.raises(UserError, match=told):
+        check_pretrain(load(write(text), overrides, Pretrain))
+
+
 def test_a_tag_stands_for_its_tasks():
     demo = CONFIGS / "demo.yaml"
     looks = load(demo, ["--evaluation.tasks", "[reach, look-light, reach]"]).evaluation.tasks
