@@ -1,6 +1,7 @@
 """What every tabletop task shares: how the gripper acts, what is seen, when it ends. A task adds the rest."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -184,6 +185,20 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         colour = goal.split()[0] if alike else ""
         others = [name for name in OBJECTS if name != goal and name.startswith(colour)]
         return [goal, *(str(name) for name in self.np_random.choice(others, n - 1, replace=False))]
+
+    def arrange_with_pads(
+        self,
+        gripper: np.ndarray,
+        objects: Sequence[tuple[str, np.ndarray]],
+        pads: Sequence[tuple[str, np.ndarray]],
+        clutter: bool,
+    ) -> None:
+        """Two objects and two pads at their places, (2,) [m] as the gripper's; the first of each is the goal."""
+        self.goal, self.goal_pad = objects[0][0], pads[0][0]
+        if self.np_random.random() < 0.5 and clutter:  # the goal is not always the first slot
+            objects, pads = objects[::-1], pads[::-1]
+        shown = slice(None) if clutter else slice(1)
+        self.scene.arrange(gripper, dict(objects[shown]), dict(pads[shown]), self.lift)
 
     def draw_place(self, half_extent: float) -> np.ndarray:
         return self.np_random.uniform(-half_extent, half_extent, 2)

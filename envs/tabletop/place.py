@@ -17,13 +17,8 @@ class Place(GraspEnv):
         names = self.draw_objects(2, alike)
         pads = [str(name) for name in self.np_random.choice(PADS, 2, replace=False)]
         gripper, (obj, pad, other, other_pad) = self.draw_apart(4)
-        self.goal, self.goal_pad = names[0], pads[0]
         objects, targets = [(names[0], obj), (names[1], other)], [(pads[0], pad), (pads[1], other_pad)]
-        if self.np_random.random() < 0.5:  # the goal is not always the first slot
-            objects, targets = objects[::-1], targets[::-1]
-        if not clutter:
-            objects, targets = [(names[0], obj)], [(pads[0], pad)]
-        self.scene.arrange(gripper, dict(objects), dict(targets), self.lift)
+        self.arrange_with_pads(gripper, objects, targets, clutter)
 
     def distance(self) -> float:
         gap, places = self.gap(), self.scene.places()

@@ -43,13 +43,8 @@ class Push(TabletopEnv):
             on_table = np.abs(pad).max() < 0.19
             if apart > CLEARANCE and starts_free and starts_behind and way_free and on_table:
                 break
-        self.goal, self.goal_pad = names[0], pads[0]
         objects, targets = [(names[0], obj), (names[1], other)], [(pads[0], pad), (pads[1], other_pad)]
-        if self.np_random.random() < 0.5:  # the goal is not always the first slot
-            objects, targets = objects[::-1], targets[::-1]
-        if not clutter:
-            objects, targets = [(names[0], obj)], [(pads[0], pad)]
-        self.scene.arrange(gripper, dict(objects), dict(targets), self.lift)
+        self.arrange_with_pads(gripper, objects, targets, clutter)
 
     def distance(self) -> float:
         places = self.scene.places()
