@@ -65,7 +65,6 @@ def _maze(name: str, kind: str, half: float, distance: float) -> Task:
         "within 45 cm, as Gymnasium-Robotics has it",
         cameras=(ABOVE_MAZE | {"distance": distance},),
         frames=2,
-        repeat=5,  # a step is 10 ms, and pictures of neighbouring ones do not differ
         levels=21,
         expert=lambda env: (seen.say(env), experts.rolled(env)),
         **told(instruction, seen, experts.MAZE_BALL),

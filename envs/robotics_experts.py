@@ -153,6 +153,7 @@ def maze_sight(half: float) -> Sight:
     return Sight({"green": (place, place), "red": (place, place), "way": (Rate(1.5, BINS),) * 2}, _maze)
 
 
+# A step is 10 ms, and two pictures hardly differ: how fast it rolls is its own sense.
 MAZE_BALL = Sight({"speed": (Rate(5.0, BINS),) * 2}, _maze)
 
 
