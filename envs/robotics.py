@@ -1,11 +1,13 @@
 """Gymnasium-Robotics' Fetch arm and point mazes, where it is installed."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from envs.sight import Place, Rate, Sight, told
+from envs import robotics_experts as experts
+from envs.sight import Sight, told
 from envs.task import Task
 from envs.wrappers import SuccessRule
 
@@ -14,29 +16,7 @@ BESIDE_FETCH = {"lookat": (1.34, 0.75, 0.53), "distance": 0.6, "azimuth": 90.0, 
 BEFORE_FETCH = BESIDE_FETCH | {"azimuth": 180.0}
 NEAR_FETCH = {"lookat": (1.3, 0.75, 0.5), "distance": 1.2, "azimuth": 180.0, "elevation": -40.0}
 FAR_FETCH = NEAR_FETCH | {"lookat": (1.5, 0.75, 0.45), "distance": 1.7}  # the puck of slide goes out of reach
-BINS = 32
 ABOVE_MAZE = {"lookat": (0.0, 0.0, 0.0), "azimuth": 90.0, "elevation": -90.0}
-
-
-def fetch_reach(env: gym.Env) -> tuple[str, np.ndarray]:
-    """Straight to the target."""
-    return FETCH_REACH.say(env), np.clip([*(10 * _way(env)), 0], -1, 1).astype(np.float32)
-
-
-def _way(env: gym.Env) -> np.ndarray:
-    """(3,) [m] from gripper to goal."""
-    seen = env.get_wrapper_attr("observation")
-    return seen["desired_goal"] - seen["achieved_goal"]
-
-
-SPACE = (Place(1.1, 1.6, BINS), Place(0.5, 1.0, BINS), Place(0.3, 0.8, BINS))  # [m] where the gripper comes
-FETCH_REACH = Sight(
-    {"ball": SPACE, "way": (Rate(0.5, BINS),) * 3},
-    lambda env: {"ball": env.get_wrapper_attr("observation")["desired_goal"], "way": _way(env)},
-)
-FETCH_GRIPPER = Sight(
-    {"gripper": SPACE}, lambda env: {"gripper": env.get_wrapper_attr("observation")["observation"][:3]}
-)
 
 
 def _task(name: str, env_id: str, instruction: str, key: str, source: str, **more: Any) -> Task:
@@ -51,15 +31,43 @@ def _task(name: str, env_id: str, instruction: str, key: str, source: str, **mor
     )
 
 
-def _fetch(name: str, kind: str, instruction: str, camera: dict[str, Any] = NEAR_FETCH, **more: Any) -> Task:
-    source = "within 5 cm, as Gymnasium-Robotics has it"
-    return _task(name, f"Fetch{kind}-v4", instruction, "is_success", source, cameras=(BESIDE_FETCH, camera), **more)
-
-
-def _maze(name: str, kind: str, distance: float, **more: Any) -> Task:
-    camera, source = ABOVE_MAZE | {"distance": distance}, "within 45 cm, as Gymnasium-Robotics has it"
+def _fetch(
+    name: str,
+    kind: str,
+    instruction: str,
+    expert: Callable[[gym.Env], tuple[str, np.ndarray]],
+    seen: Sight,
+    own: Sight,
+    camera: dict[str, Any] = NEAR_FETCH,
+    **more: Any,
+) -> Task:
     return _task(
-        name, f"PointMaze_{kind}-v3", "roll the green ball to the red one", "success", source, cameras=(camera,), **more
+        name,
+        f"Fetch{kind}-v4",
+        instruction,
+        "is_success",
+        "within 5 cm, as Gymnasium-Robotics has it",
+        cameras=(BESIDE_FETCH, camera),
+        expert=expert,
+        **told(instruction, seen, own),
+        **more,
+    )
+
+
+def _maze(name: str, kind: str, half: float, distance: float) -> Task:
+    """Of a maze that goes `half` [m] to each side, seen from `distance` [m] above."""
+    instruction, seen = "roll the green ball to the red one", experts.maze_sight(half)
+    return _task(
+        name,
+        f"PointMaze_{kind}-v3",
+        instruction,
+        "success",
+        "within 45 cm, as Gymnasium-Robotics has it",
+        cameras=(ABOVE_MAZE | {"distance": distance},),
+        frames=2,
+        levels=21,
+        expert=lambda env: (seen.say(env), experts.rolled(env)),
+        **told(instruction, seen, experts.MAZE_BALL),
     )
 
 
@@ -68,13 +76,39 @@ ROBOTICS = (
         "fetch-reach",
         "Reach",
         "bring the gripper to the red ball",
+        experts.fetch_reach,
+        experts.FETCH_REACH,
+        experts.FETCH_GRIPPER,
         BEFORE_FETCH,
-        expert=fetch_reach,
-        **told("bring the gripper to the red ball", FETCH_REACH, FETCH_GRIPPER),
     ),
-    _fetch("fetch-push", "Push", "push the block to the red ball"),
-    _fetch("fetch-slide", "Slide", "hit the puck so that it slides to the red ball", FAR_FETCH),
-    _fetch("fetch-pick-and-place", "PickAndPlace", "bring the block to the red ball"),
-    _maze("point-maze", "UMaze", 8.0, frames=2),
-    _maze("point-maze-medium", "Medium", 13.0, frames=2),
+    _fetch(
+        "fetch-push",
+        "Push",
+        "push the block to the red ball",
+        experts.fetch_push,
+        experts.FETCH_BLOCK,
+        experts.FETCH_GRIPPER,
+        levels=21,
+    ),
+    _fetch(
+        "fetch-slide",
+        "Slide",
+        "hit the puck so that it slides to the red ball",
+        experts.fetch_slide,
+        experts.FETCH_PUCK,
+        experts.FETCH_BAT,
+        FAR_FETCH,
+        levels=21,
+    ),
+    _fetch(
+        "fetch-pick-and-place",
+        "PickAndPlace",
+        "bring the block to the red ball",
+        experts.fetch_pick_and_place,
+        experts.FETCH_BLOCK,
+        experts.FETCH_FINGERS,
+        levels=21,
+    ),
+    _maze("point-maze", "UMaze", 2.5, 8.0),
+    _maze("point-maze-medium", "Medium", 4.0, 13.0),
 )
