@@ -57,18 +57,20 @@ def sight_examples(
 
 
 def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int]) -> Iterator[Example]:
-    """Every step of the expert's episodes, one a seed: what it sees, where it heads, how it moves."""
+    """Every step of the expert's successes, one episode a seed: what it sees, where it heads, how it moves."""
     env = task.make()
     for seed in seeds:
         env.reset(seed=seed)
-        ended = False
+        shown, ended = [], False
         while not ended:
             thought, action = task.expert(env)
             observation = task.observe(env)
             answer = codec.encode(thought, action)
-            yield Example(observation.frames, prompt.act(observation), answer)
-            _, _, terminated, truncated, _ = env.step(codec.decode(answer)[1])
+            shown.append(Example(observation.frames, prompt.act(observation), answer))
+            _, _, terminated, truncated, info = env.step(codec.decode(answer)[1])
             ended = terminated or truncated
+        if info["success"]:
+            yield from shown
     env.close()
 
 

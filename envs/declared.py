@@ -65,4 +65,5 @@ def declared(path: str) -> Task:
         levels=told.levels,
         actions=told.actions,
         instruction=lambda env: told.instruction,
+        words=tuple(told.instruction.split()),
     )

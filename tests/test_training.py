@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -165,6 +166,12 @@ def test_demonstrations_are_the_experts_episodes(codec):
         _, _, terminated, _, _ = env.step(codec.decode(example.answer)[1])
     assert terminated
     env.close()
+
+
+def test_what_fails_is_no_demonstration():
+    task = TASKS["reach"]
+    lazy = replace(task, expert=lambda env: (task.expert(env)[0], np.zeros(2, np.float32)))
+    assert not list(demonstrations(lazy, codec_for(task), range(3)))
 
 
 def text(example):
