@@ -21,8 +21,8 @@ from agent.play import play
 from agent.preflight import check_practised
 from agent.progress import Bar, bar
 from agent.report import versions
+from agent.rundir import check_replaceable
 from envs import registry
-from envs.errors import UserError
 from envs.splits import seeds
 from envs.task import Task
 from policies.sb3 import ALGORITHMS, Practice, Within, check_actions, watched
@@ -39,10 +39,7 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
     Raises UserError for an existing folder, unless it is a baseline's and may be overwritten, for a task that is
     unknown or held out, and for an algorithm that cannot choose its actions.
     """
-    if out.exists() and not overwrite:
-        raise UserError(f"folder {str(out)!r} exists; valid: another --out, or --overwrite")
-    if out.exists() and not (out / "baseline.json").is_file():
-        raise UserError(f"{str(out)!r} is no baseline's folder (no baseline.json in it): not overwritten")
+    check_replaceable(out, overwrite, "baseline's folder", "baseline.json")
     task = registry.task(settings.task)
     check_practised((settings.task,))
     check_actions(task, settings.algorithm)

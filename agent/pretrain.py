@@ -20,9 +20,9 @@ from agent.progress import bar
 from agent.report import versions
 from agent.rollout import rollout
 from agent.rows import Example
+from agent.rundir import check_replaceable
 from agent.sft import train_sft
 from envs import registry
-from envs.errors import UserError
 from envs.observation import Observation
 from envs.snapshot import Restorable, Snapshot
 from envs.splits import seeds
@@ -174,10 +174,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     existing folder, unless it may be overwritten, and for a missing start.
     """
     out = Path(config.out)
-    if out.exists() and not overwrite:
-        raise UserError(f"checkpoint folder {str(out)!r} exists; valid: another --out, or --overwrite")
-    if out.exists() and not (out / "config.json").is_file():
-        raise UserError(f"{str(out)!r} is no checkpoint folder (no config.json in it): not overwritten")
+    check_replaceable(out, overwrite, "checkpoint folder", "config.json")
     tasks = [with_expert(name, config.experts) for name in config.tasks]
     backend = HFBackend.load(config.start) if config.start else HFBackend(*nano.build(words(tasks), config.seed))
     fresh = out.with_name(out.name + ".tmp")

@@ -12,17 +12,23 @@ import yaml
 from envs.errors import UserError
 
 
+def check_replaceable(path: Path, overwrite: bool, kind: str, marker: str) -> None:
+    """Raises UserError for what exists, unless it is a folder of this kind, as a file in it shows, to be overwritten."""
+    if path.exists() and not overwrite:
+        raise UserError(f"{kind} {str(path)!r} exists; valid: another --out, or --overwrite")
+    if path.exists() and not (path / marker).is_file():
+        raise UserError(f"{str(path)!r} is no {kind} (no {marker} in it): not overwritten")
+
+
 class RunDir:
     """`config.yaml`, `round_000/ ...`, `metrics.jsonl`, `results.json`."""
 
     def __init__(self, path: Path, overwrite: bool = False):
         """Raises UserError for a folder that exists, unless it is a run's and may be overwritten."""
         self.path = path
-        if path.exists() and not overwrite:
-            raise UserError(f"run folder {str(path)!r} exists; valid: another --out, or --overwrite")
+        if not (overwrite and path.is_dir() and not any(path.iterdir())):  # an empty folder is no loss
+            check_replaceable(path, overwrite, "run folder", "config.yaml")
         if path.exists():
-            if not (path / "config.yaml").is_file() and (path.is_file() or any(path.iterdir())):
-                raise UserError(f"{str(path)!r} is no run folder (no config.yaml in it): not overwritten")
             shutil.rmtree(path)
         path.mkdir(parents=True)
 

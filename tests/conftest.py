@@ -54,6 +54,14 @@ def fresh_backend(nano_checkpoint):
     return HFBackend.load(nano_checkpoint)
 
 
+@pytest.fixture
+def env(chosen):
+    """The environment of the task that a file of tests has chosen."""
+    env = chosen.make()
+    yield env
+    env.close()
+
+
 class ToyEnv(gym.Env[np.ndarray, np.ndarray]):
     """Counts steps. Its seed decides all: `ends` -> the step it succeeds at, `raises` -> the step it raises at."""
 

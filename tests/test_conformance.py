@@ -31,13 +31,6 @@ def chosen(request):
     return request.param
 
 
-@pytest.fixture
-def env(chosen):
-    env = chosen.make()
-    yield env
-    env.close()
-
-
 def played(task, env, seed, n=QUICK):
     """Frames, rewards and ends of up to `n` random steps; the actions depend on the seed too."""
     env.reset(seed=seed)

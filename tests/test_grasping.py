@@ -21,13 +21,6 @@ def chosen(request):
     return TASKS[request.param]
 
 
-@pytest.fixture
-def env(chosen):
-    env = chosen.make()
-    yield env
-    env.close()
-
-
 def until(env, task, phase):
     """Go on as the expert does until it calls for that phase; the step is yet to be taken."""
     while not (thought := task.expert(env)[0]).endswith(f"; {phase}"):

@@ -43,13 +43,6 @@ def chosen(request, tmp_path):
     return declare(tmp_path, request.param)
 
 
-@pytest.fixture
-def env(chosen):
-    env = chosen.make()
-    yield env
-    env.close()
-
-
 def declare(folder, answers, questions=None):
     """The task of a file that declares it."""
     path = folder / f"{answers}.yaml"

@@ -24,13 +24,6 @@ def chosen(request):
     return TASKS[request.param]
 
 
-@pytest.fixture
-def env(chosen):
-    env = chosen.make()
-    yield env
-    env.close()
-
-
 def play(env, seed, actions):
     """States, rewards and frames of one episode."""
     states, frames = [env.reset(seed=seed)[0]], [env.render()]
