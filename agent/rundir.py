@@ -13,7 +13,7 @@ from envs.errors import UserError
 
 
 def check_replaceable(path: Path, overwrite: bool, kind: str, marker: str) -> None:
-    """Raises UserError for what exists, unless it is a folder of this kind, as a file in it shows, to be overwritten."""
+    """Raises UserError for what exists, unless it may be overwritten and is of this kind, as a file in it shows."""
     if path.exists() and not overwrite:
         raise UserError(f"{kind} {str(path)!r} exists; valid: another --out, or --overwrite")
     if path.exists() and not (path / marker).is_file():
