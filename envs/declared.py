@@ -33,11 +33,15 @@ class Declared:
 
 @dataclass(frozen=True, config=STRICT)
 class DeclaredQuestions:
-    """What a file says of questions about pictures. questions: a folder, in a layout of `envs/question_sets.py`."""
+    """What a file says of questions about pictures. questions: a folder, in a layout of `envs/question_sets.py`.
+
+    solutions: an answer says first how it comes about, as the set's column `solution` does.
+    """
 
     questions: str
     answers: Literal["choices", "free"] = "choices"
     image_size: Count = 64
+    solutions: bool = False
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.01  # of a free answer, relative
 
 
@@ -48,7 +52,7 @@ def declared(path: str) -> Task:
     if "questions" in values:
         asked = checked(DeclaredQuestions, values)
         more = {"tolerance": asked.tolerance} if asked.answers == "free" else {}
-        return question_task(path, asked.questions, asked.answers, asked.image_size, **more)
+        return question_task(path, asked.questions, asked.answers, asked.image_size, asked.solutions, **more)
     told = checked(Declared, values)
     limit = {"max_episode_steps": told.max_steps} if told.max_steps else {}
     return Task(

@@ -6,11 +6,11 @@ Models on University-Level Physics Problem Solving") where they are numbers: the
 `images`, and `answer`. A set is a folder with one of these in it:
 
 - `problems.json` as in ScienceQA's repository: id -> question, choices, answer (the right choice's number, from 0),
-  hint, image, split (train, val, test); pictures at `images/SPLIT/ID/IMAGE` or `SPLIT/ID/IMAGE`;
+  hint, image, split (train, val, test), solution; pictures at `images/SPLIT/ID/IMAGE` or `SPLIT/ID/IMAGE`;
 - a `DatasetDict` that `datasets` saved (`save_to_disk`), its parts train, validation and test;
 - Parquet files named after these parts, such as `train-00000-of-00001.parquet`.
 
-A question without a picture (null) is left out.
+A question without a picture (null) is left out, and, where answers are to begin with a solution, one of train without.
 """
 
 import json
@@ -40,7 +40,7 @@ VERB = "answer"  # before each answer
 class Row:
     """One question. name: for messages. answer: of choices the number of the right one, else a number with a unit.
 
-    images: of each a file, or a scalar of pyarrow that holds one.
+    images: of each a file, or a scalar of pyarrow that holds one. solution: how the answer comes about, if that is told.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Row:
     answer: int | str
     hint: str
     images: tuple[Any, ...]
+    solution: str = ""
 
     @property
     def instruction(self) -> str:
@@ -81,8 +82,9 @@ class Row:
 
 
 @cache
-def load(folder: str, answers: str) -> dict[str, tuple[Row, ...]]:
-    """practice, gate, heldout -> its questions, those with `choices` or a `free` answer, in the order that seeds ask.
+def load(folder: str, answers: str, solutions: bool = False) -> dict[str, tuple[Row, ...]]:
+    """practice, gate, heldout -> its questions, those with `choices` or a `free` answer, in the order that seeds ask;
+    with `solutions`, none of practice without one.
 
     Raises UserError for a folder in no layout, and for a row, by its name, without what it needs.
     """
@@ -97,10 +99,12 @@ def load(folder: str, answers: str) -> dict[str, tuple[Row, ...]]:
         raise UserError(f"no questions in {folder!r}; valid: a folder with {LAYOUTS}")
     of_split: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for part, row in rows:
-        of_split[PARTS[part]].append(row)
+        if row.solution or not solutions or part != "train":
+            of_split[PARTS[part]].append(row)
     empty = [part for part, split in PARTS.items() if part != "val" and not of_split[split]]
     if empty:
-        raise UserError(f"no questions with a picture in part {empty[0]!r} of {folder!r}; valid: some in each part")
+        needed = "a picture and a solution" if solutions and empty[0] == "train" else "a picture"
+        raise UserError(f"no questions with {needed} in part {empty[0]!r} of {folder!r}; valid: some in each part")
     return {
         split: tuple(rows[i] for i in np.random.default_rng(0).permutation(len(rows)))
         for split, rows in of_split.items()
@@ -200,7 +204,8 @@ def _row(title: str, told: Mapping[str, Any], answers: str, images: Sequence[Any
         raise UserError(f"{title} has {len(choices)} choices; valid: 2 to {len(ascii_lowercase)}, or answers: free")
     elif answer not in range(len(choices)):
         raise UserError(f"{title} has the answer {answer!r}; valid: 0 to {len(choices) - 1}")
-    return Row(title, told["question"], choices, answer, told.get("hint") or "", tuple(images))
+    solution = " ".join((told.get("solution") or "").split())
+    return Row(title, told["question"], choices, answer, told.get("hint") or "", tuple(images), solution)
 
 
 def letters(rows: Mapping[str, Sequence[Row]]) -> tuple[str, ...]:
@@ -214,10 +219,11 @@ def units(rows: Mapping[str, Sequence[Row]]) -> tuple[str, ...]:
     return (*quantities.COMMON, *sorted(own - set(quantities.COMMON)))
 
 
-def words(folder: str, answers: str) -> tuple[str, ...]:
-    """Every word, number and sign of a set's questions, choices, hints and answers: what a tokenizer should know."""
-    rows = load(folder, answers)
-    texts = [text for row in _every(rows) for text in (row.instruction, str(row.answer))]
+def words(folder: str, answers: str, solutions: bool = False) -> tuple[str, ...]:
+    """Every word, number and sign of a set's questions, choices, hints and answers, and of its solutions if they are
+    said: what a tokenizer should know."""
+    rows = load(folder, answers, solutions)
+    texts = [text for row in _every(rows) for text in (row.instruction, str(row.answer), row.solution * solutions)]
     names = letters(rows) if answers == "choices" else units(rows)
     return tuple(sorted({VERB, "answered", *names, *re.findall(r"\w+|[^\w\s]+", " ".join(texts))}))
 

@@ -30,9 +30,9 @@ class QuestionEnv(gym.Env[Any, Any], ABC):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 1}
     answers: ClassVar[str]
 
-    def __init__(self, folder: str, image_size: int = 64, render_mode: str | None = None):
-        """folder: of a set. Raises UserError as `load` does."""
-        self.rows = load(folder, self.answers)
+    def __init__(self, folder: str, image_size: int = 64, solutions: bool = False, render_mode: str | None = None):
+        """folder: of a set. solutions: practise only questions with one. Raises UserError as `load` does."""
+        self.rows = load(folder, self.answers, solutions)
         self.image_size, self.render_mode = image_size, render_mode
         self.split, self.number, self.said = "practice", 0, ""
 
@@ -100,8 +100,8 @@ class MultipleChoice(QuestionEnv):
 
     answers = "choices"
 
-    def __init__(self, folder: str, image_size: int = 64, render_mode: str | None = None):
-        super().__init__(folder, image_size, render_mode)
+    def __init__(self, folder: str, image_size: int = 64, solutions: bool = False, render_mode: str | None = None):
+        super().__init__(folder, image_size, solutions, render_mode)
         self.action_space = self.observation_space = gym.spaces.Discrete(len(letters(self.rows)))
 
     def is_right(self, action: Any) -> bool:
@@ -125,8 +125,15 @@ class FreeAnswer(QuestionEnv):
 
     answers = "free"
 
-    def __init__(self, folder: str, image_size: int = 64, render_mode: str | None = None, tolerance: float = 0.01):
-        super().__init__(folder, image_size, render_mode)
+    def __init__(
+        self,
+        folder: str,
+        image_size: int = 64,
+        solutions: bool = False,
+        render_mode: str | None = None,
+        tolerance: float = 0.01,
+    ):
+        super().__init__(folder, image_size, solutions, render_mode)
         self.tolerance = tolerance
         characters = frozenset(ascii_letters + digits + " .+-*/^%" + "µ·")
         self.action_space = gym.spaces.Text(MAX_LENGTH, min_length=0, charset=characters)
@@ -154,20 +161,29 @@ gym.register(ENVIRONMENTS["choices"], entry_point=f"{__name__}:MultipleChoice")
 gym.register(ENVIRONMENTS["free"], entry_point=f"{__name__}:FreeAnswer")
 
 
-def question_task(name: str, folder: str, answers: str, image_size: int = 64, **more: Any) -> Task:
-    """The questions of a folder as a task. more: of the environment, such as `tolerance`. Raises as `load` does."""
-    rows = load(folder, answers)
+def question_task(
+    name: str, folder: str, answers: str, image_size: int = 64, solutions: bool = False, **more: Any
+) -> Task:
+    """The questions of a folder as a task. solutions: an answer begins with one, as the expert's does. more: of the
+    environment, such as `tolerance`. Raises as `load` does."""
+    rows = load(folder, answers, solutions)
+
+    def solution(env: gym.Env) -> str:
+        return env.unwrapped.row.solution if solutions else ""
+
     return Task(
         name,
         ENVIRONMENTS[answers],
         "questions",
         "practice",
-        {"folder": folder, "image_size": image_size, **more},
+        {"folder": folder, "image_size": image_size, "solutions": solutions, **more},
         image_size=image_size,
         actions=letters(rows) if answers == "choices" else units(rows),
         verb=VERB,
         starts={split: len(some) for split, some in rows.items()},
-        words=words(folder, answers),
+        words=words(folder, answers, solutions),
         proprioception=lambda env: env.unwrapped.said,
-        expert=lambda env: ("", env.unwrapped.expert()),
+        thought_regex=".+" * solutions,
+        thought=solution,
+        expert=lambda env: (solution(env), env.unwrapped.expert()),
     )

@@ -18,6 +18,7 @@ from PIL import Image
 from envs.errors import UserError
 from envs.rendering import renderer_for
 from envs.tabletop.scene import COLOURS, OBJECT_SLOTS, OBJECTS, PADS, SHAPES, Scene
+from envs.tabletop.words import BIN_WIDTH, say, say_way
 
 IMAGE_SIZE = 64  # [px]
 EDGE = 0.19  # [m] things lie at most so far from the middle, on both axes
@@ -32,11 +33,15 @@ Places = dict[str, np.ndarray]  # name -> (2,) [m]
 
 @dataclass(frozen=True)
 class _Asked:
-    """A question about a scene. choices: the right one first; none where the answer is free."""
+    """A question about a scene. choices: the right one first; none where the answer is free.
+
+    solution: what is seen, part by part in the words of the tabletop's captions, and what follows.
+    """
 
     question: str
     choices: tuple[str, ...]
     answer: str
+    solution: tuple[str, ...]
     gripper: np.ndarray  # (2,) [m]
     things: Places
 
@@ -51,7 +56,9 @@ def nearer(answer: None, rng: np.random.Generator) -> _Asked:
 
     gripper, *places = _drawn(4, rng, fits)
     things = dict(zip(names, places, strict=True))
-    return _Asked("Which object is nearest to the gripper?", tuple(names), names[0], gripper, things)
+    far = (f"{say(name, things[name])} by {_bins(gripper, things[name])}" for name in _from_the_left(things))
+    solution = (say("gripper", gripper), *far, names[0])
+    return _Asked("Which object is nearest to the gripper?", tuple(names), names[0], solution, gripper, things)
 
 
 def colour(answer: str, rng: np.random.Generator) -> _Asked:
@@ -61,7 +68,8 @@ def colour(answer: str, rng: np.random.Generator) -> _Asked:
     names = [f"{answer} {shape}", *(f"{rng.choice([*COLOURS])} {other}" for other in others)]
     gripper, *places = _drawn(4, rng)
     things = dict(zip(names, places, strict=True))
-    return _Asked(f"What colour is the {shape}?", (answer, *wrong), answer, gripper, things)
+    solution = (say(names[0], places[0]), answer)
+    return _Asked(f"What colour is the {shape}?", (answer, *wrong), answer, solution, gripper, things)
 
 
 def shape(answer: str, rng: np.random.Generator) -> _Asked:
@@ -71,7 +79,8 @@ def shape(answer: str, rng: np.random.Generator) -> _Asked:
     names = [f"{name} {answer}", *(f"{other} {rng.choice(SHAPES)}" for other in others)]
     gripper, *places = _drawn(4, rng)
     things = dict(zip(names, places, strict=True))
-    return _Asked(f"What shape is the {name} object?", (answer, *wrong), answer, gripper, things)
+    solution = (say(names[0], places[0]), answer)
+    return _Asked(f"What shape is the {name} object?", (answer, *wrong), answer, solution, gripper, things)
 
 
 def count(answer: str, rng: np.random.Generator) -> _Asked:
@@ -80,7 +89,9 @@ def count(answer: str, rng: np.random.Generator) -> _Asked:
     wrong = [str(n) for n in range(1, OBJECT_SLOTS + 1) if str(n) != answer]
     gripper, *places = _drawn(len(names) + 1, rng)
     things = dict(zip(names, places, strict=True))
-    return _Asked("How many objects are on the table beside pads?", (answer, *wrong), answer, gripper, things)
+    counted = (say(name, things[name]) for name in _from_the_left(things) if name in OBJECTS)
+    solution = (*counted, answer)
+    return _Asked("How many objects are on the table beside pads?", (answer, *wrong), answer, solution, gripper, things)
 
 
 def beside(answer: None, rng: np.random.Generator) -> _Asked:
@@ -94,7 +105,9 @@ def beside(answer: None, rng: np.random.Generator) -> _Asked:
 
     gripper, *places = _drawn(4, rng, fits)
     things = dict(zip((middle, right, wrong), places, strict=True))
-    return _Asked(f"What lies to the {side} of the {middle}?", (right, wrong, absent), right, gripper, things)
+    solution = (*(say(name, things[name]) for name in _from_the_left(things)), right)
+    question, choices = f"What lies to the {side} of the {middle}?", (right, wrong, absent)
+    return _Asked(question, choices, right, solution, gripper, things)
 
 
 def between(answer: int, rng: np.random.Generator) -> _Asked:
@@ -102,7 +115,8 @@ def between(answer: int, rng: np.random.Generator) -> _Asked:
     (obj, other), (pad,) = _some(OBJECTS, 2, rng), _some(PADS, 1, rng)
     (gripper, place), ends = _at_length(answer, 2, rng)
     things = dict(zip((other, obj, pad), (place, *ends), strict=True))
-    return _Asked(f"How far apart are the {obj} and the {pad}?", (), f"{answer} cm", gripper, things)
+    solution = (say(obj, ends[0]), f"{say(pad, ends[1])} {say_way(*ends)}")
+    return _Asked(f"How far apart are the {obj} and the {pad}?", (), f"{answer} cm", solution, gripper, things)
 
 
 def reach(answer: int, rng: np.random.Generator) -> _Asked:
@@ -110,7 +124,8 @@ def reach(answer: int, rng: np.random.Generator) -> _Asked:
     names = _some(OBJECTS, 2, rng)
     places, (gripper, end) = _at_length(answer, 1, rng)
     things = dict(zip(names, (end, *places), strict=True))
-    return _Asked(f"How far is the gripper from the {names[0]}?", (), f"{answer} cm", gripper, things)
+    solution = (say("gripper", gripper), f"{say(names[0], end)} {say_way(gripper, end)}")
+    return _Asked(f"How far is the gripper from the {names[0]}?", (), f"{answer} cm", solution, gripper, things)
 
 
 CHOICES = {  # what is asked -> the answers that are to be equally frequent, where they are few
@@ -159,17 +174,27 @@ def _questions(
 
 def _told(one: _Asked, place: int, rng: np.random.Generator) -> dict[str, object]:
     """The question with its choices in an order of its own, the right one at `place`."""
+    solution = "; ".join(one.solution)
     if not one.choices:
-        return {"question": one.question, "answer": one.answer}
+        return {"question": one.question, "answer": one.answer, "solution": solution}
     choices = _some(one.choices[1:], len(one.choices) - 1, rng)
     choices.insert(place, one.answer)
-    return {"question": one.question, "choices": choices, "answer": int(place)}
+    return {"question": one.question, "choices": choices, "answer": int(place), "solution": solution}
 
 
 def _picture(scene: Scene, one: _Asked) -> np.ndarray:
     objects, pads = ({n: p for n, p in one.things.items() if n in valid} for valid in (OBJECTS, PADS))
     scene.arrange(one.gripper, objects, pads, LIFT)
     return renderer_for(scene.model, IMAGE_SIZE).render(scene.model, scene.data, "top")
+
+
+def _from_the_left(things: Places) -> list[str]:
+    return sorted(things, key=lambda name: float(things[name][0]))
+
+
+def _bins(start: np.ndarray, end: np.ndarray) -> int:
+    """How far it is, in the bins of the words for a place."""
+    return round(float(np.linalg.norm(end - start)) / BIN_WIDTH)
 
 
 def _some(names: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
