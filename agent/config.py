@@ -202,6 +202,7 @@ class Pretrain:
     stages: Annotated[dict[str, Stage], Field(min_length=1)]
     experts: dict[str, Path] = Field(default_factory=dict)
     start: str | None = None  # checkpoint folder to go on from; without one, from nothing
+    new_words: bool = False  # the tasks' words that its tokenizer spells become tokens of their own
     seed: Annotated[int, Field(ge=0)] = 0
     threads: Count = 2  # of torch
 

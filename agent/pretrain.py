@@ -176,7 +176,13 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     out = Path(config.out)
     check_replaceable(out, overwrite, "checkpoint folder", "config.json")
     tasks = [with_expert(name, config.experts) for name in config.tasks]
-    backend = HFBackend.load(config.start) if config.start else HFBackend(*nano.build(words(tasks), config.seed))
+    if config.start:
+        backend = HFBackend.load(config.start)
+        if config.new_words:
+            more = nano.add_words(backend.model, backend.processor, words(tasks))
+            backend = HFBackend(backend.model, more)
+    else:
+        backend = HFBackend(*nano.build(words(tasks), config.seed))
     fresh = out.with_name(out.name + ".tmp")
     with TemporaryDirectory() as scratch:
         for stage, settings in config.stages.items():

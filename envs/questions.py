@@ -167,6 +167,7 @@ def question_task(
     """The questions of a folder as a task. solutions: an answer begins with one, as the expert's does. more: of the
     environment, such as `tolerance`. Raises as `load` does."""
     rows = load(folder, answers, solutions)
+    longest = max(len(row.solution) for row in rows["practice"])  # what an answer says first has an end
 
     def solution(env: gym.Env) -> str:
         return env.unwrapped.row.solution if solutions else ""
@@ -183,7 +184,7 @@ def question_task(
         starts={split: len(some) for split, some in rows.items()},
         words=words(folder, answers, solutions),
         proprioception=lambda env: env.unwrapped.said,
-        thought_regex=".+" * solutions,
+        thought_regex=f".{{1,{longest}}}" * solutions,
         thought=solution,
         expert=lambda env: (solution(env), env.unwrapped.expert()),
     )

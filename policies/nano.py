@@ -6,17 +6,26 @@ transformers draws every weight with a standard deviation of 0.02, which at this
 model blind. Fan-in scaling (LeCun et al., 1998; GPT-2's division of residual outputs) makes it learn.
 """
 
+import json
 import math
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoProcessor,
     Idefics3Config,
     Idefics3ForConditionalGeneration,
     Idefics3Processor,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
+    ProcessorMixin,
 )
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+
+from envs.errors import UserError
 
 IMAGE_SIZE = 64  # [px]
 PATCH_SIZE = 8  # [px]
@@ -126,3 +135,45 @@ def build(words: tuple[str, ...], seed: int) -> tuple[Idefics3ForConditionalGene
     """Model and processor from nothing."""
     processor = build_processor(words)
     return build_model(processor, seed), processor
+
+
+def add_words(model: PreTrainedModel, processor: ProcessorMixin, words: Iterable[str]) -> ProcessorMixin:
+    """The processor with every word one token, where it was spelled in several, at the start of a text and after a
+    space. What was one token stays so. The model gains a row for each, in place: the mean of its spelling's.
+
+    Of checkpoints with a BPE; raises UserError for any other.
+    """
+    with TemporaryDirectory() as folder:
+        processor.save_pretrained(folder)
+        path = Path(folder) / "tokenizer.json"
+        path.write_text(_with_words(path.read_text(), words))
+        more = AutoProcessor.from_pretrained(folder, backend="pil")
+    spelled, rows = processor.tokenizer.backend_tokenizer.model, model.get_input_embeddings().num_embeddings
+    model.resize_token_embeddings(max(rows, len(more.tokenizer)), mean_resizing=False)
+    known = processor.tokenizer.get_vocab()
+    with torch.no_grad():
+        for weights in {model.get_input_embeddings().weight, model.get_output_embeddings().weight}:
+            for token, row in more.tokenizer.get_vocab().items():
+                if token not in known:
+                    weights[row] = weights[[piece.id for piece in spelled.tokenize(token)]].mean(dim=0)
+    return more
+
+
+def _with_words(saved: str, words: Iterable[str]) -> str:
+    """A tokenizer's JSON with merges, after all that there are, which put the words together from the left."""
+    told, tokenizer = json.loads(saved), Tokenizer.from_str(saved)
+    vocabulary, merges = told["model"]["vocab"], told["model"].get("merges")
+    if merges is None:
+        raise UserError(f"words cannot be added to a tokenizer of the kind {told['model']['type']}; valid: BPE")
+    free = tokenizer.get_vocab_size(with_added_tokens=True)
+    texts = (text for word in words for text in (word, f" {word}"))
+    pieces = dict.fromkeys(p for text in texts for p, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text))
+    for piece in pieces:
+        whole, *rest = (token.value for token in tokenizer.model.tokenize(piece))
+        for token in rest:
+            merges.append([whole, token])
+            whole += token
+            free += vocabulary.setdefault(whole, free) == free
+        if rest:
+            tokenizer = Tokenizer.from_str(json.dumps(told))
+    return json.dumps(told)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
 
 from envs.errors import UserError
 from envs.registry import TASKS, tagged
@@ -47,6 +48,35 @@ def test_other_words_can_be_spelled(backend):
     tokenizer = backend.processor.tokenizer
     text = "Stack the Zürich gears, 97 of them!"
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_words_can_be_added():
+    """What was said before is said alike, to the last bit; new words are tokens, and what they were spelled with."""
+    backend = HFBackend.load("policies/seed")
+    old, new = backend.processor.tokenizer, ("which", "where", "answered", "answer", "an", "(b)", "near by")
+    before = logits(backend)
+    rows = backend.model.get_input_embeddings().weight.clone()
+    tokenizer = nano.add_words(backend.model, backend.processor, new).tokenizer
+    torch.testing.assert_close(logits(backend)[..., : len(old)], before)
+    text = "reach the red cube over 3 12 +8 -2"
+    assert tokenizer(text)["input_ids"] == old(text)["input_ids"]
+    for word in ("which", "answered", "answer"):
+        for said in (word, f" {word}"):
+            assert len(tokenizer.tokenize(said)) == 1 < len(old.tokenize(said)), said
+            (token,) = tokenizer(said, add_special_tokens=False)["input_ids"]
+            spelling = old(said, add_special_tokens=False)["input_ids"]
+            torch.testing.assert_close(backend.model.get_input_embeddings().weight[token], rows[spelling].mean(dim=0))
+    text = "Which (b) answers, by Zürich an answered where?"
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_words_are_added_to_a_bpe_alone(backend):
+    from tokenizers import models, pre_tokenizers
+
+    other = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+    other.pre_tokenizer = pre_tokenizers.Whitespace()
+    with pytest.raises(UserError, match="of the kind WordLevel; valid: BPE"):
+        nano._with_words(other.to_str(), ["b"])
 
 
 def test_an_expert_answer_costs_few_tokens(backend):

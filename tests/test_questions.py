@@ -1,6 +1,7 @@
 """Questions about pictures: every layout is read, an episode is one answer, and the loop runs on them."""
 
 import json
+import shutil
 from collections import Counter, defaultdict
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,7 @@ from envs.questions import question_task
 from envs.registry import task
 from envs.scene_questions import LENGTHS, write
 from envs.splits import SPLITS, seeds
+from envs.tabletop.words import BIN_WIDTH
 from policies import critic, nano, prompt
 from policies.action_codec import TextCodec, codec_for
 from policies.backend_hf import HFBackend
@@ -174,6 +176,31 @@ def test_a_table_without_a_column_or_an_image_is_named(tmp_path):
         load(str(tmp_path), "choices")
 
 
+def test_an_answer_may_begin_with_the_solution(tmp_path):
+    """As the column tells it, in one line; practice asks only questions that have one."""
+    folder = put(tmp_path, {"solution": "The picture is blue.\nSo it is blue."})
+    problems = json.loads((tmp_path / "problems.json").read_text())
+    problems["4"] = problems["1"] | {"solution": ""}
+    shutil.copytree(tmp_path / "images/train/1", tmp_path / "images/train/4")
+    (tmp_path / "problems.json").write_text(json.dumps(problems))
+    assert len(load(folder, "choices")["practice"]) == 2
+    chosen = question_task("solved", folder, "choices", solutions=True)
+    assert chosen.starts == dict.fromkeys(SPLITS, 1)
+    assert {"picture", "So"} <= set(chosen.words)
+    codec, (played,) = codec_for(chosen), rollout(chosen, ExpertPolicy(chosen, codec_for(chosen)), [(0, 0)])
+    assert played.steps[0].decision.answer == "The picture is blue. So it is blue.; answer b"
+    assert played.success
+    assert codec.decode("I see; blue; answer b") == ("I see; blue", 1)
+    for answer in "answer b", f"{'blue ' * 20}; answer b":
+        with pytest.raises(UserError, match="does not parse"):
+            codec.decode(answer)
+
+
+def test_solutions_that_are_nowhere_are_missed(tmp_path):
+    with pytest.raises(UserError, match="no questions with a picture and a solution in part 'train'"):
+        load(put(tmp_path), "choices", solutions=True)
+
+
 # what ships ----------------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +241,18 @@ def test_letters_and_answers_tell_nothing_without_the_picture(tmp_path):
     ]
     chance = np.mean([1 / len(row.choices) for row in rows["heldout"]])
     assert rate(guessed)["ci95"][0] < chance < rate(guessed)["ci95"][1]
+
+
+@pytest.mark.parametrize("answers", KINDS)
+def test_a_solution_leads_to_the_answer(answers):
+    """The last that is said is the right choice, or the way whose length was asked for, to the width of a bin."""
+    for row in (row for some in load(str(SHIPPED / answers), answers).values() for row in some):
+        last = row.solution.split("; ")[-1]
+        if answers == "choices":
+            assert last == row.choices[row.answer]
+        else:
+            way = 100 * BIN_WIDTH * np.hypot(*map(int, last.split()[-2:]))
+            assert abs(way - quantities.split(row.answer)[0]) < 100 * BIN_WIDTH * 2**0.5
 
 
 def test_no_length_is_frequent(tmp_path):
