@@ -40,7 +40,7 @@ VERB = "answer"  # before each answer
 class Row:
     """One question. name: for messages. answer: of choices the number of the right one, else a number with a unit.
 
-    images: of each a file, or a scalar of pyarrow that holds one. solution: how the answer comes about, if that is told.
+    images: of each a file, or a scalar of pyarrow that holds one. solution: how the answer comes about, if it says so.
     """
 
     name: str
