@@ -17,9 +17,11 @@ console = Console()
 
 
 class _Rate(ProgressColumn):
+    """Over all the time so far: rich's own is of the latest advances, and episodes that end together come in bursts."""
+
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f}/s" if speed else "")
+        elapsed = task.finished_time or task.elapsed
+        return Text(f"{task.completed / elapsed:.1f}/s" if task.completed and elapsed else "")
 
 
 class Bar(TrainerCallback):
