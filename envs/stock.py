@@ -156,7 +156,7 @@ STOCK = (
         "Reacher-v5",
         "bring the tip of the arm to the red dot",
         SuccessRule("reward_dist", at_least=-0.02, at_the_end=True, source="the tip on the target, within 2 cm"),
-        cameras=({"lookat": (0, 0, 0), "distance": 0.75, "azimuth": 90.0, "elevation": -90.0},),
+        cameras=({"lookat": (0, 0, 0), "distance": 0.56, "azimuth": 90.0, "elevation": -90.0},),
         frames=2,
         levels=21,
         expert=experts.reacher,
