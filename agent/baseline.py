@@ -16,7 +16,7 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agent.config import Baseline
-from agent.evaluate import outcome_string, rate, successes
+from agent.evaluate import check_distinct, outcome_string, rate, successes
 from agent.play import play
 from agent.preflight import check_practised
 from agent.progress import Bar, bar
@@ -37,11 +37,12 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
     holds is returned.
 
     Raises UserError for an existing folder, unless it is a baseline's and may be overwritten, for a task that is
-    unknown or held out, and for an algorithm that cannot choose its actions.
+    unknown, held out or has fewer starts than episodes, and for an algorithm that cannot choose its actions.
     """
     check_replaceable(out, overwrite, "baseline's folder", "baseline.json")
     task = registry.task(settings.task)
     check_practised((settings.task,))
+    check_distinct(task, "heldout", settings.episodes)
     check_actions(task, settings.algorithm)
     starts = [(seed, 0) for seed in seeds("heldout", settings.episodes)]
     out.parent.mkdir(parents=True, exist_ok=True)

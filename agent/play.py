@@ -29,7 +29,7 @@ def play(
     """One episode for each start, (seed, attempt), as a run plays them; says which broke.
 
     policy: a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert. Raises UserError for one
-    that is not there, for an unknown task, and for a .zip that is told to be anything but deterministic.
+    that is not there, for an unknown task, and for temperature or critic where the policy is no checkpoint.
     """
     chosen = registry.task(task)
     codec = codec_for(chosen)
@@ -42,7 +42,11 @@ def play(
     with bar(task, len(starts)) if len(starts) > 1 else nullcontext() as progress:
         subscribers = [progress] if progress else []
         if policy in baselines or policy.endswith(".zip"):
-            acting = baselines[policy]() if policy in baselines else _trained(policy, chosen, temperature, critic)
+            if temperature or (critic and (critic.proposals > 1 or critic.revisions)):
+                raise UserError(
+                    f"policy {policy!r} has no temperature and no critic; valid: temperature 0, 1 proposal, 0 revisions"
+                )
+            acting = baselines[policy]() if policy in baselines else _trained(policy, chosen)
             played = rollout(chosen, acting, starts, n_envs, subscribers, seed)
         else:
             critic = critic or Critic()
@@ -54,9 +58,7 @@ def play(
     return played
 
 
-def _trained(path: str, task: Task, temperature: float, critic: Critic | None) -> Policy | Privileged:
-    if temperature or (critic and (critic.proposals > 1 or critic.revisions)):
-        raise UserError(f"{path!r} is deterministic and has no critic; valid: temperature 0, 1 proposal, 0 revisions")
+def _trained(path: str, task: Task) -> Policy | Privileged:
     from policies.sb3 import load  # slow to import, and only needed here
 
     return load(Path(path), task)

@@ -17,7 +17,7 @@ from stable_baselines3.common.env_checker import check_env
 
 from agent.baseline import baseline, train
 from agent.cli import main
-from agent.config import Baseline
+from agent.config import Baseline, Critic
 from agent.play import play
 from agent.rollout import rollout
 from agent.store import EpisodeStore
@@ -273,9 +273,12 @@ def test_a_model_from_elsewhere(tmp_path):
     assert episode.ending in ("terminated", "truncated")
 
 
-def test_it_is_deterministic_and_nothing_else(models):
-    with pytest.raises(UserError, match="valid: temperature 0"):
-        play("cartpole", str(models("ppo")), STARTS, temperature=1.0)
+def test_only_a_checkpoint_has_a_temperature_and_a_critic(models):
+    for policy in str(models("ppo")), "random", "expert":
+        with pytest.raises(UserError, match=f"{policy}' has no temperature and no critic; valid: temperature 0"):
+            play("cartpole", policy, STARTS, temperature=1.0)
+        with pytest.raises(UserError, match="valid: temperature 0, 1 proposal"):
+            play("cartpole", policy, STARTS, critic=Critic(proposals=4))
 
 
 # the command -----------------------------------------------------------------------------------------------------
@@ -360,3 +363,11 @@ def test_nothing_is_left_of_a_training_that_fails(tmp_path, toy_task, monkeypatc
     with pytest.raises(RuntimeError, match="diverged"):
         baseline(Baseline("toy", steps=64), tmp_path / "made")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_episode_counts_twice(here):
+    asked = Path(__file__).parent / "data" / "questions" / "choices"
+    (here.cwd / "asked.yaml").write_text(f"questions: {asked}\n")
+    result = here("baseline", "asked.yaml", "--algorithm", "dqn", "--episodes", 21)
+    assert result.returncode == 2
+    assert "21 episodes of heldout of 'asked.yaml'; valid: at most 20" in result.stderr
