@@ -73,7 +73,13 @@ def inverted_pendulum(env: gym.Env) -> np.ndarray:
 
 
 def reacher(env: gym.Env) -> np.ndarray:
-    """Each joint drawn by a damped spring to where the tip is on the target: inverse kinematics of two links."""
+    """Each joint drawn by a damped spring to where the tip is on the target."""
+    speed = env.unwrapped.data.qvel[:2]
+    return np.clip(STIFFNESS * reacher_turn(env) - DAMPING * speed, -1, 1).astype(np.float32)
+
+
+def reacher_turn(env: gym.Env) -> np.ndarray:
+    """(2,) [rad]: how far shoulder and elbow turn until the tip is on the target: inverse kinematics of two links."""
     model, data = env.unwrapped.model, env.unwrapped.data
     x, y = data.body("target").xpos[:2]
     upper, lower = model.body("body1").pos[0], model.body("fingertip").pos[0]
@@ -82,4 +88,4 @@ def reacher(env: gym.Env) -> np.ndarray:
     shoulder = np.arctan2(y, x) - np.arctan2(lower * np.sin(elbow), upper + lower * np.cos(elbow))
     left = (np.array([shoulder, elbow]) - data.qpos[:2] + np.pi) % (2 * np.pi) - np.pi
     left[1] = elbow - data.qpos[1]  # an elbow does not go round
-    return np.clip(STIFFNESS * left - DAMPING * data.qvel[:2], -1, 1).astype(np.float32)
+    return left

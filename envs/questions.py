@@ -5,6 +5,7 @@ train, the gate those of validation, heldout those of test (`envs/splits.py`), i
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from string import ascii_letters, ascii_lowercase, digits
 from typing import Any, ClassVar
 
@@ -167,7 +168,6 @@ def question_task(
     """The questions of a folder as a task. solutions: an answer begins with one, as the expert's does. more: of the
     environment, such as `tolerance`. Raises as `load` does."""
     rows = load(folder, answers, solutions)
-    longest = max(len(row.solution) for row in rows["practice"])  # what an answer says first has an end
 
     def solution(env: gym.Env) -> str:
         return env.unwrapped.row.solution if solutions else ""
@@ -184,7 +184,13 @@ def question_task(
         starts={split: len(some) for split, some in rows.items()},
         words=words(folder, answers, solutions),
         proprioception=lambda env: env.unwrapped.said,
-        thought_regex=f".{{1,{longest}}}" * solutions,
+        thought_regex=_like([row.solution for row in rows["practice"]]) if solutions else "",
         thought=solution,
         expert=lambda env: (solution(env), env.unwrapped.expert()),
     )
+
+
+def _like(texts: Sequence[str]) -> str:
+    """The form of texts of the same characters, not longer: what a policy says first has an end."""
+    characters = "".join(f"\\{c}" if c in r"\]^-[" else c for c in sorted({*"".join(texts)}))
+    return f"[{characters}]{{1,{max(map(len, texts))}}}"

@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 
+from envs.experts import reacher_turn
 from envs.sight import Place, Rate, Sight
 
 ANGLE = Place(-np.pi, np.pi, 32)  # [rad]
@@ -88,11 +89,12 @@ def _reacher(env: gym.Env) -> dict[str, np.ndarray]:
     angles, speeds = [_angle(q) for q in data.qpos[:2]], data.qvel[:2]
     return {
         "target": data.body("target").xpos[:2],
-        "tip": data.body("fingertip").xpos[:2],
         "arm": [angles[0], speeds[0], angles[1], speeds[1]],
+        "turn": reacher_turn(env),
     }
 
 
-BOARD = Place(-0.22, 0.22, 64)  # [m]
+BOARD = Place(-0.22, 0.22, 32)  # [m]
 TURNING = Rate(20.0, 20)  # [rad/s]
-REACHER = Sight({"target": (BOARD, BOARD), "tip": (BOARD, BOARD), "arm": (ANGLE, TURNING) * 2}, _reacher)
+TO_TURN = Rate(1.0, 20)  # [rad]
+REACHER = Sight({"target": (BOARD, BOARD), "arm": (ANGLE, TURNING) * 2, "turn": (TO_TURN, TO_TURN)}, _reacher)

@@ -34,6 +34,7 @@ from policies import critic, nano, prompt
 from policies.action_codec import TextCodec, codec_for
 from policies.backend_hf import HFBackend
 from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy
+from policies.mllm import MLLMPolicy
 
 SHIPPED = Path(__file__).parent / "data" / "questions"
 SIZES = {"practice": 60, "gate": 20, "heldout": 20}
@@ -190,10 +191,24 @@ def test_an_answer_may_begin_with_the_solution(tmp_path):
     codec, (played,) = codec_for(chosen), rollout(chosen, ExpertPolicy(chosen, codec_for(chosen)), [(0, 0)])
     assert played.steps[0].decision.answer == "The picture is blue. So it is blue.; answer b"
     assert played.success
-    assert codec.decode("I see; blue; answer b") == ("I see; blue", 1)
-    for answer in "answer b", f"{'blue ' * 20}; answer b":
+    assert codec.decode("blue is blue.; answer b") == ("blue is blue.", 1)
+    for answer in "answer b", "zoo; answer b", f"{'blue ' * 20}; answer b":
         with pytest.raises(UserError, match="does not parse"):
             codec.decode(answer)
+
+
+@pytest.mark.parametrize("solution", ["", "a-]^\\[é"])
+def test_whatever_is_said_first_is_an_answer(tmp_path, solution):
+    """Of a policy that knows nothing, and speaks wildly, too."""
+    folder = put(tmp_path, {"solution": solution}) if solution else str(SHIPPED / "choices")
+    chosen = question_task("solved", folder, "choices", solutions=True)
+    codec, env = codec_for(chosen), chosen.make()
+    env.reset(seed=0)
+    seen = chosen.observe(env)
+    env.close()
+    policy = MLLMPolicy(HFBackend(*nano.build(("answer",), seed=0)), codec, temperature=2.0)
+    decisions = policy.act([seen] * 16, [np.random.default_rng(i) for i in range(16)])
+    assert {codec.decode(d.answer)[1] for d in decisions} == set(range(len(chosen.actions)))
 
 
 def test_solutions_that_are_nowhere_are_missed(tmp_path):
