@@ -179,7 +179,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     if config.start:
         backend = HFBackend.load(config.start)
         if config.new_words:
-            more = nano.add_words(backend.model, backend.processor, words(tasks))
+            more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
             backend = HFBackend(backend.model, more)
     else:
         backend = HFBackend(*nano.build(words(tasks), config.seed))

@@ -137,9 +137,10 @@ def build(words: tuple[str, ...], seed: int) -> tuple[Idefics3ForConditionalGene
     return build_model(processor, seed), processor
 
 
-def add_words(model: PreTrainedModel, processor: ProcessorMixin, words: Iterable[str]) -> ProcessorMixin:
+def add_words(model: PreTrainedModel, processor: ProcessorMixin, words: Iterable[str], seed: int = 0) -> ProcessorMixin:
     """The processor with every word one token, where it was spelled in several, at the start of a text and after a
-    space. What was one token stays so. The model gains a row for each, in place: the mean of its spelling's.
+    space. What was one token stays so. The model gains a row for each, in place, drawn as its others are spread: the
+    mean of a spelling, or of all, as transformers has it, leaves new words too alike to be told apart.
 
     Of checkpoints with a BPE; raises UserError for any other.
     """
@@ -148,14 +149,12 @@ def add_words(model: PreTrainedModel, processor: ProcessorMixin, words: Iterable
         path = Path(folder) / "tokenizer.json"
         path.write_text(_with_words(path.read_text(), words))
         more = AutoProcessor.from_pretrained(folder, backend="pil")
-    spelled, rows = processor.tokenizer.backend_tokenizer.model, model.get_input_embeddings().num_embeddings
-    model.resize_token_embeddings(max(rows, len(more.tokenizer)), mean_resizing=False)
-    known = processor.tokenizer.get_vocab()
+    n, generator = len(processor.tokenizer), torch.Generator().manual_seed(seed)
+    model.resize_token_embeddings(max(model.get_input_embeddings().num_embeddings, len(more.tokenizer)))
     with torch.no_grad():
         for weights in {model.get_input_embeddings().weight, model.get_output_embeddings().weight}:
-            for token, row in more.tokenizer.get_vocab().items():
-                if token not in known:
-                    weights[row] = weights[[piece.id for piece in spelled.tokenize(token)]].mean(dim=0)
+            new = torch.randn(weights[n:].shape, generator=generator)
+            weights[n:] = weights[:n].mean(dim=0) + weights[:n].std(dim=0) * new
     return more
 
 

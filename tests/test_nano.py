@@ -51,11 +51,10 @@ def test_other_words_can_be_spelled(backend):
 
 
 def test_words_can_be_added():
-    """What was said before is said alike, to the last bit; new words are tokens, and what they were spelled with."""
+    """What was said before is said alike, to the last bit; new words are one token each, as unlike as the others."""
     backend = HFBackend.load("policies/seed")
     old, new = backend.processor.tokenizer, ("which", "where", "answered", "answer", "an", "(b)", "near by")
     before = logits(backend)
-    rows = backend.model.get_input_embeddings().weight.clone()
     tokenizer = nano.add_words(backend.model, backend.processor, new).tokenizer
     torch.testing.assert_close(logits(backend)[..., : len(old)], before)
     text = "reach the red cube over 3 12 +8 -2"
@@ -63,11 +62,12 @@ def test_words_can_be_added():
     for word in ("which", "answered", "answer"):
         for said in (word, f" {word}"):
             assert len(tokenizer.tokenize(said)) == 1 < len(old.tokenize(said)), said
-            (token,) = tokenizer(said, add_special_tokens=False)["input_ids"]
-            spelling = old(said, add_special_tokens=False)["input_ids"]
-            torch.testing.assert_close(backend.model.get_input_embeddings().weight[token], rows[spelling].mean(dim=0))
     text = "Which (b) answers, by Zürich an answered where?"
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    rows = torch.nn.functional.normalize(backend.model.get_input_embeddings().weight)
+    assert len(rows) == len(tokenizer) > len(old)
+    likeness = rows @ rows.T - torch.eye(len(rows))
+    assert likeness[len(old) :].max() < 0.6 < likeness.max()
 
 
 def test_words_are_added_to_a_bpe_alone(backend):
