@@ -150,7 +150,8 @@ def add_words(model: PreTrainedModel, processor: ProcessorMixin, words: Iterable
         path.write_text(_with_words(path.read_text(), words))
         more = AutoProcessor.from_pretrained(folder, backend="pil")
     n, generator = len(processor.tokenizer), torch.Generator().manual_seed(seed)
-    model.resize_token_embeddings(max(model.get_input_embeddings().num_embeddings, len(more.tokenizer)))
+    rows = max(model.get_input_embeddings().num_embeddings, len(more.tokenizer))
+    model.resize_token_embeddings(rows, mean_resizing=False)
     with torch.no_grad():
         for weights in {model.get_input_embeddings().weight, model.get_output_embeddings().weight}:
             new = torch.randn(weights[n:].shape, generator=generator)
