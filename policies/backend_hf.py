@@ -96,7 +96,7 @@ class Ended(StoppingCriteria):
 class HFBackend:
     """A model and its processor. `max_new_tokens` bounds an answer."""
 
-    def __init__(self, model: torch.nn.Module, processor, max_new_tokens: int = 128):
+    def __init__(self, model: torch.nn.Module, processor, max_new_tokens: int = 512):
         self.model, self.processor, self.max_new_tokens = model.eval(), processor, max_new_tokens
         info = xgrammar.TokenizerInfo.from_huggingface(
             processor.tokenizer, vocab_size=model.config.get_text_config().vocab_size
