@@ -84,17 +84,17 @@ LUNAR_LANDER = Sight(
 )
 
 
-def _reacher(env: gym.Env) -> dict[str, np.ndarray]:
+def _arm(env: gym.Env) -> dict[str, list[float]]:
     data = env.unwrapped.data
-    angles, speeds = [_angle(q) for q in data.qpos[:2]], data.qvel[:2]
-    return {
-        "target": data.body("target").xpos[:2],
-        "arm": [angles[0], speeds[0], angles[1], speeds[1]],
-        "turn": reacher_turn(env),
-    }
+    shoulder, elbow = (_angle(q) for q in data.qpos[:2])
+    return {"arm": [shoulder, data.qvel[0], elbow, data.qvel[1]]}
 
 
 BOARD = Place(-0.22, 0.22, 32)  # [m]
 TURNING = Rate(20.0, 20)  # [rad/s]
 TO_TURN = Rate(1.0, 20)  # [rad]
-REACHER = Sight({"target": (BOARD, BOARD), "arm": (ANGLE, TURNING) * 2, "turn": (TO_TURN, TO_TURN)}, _reacher)
+REACHER = Sight(
+    {"target": (BOARD, BOARD), "turn": (TO_TURN, TO_TURN)},
+    lambda env: {"target": env.unwrapped.data.body("target").xpos[:2], "turn": reacher_turn(env)},
+)
+REACHER_ARM = Sight({"arm": (ANGLE, TURNING) * 2}, _arm)  # what joints know of themselves

@@ -16,6 +16,12 @@ REGISTRY = "reward_threshold of Gymnasium's registry"
 COMPASS = ("left", "down", "right", "up")
 LAKE_SIZE = 4  # tiles along each side
 SPLITS = ("practice", "heldout")
+# The reacher's board, from above: in a picture of all of it the target has two pixels of 64 on each side.
+QUARTERS = tuple(
+    {"lookat": (x, y, 0), "distance": 0.29, "azimuth": 90.0, "elevation": -90.0}
+    for y in (0.11, -0.11)
+    for x in (-0.11, 0.11)
+)
 
 
 class Lake(FrozenLakeEnv):
@@ -49,9 +55,10 @@ def _stock(
     split: str = "practice",
     expert: Callable[[gym.Env], Any] | None = None,
     sight: Sight | None = None,
+    own: Sight | None = None,
     **more: Any,
 ) -> Task:
-    """A task whose expert, if there is one, thinks what there is to see."""
+    """A task whose expert, if there is one, thinks what there is to see; `own` is what the robot knows of itself."""
     shown = expert and (lambda env: (sight.say(env) if sight else "", expert(env)))
     return Task(
         name,
@@ -61,7 +68,7 @@ def _stock(
         success=success,
         instruction=lambda env: instruction,
         expert=shown,
-        **(told(instruction, sight) if sight else {}),
+        **(told(instruction, sight, own) if sight else {}),
         **more,
     )
 
@@ -156,11 +163,11 @@ STOCK = (
         "Reacher-v5",
         "bring the tip of the arm to the red dot",
         SuccessRule("reward_dist", at_least=-0.02, at_the_end=True, source="the tip on the target, within 2 cm"),
-        cameras=({"lookat": (0, 0, 0), "distance": 0.56, "azimuth": 90.0, "elevation": -90.0},),
-        frames=2,
+        cameras=QUARTERS,
         levels=21,
         expert=experts.reacher,
         sight=sights.REACHER,
+        own=sights.REACHER_ARM,
     ),
     _stock(
         "pusher",
