@@ -299,7 +299,7 @@ def pretrain(config: tyro.conf.Positional[Path], /, overwrite: bool = False) -> 
 
 @app.command
 def questions(
-    out: tyro.conf.Positional[Path], /, train: int = 3000, validation: int = 300, test: int = 300, seed: int = 0
+    out: tyro.conf.Positional[Path], /, train: int = 12_000, validation: int = 300, test: int = 300, seed: int = 0
 ) -> None:
     """Questions about scenes of the tabletop, each with its picture: OUT/choices, and OUT/free with numbers to answer.
 

@@ -23,7 +23,10 @@ from envs.rendering import MujocoRenderer, mujoco
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
 # MuJoCo leaves these as they were before the last of its steps. Environments read some of them before their next one,
 # and pictures are made of them.
-_DERIVED = ("xpos", "xipos", "site_xpos")
+_DERIVED = (
+    *("xpos", "xquat", "xmat", "xipos", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat"),
+    *("cam_xpos", "cam_xmat", "light_xpos", "light_xdir"),
+)
 _IMMUTABLE = (int, float, bool, str, bytes, type(None), np.generic)
 _STATELESS = (
     gym.Env,  # a wrapper's inner environment is a layer of its own
