@@ -21,12 +21,6 @@ from envs.errors import UserError
 from envs.rendering import MujocoRenderer, mujoco
 
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
-# MuJoCo leaves these as they were before the last of its steps. Environments read some of them before their next one,
-# and pictures are made of them.
-_DERIVED = (
-    *("xpos", "xquat", "xmat", "xipos", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat"),
-    *("cam_xpos", "cam_xmat", "light_xpos", "light_xdir"),
-)
 _IMMUTABLE = (int, float, bool, str, bytes, type(None), np.generic)
 _STATELESS = (
     gym.Env,  # a wrapper's inner environment is a layer of its own
@@ -47,15 +41,17 @@ _STATELESS_NAMES = ("MujocoModelNames",)  # of Gymnasium-Robotics, which need no
 class Snapshot:
     """A state of the episode that began with `reset(seed=seed, options=options)`.
 
-    physics, derived: of MuJoCo. attributes: of the wrappers from outside in, and of the environment. observation: the
-    environment's own. Where these are None, the way back are the actions.
+    physics: of MuJoCo. frames: of its bodies, place and quaternion, which it leaves as they were before the last of its
+    steps; environments read what follows from them before their next one, and pictures are made of it. attributes: of
+    the wrappers from outside in, and of the environment. observation: the environment's own. Where these are None, the
+    way back are the actions.
     """
 
     seed: int
     options: dict[str, Any] | None
     actions: tuple[Any, ...]
     physics: np.ndarray | None = None  # (n,) float64
-    derived: np.ndarray | None = None  # (m,) float64
+    frames: np.ndarray | None = None  # (bodies, 7) float64
     attributes: tuple[dict[str, Any], ...] | None = None
     observation: Any = None
 
@@ -114,9 +110,9 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         attributes = self._attributes() if self._data is not None else None
         if attributes is None:
             return Snapshot(*self._start, tuple(self._actions))
-        derived = np.concatenate([getattr(self._data, name).ravel() for name in _DERIVED])
+        frames = np.hstack([self._data.xpos, self._data.xquat])
         observation = deepcopy(self._observation)
-        return Snapshot(*self._start, (), physics_of(self._data), derived, attributes, observation)
+        return Snapshot(*self._start, (), physics_of(self._data), frames, attributes, observation)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Return to a state, of any episode of this kind of environment."""
@@ -129,13 +125,10 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
             self.reset(seed=snapshot.seed, options=snapshot.options)
         model, data = self._layers[-1].model, self._data
         mujoco.mj_setState(model, data, snapshot.physics, PHYSICS)
-        mujoco.mj_forward(model, data)  # all that follows from the state, for pictures; it moves the warm start
+        mujoco.mj_forward(model, data)  # what follows from the state; it moves the warm start
         mujoco.mj_setState(model, data, snapshot.physics, PHYSICS)
-        start = 0
-        for name in _DERIVED:
-            array = getattr(data, name)
-            array.flat = snapshot.derived[start : start + array.size]
-            start += array.size
+        data.xpos[:], data.xquat[:] = snapshot.frames[:, :3], snapshot.frames[:, 3:]
+        _follow(model, data)
         for layer, attributes in zip(self._layers, snapshot.attributes, strict=True):
             _put(layer, attributes)
         self._observation = deepcopy(snapshot.observation)
@@ -200,6 +193,20 @@ def _is_window(value: Any) -> bool:
     while isinstance(value, np.ndarray) and value.base is not None:
         value = value.base
     return not isinstance(value, np.ndarray)
+
+
+def _follow(model: Any, data: Any) -> None:
+    """All that MuJoCo makes of the bodies' frames, as `mj_kinematics` does, but without going by the joints."""
+    for body in range(model.nbody):
+        mujoco.mju_quat2Mat(data.xmat[body], data.xquat[body])
+    bodies = range(model.nbody), model.body_ipos, model.body_iquat, model.body_sameframe, data.xipos, data.ximat
+    geoms = model.geom_bodyid, model.geom_pos, model.geom_quat, model.geom_sameframe, data.geom_xpos, data.geom_xmat
+    sites = model.site_bodyid, model.site_pos, model.site_quat, model.site_sameframe, data.site_xpos, data.site_xmat
+    for part in (bodies, geoms, sites):
+        for body, place, turn, same, there, turned in zip(*part, strict=True):
+            mujoco.mj_local2Global(data, there, turned, place, turn, body, same)
+    mujoco.mj_comPos(model, data)
+    mujoco.mj_camlight(model, data)
 
 
 def _copy(value: Any) -> Any:
