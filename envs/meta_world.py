@@ -112,6 +112,7 @@ class Seeded(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         if seed is not None:
             self.env.unwrapped.seed(seed)
+        self.env.unwrapped._last_stable_obs = None  # of the last episode: a beginning is one state, not several
         return self.env.reset(options=options)
 
 

@@ -52,6 +52,15 @@ def test_the_same_seed_and_actions_give_the_same_trajectory(chosen, env):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_beginning_is_one_state(chosen, env):
+    """Whatever was played before: an episode is certified by its fingerprints, elsewhere."""
+    env.reset(seed=3)
+    first = env.fingerprint()
+    played(chosen, env, 4)
+    env.reset(seed=3)
+    assert env.fingerprint() == first
+
+
 def test_starts_differ(chosen, env):
     starts = set()
     for seed in range(4):
