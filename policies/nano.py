@@ -153,7 +153,8 @@ def add_words(model: PreTrainedModel, processor: ProcessorMixin, words: Iterable
     rows = max(model.get_input_embeddings().num_embeddings, len(more.tokenizer))
     model.resize_token_embeddings(rows, mean_resizing=False)
     with torch.no_grad():
-        for weights in {model.get_input_embeddings().weight, model.get_output_embeddings().weight}:
+        both = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+        for weights in dict.fromkeys(both):  # one, where they are tied; in an order, unlike a set, that a seed repeats
             new = torch.randn(weights[n:].shape, generator=generator)
             weights[n:] = weights[:n].mean(dim=0) + weights[:n].std(dim=0) * new
     return more

@@ -51,7 +51,7 @@ def test_other_words_can_be_spelled(backend):
 
 
 def test_words_can_be_added():
-    """What was said before is said alike, to the last bit; new words are one token each, as unlike as the others."""
+    """What was said before is said alike; new words are one token each, as unlike as the others, by the seed alone."""
     backend = HFBackend.load("policies/seed")
     old, new = backend.processor.tokenizer, ("which", "where", "answered", "answer", "an", "(b)", "near by")
     before = logits(backend)
@@ -68,6 +68,10 @@ def test_words_can_be_added():
     assert len(rows) == len(tokenizer) > len(old)
     likeness = rows @ rows.T - torch.eye(len(rows))
     assert likeness[len(old) :].max() < 0.6 < likeness.max()
+    again = HFBackend.load("policies/seed")
+    nano.add_words(again.model, again.processor, new)
+    for name, weights in backend.model.state_dict().items():
+        assert torch.equal(weights, again.model.state_dict()[name]), name
 
 
 def test_words_are_added_to_a_bpe_alone(backend):
