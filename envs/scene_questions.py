@@ -18,7 +18,7 @@ from PIL import Image
 from envs.errors import UserError
 from envs.rendering import renderer_for
 from envs.tabletop.scene import COLOURS, OBJECT_SLOTS, OBJECTS, PADS, SHAPES, Scene
-from envs.tabletop.words import BIN_WIDTH, say, say_way
+from envs.tabletop.words import BIN_WIDTH, from_the_left, say, say_way
 
 IMAGE_SIZE = 64  # [px]
 EDGE = 0.19  # [m] things lie at most so far from the middle, on both axes
@@ -56,7 +56,7 @@ def nearer(answer: None, rng: np.random.Generator) -> _Asked:
 
     gripper, *places = _drawn(4, rng, fits)
     things = dict(zip(names, places, strict=True))
-    far = (f"{say(name, things[name])} by {_bins(gripper, things[name])}" for name in _from_the_left(things))
+    far = (f"{say(name, things[name])} by {_bins(gripper, things[name])}" for name in from_the_left(things))
     solution = (say("gripper", gripper), *far, names[0])
     return _Asked("Which object is nearest to the gripper?", tuple(names), names[0], solution, gripper, things)
 
@@ -89,7 +89,7 @@ def count(answer: str, rng: np.random.Generator) -> _Asked:
     wrong = [str(n) for n in range(1, OBJECT_SLOTS + 1) if str(n) != answer]
     gripper, *places = _drawn(len(names) + 1, rng)
     things = dict(zip(names, places, strict=True))
-    counted = (say(name, things[name]) for name in _from_the_left(things) if name in OBJECTS)
+    counted = (say(name, things[name]) for name in from_the_left(things) if name in OBJECTS)
     solution = (*counted, answer)
     return _Asked("How many objects are on the table beside pads?", (answer, *wrong), answer, solution, gripper, things)
 
@@ -105,7 +105,7 @@ def beside(answer: None, rng: np.random.Generator) -> _Asked:
 
     gripper, *places = _drawn(4, rng, fits)
     things = dict(zip((middle, right, wrong), places, strict=True))
-    solution = (*(say(name, things[name]) for name in _from_the_left(things)), right)
+    solution = (*(say(name, things[name]) for name in from_the_left(things)), right)
     question, choices = f"What lies to the {side} of the {middle}?", (right, wrong, absent)
     return _Asked(question, choices, right, solution, gripper, things)
 
@@ -186,10 +186,6 @@ def _picture(scene: Scene, one: _Asked) -> np.ndarray:
     objects, pads = ({n: p for n, p in one.things.items() if n in valid} for valid in (OBJECTS, PADS))
     scene.arrange(one.gripper, objects, pads, LIFT)
     return renderer_for(scene.model, IMAGE_SIZE).render(scene.model, scene.data, "top")
-
-
-def _from_the_left(things: Places) -> list[str]:
-    return sorted(things, key=lambda name: float(things[name][0]))
 
 
 def _bins(start: np.ndarray, end: np.ndarray) -> int:

@@ -41,7 +41,7 @@ _STATELESS_NAMES = ("MujocoModelNames",)  # of Gymnasium-Robotics, which need no
 class Snapshot:
     """A state of the episode that began with `reset(seed=seed, options=options)`.
 
-    physics: of MuJoCo. frames: of its bodies, place and quaternion, which it leaves as they were before the last of its
+    physics: of MuJoCo. poses: of its bodies, place and quaternion, which it leaves as they were before the last of its
     steps; environments read what follows from them before their next one, and pictures are made of it. attributes: of
     the wrappers from outside in, and of the environment. observation: the environment's own. Where these are None, the
     way back are the actions.
@@ -51,7 +51,7 @@ class Snapshot:
     options: dict[str, Any] | None
     actions: tuple[Any, ...]
     physics: np.ndarray | None = None  # (n,) float64
-    frames: np.ndarray | None = None  # (bodies, 7) float64
+    poses: np.ndarray | None = None  # (bodies, 7) float64
     attributes: tuple[dict[str, Any], ...] | None = None
     observation: Any = None
 
@@ -110,9 +110,9 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         attributes = self._attributes() if self._data is not None else None
         if attributes is None:
             return Snapshot(*self._start, tuple(self._actions))
-        frames = np.hstack([self._data.xpos, self._data.xquat])
+        poses = np.hstack([self._data.xpos, self._data.xquat])
         observation = deepcopy(self._observation)
-        return Snapshot(*self._start, (), physics_of(self._data), frames, attributes, observation)
+        return Snapshot(*self._start, (), physics_of(self._data), poses, attributes, observation)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Return to a state, of any episode of this kind of environment."""
@@ -127,7 +127,7 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         mujoco.mj_setState(model, data, snapshot.physics, PHYSICS)
         mujoco.mj_forward(model, data)  # what follows from the state; it moves the warm start
         mujoco.mj_setState(model, data, snapshot.physics, PHYSICS)
-        data.xpos[:], data.xquat[:] = snapshot.frames[:, :3], snapshot.frames[:, 3:]
+        data.xpos[:], data.xquat[:] = snapshot.poses[:, :3], snapshot.poses[:, 3:]
         _follow(model, data)
         for layer, attributes in zip(self._layers, snapshot.attributes, strict=True):
             _put(layer, attributes)
@@ -196,7 +196,7 @@ def _is_window(value: Any) -> bool:
 
 
 def _follow(model: Any, data: Any) -> None:
-    """All that MuJoCo makes of the bodies' frames, as `mj_kinematics` does, but without going by the joints."""
+    """All that MuJoCo makes of the bodies' poses, as `mj_kinematics` does, but without going by the joints."""
     for body in range(model.nbody):
         mujoco.mju_quat2Mat(data.xmat[body], data.xquat[body])
     bodies = range(model.nbody), model.body_ipos, model.body_iquat, model.body_sameframe, data.xipos, data.ximat
@@ -205,7 +205,7 @@ def _follow(model: Any, data: Any) -> None:
     for part in (bodies, geoms, sites):
         for body, place, turn, same, there, turned in zip(*part, strict=True):
             mujoco.mj_local2Global(data, there, turned, place, turn, body, same)
-    mujoco.mj_comPos(model, data)
+    mujoco.mj_comPos(model, data)  # a camera may follow the centre of mass
     mujoco.mj_camlight(model, data)
 
 

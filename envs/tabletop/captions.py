@@ -9,7 +9,7 @@ import numpy as np
 from envs.tabletop.env import GOALS
 from envs.tabletop.push import behind
 from envs.tabletop.scene import PADS
-from envs.tabletop.words import binned, direction, say, say_way
+from envs.tabletop.words import binned, direction, from_the_left, say, say_way
 
 Places = Mapping[str, np.ndarray]  # name -> (2,) [m]
 
@@ -31,7 +31,7 @@ def questions(env: gym.Env, rng: np.random.Generator, n: int, instructions: bool
     inner = env.unwrapped
     places, gripper = inner.describe(), inner.scene.gripper
     names = sorted(places)
-    yield "describe", "; ".join(say(name, place) for name, place in sorted(places.items(), key=lambda item: item[1][0]))
+    yield "describe", "; ".join(say(name, places[name]) for name in from_the_left(places))
     for _ in range(n):
         some = [str(name) for name in rng.permutation(names)[: rng.integers(1, len(names) + 1)]]
         asked = ", ".join(f"the {name}" for name in some)

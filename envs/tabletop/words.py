@@ -3,6 +3,8 @@
 `red cube 20 9` is a place, `+8 -2` the way to one: eight bins to the right, two nearer.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 BINS = 32
@@ -15,6 +17,11 @@ def to_bins(place: np.ndarray) -> tuple[int, int]:
     """(2,) position [m] -> column and row, those of the border for a place beyond it."""
     column, row = np.clip((np.asarray(place) + HALF_EXTENT) // BIN_WIDTH, 0, BINS - 1).astype(int)
     return int(column), int(row)
+
+
+def from_the_left(places: Mapping[str, np.ndarray]) -> list[str]:
+    """name -> (2,) [m]: the names in the order of a caption."""
+    return sorted(places, key=lambda name: float(places[name][0]))
 
 
 def from_bins(column: int, row: int) -> np.ndarray:
