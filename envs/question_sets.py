@@ -34,6 +34,7 @@ PARTS = {"train": "practice", "val": "gate", "validation": "gate", "test": "held
 LAYOUTS = "problems.json, or what datasets saved of a DatasetDict, or train-*.parquet, validation-*, test-*"
 BACKGROUND = "white"
 VERB = "answer"  # before each answer
+SAY = "say"  # before a choice whose letter is asked for
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def words(folder: str, answers: str, solutions: bool = False) -> tuple[str, ...]
     rows = load(folder, answers, solutions)
     texts = [text for row in _every(rows) for text in (row.instruction, str(row.answer), row.solution * solutions)]
     names = letters(rows) if answers == "choices" else units(rows)
-    return tuple(sorted({VERB, "answered", *names, *re.findall(r"\w+|[^\w\s]+", " ".join(texts))}))
+    return tuple(sorted({VERB, SAY, "answered", *names, *re.findall(r"\w+|[^\w\s]+", " ".join(texts))}))
 
 
 def _every(rows: Mapping[str, Iterable[Row]]) -> Iterator[Row]:

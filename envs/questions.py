@@ -5,7 +5,7 @@ train, the gate those of validation, heldout those of test (`envs/splits.py`), i
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from string import ascii_letters, ascii_lowercase, digits
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from envs import quantities
 from envs.errors import UserError
-from envs.question_sets import VERB, Row, letters, load, units, words
+from envs.question_sets import SAY, VERB, Row, letters, load, units, words
 from envs.splits import SPLITS
 from envs.task import Task
 
@@ -187,7 +187,16 @@ def question_task(
         thought_regex=_like([row.solution for row in rows["practice"]]) if solutions else "",
         thought=solution,
         expert=lambda env: (solution(env), env.unwrapped.expert()),
+        questions=_readings if answers == "choices" else None,
     )
+
+
+def _readings(env: gym.Env, rng: np.random.Generator, n: int, instructions: bool) -> Iterator[tuple[str, str]]:
+    """A question with one of its choices, right or not, to be told by its letter: what can be read, not seen."""
+    row = env.unwrapped.row
+    for i in rng.permutation(len(row.choices))[:n]:
+        choice = row.choices[i]
+        yield f"{row.instruction}. {SAY} {choice}", f"{choice}; {VERB} {ascii_lowercase[i]}"
 
 
 def _like(texts: Sequence[str]) -> str:

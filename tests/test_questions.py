@@ -197,6 +197,23 @@ def test_an_answer_may_begin_with_the_solution(tmp_path):
             codec.decode(answer)
 
 
+@pytest.mark.parametrize("solved", [False, True])
+def test_choices_are_read_without_a_word_of_which_is_right(solved):
+    """Each with its letter, in an answer's own form; free answers have none."""
+    chosen = question_task("set", str(SHIPPED / "choices"), "choices", solutions=solved)
+    env = chosen.make()
+    env.reset(seed=0)
+    row, asked = env.unwrapped.row, list(chosen.questions(env, np.random.default_rng(0), 9, False))
+    lettered = dict(zip("abcd", row.choices, strict=False))
+    told = {f"{row.instruction}. say {choice}": f"{choice}; answer {letter}" for letter, choice in lettered.items()}
+    assert len(asked) == len(row.choices)
+    assert dict(asked) == told
+    assert len(list(chosen.questions(env, np.random.default_rng(0), 1, False))) == 1
+    assert {"say", "answer", *lettered} <= set(chosen.words)
+    env.close()
+    assert question_task("set", str(SHIPPED / "free"), "free").questions is None
+
+
 @pytest.mark.parametrize("solution", ["", "a-]^\\[é"])
 def test_whatever_is_said_first_is_an_answer(tmp_path, solution):
     """Of a policy that knows nothing, and speaks wildly, too."""
