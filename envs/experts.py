@@ -74,18 +74,17 @@ def inverted_pendulum(env: gym.Env) -> np.ndarray:
 
 def reacher(env: gym.Env) -> np.ndarray:
     """Each joint drawn by a damped spring to where the tip is on the target."""
-    speed = env.unwrapped.data.qvel[:2]
-    return np.clip(STIFFNESS * reacher_turn(env) - DAMPING * speed, -1, 1).astype(np.float32)
+    joints, speed = env.unwrapped.data.qpos[:2], env.unwrapped.data.qvel[:2]
+    left = reacher_pose(env) - joints
+    left[0] = (left[0] + np.pi) % (2 * np.pi) - np.pi  # the shoulder goes round, the elbow does not
+    return np.clip(STIFFNESS * left - DAMPING * speed, -1, 1).astype(np.float32)
 
 
-def reacher_turn(env: gym.Env) -> np.ndarray:
-    """(2,) [rad]: how far shoulder and elbow turn until the tip is on the target: inverse kinematics of two links."""
+def reacher_pose(env: gym.Env) -> np.ndarray:
+    """(2,) [rad]: shoulder and elbow, bent to the left, with the tip on the target: inverse kinematics of two links."""
     model, data = env.unwrapped.model, env.unwrapped.data
     x, y = data.body("target").xpos[:2]
     upper, lower = model.body("body1").pos[0], model.body("fingertip").pos[0]
     bend = ((x**2 + y**2) - upper**2 - lower**2) / (2 * upper * lower)
-    elbow = np.arccos(np.clip(bend, -1, 1)) * (np.sign(data.qpos[1]) or 1)
-    shoulder = np.arctan2(y, x) - np.arctan2(lower * np.sin(elbow), upper + lower * np.cos(elbow))
-    left = (np.array([shoulder, elbow]) - data.qpos[:2] + np.pi) % (2 * np.pi) - np.pi
-    left[1] = elbow - data.qpos[1]  # an elbow does not go round
-    return left
+    elbow = np.arccos(np.clip(bend, -1, 1))
+    return np.array([np.arctan2(y, x) - np.arctan2(lower * np.sin(elbow), upper + lower * np.cos(elbow)), elbow])
