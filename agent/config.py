@@ -171,13 +171,13 @@ class Baseline:
 
 @dataclass(frozen=True, config=STRICT)
 class Stage:
-    """One stage of pretraining: rows about scenes (per task), steps of experts' episodes, each `repeats` times, and
-    questions to the critic about scenes (per task) and what the policy so far would do there.
+    """One stage of pretraining: rows about scenes (of every task, or task -> scenes), steps of experts' episodes, each
+    `repeats` times, and questions to the critic about scenes (per task) and what the policy so far would do there.
 
     `sft` are fields of trl's SFTConfig.
     """
 
-    scenes: Annotated[int, Field(ge=0)]
+    scenes: Annotated[int, Field(ge=0)] | dict[str, Annotated[int, Field(ge=0)]]
     first_scene: Annotated[int, Field(ge=0)]
     questions: Count = 2  # where things are, a scene, beside its caption
     wander: Count = 10  # steps into an episode, fewer than these, before a scene is asked about
@@ -188,6 +188,9 @@ class Stage:
     critiques: Annotated[int, Field(ge=0)] = 0
     first_critique: Annotated[int, Field(ge=0)] = 700_000
     sft: dict[str, Any] = Field(default_factory=dict)
+
+    def scenes_of(self, task: str) -> int:
+        return self.scenes.get(task, 0) if isinstance(self.scenes, dict) else self.scenes
 
 
 @dataclass(frozen=True, config=STRICT)

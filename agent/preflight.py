@@ -75,18 +75,21 @@ def check_pretrain(config: Pretrain) -> None:
             raise unknown("task in experts", name, config.tasks)
     tasks = {name: with_expert(name, config.experts) for name in config.tasks}
     for name, stage in config.stages.items():
-        if stage.scenes and not any(task.questions for task in tasks.values()):
+        named = {"scenes": stage.scenes} if isinstance(stage.scenes, dict) else {}
+        for key, some in (named | {"demonstrations": stage.demonstrations}).items():
+            for task in some:
+                if task not in config.tasks:
+                    raise unknown(f"task in stages.{name}.{key}", task, config.tasks)
+        if stage.scenes and not any(task.questions for task in tasks.values() if stage.scenes_of(task.name)):
             raise UserError(f"stages.{name}.scenes = {stage.scenes}, but no task tells what is seen; valid: 0")
         for task in tasks.values():
             if stage.critiques and not task.end_regex:
                 raise UserError(f"stages.{name}.critiques = {stage.critiques}: {task.name!r} tells no ends; valid: 0")
             if stage.demonstrations.get(task.name) and task.expert is None:
                 raise UserError(f"task {task.name!r} has no expert; valid: one in experts, see handeye baseline")
-        for task in stage.demonstrations:
-            if task not in config.tasks:
-                raise unknown(f"task in stages.{name}.demonstrations", task, config.tasks)
-            seeds("practice", stage.demonstrations[task], stage.first_demonstration)
-        seeds("practice", stage.scenes, stage.first_scene)
+        for task in config.tasks:
+            seeds("practice", stage.scenes_of(task), stage.first_scene)
+            seeds("practice", stage.demonstrations.get(task, 0), stage.first_demonstration)
         seeds("practice", stage.critiques, stage.first_critique)
         _check_trainer(f"stages.{name}.sft", stage.sft, SFTConfig)
     if config.start:

@@ -188,7 +188,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
         for stage, settings in config.stages.items():
             rows = []
             for task in tasks:
-                scenes = seeds("practice", settings.scenes if task.questions else 0, settings.first_scene)
+                scenes = seeds("practice", settings.scenes_of(task.name) if task.questions else 0, settings.first_scene)
                 with bar(f"{stage}: scenes of {task.name}", len(scenes)) as progress:
                     asked = settings.questions, settings.instructions, settings.wander
                     for examples in progress.track(sight_examples(task, scenes, *asked)):

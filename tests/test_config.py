@@ -211,6 +211,9 @@ def test_preflight_of_pretraining(write):
             ("--stages.sight.critiques", "3"),
             "stages.sight.critiques = 3: 'cartpole' tells no ends; valid: 0",
         ),
+        ("cartpole", ("--stages.sight.scenes", "{reach: 1}"), "unknown task in stages.sight.scenes 'reach'"),
+        ("cartpole", ("--stages.sight.scenes", "{cartpole: -1}"), "greater than or equal to 0"),
+        ("cartpole", ("--stages.sight.scenes", "{cartpole: 1000001}"), "split 'practice' has 1000000 seeds"),
         ("half-cheetah", (), "stages.sight.scenes = 2, but no task tells what is seen; valid: 0"),
         (
             "half-cheetah",

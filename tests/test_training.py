@@ -276,7 +276,7 @@ def test_pretraining_goes_on_from_a_finished_stage_as_if_it_had_not_stopped(tmp_
     stages = {"sight": Stage(2, 500_000, sft=sft), "form": Stage(0, 500_000, demonstrations={"reach": 1}, sft=sft)}
     whole, half, rest = (str(tmp_path / name) for name in ("whole", "half", "rest"))
     pretrain(Pretrain(whole, ("reach",), stages))
-    pretrain(Pretrain(half, ("reach",), {"sight": stages["sight"]}))
+    pretrain(Pretrain(half, ("reach",), {"sight": Stage({"reach": 2}, 500_000, sft=sft)}))
     pretrain(Pretrain(rest, ("reach",), {"form": stages["form"]}, start=half))
     weights = {name: (tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "half", "rest")}
     assert weights["rest"] == weights["whole"] != weights["half"]
