@@ -184,6 +184,7 @@ class Stage:
     instructions: bool = False  # also: where an instruction leads, a goal that is practised
     demonstrations: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)  # task -> episodes
     first_demonstration: Annotated[int, Field(ge=0)] = 600_000
+    disturbed: Fraction = 0.0  # share of a demonstration's steps at which another action is taken than is shown
     repeats: Count = 1
     critiques: Annotated[int, Field(ge=0)] = 0
     first_critique: Annotated[int, Field(ge=0)] = 700_000

@@ -56,18 +56,25 @@ def sight_examples(
     env.close()
 
 
-def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int]) -> Iterator[Example]:
-    """Every step of the expert's successes, one episode a seed: what it sees, where it heads, how it moves."""
+def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int], disturbed: float = 0.0) -> Iterator[Example]:
+    """Every step of the expert's successes, one episode a seed: what it sees, where it heads, how it moves.
+
+    disturbed: share of the steps at which a random action is taken instead, so that it shows how it recovers (Laskey et
+    al., 2017, "DART: Noise Injection for Robust Imitation Learning").
+    """
     env = task.make()
     for seed in seeds:
+        rng = np.random.default_rng([seed, 4])
         env.reset(seed=seed)
+        env.action_space.seed(int(rng.integers(2**31)))
         shown, ended = [], False
         while not ended:
             thought, action = task.expert(env)
             observation = task.observe(env)
             answer = codec.encode(thought, action)
             shown.append(Example(observation.frames, prompt.act(observation), answer))
-            _, _, terminated, truncated, info = env.step(codec.decode(answer)[1])
+            taken = env.action_space.sample() if rng.random() < disturbed else codec.decode(answer)[1]
+            _, _, terminated, truncated, info = env.step(taken)
             ended = terminated or truncated
         if info["success"]:
             yield from shown
@@ -194,7 +201,8 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
                     for examples in progress.track(sight_examples(task, scenes, *asked)):
                         rows += examples
                 n = settings.demonstrations.get(task.name, 0)
-                shown = list(demonstrations(task, codec_for(task), seeds("practice", n, settings.first_demonstration)))
+                starts = seeds("practice", n, settings.first_demonstration)
+                shown = list(demonstrations(task, codec_for(task), starts, settings.disturbed))
                 rows += shown * settings.repeats
                 if settings.critiques:
                     with bar(f"{stage}: critiques of {task.name}", settings.critiques) as progress:

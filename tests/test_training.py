@@ -168,6 +168,15 @@ def test_demonstrations_are_the_experts_episodes(codec):
     env.close()
 
 
+def test_a_disturbed_demonstration_shows_how_the_expert_recovers(codec):
+    """From where another action led; the same seed is disturbed alike."""
+    straight, made, again = (list(demonstrations(TASKS["reach"], codec, [3], share)) for share in (0.0, 0.5, 0.5))
+    assert [example.answer for example in made] == [example.answer for example in again]
+    assert made[0].answer == straight[0].answer
+    assert len(made) > len(straight)
+    assert not {example.frames.tobytes() for example in made[2:]} <= {example.frames.tobytes() for example in straight}
+
+
 def test_what_fails_is_no_demonstration():
     task = TASKS["reach"]
     lazy = replace(task, expert=lambda env: (task.expert(env)[0], np.zeros(2, np.float32)))
