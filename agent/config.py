@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
 from envs.errors import UserError
@@ -27,7 +27,7 @@ class Collect:
     starts: Count = 100
     attempts: Count = 6
     env_steps: Count | None = None
-    archived: Annotated[int, Field(ge=0)] = 0
+    archived: NonNegativeInt = 0
     temperature: Annotated[float, Field(gt=0)] = 1.0
 
 
@@ -44,12 +44,12 @@ class Branch:
     numbers. env_steps: of a task and round, after which no more failures are branched from.
     """
 
-    failures: Annotated[int, Field(ge=0)] = 0
-    starts: Annotated[int, Field(ge=0)] = 0
+    failures: NonNegativeInt = 0
+    starts: NonNegativeInt = 0
     moments: Count = 1
     where: Literal["bisect", "critic", "uniform", "early"] = "bisect"
     answers: Annotated[int, Field(ge=2)] = 4
-    anywhere: Annotated[int, Field(ge=0)] = 0
+    anywhere: NonNegativeInt = 0
     repeats: Count = 1
     temperature: Annotated[float, Field(gt=0)] = 1.0  # of the answers
     follow_temperature: Annotated[float, Field(ge=0)] = 0.0  # of what follows: 0 is greedy, and needs no repeats
@@ -72,13 +72,13 @@ class Select:
     rounds: Count = 2
     hindsight: bool = True  # correct the thoughts of successes by what the episode proved
     relabel: bool = False  # a failure that reached another goal is a success of that, once simulated so
-    critiques: Annotated[int, Field(ge=0)] = 500
+    critiques: NonNegativeInt = 500
     min_margin: Fraction = 0.5
-    max_pairs: Annotated[int, Field(ge=0)] = 500
+    max_pairs: NonNegativeInt = 500
     pair_p_value: Fraction = 1.0
     rejected: Count = 1  # answers to one observation, each paired with the best
     pair_repeats: Count = 1
-    rehearsed: Annotated[int, Field(ge=0)] = 0
+    rehearsed: NonNegativeInt = 0
     flip_pairs: bool = False
 
 
@@ -90,7 +90,7 @@ class Critic:
     """
 
     proposals: Count = 1
-    revisions: Annotated[int, Field(ge=0)] = 0
+    revisions: NonNegativeInt = 0
     threshold: Fraction = 0.5
 
 
@@ -108,7 +108,7 @@ class Evaluation:
 
     tasks: Tasks = ("reach", "push", "reach-heldout", "push-heldout")
     episodes: Count = 60
-    videos: Annotated[int, Field(ge=0)] = 1  # per task
+    videos: NonNegativeInt = 1  # per task
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -177,17 +177,17 @@ class Stage:
     `sft` are fields of trl's SFTConfig.
     """
 
-    scenes: Annotated[int, Field(ge=0)] | dict[str, Annotated[int, Field(ge=0)]]
-    first_scene: Annotated[int, Field(ge=0)]
+    scenes: NonNegativeInt | dict[str, NonNegativeInt]
+    first_scene: NonNegativeInt
     questions: Count = 2  # where things are, a scene, beside its caption
     wander: Count = 10  # steps into an episode, fewer than these, before a scene is asked about
     instructions: bool = False  # also: where an instruction leads, a goal that is practised
-    demonstrations: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)  # task -> episodes
-    first_demonstration: Annotated[int, Field(ge=0)] = 600_000
+    demonstrations: dict[str, NonNegativeInt] = Field(default_factory=dict)  # task -> episodes
+    first_demonstration: NonNegativeInt = 600_000
     disturbed: Fraction = 0.0  # share of a demonstration's steps at which another action is taken than is shown
     repeats: Count = 1
-    critiques: Annotated[int, Field(ge=0)] = 0
-    first_critique: Annotated[int, Field(ge=0)] = 700_000
+    critiques: NonNegativeInt = 0
+    first_critique: NonNegativeInt = 700_000
     sft: dict[str, Any] = Field(default_factory=dict)
 
     def scenes_of(self, task: str) -> int:
@@ -207,7 +207,7 @@ class Pretrain:
     experts: dict[str, Path] = Field(default_factory=dict)
     start: str | None = None  # checkpoint folder to go on from; without one, from nothing
     new_words: bool = False  # the tasks' words that its tokenizer spells become tokens of their own
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: NonNegativeInt = 0
     threads: Count = 2  # of torch
 
 

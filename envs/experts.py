@@ -30,7 +30,7 @@ def acrobot(env: gym.Env) -> int:
 def pendulum(env: gym.Env) -> np.ndarray:
     """More energy or less (Astrom and Furuta, 2000), and held where it stands upright."""
     theta, theta_dot = env.unwrapped.state
-    theta = (theta + np.pi) % (2 * np.pi) - np.pi  # [rad] from upright
+    theta = wrapped(theta)  # [rad] from upright
     if abs(theta) < 0.5:
         torque = -10 * theta - 2 * theta_dot
     else:
@@ -72,11 +72,16 @@ def inverted_pendulum(env: gym.Env) -> np.ndarray:
     return np.clip([0.5 * x + 0.8 * x_dot + 15 * theta + 2.0 * theta_dot], -3, 3).astype(np.float32)
 
 
+def wrapped(angle: float) -> float:
+    """[rad] -> the same from -pi to pi."""
+    return (angle + np.pi) % (2 * np.pi) - np.pi
+
+
 def reacher(env: gym.Env) -> np.ndarray:
     """Each joint drawn by a damped spring to where the tip is on the target."""
     joints, speed = env.unwrapped.data.qpos[:2], env.unwrapped.data.qvel[:2]
     left = reacher_pose(env) - joints
-    left[0] = (left[0] + np.pi) % (2 * np.pi) - np.pi  # the shoulder goes round, the elbow does not
+    left[0] = wrapped(left[0])  # the shoulder goes round, the elbow does not
     return np.clip(STIFFNESS * left - DAMPING * speed, -1, 1).astype(np.float32)
 
 

@@ -196,7 +196,7 @@ def _readings(env: gym.Env, rng: np.random.Generator, n: int, instructions: bool
     row = env.unwrapped.row
     for i in rng.permutation(len(row.choices))[:n]:
         choice = row.choices[i]
-        yield f"{row.instruction}. {SAY} {choice}", f"{choice}; {VERB} {ascii_lowercase[i]}"
+        yield f"{row.instruction}. {SAY} {choice}", f"{choice}; {VERB} {env.unwrapped.in_words(i)}"
 
 
 def _like(texts: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 import gymnasium as gym
 import numpy as np
 
-from envs.experts import reacher_pose
+from envs.experts import reacher_pose, wrapped
 from envs.sight import Place, Rate, Sight
 
 ANGLE = Place(-np.pi, np.pi, 32)  # [rad]
@@ -11,11 +11,6 @@ ANGLE = Place(-np.pi, np.pi, 32)  # [rad]
 
 def _state(env: gym.Env) -> np.ndarray:
     return env.unwrapped.state
-
-
-def _angle(angle: float) -> float:
-    """[rad] -> the same from -pi to pi."""
-    return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
 CARTPOLE = Sight(
@@ -27,7 +22,7 @@ ACROBOT = Sight(
     {"upper": (ANGLE, Rate(4 * np.pi, 8)), "lower": (ANGLE, Rate(9 * np.pi, 8))},
     lambda env: {"upper": _state(env)[[0, 2]], "lower": _state(env)[[1, 3]]},
 )
-PENDULUM = Sight({"pole": (ANGLE, Rate(8.0, 16))}, lambda env: {"pole": (_angle(_state(env)[0]), _state(env)[1])})
+PENDULUM = Sight({"pole": (ANGLE, Rate(8.0, 16))}, lambda env: {"pole": (wrapped(_state(env)[0]), _state(env)[1])})
 INVERTED_PENDULUM = Sight(
     {"cart": (Place(-1.0, 1.0, 32), Rate(2.0, 8)), "pole": (Place(-0.2, 0.2, 32), Rate(2.0, 8))},
     lambda env: dict(
@@ -84,15 +79,19 @@ LUNAR_LANDER = Sight(
 )
 
 
+def _joints(env: gym.Env) -> list[float]:
+    """[rad]: shoulder and elbow."""
+    return [wrapped(q) for q in env.unwrapped.data.qpos[:2]]
+
+
 def _arm(env: gym.Env) -> dict[str, list[float]]:
-    data = env.unwrapped.data
-    shoulder, elbow = (_angle(q) for q in data.qpos[:2])
-    return {"arm": [shoulder, data.qvel[0], elbow, data.qvel[1]]}
+    (shoulder, elbow), speeds = _joints(env), env.unwrapped.data.qvel
+    return {"arm": [shoulder, speeds[0], elbow, speeds[1]]}
 
 
 def _reacher(env: gym.Env) -> dict[str, list[float]]:
     """The turn is the difference of what is told, so that it can be reckoned from words."""
-    pose, joints = ([_angle(q) for q in some] for some in (reacher_pose(env), env.unwrapped.data.qpos[:2]))
+    pose, joints = [wrapped(q) for q in reacher_pose(env)], _joints(env)
     shoulder, elbow = (int(ANGLE.word(a)) - int(ANGLE.word(b)) for a, b in zip(pose, joints, strict=True))
     shoulder = (shoulder + ANGLE.n // 2) % ANGLE.n - ANGLE.n // 2  # it goes round
     return {"target": env.unwrapped.data.body("target").xpos[:2], "pose": pose, "turn": [shoulder, elbow]}
