@@ -88,18 +88,18 @@ def imitated_steps(episodes: Iterable[Episode]) -> list[Step]:
 
 def worth_imitating(task: Task, step: Step) -> bool:
     """It lost no ground and took the action that its thought calls for."""
-    return step.reward > task.setback and follows(task, step.decision.answer)
+    return step.reward > task.setback and follows(task, step.observation, step.decision.answer)
 
 
 def promising(task: Task, observation: Observation, answer: str) -> bool:
     """Whether the action is what the answer's thought calls for once all in it follows from what it sees."""
     settled = task.settled(thought_of(answer), observation.proprioception)
-    return follows(task, joined(settled, action_of(answer)))
+    return follows(task, observation, joined(settled, action_of(answer)))
 
 
-def follows(task: Task, answer: str) -> bool:
+def follows(task: Task, observation: Observation, answer: str) -> bool:
     """Whether the answer's action is the one that its thought calls for, where the task knows that."""
     if task.called_for is None:
         return True
     thought = thought_of(answer)
-    return codec_for(task).encode(thought, task.called_for(thought)) == answer
+    return codec_for(task).encode(thought, task.called_for(thought, observation.proprioception)) == answer

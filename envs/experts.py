@@ -8,7 +8,6 @@ import numpy as np
 from gymnasium.envs.box2d import lunar_lander
 
 DISCOUNT = 0.99
-STIFFNESS, DAMPING = 2.0, 0.1  # of the reacher's springs, in units of its motors, a radian and a radian a second
 
 
 def cartpole(env: gym.Env) -> int:
@@ -75,21 +74,3 @@ def inverted_pendulum(env: gym.Env) -> np.ndarray:
 def wrapped(angle: float) -> float:
     """[rad] -> the same from -pi to pi."""
     return (angle + np.pi) % (2 * np.pi) - np.pi
-
-
-def reacher(env: gym.Env) -> np.ndarray:
-    """Each joint drawn by a damped spring to where the tip is on the target."""
-    joints, speed = env.unwrapped.data.qpos[:2], env.unwrapped.data.qvel[:2]
-    left = reacher_pose(env) - joints
-    left[0] = wrapped(left[0])  # the shoulder goes round, the elbow does not
-    return np.clip(STIFFNESS * left - DAMPING * speed, -1, 1).astype(np.float32)
-
-
-def reacher_pose(env: gym.Env) -> np.ndarray:
-    """(2,) [rad]: shoulder and elbow, bent to the left, with the tip on the target: inverse kinematics of two links."""
-    model, data = env.unwrapped.model, env.unwrapped.data
-    x, y = data.body("target").xpos[:2]
-    upper, lower = model.body("body1").pos[0], model.body("fingertip").pos[0]
-    bend = ((x**2 + y**2) - upper**2 - lower**2) / (2 * upper * lower)
-    elbow = np.arccos(np.clip(bend, -1, 1))
-    return np.array([np.arctan2(y, x) - np.arctan2(lower * np.sin(elbow), upper + lower * np.cos(elbow)), elbow])

@@ -3,7 +3,7 @@
 import gymnasium as gym
 import numpy as np
 
-from envs.experts import reacher_pose, wrapped
+from envs.experts import wrapped
 from envs.sight import Place, Rate, Sight
 
 ANGLE = Place(-np.pi, np.pi, 32)  # [rad]
@@ -77,28 +77,3 @@ LUNAR_LANDER = Sight(
     },
     _lander,
 )
-
-
-def _joints(env: gym.Env) -> list[float]:
-    """[rad]: shoulder and elbow."""
-    return [wrapped(q) for q in env.unwrapped.data.qpos[:2]]
-
-
-def _arm(env: gym.Env) -> dict[str, list[float]]:
-    (shoulder, elbow), speeds = _joints(env), env.unwrapped.data.qvel
-    return {"arm": [shoulder, speeds[0], elbow, speeds[1]]}
-
-
-def _reacher(env: gym.Env) -> dict[str, list[float]]:
-    """The turn is the difference of what is told, so that it can be reckoned from words."""
-    pose, joints = [wrapped(q) for q in reacher_pose(env)], _joints(env)
-    shoulder, elbow = (int(ANGLE.word(a)) - int(ANGLE.word(b)) for a, b in zip(pose, joints, strict=True))
-    shoulder = (shoulder + ANGLE.n // 2) % ANGLE.n - ANGLE.n // 2  # it goes round
-    return {"target": env.unwrapped.data.body("target").xpos[:2], "pose": pose, "turn": [shoulder, elbow]}
-
-
-BOARD = Place(-0.22, 0.22, 32)  # [m]
-TURNING = Rate(20.0, 20)  # [rad/s]
-TO_TURN = Rate(20, 20)  # places of an angle
-REACHER = Sight({"target": (BOARD, BOARD), "pose": (ANGLE, ANGLE), "turn": (TO_TURN, TO_TURN)}, _reacher)
-REACHER_ARM = Sight({"arm": (ANGLE, TURNING) * 2}, _arm)  # what joints know of themselves

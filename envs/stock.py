@@ -7,7 +7,7 @@ from zlib import crc32
 import gymnasium as gym
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv, generate_random_map
 
-from envs import experts, sights
+from envs import experts, reacher, sights
 from envs.sight import Sight, told
 from envs.task import Task
 from envs.wrappers import SuccessRule
@@ -165,9 +165,12 @@ STOCK = (
         SuccessRule("reward_dist", at_least=-0.02, at_the_end=True, source="the tip on the target, within 2 cm"),
         cameras=QUARTERS,
         levels=21,
-        expert=experts.reacher,
-        sight=sights.REACHER,
-        own=sights.REACHER_ARM,
+        expert=reacher.expert,
+        sight=reacher.SEEN,
+        own=reacher.ARM,
+        hindsight=reacher.correct,
+        called_for=reacher.called_for,
+        settled=reacher.settled,
     ),
     _stock(
         "pusher",

@@ -29,7 +29,7 @@ class Task:
     discrete one is called, and a `verb` comes before it. `starts` is how many starts of a split of seeds differ, where
     that is fewer than it has seeds. At a reward of `setback` or below a step lost ground, where rewards tell progress.
     `hindsight` corrects the thoughts of a success from its own proprioception, one more than thoughts, and its rewards;
-    `called_for` is the action that a thought calls for, `settled` a thought, given its proprioception, with all
+    `called_for` is the action that a thought calls for, given its proprioception, `settled` the thought with all
     that follows from what it sees put right, `concluded` what there is to say of an ending, given the last thought, the
     last proprioception and whether it was a success, `reckoned` what was said of one, given its proprioception, with
     all that follows from what it sees put right. `other_goals` are the `goal` options that make a seed's scene
@@ -64,7 +64,7 @@ class Task:
     expert: Callable[[gym.Env], tuple[str, Any]] | None = None
     setback: float = -inf
     hindsight: Callable[[Sequence[str], Sequence[str], Sequence[float]], list[str]] | None = None
-    called_for: Callable[[str], np.ndarray] | None = None
+    called_for: Callable[[str, str], np.ndarray] | None = None
     settled: Callable[[str, str], str] = lambda thought, proprioception: thought
     concluded: Callable[[str, str, bool], str] = lambda thought, proprioception, success: ""
     reckoned: Callable[[str, str], str] = lambda words, proprioception: words

@@ -23,14 +23,14 @@ _PHASE = f"(; ({'|'.join(PHASES)}))?"
 
 _HINDSIGHT = {
     "hindsight": hindsight.correct,
-    "called_for": hindsight.called_for,
+    "called_for": lambda thought, proprioception: hindsight.called_for(thought),
     "settled": hindsight.settled,
     "concluded": hindsight.concluded,
     "reckoned": hindsight.reckoned,
 }
 _GRASP_HINDSIGHT = {
     "hindsight": grasp_hindsight.correct,
-    "called_for": called_for,
+    "called_for": lambda thought, proprioception: called_for(thought),
     "settled": grasp_hindsight.settled,
     "concluded": grasp_hindsight.concluded,
     "reckoned": grasp_hindsight.reckoned,
