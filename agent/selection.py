@@ -63,7 +63,8 @@ def _corrected(episode: Episode) -> Episode:
     said = [step.decision.answer for step in episode.steps]
     proprioception = [step.observation.proprioception for step in episode.steps] + [episode.final_proprioception]
     rewards = [step.reward for step in episode.steps]
-    thoughts = correct([thought_of(answer) for answer in said], proprioception, rewards)
+    actions = [step.decision.action for step in episode.steps]
+    thoughts = correct([thought_of(answer) for answer in said], proprioception, rewards, actions)
     answers = [joined(thought, action_of(answer)) for thought, answer in zip(thoughts, said, strict=True)]
     decisions = [replace(step.decision, answer=answer) for step, answer in zip(episode.steps, answers, strict=True)]
     return replace(episode, steps=[replace(s, decision=d) for s, d in zip(episode.steps, decisions, strict=True)])

@@ -18,7 +18,6 @@ ANGLE = Place(-np.pi, np.pi, 48)  # [rad]
 BOARD = Place(-0.22, 0.22, 32)  # [m]
 TURNING = Rate(20.0, 20)  # [rad/s]
 TO_TURN = Rate(20, 20)  # places of an angle
-CLOSE = 1  # places; a pose said this close to the proven one was seen right
 
 
 def pose(env: gym.Env) -> np.ndarray:
@@ -66,18 +65,19 @@ def settled(thought: str, proprioception: str) -> str:
     return _with_pose(thought, _numbers(thought)[2:4], proprioception)
 
 
-def correct(thoughts: Sequence[str], proprioception: Sequence[str], rewards: Sequence[float]) -> list[str]:
+def correct(
+    thoughts: Sequence[str], proprioception: Sequence[str], rewards: Sequence[float], actions: Sequence[np.ndarray]
+) -> list[str]:
     """The thoughts of a successful episode's T steps, corrected; `proprioception` has T + 1, the last after the end.
 
-    The pose is where the arm was when its tip was nearest to the target, by the reward; one said close to it stays.
-    Thoughts of an arm that is bent to the right there stay as they are.
+    The pose is where the arm was when its tip was nearest to the target. Thoughts of an arm that is bent to the right
+    there stay as they are.
     """
-    proven = _numbers(proprioception[int(np.argmax(rewards)) + 1])[::2]
+    distances = [-reward - np.square(action).sum() for reward, action in zip(rewards, actions, strict=True)]
+    proven = _numbers(proprioception[int(np.argmin(distances)) + 1])[::2]
     if proven[1] < ANGLE.n // 2:
         return list(thoughts)
-    said = [_numbers(thought)[2:4] for thought in thoughts]
-    poses = [goal if max(map(abs, _apart(goal, proven))) <= CLOSE else proven for goal in said]
-    return [_with_pose(*args) for args in zip(thoughts, poses, proprioception[:-1], strict=True)]
+    return [_with_pose(said, proven, arm) for said, arm in zip(thoughts, proprioception[:-1], strict=True)]
 
 
 def _with_pose(thought: str, goal: Sequence[int], proprioception: str) -> str:
@@ -87,13 +87,8 @@ def _with_pose(thought: str, goal: Sequence[int], proprioception: str) -> str:
 
 
 def _turn(goal: Sequence[int], proprioception: str) -> list[int]:
-    """Places from the arm to a pose."""
-    return _apart(goal, _numbers(proprioception)[::2])
-
-
-def _apart(goal: Sequence[int], arm: Sequence[int]) -> list[int]:
-    """Places from one pose to another: the shoulder goes round, the elbow does not."""
-    shoulder, elbow = (a - b for a, b in zip(goal, arm, strict=True))
+    """Places from the arm to a pose: the shoulder goes round, the elbow does not."""
+    shoulder, elbow = (a - b for a, b in zip(goal, _numbers(proprioception)[::2], strict=True))
     return [(shoulder + ANGLE.n // 2) % ANGLE.n - ANGLE.n // 2, elbow]
 
 

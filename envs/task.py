@@ -28,12 +28,13 @@ class Task:
     `levels` is the number of steps an answer tells apart on each axis of a continuous action, `actions` what a
     discrete one is called, and a `verb` comes before it. `starts` is how many starts of a split of seeds differ, where
     that is fewer than it has seeds. At a reward of `setback` or below a step lost ground, where rewards tell progress.
-    `hindsight` corrects the thoughts of a success from its own proprioception, one more than thoughts, and its rewards;
-    `called_for` is the action that a thought calls for, given its proprioception, `settled` the thought with all
-    that follows from what it sees put right, `concluded` what there is to say of an ending, given the last thought, the
-    last proprioception and whether it was a success, `reckoned` what was said of one, given its proprioception, with
-    all that follows from what it sees put right. `other_goals` are the `goal` options that make a seed's scene
-    one with another goal, and `about` makes a thought one about another goal; without, failures stay failures.
+    `hindsight` corrects the thoughts of a success from its own proprioception, one more than thoughts, its rewards and
+    its actions; `called_for` is the action that a thought calls for, given its proprioception, `settled` the thought
+    with all that follows from what it sees put right, `concluded` what there is to say of an ending, given the last
+    thought, the last proprioception and whether it was a success, `reckoned` what was said of one, given its
+    proprioception, with all that follows from what it sees put right. `other_goals` are the `goal` options that make a
+    seed's scene one with another goal, and `about` makes a thought one about another goal; without, failures stay
+    failures.
     `thought` is what a right thought would be, where that depends on what is seen alone, and not on what is done.
     `questions` asks about what is seen, about `n` times, with the true answers, in scenes that `varied` options of a
     reset make; `words` are those of its instructions, questions and thoughts, for a tokenizer.
@@ -63,7 +64,7 @@ class Task:
     describe: Callable[[gym.Env], dict[str, np.ndarray]] | None = None
     expert: Callable[[gym.Env], tuple[str, Any]] | None = None
     setback: float = -inf
-    hindsight: Callable[[Sequence[str], Sequence[str], Sequence[float]], list[str]] | None = None
+    hindsight: Callable[[Sequence[str], Sequence[str], Sequence[float], Sequence[np.ndarray]], list[str]] | None = None
     called_for: Callable[[str, str], np.ndarray] | None = None
     settled: Callable[[str, str], str] = lambda thought, proprioception: thought
     concluded: Callable[[str, str, bool], str] = lambda thought, proprioception, success: ""

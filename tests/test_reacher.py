@@ -55,17 +55,24 @@ def test_a_turn_follows_from_the_pose_that_is_said_the_short_way_round():
 
 def test_the_pose_is_where_a_success_was_nearest():
     thoughts = ["target 9 9; pose 20 40; turn -4 +16", "target 9 8; pose 27 31; turn +9 +9"]
-    arms = [STILL, "arm 26 +3 28 +2", "arm 28 +0 30 +0"]
-    rewards = [-0.2, -0.01]
-    # the wrong pose is put right; the one that was seen closely stays
-    proven = ["target 9 9; pose 28 30; turn +4 +6", "target 9 8; pose 27 31; turn +1 +3"]
-    assert correct(thoughts, arms, rewards) == proven
-    assert correct(thoughts, [*arms[:2], "arm 28 +0 20 +0"], rewards) == thoughts  # bent to the right: another pose
+    arms = [STILL, "arm 28 +3 30 +2", "arm 29 +0 30 +0"]
+    actions = [np.array([0.3, 0.0]), np.zeros(2)]
+    rewards = [-0.1, -0.02]  # of the first 0.09 are what its action costs
+    proven = ["target 9 9; pose 28 30; turn +4 +6", "target 9 8; pose 28 30; turn +0 +0"]
+    assert correct(thoughts, arms, rewards, actions) == proven
+    to_the_right = [STILL, "arm 28 +3 20 +2", arms[2]]
+    assert correct(thoughts, to_the_right, rewards, actions) == thoughts  # another pose
 
 
-def test_what_an_expert_said_is_proven(expert_episodes):
+def test_what_an_expert_proves_is_what_it_said_but_for_a_place(expert_episodes):
     succeeded = [episode for episode in expert_episodes if episode.success]
     assert len(succeeded) > 9
     said = [step for episode in succeeded for step in episode.steps]
     assert all(follows(TASK, step.observation, step.decision.answer) for step in said)
-    assert [example.answer for example in examples(hindsight(succeeded))] == [step.decision.answer for step in said]
+    for before, after in zip(succeeded, hindsight(succeeded), strict=True):
+        poses = [
+            np.array([step.decision.answer.replace(";", "").split()[4:6] for step in episode.steps], int)
+            for episode in (before, after)
+        ]
+        assert np.abs(np.subtract(*poses)).max() <= 1
+    assert len(examples(hindsight(succeeded))) > 0.5 * len(said)

@@ -22,14 +22,18 @@ _HEADING = f"{_PLACE} {_WAY}"
 _PHASE = f"(; ({'|'.join(PHASES)}))?"
 
 _HINDSIGHT = {
-    "hindsight": hindsight.correct,
+    "hindsight": lambda thoughts, proprioception, rewards, actions: hindsight.correct(
+        thoughts, proprioception, rewards
+    ),
     "called_for": lambda thought, proprioception: hindsight.called_for(thought),
     "settled": hindsight.settled,
     "concluded": hindsight.concluded,
     "reckoned": hindsight.reckoned,
 }
 _GRASP_HINDSIGHT = {
-    "hindsight": grasp_hindsight.correct,
+    "hindsight": lambda thoughts, proprioception, rewards, actions: grasp_hindsight.correct(
+        thoughts, proprioception, rewards
+    ),
     "called_for": lambda thought, proprioception: called_for(thought),
     "settled": grasp_hindsight.settled,
     "concluded": grasp_hindsight.concluded,
