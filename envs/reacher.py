@@ -73,6 +73,7 @@ def correct(
     The pose is where the arm was when its tip was nearest to the target. Thoughts of an arm that is bent to the right
     there stay as they are.
     """
+    # [m]: a reward is less than nothing by the distance and by the square of the action
     distances = [-reward - np.square(action).sum() for reward, action in zip(rewards, actions, strict=True)]
     proven = _numbers(proprioception[int(np.argmin(distances)) + 1])[::2]
     if proven[1] < ANGLE.n // 2:
