@@ -1,9 +1,11 @@
 """The tabletop's tasks: practised and held-out goals, held-out looks, and the words that they are made of."""
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from envs.tabletop import grasp_hindsight, hindsight, lift, place, push, reach
 from envs.tabletop.captions import questions, varied
@@ -21,24 +23,20 @@ _SIDE = f"({'|'.join(DIRECTIONS)})"
 _HEADING = f"{_PLACE} {_WAY}"
 _PHASE = f"(; ({'|'.join(PHASES)}))?"
 
-_HINDSIGHT = {
-    "hindsight": lambda thoughts, proprioception, rewards, actions: hindsight.correct(
-        thoughts, proprioception, rewards
-    ),
-    "called_for": lambda thought, proprioception: hindsight.called_for(thought),
-    "settled": hindsight.settled,
-    "concluded": hindsight.concluded,
-    "reckoned": hindsight.reckoned,
-}
-_GRASP_HINDSIGHT = {
-    "hindsight": lambda thoughts, proprioception, rewards, actions: grasp_hindsight.correct(
-        thoughts, proprioception, rewards
-    ),
-    "called_for": lambda thought, proprioception: called_for(thought),
-    "settled": grasp_hindsight.settled,
-    "concluded": grasp_hindsight.concluded,
-    "reckoned": grasp_hindsight.reckoned,
-}
+
+def _hindsight(of: ModuleType, called_for: Callable[[str], np.ndarray]) -> dict[str, Callable[..., Any]]:
+    """Fields of a Task. What is proven here needs no actions, and what is called for no proprioception."""
+    return {
+        "hindsight": lambda thoughts, proprioception, rewards, actions: of.correct(thoughts, proprioception, rewards),
+        "called_for": lambda thought, proprioception: called_for(thought),
+        "settled": of.settled,
+        "concluded": of.concluded,
+        "reckoned": of.reckoned,
+    }
+
+
+_HINDSIGHT = _hindsight(hindsight, hindsight.called_for)
+_GRASP_HINDSIGHT = _hindsight(grasp_hindsight, called_for)
 # Where a pad is named, most of what was said in an episode that ended on another one, or with another object, is
 # unproven; without one, it was an episode of what it ended with.
 _GOALS = {"other_goals": lambda env: env.unwrapped.other_goals(), "about": hindsight.about}
