@@ -1,5 +1,6 @@
 """A baseline: Stable-Baselines3, with its own settings, on a task's practice seeds; measured on held-out episodes."""
 
+import inspect
 import json
 import shutil
 from dataclasses import asdict
@@ -8,12 +9,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Dict
+import torch
+from gymnasium.spaces import Box, Dict
+from sb3_contrib import ARS
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from agent.config import Baseline
 from agent.evaluate import check_distinct, outcome_string, rate, successes
@@ -23,6 +26,7 @@ from agent.progress import Bar, bar
 from agent.report import versions
 from agent.rundir import check_replaceable
 from envs import registry
+from envs.errors import UserError, unknown
 from envs.splits import seeds
 from envs.task import Task
 from policies.sb3 import ALGORITHMS, Practice, Within, check_actions, watched
@@ -30,6 +34,7 @@ from policies.threads import one_thread
 
 ROLLOUT = 2048  # steps between PPO's updates, SB3's default, of all environments together
 BUFFER = {"state": 1_000_000, "pixels": 50_000}  # steps remembered, at most: SB3's default, and what fits in 3 GB
+OURS = ("policy", "env", "seed", "device", "verbose", "tensorboard_log")  # parameters that are not the caller's
 
 
 def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str, Any]:
@@ -37,13 +42,15 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
     holds is returned.
 
     Raises UserError for an existing folder, unless it is a baseline's and may be overwritten, for a task that is
-    unknown, held out or has fewer starts than episodes, and for an algorithm that cannot choose its actions.
+    unknown, held out or has fewer starts than episodes, and for an algorithm that cannot choose its actions, learn from
+    what it is shown, or be given these parameters.
     """
     check_replaceable(out, overwrite, "baseline's folder", "baseline.json")
     task = registry.task(settings.task)
     check_practised((settings.task,))
     check_distinct(task, "heldout", settings.episodes)
     check_actions(task, settings.algorithm)
+    _check(task, settings)
     starts = [(seed, 0) for seed in seeds("heldout", settings.episodes)]
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
@@ -66,35 +73,75 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
     return told
 
 
+def _check(task: Task, settings: Baseline) -> None:
+    """Raises UserError for parameters that the algorithm's class has not, and for ARS on other than a vector."""
+    taken = inspect.signature(ALGORITHMS[settings.algorithm]).parameters
+    valid = [name for name in taken if name not in OURS and not name.startswith("_")]
+    for name, value in settings.params.items():
+        if name not in valid:
+            raise unknown(f"parameter of {settings.algorithm}", name, valid)
+        if isinstance(taken[name].default, int) and not isinstance(value, int):
+            raise UserError(f"parameter {name!r} of {settings.algorithm} is {value}; valid: a whole number")
+    env = watched(task, settings.observe)
+    space = env.observation_space
+    env.close()
+    if settings.algorithm == "ars" and not (isinstance(space, Box) and len(space.shape) == 1):
+        raise UserError(f"ars cannot learn from {settings.observe} of task {task.name!r}; valid: a vector")
+
+
 def train(task: Task, settings: Baseline) -> BaseAlgorithm:
-    """A model trained on practice seeds. PPO goes on to the end of its last rollout, past `steps`."""
+    """A model trained on practice seeds. PPO and ARS go on to the end of their last rollout, past `steps`.
+
+    Raises UserError for values of parameters that the algorithm's class does not take.
+    """
 
     def practice(i: int) -> Practice:
         return Practice(Within(watched(task, settings.observe)), (settings.seed, i))
 
-    env = DummyVecEnv([lambda i=i: practice(i) for i in range(settings.n_envs)])
+    env: VecEnv = DummyVecEnv([lambda i=i: practice(i) for i in range(settings.n_envs)])
+    if settings.algorithm == "ars":
+        env = VecNormalize(env, norm_reward=False, clip_obs=np.inf)
     try:
         with one_thread(), bar(f"{settings.algorithm} on {task.name}", settings.steps) as progress:
             model = _fresh(settings, env)
             model.set_logger(Logger(None, []))  # else it makes a folder for files that it does not write
             model.learn(settings.steps, callback=_Feed(progress))
+            if isinstance(env, VecNormalize):
+                _fold(env, model)
     finally:
         env.close()
     return model
 
 
-def _fresh(settings: Baseline, env: DummyVecEnv) -> BaseAlgorithm:
+def _fresh(settings: Baseline, env: VecEnv) -> BaseAlgorithm:
     """An untrained model. With several environments it learns as often, and from as much, as with one."""
     if settings.algorithm == "ppo":
         n_steps = max(2, min(ROLLOUT, settings.steps) // settings.n_envs)
         own = {"n_steps": n_steps, "batch_size": min(64, n_steps * settings.n_envs)}
+    elif settings.algorithm == "ars":  # each candidate is played once in each environment
+        own = {"n_eval_episodes": settings.n_envs, "policy_kwargs": {"with_bias": True}}
     else:
         size = max(min(BUFFER[settings.observe], settings.steps), settings.n_envs)
         own = {"buffer_size": size, "gradient_steps": settings.n_envs}
     space = env.observation_space
     network = "MultiInput" if isinstance(space, Dict) else "Cnn" if is_image_space(space) else "Mlp"
     device = "cpu" if network == "Mlp" else "auto"
-    return ALGORITHMS[settings.algorithm](f"{network}Policy", env, seed=settings.seed, device=device, **own)
+    if settings.algorithm == "ars":
+        network = "Linear"
+    try:
+        return ALGORITHMS[settings.algorithm](
+            f"{network}Policy", env, seed=settings.seed, device=device, **own | settings.params
+        )
+    except (AssertionError, TypeError, ValueError) as error:
+        raise UserError(f"parameters {settings.params} of {settings.algorithm} cannot be used: {error}") from error
+
+
+def _fold(normalised: VecNormalize, model: ARS) -> None:
+    """Writes what observations were normalised by into the linear policy that saw them so: it plays without."""
+    layer, rms = model.policy.action_net[0], normalised.obs_rms
+    weight = layer.weight.detach().double() / torch.as_tensor(np.sqrt(rms.var + normalised.epsilon))
+    bias = layer.bias.detach().double() - weight @ torch.as_tensor(rms.mean)
+    model.policy.load_from_vector(torch.cat((weight.flatten(), bias)).float())
 
 
 class _Feed(BaseCallback):

@@ -17,6 +17,7 @@ from zipfile import BadZipFile, ZipFile
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space
+from sb3_contrib import ARS
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
@@ -30,12 +31,15 @@ from policies.action_codec import codec_for
 from policies.base import Decision
 from policies.threads import one_thread
 
-ALGORITHMS = {"ppo": PPO, "sac": SAC, "dqn": DQN}
-ACTIONS = {"ppo": (Box, Discrete), "sac": (Box,), "dqn": (Discrete,)}
+ALGORITHMS = {"ppo": PPO, "sac": SAC, "dqn": DQN, "ars": ARS}
+ACTIONS = {"ppo": (Box, Discrete), "sac": (Box,), "dqn": (Discrete,), "ars": (Box, Discrete)}
 OBSERVE = ("state", "pixels")
 # Of the policy's class, as a .zip names it. A2C has PPO's.
 MODULES = {
-    f"stable_baselines3.{part}.policies": name for part, name in (("common", "ppo"), ("sac", "sac"), ("dqn", "dqn"))
+    "stable_baselines3.common.policies": "ppo",
+    "stable_baselines3.sac.policies": "sac",
+    "stable_baselines3.dqn.policies": "dqn",
+    "sb3_contrib.ars.policies": "ars",
 }
 # What is needed to go on training, and need not be there, or fit into memory, to play.
 UNUSED = {

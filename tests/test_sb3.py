@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_checker import check_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 from agent.baseline import baseline, train
 from agent.cli import main
@@ -33,6 +34,7 @@ from policies.sb3 import OBSERVE, PixelPolicy, Practice, StatePolicy, Within, en
 TRAINED = {
     "ppo": Baseline("cartpole", "ppo", steps=300, n_envs=2),
     "dqn": Baseline("cartpole", "dqn", steps=300, n_envs=2),
+    "ars": Baseline("hopper", "ars", steps=500, n_envs=2, params={"n_delta": 2, "alive_bonus_offset": -1}),
     "sac": Baseline("reach", "sac", steps=120, n_envs=1),
     "sac-pixels": Baseline("reach", "sac", "pixels", steps=104, n_envs=1),
     "ppo-pixels": Baseline("reach", "ppo", "pixels", steps=64, n_envs=4),
@@ -172,6 +174,53 @@ def test_training_is_reproducible():
     assert values[0] == values[1] != values[2]
 
 
+def test_a_linear_policy_plays_as_it_was_trained(monkeypatch):
+    """Its observations were normalised in training, and are not when it plays."""
+    kept = []
+
+    class Kept(VecNormalize):
+        def close(self):
+            kept.append(self)
+            super().close()
+
+    monkeypatch.setattr("agent.baseline.VecNormalize", Kept)
+    model = train(TASKS["hopper"], TRAINED["ars"])
+    (normalised,) = kept
+    assert normalised.obs_rms.var.max() > 2 * normalised.obs_rms.var.min()
+    states = normalised.obs_rms.mean + np.random.default_rng(0).normal(size=(9, 11))
+    folded = model.predict(states.astype(np.float32))[0]
+    model.policy.load_from_vector(model.weights)  # what ARS searched
+    np.testing.assert_allclose(folded, model.predict(normalised.normalize_obs(states))[0], atol=1e-4)
+    assert np.abs(folded).max() > 1e-3
+
+
+def test_parameters_are_the_algorithms_own():
+    model = train(TASKS["cartpole"], replace(TRAINED["ppo"], params={"gamma": 0.5, "n_steps": 32, "batch_size": 64}))
+    assert (model.gamma, model.n_steps, model.batch_size) == (0.5, 32, 64)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"gama": 0.9}, r"unknown parameter of ppo 'gama' \(did you mean 'gamma'\?\); valid: batch_size, .*vf_coef"),
+        ({"seed": 3}, "unknown parameter of ppo 'seed'"),
+        ({"n_epochs": 1.5}, "parameter 'n_epochs' of ppo is 1.5; valid: a whole number"),
+        ({"batch_size": 1}, "parameters {'batch_size': 1} of ppo cannot be used: "),
+    ],
+    ids=str,
+)
+def test_parameters_that_do_not_fit(params, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        baseline(replace(TRAINED["ppo"], params=params), tmp_path / "made")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "observe"), [("cartpole", "pixels"), ("frozen-lake", "state")])
+def test_a_linear_policy_is_of_a_vector(name, observe, tmp_path):
+    with pytest.raises(UserError, match=f"ars cannot learn from {observe} of task '{name}'; valid: a vector"):
+        baseline(Baseline(name, "ars", observe), tmp_path / "made")
+
+
 # what it plays ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_saved_model_plays_the_same_episodes(models, name):
@@ -190,7 +239,7 @@ def test_a_saved_model_plays_the_same_episodes(models, name):
             np.testing.assert_array_equal(x.decision.action, y.decision.action)
 
 
-@pytest.mark.parametrize("name", ["ppo", "sac", "sac-pixels"])
+@pytest.mark.parametrize("name", ["ppo", "sac", "ars", "sac-pixels"])
 def test_its_episodes_are_stored_and_certified(models, name, tmp_path):
     episodes = play(TRAINED[name].task, str(models(name)), STARTS[:2])
     store = EpisodeStore(tmp_path / "episodes")
@@ -232,8 +281,12 @@ def test_a_task_with_thoughts_has_another_kind_of_expert(models):
     ("name", "task", "message"),
     [
         ("ppo", "reach", r"chooses actions of Discrete\(2\); valid for 'reach': Box"),
-        ("sac", "cartpole", r"algorithm 'sac' cannot choose an action of Discrete\(2\).*'cartpole'.*valid: ppo, dqn"),
-        ("dqn", "reach", r"algorithm 'dqn' cannot choose.*'reach'.*valid: ppo, sac"),
+        (
+            "sac",
+            "cartpole",
+            r"algorithm 'sac' cannot choose an action of Discrete\(2\).*'cartpole'.*valid: ppo, dqn, ars",
+        ),
+        ("dqn", "reach", r"algorithm 'dqn' cannot choose.*'reach'.*valid: ppo, sac, ars"),
         (
             "sac",
             "point-maze",
@@ -249,7 +302,7 @@ def test_a_model_of_another_task(models, name, task, message):
 
 
 def test_files_that_are_no_models(models, tmp_path):
-    valid = "valid: a .zip that Stable-Baselines3 saved of ppo, sac, dqn"
+    valid = "valid: a .zip that Stable-Baselines3 saved of ppo, sac, dqn, ars"
     empty, text, other = (tmp_path / f"{name}.zip" for name in ("empty", "text", "other"))
     with zipfile.ZipFile(empty, "w"):
         pass
@@ -337,8 +390,9 @@ def test_a_baseline_is_made_and_played(here, models):
     [
         (("raech",), ("'raech'", "'reach'")),
         (("reach-heldout",), ("'reach-heldout' is held out from practice", "reach, push")),
-        (("reach", "--algorithm", "dqn"), ("'dqn'", "valid: ppo, sac")),
-        (("cartpole", "--algorithm", "sac"), ("'sac'", "valid: ppo, dqn")),
+        (("reach", "--algorithm", "dqn"), ("'dqn'", "valid: ppo, sac, ars")),
+        (("cartpole", "--algorithm", "sac"), ("'sac'", "valid: ppo, dqn, ars")),
+        (("cartpole", "--params", "gama", 0.9), ("'gama'", "'gamma'")),
         (("cartpole", "--steps", 0), ("'steps'", "0")),
         (("cartpole", "--n-envs", 0), ("'n_envs'", "0")),
         (("cartpole", "--seed", -1), ("'seed'", "-1")),
