@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Dict
-from sb3_contrib import ARS
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -32,7 +31,8 @@ from envs.task import Task
 from policies.sb3 import ALGORITHMS, Practice, Within, check_actions, watched
 from policies.threads import one_thread
 
-ROLLOUT = 2048  # steps between PPO's updates, SB3's default, of all environments together
+ROLLOUT = 2048  # steps between PPO's and TRPO's updates, SB3's default, of all environments together
+BATCH = {"ppo": 64, "trpo": 128}  # steps, at most: SB3's default
 BUFFER = {"state": 1_000_000, "pixels": 50_000}  # steps remembered, at most: SB3's default, and what fits in 3 GB
 OURS = ("policy", "env", "seed", "device", "verbose", "tensorboard_log")  # parameters that are not the caller's
 
@@ -74,7 +74,7 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
 
 
 def _check(task: Task, settings: Baseline) -> None:
-    """Raises UserError for parameters that the algorithm's class has not, and for ARS on other than a vector."""
+    """Raises UserError for parameters that the algorithm's class has not, and where nothing can be normalised."""
     taken = inspect.signature(ALGORITHMS[settings.algorithm]).parameters
     valid = [name for name in taken if name not in OURS and not name.startswith("_")]
     for name, value in settings.params.items():
@@ -85,12 +85,15 @@ def _check(task: Task, settings: Baseline) -> None:
     env = watched(task, settings.observe)
     space = env.observation_space
     env.close()
-    if settings.algorithm == "ars" and not (isinstance(space, Box) and len(space.shape) == 1):
-        raise UserError(f"ars cannot learn from {settings.observe} of task {task.name!r}; valid: a vector")
+    if settings.normalize and not (settings.algorithm in BATCH and isinstance(space, Box) and len(space.shape) == 1):
+        raise UserError(
+            f"normalize with {settings.algorithm} on {settings.observe} of task {task.name!r}; "
+            f"valid: {', '.join(BATCH)} on a state that is a vector"
+        )
 
 
 def train(task: Task, settings: Baseline) -> BaseAlgorithm:
-    """A model trained on practice seeds. PPO and ARS go on to the end of their last rollout, past `steps`.
+    """A model trained on practice seeds. PPO and TRPO go on to the end of their last rollout, past `steps`.
 
     Raises UserError for values of parameters that the algorithm's class does not take.
     """
@@ -99,8 +102,8 @@ def train(task: Task, settings: Baseline) -> BaseAlgorithm:
         return Practice(Within(watched(task, settings.observe)), (settings.seed, i))
 
     env: VecEnv = DummyVecEnv([lambda i=i: practice(i) for i in range(settings.n_envs)])
-    if settings.algorithm == "ars":
-        env = VecNormalize(env, norm_reward=False, clip_obs=np.inf)
+    if settings.normalize:
+        env = VecNormalize(env, clip_obs=np.inf, gamma=settings.params.get("gamma", 0.99))
     try:
         with one_thread(), bar(f"{settings.algorithm} on {task.name}", settings.steps) as progress:
             model = _fresh(settings, env)
@@ -115,19 +118,15 @@ def train(task: Task, settings: Baseline) -> BaseAlgorithm:
 
 def _fresh(settings: Baseline, env: VecEnv) -> BaseAlgorithm:
     """An untrained model. With several environments it learns as often, and from as much, as with one."""
-    if settings.algorithm == "ppo":
+    if settings.algorithm in BATCH:
         n_steps = max(2, min(ROLLOUT, settings.steps) // settings.n_envs)
-        own = {"n_steps": n_steps, "batch_size": min(64, n_steps * settings.n_envs)}
-    elif settings.algorithm == "ars":  # each candidate is played once in each environment
-        own = {"n_eval_episodes": settings.n_envs, "policy_kwargs": {"with_bias": True}}
+        own = {"n_steps": n_steps, "batch_size": min(BATCH[settings.algorithm], n_steps * settings.n_envs)}
     else:
         size = max(min(BUFFER[settings.observe], settings.steps), settings.n_envs)
         own = {"buffer_size": size, "gradient_steps": settings.n_envs}
     space = env.observation_space
     network = "MultiInput" if isinstance(space, Dict) else "Cnn" if is_image_space(space) else "Mlp"
     device = "cpu" if network == "Mlp" else "auto"
-    if settings.algorithm == "ars":
-        network = "Linear"
     try:
         return ALGORITHMS[settings.algorithm](
             f"{network}Policy", env, seed=settings.seed, device=device, **own | settings.params
@@ -136,12 +135,14 @@ def _fresh(settings: Baseline, env: VecEnv) -> BaseAlgorithm:
         raise UserError(f"parameters {settings.params} of {settings.algorithm} cannot be used: {error}") from error
 
 
-def _fold(normalised: VecNormalize, model: ARS) -> None:
-    """Writes what observations were normalised by into the linear policy that saw them so: it plays without."""
-    layer, rms = model.policy.action_net[0], normalised.obs_rms
-    weight = layer.weight.detach().double() / torch.as_tensor(np.sqrt(rms.var + normalised.epsilon))
-    bias = layer.bias.detach().double() - weight @ torch.as_tensor(rms.mean)
-    model.policy.load_from_vector(torch.cat((weight.flatten(), bias)).float())
+def _fold(normalised: VecNormalize, model: BaseAlgorithm) -> None:
+    """Writes what observations were normalised by into the first layers that saw them so: it plays without."""
+    mean = torch.as_tensor(normalised.obs_rms.mean, dtype=torch.float32)
+    deviation = torch.as_tensor(np.sqrt(normalised.obs_rms.var + normalised.epsilon), dtype=torch.float32)
+    with torch.no_grad():
+        for network in (model.policy.mlp_extractor.policy_net, model.policy.mlp_extractor.value_net):
+            network[0].weight /= deviation
+            network[0].bias -= network[0].weight @ mean
 
 
 class _Feed(BaseCallback):

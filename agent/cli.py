@@ -322,11 +322,12 @@ def questions(
 def baseline(
     task: tyro.conf.Positional[str],
     /,
-    algorithm: Literal["ppo", "sac", "dqn", "ars"] = "ppo",
+    algorithm: Literal["ppo", "sac", "dqn", "trpo"] = "ppo",
     observe: Literal["state", "pixels"] = "state",
     steps: int = 100_000,
     n_envs: int = 4,
     seed: int = 0,
+    normalize: bool = False,
     params: dict[str, bool | int | float] | None = None,
     out: Path = Path("runs/baseline"),
     episodes: int = 100,
@@ -336,11 +337,12 @@ def baseline(
 
     Args:
         task: a name from `handeye tasks`
-        algorithm: ppo; sac for continuous actions; dqn for discrete ones; ars, a linear policy of the state
+        algorithm: ppo; sac for continuous actions; dqn for discrete ones; trpo
         observe: state, the environment's own observation; or pixels, frames and words as every policy is given
         steps: of the environments together
         n_envs: environments it learns from
         seed: of its weights, its exploration and which practice seeds it meets
+        normalize: a state and its rewards by their running statistics, with ppo and trpo
         params: arguments of the algorithm's class, name and value by turns: learning_rate 0.01 gamma 0.98
         out: the folder for policy.zip and baseline.json
         episodes: how many held-out seeds
@@ -352,7 +354,7 @@ def baseline(
     from agent.report import percent
 
     told = {"task": task, "algorithm": algorithm, "observe": observe, "steps": steps, "n_envs": n_envs, "seed": seed}
-    told |= {"episodes": episodes, "params": params or {}}
+    told |= {"episodes": episodes, "normalize": normalize, "params": params or {}}
     result = run_baseline(checked(Baseline, told), out, overwrite)["result"]
     console.print(f"{task}: {percent(result)} of {len(result['outcomes'])} episodes")
     console.print(f"policy   {out / 'policy.zip'}", soft_wrap=True)

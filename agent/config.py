@@ -161,12 +161,13 @@ class Baseline:
     """What Stable-Baselines3 is trained on, and how many held-out episodes it is measured on."""
 
     task: str
-    algorithm: Literal["ppo", "sac", "dqn", "ars"] = "ppo"
+    algorithm: Literal["ppo", "sac", "dqn", "trpo"] = "ppo"
     observe: Literal["state", "pixels"] = "state"
     steps: Count = 100_000  # of the environments together
     n_envs: Count = 4
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     episodes: Count = 100
+    normalize: bool = False  # a state and its rewards by their running statistics; ppo and trpo
     params: dict[str, bool | int | float] = Field(default_factory=dict)  # arguments of the algorithm's class
 
 

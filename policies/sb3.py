@@ -17,7 +17,7 @@ from zipfile import BadZipFile, ZipFile
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space
-from sb3_contrib import ARS
+from sb3_contrib import TRPO
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
@@ -31,15 +31,15 @@ from policies.action_codec import codec_for
 from policies.base import Decision
 from policies.threads import one_thread
 
-ALGORITHMS = {"ppo": PPO, "sac": SAC, "dqn": DQN, "ars": ARS}
-ACTIONS = {"ppo": (Box, Discrete), "sac": (Box,), "dqn": (Discrete,), "ars": (Box, Discrete)}
+ALGORITHMS = {"ppo": PPO, "sac": SAC, "dqn": DQN, "trpo": TRPO}
+ACTIONS = {"ppo": (Box, Discrete), "sac": (Box,), "dqn": (Discrete,), "trpo": (Box, Discrete)}
 OBSERVE = ("state", "pixels")
-# Of the policy's class, as a .zip names it. A2C has PPO's.
-MODULES = {
-    "stable_baselines3.common.policies": "ppo",
-    "stable_baselines3.sac.policies": "sac",
-    "stable_baselines3.dqn.policies": "dqn",
-    "sb3_contrib.ars.policies": "ars",
+# What a .zip of each says: the module of its policy's class, which PPO, TRPO and A2C share, and an entry of its own.
+SAVED = {
+    "ppo": ("stable_baselines3.common.policies", "clip_range"),
+    "sac": ("stable_baselines3.sac.policies", "target_entropy"),
+    "dqn": ("stable_baselines3.dqn.policies", "exploration_schedule"),
+    "trpo": ("stable_baselines3.common.policies", "cg_max_steps"),
 }
 # What is needed to go on training, and need not be there, or fit into memory, to play.
 UNUSED = {
@@ -250,10 +250,10 @@ def _algorithm(path: Path) -> str:
         module = data["policy_class"]["__module__"]
     except (BadZipFile, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{str(path)!r} holds no policy of Stable-Baselines3: {error}; {valid}") from error
-    algorithm = MODULES.get(module)
-    if algorithm is None or (algorithm == "ppo" and "clip_range" not in data):
-        raise UserError(f"{str(path)!r} is of another algorithm, with {module}; {valid}")
-    return algorithm
+    for algorithm, (theirs, entry) in SAVED.items():
+        if module == theirs and entry in data:
+            return algorithm
+    raise UserError(f"{str(path)!r} is of another algorithm, with {module}; {valid}")
 
 
 def _form(space: Space[Any]) -> Any:

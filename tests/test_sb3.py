@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_checker import check_env
-from stable_baselines3.common.vec_env import VecNormalize
 
+import agent.baseline
 from agent.baseline import baseline, train
 from agent.cli import main
 from agent.config import Baseline, Critic
@@ -34,7 +34,7 @@ from policies.sb3 import OBSERVE, PixelPolicy, Practice, StatePolicy, Within, en
 TRAINED = {
     "ppo": Baseline("cartpole", "ppo", steps=300, n_envs=2),
     "dqn": Baseline("cartpole", "dqn", steps=300, n_envs=2),
-    "ars": Baseline("hopper", "ars", steps=500, n_envs=2, params={"n_delta": 2, "alive_bonus_offset": -1}),
+    "trpo": Baseline("hopper", "trpo", steps=400, n_envs=2, normalize=True, params={"gamma": 0.995}),
     "sac": Baseline("reach", "sac", steps=120, n_envs=1),
     "sac-pixels": Baseline("reach", "sac", "pixels", steps=104, n_envs=1),
     "ppo-pixels": Baseline("reach", "ppo", "pixels", steps=64, n_envs=4),
@@ -174,24 +174,23 @@ def test_training_is_reproducible():
     assert values[0] == values[1] != values[2]
 
 
-def test_a_linear_policy_plays_as_it_was_trained(monkeypatch):
-    """Its observations were normalised in training, and are not when it plays."""
-    kept = []
+def test_a_normalised_policy_plays_as_it_was_trained(monkeypatch):
+    """Its states were normalised in training, and are not when it plays."""
+    seen = {}
 
-    class Kept(VecNormalize):
-        def close(self):
-            kept.append(self)
-            super().close()
+    def noted(normalised, model):
+        rms = normalised.obs_rms
+        assert rms.var.max() > 2 * rms.var.min()
+        seen["states"] = rms.mean + np.sqrt(rms.var) * np.random.default_rng(0).normal(size=(9, 11))
+        seen["actions"] = model.predict(normalised.normalize_obs(seen["states"]), deterministic=True)[0]
+        fold(normalised, model)
 
-    monkeypatch.setattr("agent.baseline.VecNormalize", Kept)
-    model = train(TASKS["hopper"], TRAINED["ars"])
-    (normalised,) = kept
-    assert normalised.obs_rms.var.max() > 2 * normalised.obs_rms.var.min()
-    states = normalised.obs_rms.mean + np.random.default_rng(0).normal(size=(9, 11))
-    folded = model.predict(states.astype(np.float32))[0]
-    model.policy.load_from_vector(model.weights)  # what ARS searched
-    np.testing.assert_allclose(folded, model.predict(normalised.normalize_obs(states))[0], atol=1e-4)
-    assert np.abs(folded).max() > 1e-3
+    fold = agent.baseline._fold
+    monkeypatch.setattr(agent.baseline, "_fold", noted)
+    model = train(TASKS["hopper"], TRAINED["trpo"])
+    folded = model.predict(seen["states"].astype(np.float32), deterministic=True)[0]
+    np.testing.assert_allclose(folded, seen["actions"], atol=1e-4)
+    assert np.abs(folded).max() > 1e-2
 
 
 def test_parameters_are_the_algorithms_own():
@@ -215,10 +214,18 @@ def test_parameters_that_do_not_fit(params, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("name", "observe"), [("cartpole", "pixels"), ("frozen-lake", "state")])
-def test_a_linear_policy_is_of_a_vector(name, observe, tmp_path):
-    with pytest.raises(UserError, match=f"ars cannot learn from {observe} of task '{name}'; valid: a vector"):
-        baseline(Baseline(name, "ars", observe), tmp_path / "made")
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        (Baseline("cartpole", "ppo", "pixels", normalize=True), "ppo on pixels of task 'cartpole'"),
+        (Baseline("frozen-lake", "trpo", normalize=True), "trpo on state of task 'frozen-lake'"),
+        (Baseline("hopper", "sac", normalize=True), "sac on state of task 'hopper'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_normalised(settings, what, tmp_path):
+    with pytest.raises(UserError, match=f"normalize with {what}; valid: ppo, trpo on a state that is a vector"):
+        baseline(settings, tmp_path / "made")
 
 
 # what it plays ---------------------------------------------------------------------------------------------------
@@ -239,7 +246,7 @@ def test_a_saved_model_plays_the_same_episodes(models, name):
             np.testing.assert_array_equal(x.decision.action, y.decision.action)
 
 
-@pytest.mark.parametrize("name", ["ppo", "sac", "ars", "sac-pixels"])
+@pytest.mark.parametrize("name", ["ppo", "sac", "trpo", "sac-pixels"])
 def test_its_episodes_are_stored_and_certified(models, name, tmp_path):
     episodes = play(TRAINED[name].task, str(models(name)), STARTS[:2])
     store = EpisodeStore(tmp_path / "episodes")
@@ -284,9 +291,9 @@ def test_a_task_with_thoughts_has_another_kind_of_expert(models):
         (
             "sac",
             "cartpole",
-            r"algorithm 'sac' cannot choose an action of Discrete\(2\).*'cartpole'.*valid: ppo, dqn, ars",
+            r"algorithm 'sac' cannot choose an action of Discrete\(2\).*'cartpole'.*valid: ppo, dqn, trpo",
         ),
-        ("dqn", "reach", r"algorithm 'dqn' cannot choose.*'reach'.*valid: ppo, sac, ars"),
+        ("dqn", "reach", r"algorithm 'dqn' cannot choose.*'reach'.*valid: ppo, sac, trpo"),
         (
             "sac",
             "point-maze",
@@ -302,7 +309,7 @@ def test_a_model_of_another_task(models, name, task, message):
 
 
 def test_files_that_are_no_models(models, tmp_path):
-    valid = "valid: a .zip that Stable-Baselines3 saved of ppo, sac, dqn, ars"
+    valid = "valid: a .zip that Stable-Baselines3 saved of ppo, sac, dqn, trpo"
     empty, text, other = (tmp_path / f"{name}.zip" for name in ("empty", "text", "other"))
     with zipfile.ZipFile(empty, "w"):
         pass
@@ -390,8 +397,8 @@ def test_a_baseline_is_made_and_played(here, models):
     [
         (("raech",), ("'raech'", "'reach'")),
         (("reach-heldout",), ("'reach-heldout' is held out from practice", "reach, push")),
-        (("reach", "--algorithm", "dqn"), ("'dqn'", "valid: ppo, sac, ars")),
-        (("cartpole", "--algorithm", "sac"), ("'sac'", "valid: ppo, dqn, ars")),
+        (("reach", "--algorithm", "dqn"), ("'dqn'", "valid: ppo, sac, trpo")),
+        (("cartpole", "--algorithm", "sac"), ("'sac'", "valid: ppo, dqn, trpo")),
         (("cartpole", "--params", "gama", 0.9), ("'gama'", "'gamma'")),
         (("cartpole", "--steps", 0), ("'steps'", "0")),
         (("cartpole", "--n-envs", 0), ("'n_envs'", "0")),
