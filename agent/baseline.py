@@ -82,10 +82,12 @@ def _check(task: Task, settings: Baseline) -> None:
             raise unknown(f"parameter of {settings.algorithm}", name, valid)
         if isinstance(taken[name].default, int) and not isinstance(value, int):
             raise UserError(f"parameter {name!r} of {settings.algorithm} is {value}; valid: a whole number")
+    if not settings.normalize:
+        return
     env = watched(task, settings.observe)
     space = env.observation_space
     env.close()
-    if settings.normalize and not (settings.algorithm in BATCH and isinstance(space, Box) and len(space.shape) == 1):
+    if settings.algorithm not in BATCH or not isinstance(space, Box) or len(space.shape) != 1:
         raise UserError(
             f"normalize with {settings.algorithm} on {settings.observe} of task {task.name!r}; "
             f"valid: {', '.join(BATCH)} on a state that is a vector"
@@ -132,6 +134,8 @@ def _fresh(settings: Baseline, env: VecEnv) -> BaseAlgorithm:
             f"{network}Policy", env, seed=settings.seed, device=device, **own | settings.params
         )
     except (AssertionError, TypeError, ValueError) as error:
+        if not settings.params:
+            raise
         raise UserError(f"parameters {settings.params} of {settings.algorithm} cannot be used: {error}") from error
 
 
