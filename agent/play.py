@@ -15,6 +15,7 @@ from envs.task import Task
 from policies.action_codec import codec_for
 from policies.base import Policy, Privileged
 from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy
+from policies.trained import with_expert
 
 
 def play(
@@ -37,7 +38,7 @@ def play(
     baselines = {
         "zero": lambda: ZeroPolicy(space),
         "random": lambda: RandomPolicy(space),
-        "expert": lambda: ExpertPolicy(chosen, codec),
+        "expert": lambda: ExpertPolicy(with_expert(chosen), codec),
     }
     with bar(task, len(starts)) if len(starts) > 1 else nullcontext() as progress:
         subscribers = [progress] if progress else []

@@ -9,13 +9,13 @@ from trl import DPOConfig, SFTConfig
 
 from agent.config import Config, Pretrain
 from agent.evaluate import check_distinct
-from agent.pretrain import with_expert
 from agent.sft import CPU_SAFE
 from agent.stages import branch_seeds, gate_seeds, practice_seeds
 from envs import registry
 from envs.errors import UserError, unknown
 from envs.splits import seeds
 from policies.backend_hf import HFBackend
+from policies.trained import with_expert
 
 
 def check_improve(config: Config) -> None:
@@ -73,7 +73,7 @@ def check_pretrain(config: Pretrain) -> None:
     for name in config.experts:
         if name not in config.tasks:
             raise unknown("task in experts", name, config.tasks)
-    tasks = {name: with_expert(name, config.experts) for name in config.tasks}
+    tasks = {name: with_expert(registry.task(name), config.experts.get(name)) for name in config.tasks}
     for name, stage in config.stages.items():
         named = {"scenes": stage.scenes} if isinstance(stage.scenes, dict) else {}
         for key, some in (named | {"demonstrations": stage.demonstrations}).items():

@@ -4,8 +4,8 @@ import hashlib
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +32,7 @@ from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
 from policies.backend import Request
 from policies.backend_hf import HFBackend
 from policies.mllm import MLLMPolicy
+from policies.trained import with_expert
 
 SCENES_AT_ONCE = 64  # whose answers are asked for together
 OWN = 3  # of its answers in a critic's scene, good or not, are shown as its own
@@ -182,7 +183,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     """
     out = Path(config.out)
     check_replaceable(out, overwrite, "checkpoint folder", "config.json")
-    tasks = [with_expert(name, config.experts) for name in config.tasks]
+    tasks = [with_expert(registry.task(name), config.experts.get(name)) for name in config.tasks]
     if config.start:
         backend = HFBackend.load(config.start)
         if config.new_words:
@@ -221,16 +222,6 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
         shutil.rmtree(out)
     fresh.rename(out)
     return out
-
-
-def with_expert(name: str, experts: Mapping[str, Path]) -> Task:
-    """The task, its expert a model of Stable-Baselines3 where one is named."""
-    task = registry.task(name)
-    if name not in experts:
-        return task
-    from policies.sb3 import expert_from  # slow to import, and only needed here
-
-    return replace(task, expert=expert_from(experts[name], task))
 
 
 def words(tasks: Iterable[Task]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Stable-Baselines3 on a task: what it is trained on, and a trained model as a policy or as the task's expert.
+"""Stable-Baselines3 on a task: what it is trained on, and a trained model as a policy.
 
 It learns from `state`, the environment's own observation, or from `pixels`, what every policy that looks is given. A
 model is a .zip that SB3 saved, here or elsewhere. Such a file is code: load only what you trust. Observations that were
@@ -7,7 +7,7 @@ normalised outside of it (VecNormalize) are not in it.
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -172,7 +172,7 @@ class _Trained:
         self._space = codec_for(task).action.space
 
     def action(self, seen: Any) -> Any:
-        """Of the action space, given what the model was trained on."""
+        """Of the action space, given what the model was trained on; a batch of a batch, where it is continuous."""
         with one_thread():
             action, _ = self.model.predict(seen, deterministic=True)
         if isinstance(self._space, Discrete):
@@ -226,17 +226,6 @@ def load(path: Path, task: Task) -> StatePolicy | PixelPolicy:
             return kind(model, task)
     forms = ", or ".join(f"{observe} {form}" for observe, form in valid.items())
     raise UserError(f"{str(path)!r} was trained on {_form(model.observation_space)}; valid for {task.name!r}: {forms}")
-
-
-def expert_from(path: Path, task: Task) -> Callable[[gym.Env], tuple[str, Any]]:
-    """The model in a .zip as a task's expert: `replace(task, expert=expert_from(path, task))`.
-
-    Raises UserError as `load` does, and for a task whose thoughts only its own expert knows.
-    """
-    if task.thought_regex and task.thought is None:
-        raise UserError(f"task {task.name!r} asks for a thought, and {str(path)!r} has none; valid: a task without")
-    policy, thought = load(path, task), task.thought or (lambda env: "")
-    return lambda env: (thought(env), policy.action(policy.look(env)))
 
 
 def _algorithm(path: Path) -> str:

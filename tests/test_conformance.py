@@ -17,15 +17,15 @@ from envs.registry import TASKS, tagged, task
 from envs.wrappers import ActionRepeat, FrameHistory, Judged, Picture, SuccessRule
 from policies.action_codec import DiscreteCodec, codec_for
 from policies.baselines import ExpertPolicy, RandomPolicy
-from policies.sb3 import expert_from
+from policies.trained import with_expert
 
 CHOSEN = [task for task in TASKS.values() if task.suite != "tabletop" and task.is_installed()]
-TRAINED = Path(__file__).parents[1] / "policies" / "experts"  # .zips of tasks without a scripted expert
-EXPERTS = [task for task in CHOSEN if task.expert or (TRAINED / f"{task.name}.zip").exists()]
+DECLARATIONS = Path(__file__).parents[1] / "configs" / "tasks"
 QUICK = 40  # steps
 ONE_START = ("cliff-walking",)
 EASY = ("mw-button-press-wall", "mw-drawer-close")  # random actions do it now and then
 LONG = ("cartpole", "inverted-pendulum", "lunar-lander", "mountain-car", "acrobot", "pendulum")
+STARTS = dict.fromkeys(LONG, 4) | {"hopper": 1}  # its expert looks ahead for a minute or more
 
 
 @pytest.fixture(params=CHOSEN, ids=lambda task: task.name)
@@ -129,14 +129,11 @@ def test_random_actions_do_not_succeed(chosen):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chosen", EXPERTS, ids=lambda task: task.name)
 def test_its_expert_succeeds(chosen):
     """Meta-World's experts do not on every start either: 75 % and more of 20, through the codec."""
-    if chosen.expert is None:
-        chosen = replace(chosen, expert=expert_from(TRAINED / f"{chosen.name}.zip", chosen))
-    starts = [(seed, 0) for seed in range(4 if chosen.name in LONG else 8)]
-    codec = codec_for(chosen)
-    episodes = rollout(replace(chosen, image_size=8, frames=1), ExpertPolicy(chosen, codec), starts)
+    starts = [(seed, 0) for seed in range(STARTS.get(chosen.name, 8))]
+    codec, chosen = codec_for(chosen), with_expert(replace(chosen, image_size=8, frames=1))
+    episodes = rollout(chosen, ExpertPolicy(chosen, codec), starts)
     enough = 0.6 if chosen.suite == "metaworld" else 0.75
     assert np.mean([e.success for e in episodes]) >= enough, [e.error or e.ending for e in episodes]
     for step in episodes[0].steps[:3]:
@@ -183,8 +180,9 @@ def test_no_lake_is_both_practised_and_held_out():
 
 
 def test_a_task_without_an_expert_says_so():
-    with pytest.raises(UserError, match="'hopper' has no expert; valid: zero, random"):
-        ExpertPolicy(TASKS["hopper"], codec_for(TASKS["hopper"]))
+    chosen = with_expert(task(str(DECLARATIONS / "mountain_car_continuous.yaml")))
+    with pytest.raises(UserError, match=r"mountain_car_continuous\.yaml' has no expert; valid: zero, random"):
+        ExpertPolicy(chosen, codec_for(chosen))
 
 
 # any other environment ------------------------------------------------------------------------------------------
@@ -356,7 +354,7 @@ def test_discrete_actions_in_words():
 
 def test_the_declared_tasks_that_ship_conform():
     """But for questions, whose folder is made first."""
-    for path in sorted((Path(__file__).parents[1] / "configs" / "tasks").glob("*.yaml")):
+    for path in sorted(DECLARATIONS.glob("*.yaml")):
         if "questions" in read(path):
             continue
         chosen = task(str(path))

@@ -29,7 +29,8 @@ from envs.registry import TASKS, tagged
 from envs.splits import SPLITS
 from policies.action_codec import codec_for, thought_of
 from policies.baselines import ExpertPolicy
-from policies.sb3 import OBSERVE, PixelPolicy, Practice, StatePolicy, Within, encoded, expert_from, load, watched
+from policies.sb3 import OBSERVE, PixelPolicy, Practice, StatePolicy, Within, encoded, load, watched
+from policies.trained import with_expert
 
 TRAINED = {
     "ppo": Baseline("cartpole", "ppo", steps=300, n_envs=2),
@@ -269,7 +270,7 @@ def test_it_looks_at_nothing_but_pixels(models):
 def test_a_model_is_an_expert(models, name):
     """Its episodes are those it plays itself, in words that say every action."""
     task = short("cartpole")
-    shown = replace(task, expert=expert_from(models(name), task))
+    shown = with_expert(task, models(name))
     theirs = rollout(shown, ExpertPolicy(shown, codec_for(shown)), STARTS)
     own = rollout(task, load(models(name), task), STARTS)
     for a, b in zip(theirs, own, strict=True):
@@ -280,7 +281,7 @@ def test_a_model_is_an_expert(models, name):
 
 def test_a_task_with_thoughts_has_another_kind_of_expert(models):
     with pytest.raises(UserError, match="task 'reach' asks for a thought"):
-        expert_from(models("sac"), TASKS["reach"])
+        with_expert(TASKS["reach"], models("sac"))
 
 
 # files that do not fit -------------------------------------------------------------------------------------------
