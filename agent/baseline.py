@@ -55,6 +55,7 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         made = Path(scratch) / out.name
+        made.mkdir()
         model = train(task, settings)
         model.save(made / "policy.zip")
         played = play(settings.task, str(made / "policy.zip"), starts)

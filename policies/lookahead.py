@@ -27,8 +27,8 @@ class Lookahead:
     """Acts as a policy does on a task of MuJoCo, bettered by looking ahead, in the levels of the task's answers.
 
     What is better is said by the task's rule of success: the return, or how near a number of `info` comes to its bounds
-    at any step. What is drawn at random depends on the state alone. The environment's steps may depend on nothing but
-    the state that MuJoCo has.
+    at any step. What is drawn at random depends on the state alone; in a state that it did not foresee, it looks ahead
+    anew. The environment's steps may depend on nothing but the state that MuJoCo has.
     """
 
     def __init__(self, policy: StatePolicy, task: Task):

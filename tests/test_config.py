@@ -203,6 +203,9 @@ def test_preflight_of_pretraining(write):
         check_pretrain(load(write(text), ("--stages.sight.sft.max_step", "3"), Pretrain))
 
 
+UNSHOWN = str(CONFIGS / "tasks" / "mountain_car_continuous.yaml")  # a task without an expert
+
+
 @pytest.mark.parametrize(
     ("task", "overrides", "told"),
     [
@@ -216,9 +219,9 @@ def test_preflight_of_pretraining(write):
         ("cartpole", ("--stages.sight.scenes", "{cartpole: 1000001}"), "split 'practice' has 1000000 seeds"),
         ("half-cheetah", (), "stages.sight.scenes = 2, but no task tells what is seen; valid: 0"),
         (
-            "half-cheetah",
-            ("--stages.sight.scenes", "0", "--stages.sight.demonstrations", "{half-cheetah: 1}"),
-            "no expert",
+            UNSHOWN,
+            ("--stages.sight.scenes", "0", "--stages.sight.demonstrations", f"{{{UNSHOWN}: 1}}"),
+            "mountain_car_continuous.yaml' has no expert; valid: one in experts",
         ),
         ("cartpole", ("--experts", "{reach: a.zip}"), "unknown task in experts 'reach'; valid: cartpole"),
         ("cartpole", ("--experts", "{cartpole: a.zip}"), "no policy in 'a.zip'"),
