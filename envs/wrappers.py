@@ -36,6 +36,10 @@ class SuccessRule:
     def holds(self, number: float) -> bool:
         return self.at_least <= number <= self.at_most
 
+    def margin(self, number: float) -> float:
+        """How far it lies within the bounds; below zero, outside of them."""
+        return min(number - self.at_least, self.at_most - number)
+
     def in_words(self) -> str:
         bounds = [
             f"{word} {b:g}" for word, b in (("at least", self.at_least), ("at most", self.at_most)) if isfinite(b)

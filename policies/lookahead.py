@@ -73,7 +73,10 @@ class Lookahead:
                 if step < HOLD:
                     taken[i][physics_of(env.unwrapped.data).tobytes()] = actions[i]
                 seen[i], reward, terminated, _, info = env.step(actions[i])
-                brought[i] = brought[i] + reward if summed else max(brought[i], self._margin(info))
+                if summed:
+                    brought[i] += reward
+                elif self._rule.of in info:
+                    brought[i] = max(brought[i], self._rule.margin(info[self._rule.of]))
                 going[i] = not terminated
             if not going.any() or (not summed and brought.max() >= 0):
                 break
@@ -85,8 +88,3 @@ class Lookahead:
         sizes = SCALE * 10 ** -rng.random((len(self._envs), 1))
         sizes[0] = 0
         return sizes * rng.standard_normal((len(sizes), *space.shape)) * (space.high - space.low) / 2
-
-    def _margin(self, info: dict[str, Any]) -> float:
-        """How far a number lies within its bounds; below zero, outside of them."""
-        number = info.get(self._rule.of)
-        return -np.inf if number is None else min(number - self._rule.at_least, self._rule.at_most - number)

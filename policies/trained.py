@@ -6,7 +6,8 @@ from pathlib import Path
 from envs.errors import UserError
 from envs.task import Task
 
-SHIPPED = Path(__file__).parent / "experts"  # a .zip by its task's name, of tasks without a scripted expert
+# The .zip of each task that has one: tasks without a scripted expert.
+SHIPPED = {path.stem: path for path in (Path(__file__).parent / "experts").glob("*.zip")}
 AHEAD = ("hopper", "pusher")  # tasks whose shipped expert looks ahead: as it is, it falls short too often
 
 
@@ -15,8 +16,8 @@ def with_expert(task: Task, model: Path | None = None) -> Task:
 
     Raises UserError as `load` does, and for a task whose thoughts only its own expert knows.
     """
-    path = model or SHIPPED / f"{task.name}.zip"
-    if model is None and (task.expert or not path.is_file()):
+    path = model or (None if task.expert else SHIPPED.get(task.name))
+    if path is None:
         return task
     if task.thought_regex and task.thought is None:
         raise UserError(f"task {task.name!r} asks for a thought, and {str(path)!r} has none; valid: a task without")

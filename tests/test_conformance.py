@@ -24,8 +24,8 @@ DECLARATIONS = Path(__file__).parents[1] / "configs" / "tasks"
 QUICK = 40  # steps
 ONE_START = ("cliff-walking",)
 EASY = ("mw-button-press-wall", "mw-drawer-close")  # random actions do it now and then
-LONG = ("cartpole", "inverted-pendulum", "lunar-lander", "mountain-car", "acrobot", "pendulum")
-STARTS = dict.fromkeys(LONG, 4) | {"hopper": 1}  # its expert looks ahead for a minute or more
+STARTS = dict.fromkeys(("cartpole", "inverted-pendulum", "lunar-lander", "mountain-car", "acrobot", "pendulum"), 4)
+STARTS["hopper"] = 1  # its expert looks ahead for a minute or more
 
 
 @pytest.fixture(params=CHOSEN, ids=lambda task: task.name)
