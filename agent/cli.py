@@ -32,10 +32,10 @@ def improve(config: tyro.conf.Positional[Path], /, overwrite: bool = False) -> N
     settings = load(config, _overrides)
     import torch
 
+    from agent.collect.workers import Workers
+    from agent.commands.checks import check_improve
     from agent.loop import improve as run_improve
-    from agent.preflight import check_improve
-    from agent.rundir import RunDir
-    from agent.workers import Workers
+    from agent.record.rundir import RunDir
 
     check_improve(settings)
     torch.set_num_threads(settings.threads)
@@ -62,7 +62,7 @@ def compare(
 
     settings = load(config, kind=Comparison)
     settings = replace(settings, seeds=seeds) if seeds else settings
-    from agent.comparison import compare_arms
+    from agent.measure.compare import compare_arms
 
     print(compare_arms(settings, Path(settings.out), against))
 
@@ -95,11 +95,11 @@ def evaluate(
         seed: of what the policy draws at random
         n_envs: environments in lockstep; the result does not depend on it
     """
+    from agent.collect.play import play
     from agent.config import Critic, checked
-    from agent.evaluate import acted_on, check_distinct, critic_scores, rate, successes
-    from agent.play import play
-    from agent.progress import console
-    from agent.report import percent
+    from agent.measure.statistics import acted_on, check_distinct, critic_scores, rate, successes
+    from agent.record.console import console
+    from agent.record.tables import percent
     from envs import registry
     from envs.splits import seeds
 
@@ -143,12 +143,12 @@ def audit(
     """
     from json import dumps
 
-    from agent.audit import audit as run_audit
+    from agent.collect.workers import Workers
     from agent.config import Critic, checked
-    from agent.evaluate import check_distinct
-    from agent.progress import console
-    from agent.report import audit_table
-    from agent.workers import Workers
+    from agent.measure.audit import audit as run_audit
+    from agent.measure.statistics import check_distinct
+    from agent.record.console import console
+    from agent.record.tables import audit_table
     from envs import registry
 
     _at_least(1, episodes=episodes, workers=workers)
@@ -191,9 +191,9 @@ def rollout(
     """
     from itertools import product
 
-    from agent.play import play
-    from agent.progress import console
-    from agent.store import EpisodeStore
+    from agent.collect.play import play
+    from agent.organise.store import EpisodeStore
+    from agent.record.console import console
     from envs.splits import seeds
 
     _at_least(1, episodes=episodes, attempts=attempts, n_envs=n_envs)
@@ -213,9 +213,9 @@ def replay(run: tyro.conf.Positional[Path], /) -> None:
     Args:
         run: a run's folder, or any that holds episodes
     """
-    from agent.progress import bar, console
-    from agent.store import read
-    from agent.verify import Verifier
+    from agent.collect.verify import Verifier
+    from agent.organise.store import read
+    from agent.record.console import bar, console
 
     parts = sorted(run.rglob("part-*.parquet"))
     if not parts:
@@ -260,9 +260,9 @@ def watch(
         against: another policy, shown below on the same episode
         seed: of the episode
     """
-    from agent import video
-    from agent.evaluate import successes
-    from agent.play import play
+    from agent.collect.play import play
+    from agent.measure.statistics import successes
+    from agent.record import video
 
     _at_least(0, seed=seed)
     video.check(out)
@@ -289,8 +289,8 @@ def pretrain(config: tyro.conf.Positional[Path], /, overwrite: bool = False) -> 
     settings = load(config, _overrides, Pretrain)
     import torch
 
-    from agent.preflight import check_pretrain
-    from agent.pretrain import pretrain as run_pretrain
+    from agent.commands.checks import check_pretrain
+    from agent.optimise.pretrain import pretrain as run_pretrain
 
     check_pretrain(settings)
     torch.set_num_threads(settings.threads)
@@ -310,7 +310,7 @@ def questions(
         test: how many of each kind, for the report
         seed: of what is drawn at random
     """
-    from envs.scene_questions import write
+    from envs.suites.questions.scenes import write
 
     _at_least(1, train=train, validation=validation, test=test)
     _at_least(0, seed=seed)
@@ -348,10 +348,10 @@ def baseline(
         episodes: how many held-out seeds
         overwrite: replace the folder if it exists
     """
-    from agent.baseline import baseline as run_baseline
     from agent.config import Baseline, checked
-    from agent.progress import console
-    from agent.report import percent
+    from agent.measure.baseline import baseline as run_baseline
+    from agent.record.console import console
+    from agent.record.tables import percent
 
     told = {"task": task, "algorithm": algorithm, "observe": observe, "steps": steps, "n_envs": n_envs, "seed": seed}
     told |= {"episodes": episodes, "normalize": normalize, "params": params or {}}
@@ -376,7 +376,7 @@ def tasks(
     """
     from rich.table import Table
 
-    from agent.progress import console
+    from agent.record.console import console
     from envs import registry
 
     if what == "list":
@@ -420,7 +420,7 @@ def doctor() -> None:
 
     import torch
 
-    from agent.report import versions
+    from agent.record.tables import versions
     from envs.registry import TASKS
 
     for name, number in versions().items():
@@ -458,8 +458,8 @@ def bench(
 
     from rich.table import Table
 
-    from agent.bench import bench as run_bench
-    from agent.progress import console
+    from agent.measure.bench import bench as run_bench
+    from agent.record.console import console
 
     _at_least(1, restores=restores)
     rows = run_bench(Path(policy), restores, parts)

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
 from envs.errors import UserError
-from envs.reading import STRICT, Count, checked, read
 from envs.registry import expanded
+from envs.validation import STRICT, Count, checked, read
 
 T = TypeVar("T")
 Fraction = Annotated[float, Field(ge=0, le=1)]

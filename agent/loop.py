@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from agent import gate, pairs, selection
+from agent.collect.workers import Workers
 from agent.config import Config
-from agent.critiques import TIE, answer_critiques, comparisons, end_critiques, endings
-from agent.evaluate import compare, critic_scores, rate, successes
-from agent.report import Report, versions
-from agent.rundir import RunDir
+from agent.measure import gate
+from agent.measure.statistics import compare, critic_scores, rate, successes
+from agent.organise import pairs, selection
+from agent.organise.critiques import TIE, answer_critiques, comparisons, end_critiques, endings
+from agent.record.rundir import RunDir
+from agent.record.tables import Report, versions
+from agent.record.tracking import Tracker
 from agent.stages import Optimiser, Player
-from agent.tracking import Tracker
-from agent.workers import Workers
 
 
 def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:

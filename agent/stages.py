@@ -13,23 +13,24 @@ from typing import Any
 import numpy as np
 from transformers import TrainerCallback
 
-from agent import pairs, video
-from agent.archive import Archive
-from agent.branching import Branching, within
+from agent.collect.archive import Archive
+from agent.collect.branching import Branching, within
+from agent.collect.relabel import relabelled
+from agent.collect.rollout import Start
+from agent.collect.workers import Job, Workers, judge
 from agent.config import Config
-from agent.critiques import measured
-from agent.dpo import train_dpo
-from agent.episode import Episode
-from agent.evaluate import successes
-from agent.progress import bar
-from agent.relabel import relabelled
-from agent.rollout import Start
-from agent.rows import Example, rehearsal
-from agent.rundir import RunDir
-from agent.sft import train_sft
-from agent.store import EpisodeStore
-from agent.tracking import Tracker
-from agent.workers import Job, Workers, judge
+from agent.measure.statistics import successes
+from agent.optimise.dpo import train_dpo
+from agent.optimise.sft import train_sft
+from agent.organise import pairs
+from agent.organise.critiques import measured
+from agent.organise.episode import Episode
+from agent.organise.rows import Example, rehearsal
+from agent.organise.store import EpisodeStore
+from agent.record import video
+from agent.record.console import bar
+from agent.record.rundir import RunDir
+from agent.record.tracking import Tracker
 from envs.errors import UserError
 from envs.splits import seeds
 from policies.backend_hf import HFBackend

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from envs.questions import question_task
-from envs.reading import STRICT, Count, checked, read
+from envs.suites.questions.tasks import question_task
 from envs.task import Task
+from envs.validation import STRICT, Count, checked, read
 from envs.wrappers import SuccessRule
 
 

@@ -5,10 +5,10 @@ from itertools import chain
 
 from envs.declared import declared
 from envs.errors import unknown
-from envs.meta_world import METAWORLD
-from envs.robotics import ROBOTICS
-from envs.stock import STOCK
-from envs.tabletop.tasks import TABLETOP, vocabulary
+from envs.suites.gymnasium_own.tasks import STOCK
+from envs.suites.meta_world import METAWORLD
+from envs.suites.robotics.tasks import ROBOTICS
+from envs.suites.tabletop.tasks import TABLETOP, vocabulary
 from envs.task import Task
 
 __all__ = ["TASKS", "expanded", "tagged", "task", "vocabulary"]

@@ -7,8 +7,8 @@ from functools import cache
 import gymnasium as gym
 import numpy as np
 
-from envs import quantities
 from envs.errors import UserError
+from envs.suites.questions import units as quantities
 from envs.task import Task
 
 SAME, OTHER = COMPARED = ("same", "other")  # of actions that have no distance

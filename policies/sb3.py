@@ -25,7 +25,7 @@ from stable_baselines3.common.preprocessing import is_image_space, is_image_spac
 from envs.errors import UserError, unknown
 from envs.observation import Observation
 from envs.splits import SPLITS
-from envs.tabletop.words import BINS
+from envs.suites.tabletop.words import BINS
 from envs.task import Task
 from policies.action_codec import codec_for
 from policies.base import Decision

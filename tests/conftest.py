@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from agent.episode import Episode, Step
+from agent.organise.episode import Episode, Step
 from envs.observation import Observation
 from envs.registry import TASKS, tagged
 from envs.task import Task
@@ -22,7 +22,7 @@ from policies.base import Decision
 @pytest.fixture(scope="session")
 def words() -> tuple[str, ...]:
     """What the embedded policy's tokenizer must know as whole words, of the tabletop's tasks."""
-    from agent.pretrain import words
+    from agent.optimise.pretrain import words
 
     return words(map(TASKS.get, tagged("tabletop")))
 

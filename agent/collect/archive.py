@@ -1,0 +1,61 @@
+"""States of successes from which practice may begin, moved towards the start as the policy gets better.
+
+A reverse curriculum (Florensa et al., 2017; Salimans and Chen, 2018): from close enough to the goal even a poor policy
+succeeds at times, and what it learns there makes the states before worth practising.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.collect.branching import Point
+from agent.organise.episode import Episode
+
+HOPELESS, EASY = 0.1, 0.9  # success rates between which a state is worth practising from
+
+
+@dataclass
+class _Trail:
+    """A success, and the step before which practice begins."""
+
+    episode: Episode
+    step: int
+
+
+class Archive:
+    """Successes of each task, at most `capacity`, of different starts that are not easy from their beginning."""
+
+    def __init__(self, capacity: int, rng: np.random.Generator):
+        self._capacity, self._rng = capacity, rng
+        self._trails: dict[str, dict[int, _Trail]] = defaultdict(dict)  # task -> seed -> trail
+
+    def add(self, attempts: Sequence[Episode]) -> None:
+        """Take in what a task's whole attempts from their starts showed; their steps keep their snapshots."""
+        by_seed = defaultdict(list)
+        for episode in attempts:
+            if episode.ending != "broken":
+                by_seed[episode.task, episode.seed].append(episode)
+        for (task, seed), tried in by_seed.items():
+            successes = [e for e in tried if e.success]
+            if successes and len(successes) / len(tried) <= EASY and len(self._trails[task]) < self._capacity:
+                best = min(successes, key=lambda e: len(e.steps))
+                self._trails[task].setdefault(seed, _Trail(best, len(best.steps) - 1))
+
+    def points(self, task: str, n: int) -> list[Point]:
+        """At most `n` moments to practise from, of different starts."""
+        trails = list(self._trails[task].values())
+        chosen = self._rng.permutation(len(trails))[:n]
+        return [Point(trails[i].episode, trails[i].step) for i in chosen]
+
+    def learn(self, point: Point, successes: int, attempts: int) -> None:
+        """Halfway to the start from what is easy now, to the end from what is hopeless; done with an easy start."""
+        trails, seed = self._trails[point.episode.task], point.episode.seed
+        rate, last = successes / attempts, len(point.episode.steps) - 1
+        if rate > EASY and point.step == 0:
+            del trails[seed]
+        elif rate > EASY:
+            trails[seed].step = point.step // 2
+        elif rate < HOPELESS:
+            trails[seed].step = (point.step + last + 1) // 2

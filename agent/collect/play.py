@@ -1,0 +1,65 @@
+"""Episodes of a checkpoint, or of a baseline by its name, played in this process."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from agent.collect.rollout import rollout
+from agent.collect.workers import Job, Workers
+from agent.config import Critic
+from agent.organise.episode import Episode
+from agent.record.console import bar, console
+from envs import registry
+from envs.errors import UserError
+from envs.task import Task
+from policies.action_codec import codec_for
+from policies.base import Policy, Privileged
+from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy
+from policies.trained import with_expert
+
+
+def play(
+    task: str,
+    policy: str,
+    starts: Sequence[tuple[int, int]],
+    temperature: float = 0.0,
+    critic: Critic | None = None,
+    n_envs: int = 64,
+    seed: int = 0,
+) -> list[Episode]:
+    """One episode for each start, (seed, attempt), as a run plays them; says which broke.
+
+    policy: a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert. Raises UserError for one
+    that is not there, for an unknown task, and for temperature or critic where the policy is no checkpoint.
+    """
+    chosen = registry.task(task)
+    codec = codec_for(chosen)
+    space = codec.action.space
+    baselines = {
+        "zero": lambda: ZeroPolicy(space),
+        "random": lambda: RandomPolicy(space),
+        "expert": lambda: ExpertPolicy(with_expert(chosen), codec),
+    }
+    with bar(task, len(starts)) if len(starts) > 1 else nullcontext() as progress:
+        subscribers = [progress] if progress else []
+        if policy in baselines or policy.endswith(".zip"):
+            if temperature or (critic and (critic.proposals > 1 or critic.revisions)):
+                raise UserError(
+                    f"policy {policy!r} has no temperature and no critic; valid: temperature 0, 1 proposal, 0 revisions"
+                )
+            acting = baselines[policy]() if policy in baselines else _trained(policy, chosen)
+            played = rollout(chosen, acting, starts, n_envs, subscribers, seed)
+        else:
+            critic = critic or Critic()
+            job = Job(task, Path(policy), starts, temperature, critic, n_envs=n_envs, sampling_seed=seed)
+            played = Workers(1).play(job, subscribers)
+    broken = [e for e in played if e.ending == "broken"]
+    if broken:
+        console.print(f"{len(broken)} broken, left out; the first: seed {broken[0].seed}: {broken[0].error}")
+    return played
+
+
+def _trained(path: str, task: Task) -> Policy | Privileged:
+    from policies.sb3 import load  # slow to import, and only needed here
+
+    return load(Path(path), task)

@@ -1,0 +1,56 @@
+"""Failures that reached another goal: simulated again under that goal, they are its successes.
+
+After Andrychowicz et al. (2017), "Hindsight Experience Replay"; here the goal is words, and the environment says itself
+whether it was reached.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from agent.organise.episode import Episode, Step, simulation_versions
+from envs.registry import task
+from envs.snapshot import Restorable
+from envs.task import Task
+from policies.action_codec import action_of, joined, thought_of
+
+
+def relabelled(episodes: Iterable[Episode]) -> tuple[list[Episode], int]:
+    """The successes that failures are under other goals of the same scene, and the environment steps this took."""
+    found, steps, envs = [], 0, {}
+    try:
+        for episode in episodes:
+            chosen = task(episode.task)
+            if episode.success or episode.ending == "broken" or not chosen.other_goals:
+                continue
+            env = envs[chosen.name] = envs.get(chosen.name) or chosen.make()
+            env.reset(seed=episode.seed, options=episode.options)
+            for goal in chosen.other_goals(env):
+                attempt = _under(goal, chosen, env, episode)
+                steps += len(attempt.steps)
+                if attempt.success:
+                    found.append(attempt)
+    finally:
+        for env in envs.values():
+            env.close()
+    return found, steps
+
+
+def _under(goal: str, chosen: Task, env: Restorable, episode: Episode) -> Episode:
+    """The episode's actions under another goal, to success at most."""
+    options = episode.options | {"goal": goal}
+    result = Episode(chosen.name, episode.seed, episode.attempt, options=options, versions=simulation_versions())
+    env.reset(seed=episode.seed, options=options)
+    for step in episode.steps:
+        observation, fingerprint = chosen.observe(env), env.fingerprint()
+        _, reward, terminated, truncated, info = env.step(step.decision.action)
+        said = step.decision.answer
+        answer = joined(chosen.about(thought_of(said), goal), action_of(said))
+        decision = replace(step.decision, answer=answer, verdict=None)
+        result.steps.append(Step(observation, decision, float(reward), fingerprint))
+        if terminated or truncated:
+            last = chosen.observe(env)
+            result.ending = "terminated" if terminated else "truncated"
+            result.success, result.final_frame = bool(info["success"]), last.frames[-1]
+            result.final_proprioception, result.final_fingerprint = last.proprioception, env.fingerprint()
+            break
+    return result

@@ -1,0 +1,147 @@
+"""Observe, decide, act, record: N environments in lockstep, one task at a time."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from agent.organise.episode import Episode, Moment, Step, simulation_versions
+from envs.errors import UserError
+from envs.observation import Observation
+from envs.snapshot import Restorable
+from envs.task import Task
+from policies.base import Decision, Policy, Privileged
+
+
+class Subscriber(Protocol):
+    """Something that wants to know of every finished episode: a store, a video, a progress bar."""
+
+    def on_episode(self, episode: Episode) -> None: ...
+
+
+class Start(NamedTuple):
+    """Where an episode begins: at the reset of its seed, or at a moment of a recorded episode of that seed.
+
+    first: what to do before the policy is asked. draws: what decides, with the seed, what is drawn at random; the
+    attempt where it is not given.
+    """
+
+    seed: int
+    attempt: int = 0
+    moment: Moment | None = None
+    first: Decision | None = None
+    draws: tuple[int, ...] = ()
+
+
+@dataclass
+class _Slot:
+    env: Restorable
+    episode: Episode
+    start: Start
+    rng: np.random.Generator
+    observation: Observation | None = None
+    fingerprint: bytes = b""
+
+    @property
+    def given(self) -> Decision | None:
+        """What to do without asking the policy."""
+        return None if self.episode.steps else self.start.first
+
+
+def rollout(
+    task: Task,
+    policy: Policy | Privileged,
+    starts: Iterable[Start | tuple[int, int]],
+    n_envs: int = 64,
+    subscribers: Sequence[Subscriber] = (),
+    sampling_seed: int = 0,
+    snapshots: bool = False,
+    end_loops: bool = False,
+) -> list[Episode]:
+    """Play one episode for each start, or (seed, attempt), and return them in the order of the starts.
+
+    Each start is played once whatever its length, so quick failures are not counted more often. What an episode draws
+    at random depends on `sampling_seed` and its start alone: not on `n_envs`, nor on what is played beside it.
+    An episode that begins at a moment holds the steps from there on. With `snapshots`, steps keep their states.
+    With `end_loops`, for a greedy policy, an episode fails where it sees what the policy has answered before.
+    """
+    starts = [Start(*start) for start in starts]
+    waiting, finished = deque(starts), {}
+    idle, slots = [task.make() for _ in range(min(n_envs, len(starts)))], []
+    try:
+        while waiting or slots:
+            while idle and waiting:
+                slots.append(_begin(task, idle.pop(), waiting.popleft(), sampling_seed))
+            playing = [slot for slot in slots if slot.episode.ending != "broken"]
+            for slot, decision in zip(playing, _decide(policy, playing), strict=True):
+                _advance(task, slot, decision, snapshots, end_loops)
+            for slot in [slot for slot in slots if slot.episode.final_frame is not None or slot.episode.error]:
+                slots.remove(slot)
+                finished[slot.episode.seed, slot.episode.attempt] = slot.episode
+                for subscriber in subscribers:
+                    subscriber.on_episode(slot.episode)
+                if slot.episode.ending == "broken":  # who knows in what state it is
+                    slot.env.close()
+                    slot.env = task.make()
+                idle.append(slot.env)
+    finally:
+        for env in (*idle, *(slot.env for slot in slots)):
+            env.close()
+    return [finished[start.seed, start.attempt] for start in starts]
+
+
+def _begin(task: Task, env: Restorable, start: Start, sampling_seed: int) -> _Slot:
+    rng = np.random.default_rng([sampling_seed, start.seed, *(start.draws or (start.attempt,))])
+    episode = Episode(task.name, start.seed, start.attempt, begins_at=start.moment, versions=simulation_versions())
+    slot = _Slot(env, episode, start, rng)
+    try:
+        if start.moment:
+            env.restore(start.moment.snapshot)
+            slot.observation, slot.fingerprint = start.moment.observation, start.moment.fingerprint
+        else:
+            env.reset(seed=start.seed)
+            slot.observation, slot.fingerprint = task.observe(env), env.fingerprint()
+    except UserError:  # a machine that cannot render breaks every episode
+        raise
+    except Exception as error:  # whatever an environment raises breaks its episode, not the run
+        _break(episode, error)
+    return slot
+
+
+def _decide(policy: Policy | Privileged, slots: list[_Slot]) -> list[Decision]:
+    asked = [slot for slot in slots if slot.given is None]
+    decisions = iter(())
+    if asked and isinstance(policy, Privileged):
+        decisions = iter(policy.act_on([slot.env for slot in asked]))
+    elif asked:
+        decisions = iter(policy.act([slot.observation for slot in asked], [slot.rng for slot in asked]))
+    return [slot.given or next(decisions) for slot in slots]
+
+
+def _advance(task: Task, slot: _Slot, decision: Decision, snapshots: bool, end_loops: bool) -> None:
+    episode = slot.episode
+    try:
+        snapshot = slot.env.snapshot() if snapshots else None
+        _, reward, terminated, truncated, info = slot.env.step(decision.action)
+        episode.steps.append(Step(slot.observation, decision, float(reward), slot.fingerprint, snapshot))
+        slot.observation, slot.fingerprint = task.observe(slot.env), slot.env.fingerprint()
+        success = bool(info["success"])
+    except UserError:  # a success key that never appears breaks every episode
+        raise
+    except Exception as error:  # whatever an environment raises breaks its episode, not the run
+        _break(episode, error)
+        return
+    answered = episode.steps[slot.start.first is not None :]  # by the policy
+    looped = end_loops and slot.observation.key() in {step.observation.key() for step in answered}
+    if terminated or truncated or looped:
+        episode.ending = "terminated" if terminated else "truncated" if truncated else "looped"
+        episode.success = success and episode.ending != "looped"
+        episode.final_frame = slot.observation.frames[-1]
+        episode.final_proprioception = slot.observation.proprioception
+        episode.final_fingerprint = slot.fingerprint
+
+
+def _break(episode: Episode, error: Exception) -> None:
+    episode.ending, episode.error = "broken", f"{type(error).__name__}: {error}"

@@ -1,0 +1,136 @@
+"""Whether a config can run here, asked before anything is written or trained."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from trl import DPOConfig, SFTConfig
+
+from agent.config import Config, Pretrain
+from agent.measure.statistics import check_distinct
+from agent.optimise.sft import CPU_SAFE
+from agent.stages import branch_seeds, gate_seeds, practice_seeds
+from envs import registry
+from envs.errors import UserError, unknown
+from envs.splits import seeds
+from policies.backend_hf import HFBackend
+from policies.trained import with_expert
+
+
+def check_improve(config: Config) -> None:
+    """Raises UserError for what is unknown or missing, too many episodes, or a machine that cannot render."""
+    _check_tasks((*config.tasks, *config.evaluation.tasks))
+    check_practised(config.tasks)
+    if Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
+        raise UserError(f"policy {config.policy!r} lies in the run folder {config.out!r}; valid: another --out")
+    branch = config.branch
+    if branch.failures and branch.repeats > 1 and not branch.follow_temperature:
+        raise UserError(
+            f"branch.repeats = {branch.repeats} of what is greedy; valid: 1, or a branch.follow_temperature"
+        )
+    if branch.failures and branch.starts:
+        raise UserError(f"branch.failures = {branch.failures} and branch.starts = {branch.starts}; valid: one of them")
+    if branch.moments > 1 and branch.where in ("bisect", "critic"):
+        raise UserError(
+            f"branch.moments = {branch.moments} where {branch.where!r} finds one; valid: 1, or where: uniform, early"
+        )
+    _check_rewardless(config)
+    _check_trainer("sft", config.sft, SFTConfig)
+    _check_trainer("dpo", config.dpo, DPOConfig)
+    for number in (1, config.rounds):
+        practice_seeds(config, number)
+        branch_seeds(config, number)
+        gate_seeds(config, number)
+    seeds("heldout", config.evaluation.episodes)
+    for name in config.tasks:
+        check_distinct(registry.task(name), "gate", config.gate.episodes)
+    for name in config.evaluation.tasks:
+        check_distinct(registry.task(name), "heldout", config.evaluation.episodes)
+    HFBackend.load(config.policy)
+    if config.tracking.mode == "online":
+        _check_login()
+
+
+def _check_rewardless(config: Config) -> None:
+    """Where the critic's word counts, nothing else may tell what the environment said. Raises UserError."""
+    rewarded = {
+        "collect.archived": config.collect.archived,
+        "branch.failures": config.branch.failures,
+        "branch.starts": config.branch.starts,
+        "select.relabel": config.select.relabel,
+        "select.hindsight": config.select.hindsight,
+    }
+    for key, value in rewarded.items():
+        if value and config.select.by == "critic":
+            raise UserError(f"{key} = {value} needs rewards, and select.by = 'critic'; valid: {type(value)(0)}")
+
+
+def check_pretrain(config: Pretrain) -> None:
+    """Raises UserError for what is unknown or missing, too many scenes, or a machine that cannot render."""
+    _check_tasks(config.tasks)
+    check_practised(config.tasks)
+    for name in config.experts:
+        if name not in config.tasks:
+            raise unknown("task in experts", name, config.tasks)
+    tasks = {name: with_expert(registry.task(name), config.experts.get(name)) for name in config.tasks}
+    for name, stage in config.stages.items():
+        named = {"scenes": stage.scenes} if isinstance(stage.scenes, dict) else {}
+        for key, some in (named | {"demonstrations": stage.demonstrations}).items():
+            for task in some:
+                if task not in config.tasks:
+                    raise unknown(f"task in stages.{name}.{key}", task, config.tasks)
+        if stage.scenes and not any(task.questions for task in tasks.values() if stage.scenes_of(task.name)):
+            raise UserError(f"stages.{name}.scenes = {stage.scenes}, but no task tells what is seen; valid: 0")
+        for task in tasks.values():
+            if stage.critiques and not task.end_regex:
+                raise UserError(f"stages.{name}.critiques = {stage.critiques}: {task.name!r} tells no ends; valid: 0")
+            if stage.demonstrations.get(task.name) and task.expert is None:
+                raise UserError(f"task {task.name!r} has no expert; valid: one in experts, see handeye baseline")
+        for task in config.tasks:
+            seeds("practice", stage.scenes_of(task), stage.first_scene)
+            seeds("practice", stage.demonstrations.get(task, 0), stage.first_demonstration)
+        seeds("practice", stage.critiques, stage.first_critique)
+        _check_trainer(f"stages.{name}.sft", stage.sft, SFTConfig)
+    if config.start:
+        HFBackend.load(config.start)
+
+
+def _check_tasks(names: tuple[str, ...]) -> None:
+    for name in dict.fromkeys(names):
+        task = registry.task(name)
+        env = task.make()
+        env.reset(seed=0)
+        task.observe(env)
+        env.close()
+
+
+def _check_login() -> None:
+    import wandb  # slow to import, and only needed here
+
+    try:
+        wandb.login()  # asks at a terminal
+    except wandb.errors.UsageError as error:
+        raise UserError(f"tracking.mode = 'online': {error} Valid: that first, or offline, disabled") from error
+
+
+def check_practised(names: tuple[str, ...]) -> None:
+    """Raises UserError for a task that is held out from practice."""
+    for name in names:
+        if registry.task(name).split != "practice":
+            valid = [task.name for task in registry.TASKS.values() if task.split == "practice"]
+            raise UserError(f"task {name!r} is held out from practice; valid: {', '.join(valid)}")
+
+
+def _check_trainer(section: str, settings: Mapping[str, Any], kind: type) -> None:
+    """A default that is a number must stay one: YAML takes `1e-3`, without a point, for a word."""
+    defaults = {field.name: field.default for field in fields(kind) if field.name != "output_dir"}
+    for name, value in settings.items():
+        if name not in defaults:
+            raise unknown(f"setting of trl's {kind.__name__} in {section!r},", name, defaults)
+        if isinstance(defaults[name], float) and isinstance(value, str):
+            raise UserError(f"config key '{section}.{name}' = {value!r}; valid: a number, such as 1.0e-3")
+    try:
+        kind(output_dir="unused", **{**CPU_SAFE, **settings})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"config section {section!r} is no {kind.__name__} of trl: {error}") from error

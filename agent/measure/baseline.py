@@ -1,0 +1,163 @@
+"""A baseline: Stable-Baselines3, with its own settings, on a task's practice seeds; measured on held-out episodes."""
+
+import inspect
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Dict
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+
+from agent.collect.play import play
+from agent.commands.checks import check_practised
+from agent.config import Baseline
+from agent.measure.statistics import check_distinct, outcome_string, rate, successes
+from agent.record.console import Bar, bar
+from agent.record.rundir import check_replaceable
+from agent.record.tables import versions
+from envs import registry
+from envs.errors import UserError, unknown
+from envs.splits import seeds
+from envs.task import Task
+from policies.sb3 import ALGORITHMS, Practice, Within, check_actions, watched
+from policies.threads import one_thread
+
+ROLLOUT = 2048  # steps between PPO's and TRPO's updates, SB3's default, of all environments together
+BATCH = {"ppo": 64, "trpo": 128}  # steps, at most: SB3's default
+BUFFER = {"state": 1_000_000, "pixels": 50_000}  # steps remembered, at most: SB3's default, and what fits in 3 GB
+OURS = ("policy", "env", "seed", "device", "verbose", "tensorboard_log")  # parameters that are not the caller's
+
+
+def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str, Any]:
+    """Trains and measures; makes a folder of `policy.zip` and `baseline.json`, whole or not at all. What the latter
+    holds is returned.
+
+    Raises UserError for an existing folder, unless it is a baseline's and may be overwritten, for a task that is
+    unknown, held out or has fewer starts than episodes, and for an algorithm that cannot choose its actions, learn from
+    what it is shown, or be given these parameters.
+    """
+    check_replaceable(out, overwrite, "baseline's folder", "baseline.json")
+    task = registry.task(settings.task)
+    check_practised((settings.task,))
+    check_distinct(task, "heldout", settings.episodes)
+    check_actions(task, settings.algorithm)
+    _check(task, settings)
+    starts = [(seed, 0) for seed in seeds("heldout", settings.episodes)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+        made = Path(scratch) / out.name
+        made.mkdir()
+        model = train(task, settings)
+        model.save(made / "policy.zip")
+        played = play(settings.task, str(made / "policy.zip"), starts)
+        result = rate(successes(played)) | {"split": "heldout", "outcomes": outcome_string(played)}
+        told = {
+            "command": "handeye baseline",
+            "config": asdict(settings),
+            "versions": versions(),
+            "steps": model.num_timesteps,
+            "result": result,
+        }
+        (made / "baseline.json").write_text(json.dumps(told, indent=1) + "\n")
+        if out.exists():
+            shutil.rmtree(out)
+        made.rename(out)
+    return told
+
+
+def _check(task: Task, settings: Baseline) -> None:
+    """Raises UserError for parameters that the algorithm's class has not, and where nothing can be normalised."""
+    taken = inspect.signature(ALGORITHMS[settings.algorithm]).parameters
+    valid = [name for name in taken if name not in OURS and not name.startswith("_")]
+    for name, value in settings.params.items():
+        if name not in valid:
+            raise unknown(f"parameter of {settings.algorithm}", name, valid)
+        if isinstance(taken[name].default, int) and not isinstance(value, int):
+            raise UserError(f"parameter {name!r} of {settings.algorithm} is {value}; valid: a whole number")
+    if not settings.normalize:
+        return
+    env = watched(task, settings.observe)
+    space = env.observation_space
+    env.close()
+    if settings.algorithm not in BATCH or not isinstance(space, Box) or len(space.shape) != 1:
+        raise UserError(
+            f"normalize with {settings.algorithm} on {settings.observe} of task {task.name!r}; "
+            f"valid: {', '.join(BATCH)} on a state that is a vector"
+        )
+
+
+def train(task: Task, settings: Baseline) -> BaseAlgorithm:
+    """A model trained on practice seeds. PPO and TRPO go on to the end of their last rollout, past `steps`.
+
+    Raises UserError for values of parameters that the algorithm's class does not take.
+    """
+
+    def practice(i: int) -> Practice:
+        return Practice(Within(watched(task, settings.observe)), (settings.seed, i))
+
+    env: VecEnv = DummyVecEnv([lambda i=i: practice(i) for i in range(settings.n_envs)])
+    if settings.normalize:
+        env = VecNormalize(env, clip_obs=np.inf, gamma=settings.params.get("gamma", 0.99))
+    try:
+        with one_thread(), bar(f"{settings.algorithm} on {task.name}", settings.steps) as progress:
+            model = _fresh(settings, env)
+            model.set_logger(Logger(None, []))  # else it makes a folder for files that it does not write
+            model.learn(settings.steps, callback=_Feed(progress))
+            if isinstance(env, VecNormalize):
+                _fold(env, model)
+    finally:
+        env.close()
+    return model
+
+
+def _fresh(settings: Baseline, env: VecEnv) -> BaseAlgorithm:
+    """An untrained model. With several environments it learns as often, and from as much, as with one."""
+    if settings.algorithm in BATCH:
+        n_steps = max(2, min(ROLLOUT, settings.steps) // settings.n_envs)
+        own = {"n_steps": n_steps, "batch_size": min(BATCH[settings.algorithm], n_steps * settings.n_envs)}
+    else:
+        size = max(min(BUFFER[settings.observe], settings.steps), settings.n_envs)
+        own = {"buffer_size": size, "gradient_steps": settings.n_envs}
+    space = env.observation_space
+    network = "MultiInput" if isinstance(space, Dict) else "Cnn" if is_image_space(space) else "Mlp"
+    device = "cpu" if network == "Mlp" else "auto"
+    try:
+        return ALGORITHMS[settings.algorithm](
+            f"{network}Policy", env, seed=settings.seed, device=device, **own | settings.params
+        )
+    except (AssertionError, TypeError, ValueError) as error:
+        if not settings.params:
+            raise
+        raise UserError(f"parameters {settings.params} of {settings.algorithm} cannot be used: {error}") from error
+
+
+def _fold(normalised: VecNormalize, model: BaseAlgorithm) -> None:
+    """Writes what observations were normalised by into the first layers that saw them so: it plays without."""
+    mean = torch.as_tensor(normalised.obs_rms.mean, dtype=torch.float32)
+    deviation = torch.as_tensor(np.sqrt(normalised.obs_rms.var + normalised.epsilon), dtype=torch.float32)
+    with torch.no_grad():
+        for network in (model.policy.mlp_extractor.policy_net, model.policy.mlp_extractor.value_net):
+            network[0].weight /= deviation
+            network[0].bias -= network[0].weight @ mean
+
+
+class _Feed(BaseCallback):
+    """Moves a bar, with the success of the last hundred episodes."""
+
+    def __init__(self, progress: Bar):
+        super().__init__()
+        self._bar = progress
+
+    def _on_step(self) -> bool:
+        latest = self.model.ep_success_buffer
+        self._bar.at(self.num_timesteps, f"{100 * np.mean(latest):.0f} % success" if latest else "")
+        return True

@@ -1,0 +1,198 @@
+"""Our speed and exactness against a reference, both sides measured in one run: machines differ, ratios less."""
+
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import cv2
+import gymnasium as gym
+import numpy as np
+
+from agent.collect.branching import Point
+from agent.collect.rollout import Start, rollout
+from agent.collect.workers import Job, policy_of
+from agent.config import Critic
+from envs.registry import TASKS, tagged, task
+from envs.rendering import UNLIT, camera_of, mujoco
+from envs.snapshot import Restorable
+
+RESTORED = (
+    *(name for name in tagged("tabletop") if TASKS[name].split == "practice"),
+    "Reacher-v5",
+    "Pusher-v5",
+    "HalfCheetah-v5",
+    "InvertedPendulum-v5",
+    "CartPole-v1",
+    "FrozenLake-v1",
+)
+RENDERED = ("half-cheetah", "hopper", "pusher", "fetch-push", "mw-push")
+STEPS = 50  # after a restore
+SAVES = 500
+FRAMES = 60
+
+
+def bench(checkpoint: Path, restores: int, parts: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Rows of name, unit, ours, reference, ratio (ours over reference) and what was compared; all parts without any."""
+    measures = {
+        "save": lambda: [saving("push")],
+        "branch": lambda: [branching("push", checkpoint)],
+        "criticise": lambda: [criticising("push", checkpoint)],
+        "render": lambda: [row for name in RENDERED if task(name).is_installed() for row in rendering(name)],
+        "restore": lambda: [restoring(name, restores) for name in RESTORED],
+    }
+    return [row for part in parts or measures for row in measures[part]()]
+
+
+def _row(name: str, unit: str, ours: float, reference: float, what: str) -> dict[str, Any]:
+    return {"name": name, "unit": unit, "ours": ours, "reference": reference, "ratio": ours / reference, "what": what}
+
+
+def saving(name: str) -> dict[str, Any]:
+    """Save plus restore of a MuJoCo task, against MuJoCo's own calls."""
+    env = make(name)
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    model, data = env.unwrapped.model, env.unwrapped.data
+    kind = mujoco.mjtState.mjSTATE_INTEGRATION
+    state = np.empty(mujoco.mj_stateSize(model, kind))
+
+    def bare() -> None:
+        mujoco.mj_getState(model, data, state, kind)
+        mujoco.mj_setState(model, data, state, kind)
+        mujoco.mj_forward(model, data)
+
+    ours, reference = _microseconds(lambda: env.restore(env.snapshot())), _microseconds(bare)
+    env.close()
+    what = f"snapshot() and restore() of {name} | mj_getState, mj_setState, mj_forward"
+    return _row("save and restore", "us", ours, reference, what)
+
+
+def rendering(name: str, n: int = FRAMES) -> list[dict[str, Any]]:
+    """Frames a second of a MuJoCo task, against the environment's own scaled down, and against a bare renderer.
+
+    The three take turns at each state of one episode, so that they see the same and share what else the machine does.
+    """
+    chosen = task(name)
+    env, own = chosen.make(), gym.make(chosen.env_id, render_mode="rgb_array", **chosen.kwargs)
+    env.reset(seed=0), own.reset(seed=0)
+    env.action_space.seed(0)
+    inner, size = env.unwrapped, chosen.image_size
+    bare = mujoco.Renderer(inner.model, size, size)
+    for flag in UNLIT:
+        bare.scene.flags[flag] = False
+    camera, spent = camera_of(inner, chosen.cameras[-1]), {"ours": 0.0, "own": 0.0, "bare": 0.0}
+
+    def scaled_down() -> None:
+        cv2.resize(own.render(), (size, size), interpolation=cv2.INTER_AREA)
+
+    def rendered() -> None:
+        bare.update_scene(inner.data, camera)
+        bare.render()
+
+    for frame in range(n + 1):
+        action = env.action_space.sample()
+        if any(env.step(action)[2:4]) | any(own.step(action)[2:4]):
+            env.reset(seed=frame), own.reset(seed=frame)
+        for side, call in (("ours", env.render), ("own", scaled_down), ("bare", rendered)):
+            started = time.perf_counter()
+            call()
+            spent[side] += (frame > 0) * (time.perf_counter() - started)  # the first makes contexts
+    env.close(), own.close(), bare.close()
+    against = {"own": "env.render() and cv2.resize", "bare": "mujoco.Renderer, the same flags"}
+    return [
+        _row("rendering", "frames/s", n / spent["ours"], n / spent[side], f"{name}, {size} px | {what}")
+        for side, what in against.items()
+    ]
+
+
+def _microseconds(call: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(SAVES):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return 1e6 * float(np.median(times))
+
+
+def branching(name: str, checkpoint: Path, n: int = 128, n_envs: int = 64) -> dict[str, Any]:
+    """Decisions a second of branches from moments of failed episodes, against plain episodes of the same policy."""
+    plain = Job(name, checkpoint, [(seed, 0) for seed in range(n)], temperature=1.0)
+    with policy_of(plain) as policy:
+        rollout(task(name), policy, plain.starts[:n_envs], n_envs)  # to warm up
+        started = time.perf_counter()
+        episodes = rollout(task(name), policy, plain.starts, n_envs, snapshots=True)
+        reference = sum(len(e.steps) for e in episodes) / (time.perf_counter() - started)
+        rng = np.random.default_rng(0)
+        points = [Point(e, int(rng.integers(len(e.steps)))) for e in episodes if not e.success]
+        starts: list[Start] = []
+        while points and len(starts) < 2 * n:
+            starts += [p.start(n + len(starts) + i, 0, p.episode.steps[p.step].decision) for i, p in enumerate(points)]
+        started = time.perf_counter()
+        branches = rollout(task(name), policy, starts, n_envs)
+        ours = sum(len(e.steps) for e in branches) / (time.perf_counter() - started)
+    return _row("branching", "decisions/s", ours, reference, f"branches of {name} | whole episodes, {n_envs} at once")
+
+
+def criticising(name: str, checkpoint: Path, n: int = 96, n_envs: int = 32, proposals: int = 4) -> dict[str, Any]:
+    """Time of a decision with proposals and their critiques, against that of a single answer."""
+    spent = {}
+    for critic in (Critic(), Critic(proposals)):
+        job = Job(name, checkpoint, [(seed, 0) for seed in range(n)], critic=critic)
+        with policy_of(job) as policy:
+            rollout(task(name), policy, job.starts[:n_envs], n_envs)  # to warm up
+            started = time.perf_counter()
+            episodes = rollout(task(name), policy, job.starts, n_envs)
+        spent[critic.proposals] = 1000 * (time.perf_counter() - started) / sum(len(e.steps) for e in episodes)
+    what = f"{name}: {proposals} proposals and their critiques | one answer, {n_envs} environments"
+    return _row("criticising", "ms/decision", spent[proposals], spent[1], what)
+
+
+def restoring(name: str, n: int) -> dict[str, Any]:
+    return _row("exact restores", "of all", replays(name, n), n, f"{name}: {STEPS} steps after a restore, bit for bit")
+
+
+def make(name: str) -> Restorable:
+    """A task by its name, or any environment that Gymnasium knows."""
+    return TASKS[name].make() if name in TASKS else Restorable(gym.make(name))
+
+
+def play(env: Restorable, actions: list[Any]) -> list[tuple]:
+    """What each step brought and what state it led to, to the end of the episode at most."""
+    result = []
+    for action in actions:
+        observation, reward, terminated, truncated, _ = env.step(action)
+        result.append((np.asarray(observation).tobytes(), reward, terminated, truncated, env.fingerprint()))
+        if terminated or truncated:
+            break
+    return result
+
+
+def wander(env: Restorable, seed: int) -> list[Any]:
+    """Go up to 30 random steps into the episode of `seed`, not to its end; return the actions of `STEPS` more."""
+    env.action_space.seed(seed)
+    actions = [env.action_space.sample() for _ in range(seed % 30 + STEPS)]
+    env.reset(seed=seed)
+    played = play(env, actions[:-STEPS])
+    if played and any(played[-1][2:4]):
+        env.reset(seed=seed)
+        play(env, actions[: len(played) - 1])
+    return actions[-STEPS:]
+
+
+def replays(name: str, n: int) -> int:
+    """How many of `n` states, once restored, are followed by what followed them first: there, in another environment,
+    and there again."""
+    env, other, exact = make(name), make(name), 0
+    for seed in range(n):
+        actions = wander(env, 7 * seed)
+        saved, fingerprint = env.snapshot(), env.fingerprint()
+        first, same = play(env, actions), True
+        for again in (env, other, env):
+            again.restore(saved)
+            same &= again.fingerprint() == fingerprint and play(again, actions) == first
+        exact += same
+        other.reset(seed=seed + 1)
+    env.close()
+    other.close()
+    return exact

@@ -1,0 +1,120 @@
+"""Arms of an experiment: the same run with some keys changed, over several seeds, compared on the same episodes."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from agent.collect.workers import Workers
+from agent.commands.checks import check_improve
+from agent.config import Comparison, Config, load
+from agent.loop import improve
+from agent.measure.statistics import RESAMPLES
+from agent.record.console import console
+from agent.record.rundir import RunDir
+from agent.record.tables import points
+from envs.errors import UserError, unknown
+
+
+def configs(comparison: Comparison, out: Path) -> dict[str, list[Config]]:
+    """Arm -> the config of each seed. Raises UserError for a bad key or value."""
+    return {
+        arm: [
+            load(
+                Path(comparison.base),
+                changes=comparison.common | changes | {"seed": seed, "out": str(out / arm / f"seed_{seed}")},
+            )
+            for seed in comparison.seeds
+        ]
+        for arm, changes in comparison.arms.items()
+    }
+
+
+def compare_arms(comparison: Comparison, out: Path, against: str | None = None) -> str:
+    """Play every run that has no results yet, and return the table: each arm less `against`, or less the first.
+
+    Raises UserError before the first run for a bad one, or for an arm that is not there.
+    """
+    against = against or next(iter(comparison.arms))
+    if against not in comparison.arms:
+        raise unknown("arm", against, comparison.arms)
+    runs = configs(comparison, out)
+    for config in (config for arm in runs.values() for config in arm):
+        check_improve(config)
+    for seed in range(len(comparison.seeds)):  # seed by seed, so that arms can be compared early
+        for arm in runs.values():
+            config = arm[seed]
+            if (Path(config.out) / "results.json").exists():
+                continue
+            console.print(f"run      {config.out}", soft_wrap=True)
+            torch.set_num_threads(config.threads)
+            with Workers(config.workers) as workers:
+                improve(config, RunDir(Path(config.out), overwrite=True), workers)
+    results = {arm: [_results(config) for config in seeds] for arm, seeds in runs.items()}
+    text = table(results, against)
+    (out / "table.md").write_text(text)
+    return text
+
+
+def _results(config: Config) -> dict[str, Any]:
+    return json.loads((Path(config.out) / "results.json").read_text())
+
+
+def table(results: dict[str, Sequence[dict[str, Any]]], reference: str) -> str:
+    """Markdown: each arm's mean success after its runs, what it gained, and the difference to the arm `reference`."""
+    lines = [
+        f"| arm | success after, mean of {len(results[reference])} seeds | each seed | gain | less {reference} | "
+        "practice steps | branch steps | examples | pairs |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for arm, runs in results.items():
+        after = [run["heldout_mean"]["after"] for run in runs]
+        rounds = [row for run in runs for row in run["rounds"]]
+        spent = [np.mean([run["budget"][name] for run in runs]) for name in ("practice_env_steps", "branch_env_steps")]
+        cells = [
+            arm,
+            f"{100 * np.mean(after):.1f} %",
+            ", ".join(f"{100 * value:.0f}" for value in after),
+            points(*difference(runs, runs, "before")),
+            "" if arm == reference else points(*difference(runs, results[reference])),
+            *(f"{steps:,.0f}" for steps in spent),
+            *(f"{np.mean([row[name] for row in rounds]):,.0f}" for name in ("sft_examples", "pairs")),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def difference(
+    runs: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], when: str = "after"
+) -> tuple[float, list[float]]:
+    """Mean success after some runs less that of others with the same seeds, in points, and its 95 % interval.
+
+    when: `after` the others, or `before`.
+
+    A bootstrap over seeds and, within each, over the episodes of each task, which both played. Raises UserError for
+    runs that were not evaluated on the same episodes.
+    """
+    seeds = [_differences(run, other, when) for run, other in zip(runs, others, strict=True)]
+    mean = 100 * float(np.mean([d.mean() for tasks in seeds for d in tasks]))
+    rng = np.random.default_rng(0)
+    means = np.array(
+        [np.mean([rng.choice(d, (RESAMPLES, len(d))).mean(axis=1) for d in tasks], axis=0) for tasks in seeds]
+    )  # (seeds, resamples)
+    drawn = rng.integers(len(seeds), size=(len(seeds), RESAMPLES))
+    low, high = np.percentile(100 * np.take_along_axis(means, drawn, axis=0).mean(axis=0), [2.5, 97.5])
+    return mean, [float(low), float(high)]
+
+
+def _differences(run: dict[str, Any], other: dict[str, Any], when: str) -> list[np.ndarray]:
+    """For each task (n,) float: success in the one less success in the other, of the episodes both played whole."""
+    result = []
+    for task, row in run["heldout"].items():
+        a, b = row["outcomes"]["after"], other["heldout"].get(task, {"outcomes": {when: ""}})["outcomes"][when]
+        if len(a) != len(b):
+            raise UserError(f"{task!r} was evaluated on {len(a)} episodes, and on {len(b)}; valid: the same")
+        both = [(x, y) for x, y in zip(a, b, strict=True) if "-" not in (x, y)]
+        result.append(np.array([int(x) - int(y) for x, y in both], float))
+    return result

@@ -1,0 +1,140 @@
+"""Success with intervals, and two policies compared on the same episodes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from agent.organise.episode import Episode, whole_by_task
+from envs.errors import UserError
+from envs.task import Task
+
+RESAMPLES = 10_000
+BINS = 5  # of a reliability diagram
+
+
+def rate(successes: Sequence[bool]) -> dict[str, Any]:
+    """k of n with the Wilson 95 % interval. Raises ValueError for no episodes."""
+    k, n = int(np.sum(successes)), len(successes)
+    interval = stats.binomtest(k, n).proportion_ci(method="wilson")
+    return {"k": k, "n": n, "rate": k / n, "ci95": [float(interval.low), float(interval.high)]}
+
+
+def check_distinct(task: Task, split: str, n: int) -> None:
+    """Raises UserError for more episodes than there are starts: the same one twice is no further evidence."""
+    if n > task.starts.get(split, n):
+        raise UserError(f"{n} episodes of {split} of {task.name!r}; valid: at most {task.starts[split]}, all it has")
+
+
+def successes(episodes: Sequence[Episode]) -> np.ndarray:
+    """(n,) bool. Broken episodes are no failures: they are left out. Raises UserError where all are broken."""
+    whole = [e.success for e in episodes if e.ending != "broken"]
+    if episodes and not whole:
+        raise UserError(f"every episode of {episodes[0].task!r} broke; the first: {episodes[0].error}")
+    return np.array(whole, bool)
+
+
+def paired(before: Sequence[Episode], after: Sequence[Episode]) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) and (n,) bool: the successes of the episodes that both played whole, start by start.
+
+    Raises ValueError for different starts, UserError where no episode was played whole by both.
+    """
+    starts = [(e.task, e.seed, e.attempt) for e in before]
+    if starts != [(e.task, e.seed, e.attempt) for e in after]:
+        raise ValueError("the episodes before and after have different starts")
+    whole = [(b.success, a.success) for b, a in zip(before, after, strict=True) if "broken" not in (b.ending, a.ending)]
+    if not whole:
+        error = next((e.error for e in (*before, *after) if e.error), "there are none")
+        raise UserError(f"no episode was played whole before and after; the first: {error}")
+    both = np.array(whole, bool)
+    return both[:, 0], both[:, 1]
+
+
+def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
+    """Exact two-sided p of McNemar's test (1947) on paired successes, (n,) and (n,) bool."""
+    gained, lost = int(np.sum(~before & after)), int(np.sum(before & ~after))
+    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+
+
+def mean_gain(differences: Sequence[np.ndarray]) -> tuple[float, list[float]]:
+    """The mean over tasks of the mean difference of paired successes, and its bootstrap 95 % interval, in points.
+
+    Each (n,) array holds one task's paired differences; episodes are resampled within their task.
+    """
+    points = 100 * float(np.mean([d.mean() for d in differences]))
+    rng = np.random.default_rng(0)
+    means = [rng.choice(d.astype(float), (RESAMPLES, len(d))).mean(axis=1) for d in differences]
+    low, high = np.percentile(100 * np.mean(means, axis=0), [2.5, 97.5])
+    return points, [float(low), float(high)]
+
+
+def compare(before: Mapping[str, Sequence[Episode]], after: Mapping[str, Sequence[Episode]]) -> dict[str, Any]:
+    """`heldout` and `heldout_mean` of results.json: task -> paired episodes before and after."""
+    pairs = {task: paired(before[task], after[task]) for task in before}
+    tasks = {}
+    for task, (b, a) in pairs.items():
+        points, interval = mean_gain([a.astype(int) - b])
+        gain = {"points": points, "ci95": interval, "p_value": mcnemar(b, a)}
+        outcomes = {"before": outcome_string(before[task]), "after": outcome_string(after[task])}
+        tasks[task] = {"before": rate(b), "after": rate(a), "gain": gain, "outcomes": outcomes}
+    points, interval = mean_gain([a.astype(int) - b for b, a in pairs.values()])
+    mean = {
+        "before": float(np.mean([t["before"]["rate"] for t in tasks.values()])),
+        "after": float(np.mean([t["after"]["rate"] for t in tasks.values()])),
+        "gain_points": points,
+        "ci95": interval,
+    }
+    return {"heldout": tasks, "heldout_mean": mean}
+
+
+def outcome_string(episodes: Sequence[Episode]) -> str:
+    """One character an episode: 1 success, 0 failure, - broken."""
+    return "".join("-" if e.ending == "broken" else str(int(e.success)) for e in episodes)
+
+
+def verdict_scores(verdicts: Sequence[float], outcomes: Sequence[bool]) -> dict[str, Any]:
+    """How well probabilities foretold (n,) outcomes.
+
+    auroc (0.5 is chance); balanced_accuracy of a verdict of 0.5 or more; brier score (0 is best) and base_brier, that
+    of always saying the base rate; reliability, for each of BINS equal bins with anything in it the mean verdict, the
+    share of yes and the count; k of n were yes. NaN where the outcomes are all alike or there are none.
+    """
+    p, y = np.asarray(verdicts, float), np.asarray(outcomes, bool)
+    scores: dict[str, Any] = dict.fromkeys(("auroc", "balanced_accuracy", "brier", "base_brier"), float("nan"))
+    if y.any() and not y.all():
+        u = stats.mannwhitneyu(p[y], p[~y]).statistic
+        scores["auroc"] = float(u / (y.sum() * (~y).sum()))
+        scores["balanced_accuracy"] = float(((p[y] >= 0.5).mean() + (p[~y] < 0.5).mean()) / 2)
+        scores["brier"] = float(np.mean((p - y) ** 2))
+        scores["base_brier"] = float(y.mean() * (1 - y.mean()))
+    bins = np.minimum((p * BINS).astype(int), BINS - 1)
+    reliability = [[float(p[bins == b].mean()), float(y[bins == b].mean()), int((bins == b).sum())] for b in set(bins)]
+    return scores | {"k": int(y.sum()), "n": len(y), "reliability": sorted(reliability)}
+
+
+def critic_scores(answers: Iterable[Sequence[tuple[float, bool]]], episodes: Sequence[Episode]) -> dict[str, Any]:
+    """How well the policy's verdicts on `answers` of each task, with the truth, and its conclusions from last frames
+    foretold success.
+
+    Each number is the mean over tasks, of those with successes and failures: knowing the easier task is no criticism.
+    """
+    ends = [
+        [(e.conclusion.verdict, e.success) for e in some if e.conclusion] for some in whole_by_task(episodes).values()
+    ]
+    ends_scores = _mean_scores(ends, ("auroc", "balanced_accuracy", "brier"))
+    return _mean_scores(answers, ("auroc", "brier")) | {"ends": ends_scores}
+
+
+def acted_on(episodes: Sequence[Episode]) -> list[list[tuple[float, bool]]]:
+    """For each task the verdicts on the answers that were acted on, and whether their episodes succeeded."""
+    return [
+        [(s.decision.verdict, e.success) for e in some for s in e.steps if s.decision.verdict is not None]
+        for some in whole_by_task(episodes).values()
+    ]
+
+
+def _mean_scores(tasks: Iterable[Sequence[tuple[float, bool]]], names: Sequence[str]) -> dict[str, float]:
+    scores = [verdict_scores(*zip(*judged, strict=True)) for judged in tasks if judged]
+    both = [s for s in scores if not np.isnan(s["auroc"])]
+    return {name: float(np.mean([s[name] for s in both])) if both else float("nan") for name in names}

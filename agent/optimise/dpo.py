@@ -1,0 +1,34 @@
+"""Direct preference optimisation (Rafailov et al., 2023): trl's DPOTrainer on same-observation pairs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
+from trl import DPOConfig, DPOTrainer
+
+from agent.optimise.sft import CPU_SAFE
+from agent.organise.rows import Pair, dpo_rows
+
+
+def train_dpo(
+    model: PreTrainedModel,
+    reference: PreTrainedModel,
+    processor: ProcessorMixin,
+    pairs: Sequence[Pair],
+    out: Path,
+    settings: Mapping[str, Any],
+    callbacks: Iterable[TrainerCallback] = (),
+) -> dict[str, float]:
+    """Train `model` in place against `reference`; `settings` are fields of trl's DPOConfig. Returns closing metrics."""
+    trainer = DPOTrainer(
+        model=model,
+        ref_model=reference,
+        args=DPOConfig(output_dir=str(out), **{**CPU_SAFE, **settings}),
+        train_dataset=dpo_rows(pairs),
+        processing_class=processor,
+        callbacks=list(callbacks),
+    )
+    trainer.remove_callback(PrinterCallback)  # the callbacks given show and store the same numbers
+    return trainer.train().metrics

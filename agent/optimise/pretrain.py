@@ -1,0 +1,232 @@
+"""The seed policy from nothing: sight from captions, the form of an answer from few demonstrations."""
+
+import hashlib
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from agent.collect.rollout import rollout
+from agent.config import Pretrain
+from agent.optimise.sft import train_sft
+from agent.organise.critiques import TIE, criticised, ending
+from agent.organise.episode import Episode
+from agent.organise.pairs import outcome
+from agent.organise.rows import Example
+from agent.record.console import bar
+from agent.record.rundir import check_replaceable
+from agent.record.tables import versions
+from envs import registry
+from envs.observation import Observation
+from envs.snapshot import Restorable, Snapshot
+from envs.splits import seeds
+from envs.task import Task
+from policies import critic, nano, prompt
+from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
+from policies.backend import Request
+from policies.backend_hf import HFBackend
+from policies.mllm import MLLMPolicy
+from policies.trained import with_expert
+
+SCENES_AT_ONCE = 64  # whose answers are asked for together
+OWN = 3  # of its answers in a critic's scene, good or not, are shown as its own
+ENDS = 4  # of the expert in a critic's scene
+ELSEWHERE = 0.32  # [m] on each axis, at most: beyond the table's edge
+ASTRAY = 0.3  # share of random actions on the way to a scene: what the policy will see when it goes wrong
+
+
+def sight_examples(
+    task: Task, seeds: Sequence[int], questions: int = 2, instructions: bool = False, wander: int = 10
+) -> Iterator[list[Example]]:
+    """One scene a seed, fewer than `wander` steps into an expert's episode: the task's own questions about it, a
+    caption first."""
+    env = task.make()
+    for seed in seeds:
+        rng = np.random.default_rng([seed, 1])  # not the environment's own stream, which `seed` alone would repeat
+        env.reset(seed=seed, options=task.varied(rng))
+        _wander(task, env, rng, wander)
+        frames = task.observe(env).frames
+        asked = task.questions(env, rng, questions, instructions)
+        yield [Example(frames, prompt.user(question, len(frames)), answer) for question, answer in asked]
+    env.close()
+
+
+def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int], disturbed: float = 0.0) -> Iterator[Example]:
+    """Every step of the expert's successes, one episode a seed: what it sees, where it heads, how it moves.
+
+    disturbed: share of the steps at which a random action is taken instead, so that it shows how it recovers (Laskey et
+    al., 2017, "DART: Noise Injection for Robust Imitation Learning").
+    """
+    env = task.make()
+    for seed in seeds:
+        rng = np.random.default_rng([seed, 4])
+        env.reset(seed=seed)
+        env.action_space.seed(int(rng.integers(2**31)))
+        shown, ended = [], False
+        while not ended:
+            thought, action = task.expert(env)
+            observation = task.observe(env)
+            answer = codec.encode(thought, action)
+            shown.append(Example(observation.frames, prompt.act(observation), answer))
+            taken = env.action_space.sample() if rng.random() < disturbed else codec.decode(answer)[1]
+            _, _, terminated, truncated, info = env.step(taken)
+            ended = terminated or truncated
+        if info["success"]:
+            yield from shown
+    env.close()
+
+
+def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answers: int = 6) -> Iterator[list[Example]]:
+    """Questions to the critic about one scene a seed, some way into an expert's episode.
+
+    Will it work? The policy's greedy answer and `answers` more are each tried there, and the expert goes on: it will if
+    that succeeds as soon as the expert would alone. The expert's own answers are not shown: thousands of them would be
+    demonstrations. Is it done? See `_endings`. And what it would have answered there anyway: what it learns to
+    criticise is not to change how it acts.
+    """
+    env, codec = task.make(), codec_for(task)
+    policy = MLLMPolicy(backend, codec, temperature=1.0)
+    for i in range(0, len(seeds), SCENES_AT_ONCE):
+        some, moments = seeds[i : i + SCENES_AT_ONCE], []
+        played = rollout(task, policy, [(seed, 0) for seed in some], SCENES_AT_ONCE)
+        for seed, episode in zip(some, played, strict=True):
+            env.reset(seed=seed)
+            if not _wander(task, env, np.random.default_rng([seed, 2])):
+                moments.append((episode, env.snapshot(), task.observe(env)))
+        looked = backend.look([Request(o.frames, prompt.act(o)) for *_, o in moments])
+        draws = [range(100 * e.seed, 100 * e.seed + 1 + answers) for e, *_ in moments]
+        drawn = looked.generate(codec.regex, [0.0] + [1.0] * answers, draws)
+        for (episode, snapshot, observation), (greedy, *others) in zip(moments, drawn, strict=True):
+            alike = {action_of(answer): answer for answer in (greedy, *others)}
+            tried = [(answer, _outcome(task, env, snapshot, answer)) for answer in alike.values()]
+            value = _outcome(task, env, snapshot)
+            rng = np.random.default_rng([episode.seed, 3])
+            ends = [ending(*end) for end in _endings(task, env, episode, rng)]
+            own = [Example(observation.frames, prompt.act(observation), answer) for answer in others[:OWN]]
+            asked = criticised(codec, observation, thought_of(greedy), tried, TIE, rng, 2, value, again=False)
+            yield asked + ends + own
+    env.close()
+
+
+def _wander(task: Task, env: Restorable, rng: np.random.Generator, steps: int = 10) -> bool:
+    """Go some way, fewer than `steps`, into an episode, as the expert does, if there is one, now and then astray.
+    Whether it ended."""
+    env.action_space.seed(int(rng.integers(2**31)))
+    for _ in range(rng.integers(0, steps)):
+        astray = rng.random() < ASTRAY or not task.expert
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample() if astray else task.expert(env)[1])
+        if terminated or truncated:
+            return True
+    return False
+
+
+def _outcome(task: Task, env: Restorable, snapshot: Snapshot, answer: str = "") -> float:
+    """Discounted success of an answer, if there is one, after which the expert goes on."""
+    env.restore(snapshot)
+    first = codec_for(task).decode(answer)[1] if answer else None
+    return _follow(env, lambda: task.expert(env)[1], first)
+
+
+def _endings(
+    task: Task, env: Restorable, episode: Episode, rng: np.random.Generator
+) -> Iterator[tuple[Observation, str, bool]]:
+    """What was seen at ends, in words too, and whether it was done: of the policy's own episode; and from its start,
+    ENDS times, what the expert brings about after going astray, and something that is not done.
+
+    That is, what the expert brings about with another thing in the instruction, or what it does if it takes what is
+    asked for to lie where it does not, on the table or beyond its edge.
+    """
+    inner, first = env.unwrapped, episode.steps[0].observation
+
+    def end() -> tuple[Observation, str, bool]:
+        return task.observe(env).since(first), inner.conclusion(), inner.success()
+
+    env.reset(seed=episode.seed)
+    for step in episode.steps:
+        env.step(step.decision.action)
+    yield end()
+    for _ in range(ENDS):
+        env.reset(seed=episode.seed)
+        if not _wander(task, env, rng):
+            _follow(env, lambda: task.expert(env)[1])
+        yield end()
+        if rng.random() < 0.5:
+            inner.mistake(rng)
+        else:
+            env.reset(seed=episode.seed)
+            elsewhere = {inner.goal_pad or inner.goal: rng.uniform(-ELSEWHERE, ELSEWHERE, 2)}
+            _follow(env, lambda elsewhere=elsewhere: inner.expert(elsewhere)[1])
+        if not inner.success():
+            yield end()
+
+
+def _follow(env: Restorable, act: Callable[[], np.ndarray], first: np.ndarray | None = None) -> float:
+    """To the end of the episode, by the first action if there is one; its discounted success."""
+    for steps in count():
+        action = act() if steps or first is None else first
+        _, _, terminated, truncated, info = env.step(action)
+        if terminated or truncated:
+            return outcome(info["success"], steps)
+
+
+def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
+    """Make the seed policy's checkpoint; `pretrain.json` beside its weights says how, and their hash.
+
+    Until it is whole, the last finished stage is in `<out>.tmp`: a `start` to go on from. Raises UserError for an
+    existing folder, unless it may be overwritten, and for a missing start.
+    """
+    out = Path(config.out)
+    check_replaceable(out, overwrite, "checkpoint folder", "config.json")
+    tasks = [with_expert(registry.task(name), config.experts.get(name)) for name in config.tasks]
+    if config.start:
+        backend = HFBackend.load(config.start)
+        if config.new_words:
+            more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
+            backend = HFBackend(backend.model, more)
+    else:
+        backend = HFBackend(*nano.build(words(tasks), config.seed))
+    fresh = out.with_name(out.name + ".tmp")
+    with TemporaryDirectory() as scratch:
+        for stage, settings in config.stages.items():
+            rows = []
+            for task in tasks:
+                scenes = seeds("practice", settings.scenes_of(task.name) if task.questions else 0, settings.first_scene)
+                with bar(f"{stage}: scenes of {task.name}", len(scenes)) as progress:
+                    asked = settings.questions, settings.instructions, settings.wander
+                    for examples in progress.track(sight_examples(task, scenes, *asked)):
+                        rows += examples
+                n = settings.demonstrations.get(task.name, 0)
+                starts = seeds("practice", n, settings.first_demonstration)
+                shown = list(demonstrations(task, codec_for(task), starts, settings.disturbed))
+                rows += shown * settings.repeats
+                if settings.critiques:
+                    with bar(f"{stage}: critiques of {task.name}", settings.critiques) as progress:
+                        scenes = seeds("practice", settings.critiques, settings.first_critique)
+                        for examples in progress.track(critic_examples(task, backend, scenes)):
+                            rows += examples
+            random.Random(config.seed).shuffle(rows)
+            with bar(f"{stage}: {len(rows)} rows") as progress:
+                options = {"seed": config.seed} | settings.sft
+                train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress])
+            backend.save(fresh)
+    weights = hashlib.sha256((fresh / "model.safetensors").read_bytes()).hexdigest()
+    made = {"command": "handeye pretrain", "config": asdict(config), "versions": versions(), "sha256": weights}
+    (fresh / "pretrain.json").write_text(json.dumps(made, indent=1, default=str) + "\n")
+    if out.exists():
+        shutil.rmtree(out)
+    fresh.rename(out)
+    return out
+
+
+def words(tasks: Iterable[Task]) -> tuple[str, ...]:
+    """What the tokenizer must know as whole words: of the tasks, of their actions, of the questions."""
+    tasks = list(tasks)
+    said = dict.fromkeys(word for task in tasks for word in task.words)
+    actions = {word for task in tasks for word in codec_for(task).action.vocabulary}
+    return (*said, *sorted(actions), "move", *prompt.WORDS, *critic.VERDICTS)

@@ -1,0 +1,42 @@
+"""Supervised fine-tuning: trl's SFTTrainer on rows of frames, prompt and completion."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
+from trl import SFTConfig, SFTTrainer
+
+from agent.organise.rows import Example, sft_rows
+
+# What trl's own defaults get wrong here: image tokens must not be cut, and a CPU has no fast bfloat16.
+CPU_SAFE: dict[str, Any] = {
+    "max_length": None,
+    "bf16": False,
+    "activation_checkpointing": False,
+    "report_to": [],
+    "save_strategy": "no",
+    "disable_tqdm": True,
+    "dataloader_pin_memory": False,
+}
+
+
+def train_sft(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    examples: Iterable[Example],
+    out: Path,
+    settings: Mapping[str, Any],
+    callbacks: Iterable[TrainerCallback] = (),
+) -> dict[str, float]:
+    """Train `model` in place; `settings` are fields of trl's SFTConfig. Returns the trainer's closing metrics."""
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(output_dir=str(out), **{**CPU_SAFE, **settings}),
+        train_dataset=sft_rows(examples),
+        processing_class=processor,
+        callbacks=list(callbacks),
+    )
+    trainer.remove_callback(PrinterCallback)  # the callbacks given show and store the same numbers
+    return trainer.train().metrics

@@ -1,0 +1,106 @@
+"""Episodes -> SFT examples: which of its own episodes the policy imitates."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+
+from agent.organise.episode import Episode, Step
+from agent.organise.rows import Example
+from envs.observation import Observation
+from envs.registry import task
+from envs.task import Task
+from policies import prompt
+from policies.action_codec import action_of, codec_for, joined, thought_of
+
+
+def by_start(episodes: Iterable[Episode]) -> dict[tuple[str, int], list[Episode]]:
+    """(task, seed) -> the whole attempts from that start; broken ones are left out."""
+    starts = defaultdict(list)
+    for episode in episodes:
+        if episode.ending != "broken":
+            starts[episode.task, episode.seed].append(episode)
+    return starts
+
+
+def as_judged(episodes: Iterable[Episode]) -> list[Episode]:
+    """The whole episodes as the policy's own critic has them: success by its word, and no rewards.
+
+    What is measured with this says what reward is worth: the self-driven selection of Deng et al. (2025), section 3.
+    """
+    return [
+        replace(e, success=e.conclusion.verdict >= 0.5, steps=[replace(step, reward=0.0) for step in e.steps])
+        for e in episodes
+        if e.conclusion is not None
+    ]
+
+
+def keep(episodes: Iterable[Episode], per_start: int) -> list[Episode]:
+    """The shortest successes from each start, `per_start` at most; each moment that was branched from is one too.
+
+    A success that was sampled is full of detours; the shortest has the fewest. A bound for each start keeps the easy
+    starts from drowning the hard ones.
+    """
+    kept = []
+    for attempts in by_start(episodes).values():
+        from_moment = defaultdict(list)
+        for episode in attempts:
+            if episode.success:
+                from_moment[episode.own[0].observation.key()].append(episode)
+        for successes in from_moment.values():
+            kept += sorted(successes, key=lambda e: (len(e.own), e.attempt))[:per_start]
+    return kept
+
+
+def hindsight(episodes: Iterable[Episode]) -> list[Episode]:
+    """The episodes, the thoughts of successes corrected by what each proved; actions and failures stay."""
+    return [_corrected(episode) if episode.success else episode for episode in episodes]
+
+
+def _corrected(episode: Episode) -> Episode:
+    correct = task(episode.task).hindsight
+    if correct is None:
+        return episode
+    said = [step.decision.answer for step in episode.steps]
+    proprioception = [step.observation.proprioception for step in episode.steps] + [episode.final_proprioception]
+    rewards = [step.reward for step in episode.steps]
+    actions = [step.decision.action for step in episode.steps]
+    thoughts = correct([thought_of(answer) for answer in said], proprioception, rewards, actions)
+    answers = [joined(thought, action_of(answer)) for thought, answer in zip(thoughts, said, strict=True)]
+    decisions = [replace(step.decision, answer=answer) for step, answer in zip(episode.steps, answers, strict=True)]
+    return replace(episode, steps=[replace(s, decision=d) for s, d in zip(episode.steps, decisions, strict=True)])
+
+
+def examples(episodes: Iterable[Episode]) -> list[Example]:
+    """What was answered at each step that lost no ground and took the action that its thought calls for.
+
+    A success that was sampled also holds steps back, and actions that have nothing to do with what was seen: that they
+    were part of a success is luck.
+    """
+    return [
+        Example(step.observation.frames, prompt.act(step.observation), step.decision.answer)
+        for step in imitated_steps(episodes)
+    ]
+
+
+def imitated_steps(episodes: Iterable[Episode]) -> list[Step]:
+    """The steps of the episodes that are worth imitating."""
+    return [step for e in episodes for step in e.own if worth_imitating(task(e.task), step)]
+
+
+def worth_imitating(task: Task, step: Step) -> bool:
+    """It lost no ground and took the action that its thought calls for."""
+    return step.reward > task.setback and follows(task, step.observation, step.decision.answer)
+
+
+def promising(task: Task, observation: Observation, answer: str) -> bool:
+    """Whether the action is what the answer's thought calls for once all in it follows from what it sees."""
+    settled = task.settled(thought_of(answer), observation.proprioception)
+    return follows(task, observation, joined(settled, action_of(answer)))
+
+
+def follows(task: Task, observation: Observation, answer: str) -> bool:
+    """Whether the answer's action is the one that its thought calls for, where the task knows that."""
+    if task.called_for is None:
+        return True
+    thought = thought_of(answer)
+    return codec_for(task).encode(thought, task.called_for(thought, observation.proprioception)) == answer

@@ -1,0 +1,80 @@
+"""What a person at the terminal sees: bars with rates and time left, a table after each round."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+from transformers import TrainerCallback
+
+from agent.organise.episode import Episode
+
+T = TypeVar("T")
+console = Console()
+
+
+class _Rate(ProgressColumn):
+    """Over all the time so far: rich's own is of the latest advances, and episodes that end together come in bursts."""
+
+    def render(self, task: Task) -> Text:
+        elapsed = task.finished_time or task.elapsed
+        return Text(f"{task.completed / elapsed:.1f}/s" if task.completed and elapsed else "")
+
+
+class Bar(TrainerCallback):
+    """A progress bar that a rollout feeds as its subscriber, or a trainer as its callback."""
+
+    def __init__(self, progress: Progress, task_id):
+        self._progress, self._task_id, self._successes, self._n = progress, task_id, 0, 0
+        self._started = time.monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._started
+
+    def on_episode(self, episode: Episode) -> None:
+        self._n += 1
+        self._successes += episode.success
+        note = f"{100 * self._successes / self._n:.0f} % success"
+        self._progress.update(self._task_id, advance=1, note=note)
+
+    def at(self, completed: int, note: str = "") -> None:
+        """So much of it is done."""
+        self._progress.update(self._task_id, completed=completed, note=note)
+
+    def track(self, items: Iterable[T]) -> Iterator[T]:
+        """Passes the items on, one advance each."""
+        for item in items:
+            yield item
+            self._progress.advance(self._task_id)
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self._progress.update(self._task_id, total=state.max_steps)
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self._progress.update(self._task_id, completed=state.global_step)
+
+    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+        if logs and "loss" in logs:
+            loss = f"loss {float(logs['loss']):.3f}"
+            self._progress.update(self._task_id, note=loss)
+            if not console.is_terminal:  # a log shows a bar only once it is full
+                console.print(f"step {state.global_step} of {state.max_steps}: {loss}")
+
+
+@contextmanager
+def bar(description: str, total: int | None = None) -> Iterator[Bar]:
+    """One bar, shown while the block runs."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield Bar(progress, progress.add_task(f"{description:<28}", total=total, note=""))

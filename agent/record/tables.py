@@ -1,0 +1,128 @@
+"""What a run says of itself: a table after each round, before and after at the end."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from agent.record.console import console
+from agent.record.rundir import RunDir
+
+PACKAGES = ("handeye", "torch", "transformers", "trl", "gymnasium", "mujoco", "stable-baselines3", "xgrammar", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """What the numbers depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def percent(rate: dict[str, Any]) -> str:
+    """A RATE of results.json as `45 % [38, 52]`."""
+    low, high = rate["ci95"]
+    return f"{100 * rate['rate']:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def points(gain: float, ci95: Sequence[float]) -> str:
+    """A gain in points and its interval as `+16 [+8, +24]`."""
+    low, high = ci95
+    return f"{gain:+.0f} [{low:+.0f}, {high:+.0f}]"
+
+
+class Report:
+    """Prints a run's tables."""
+
+    def __init__(self, run: RunDir):
+        self.run, self.rounds = run, []
+
+    def round(self, row: dict[str, Any]) -> None:
+        """All rounds so far. Of the critic: AUROC of verdicts on answers, balanced accuracy of those on endings."""
+        self.rounds.append(row)
+        table = _table(
+            "rounds: success in practice is sampled, at the gate greedy",
+            ("round", "practice", "examples", "pairs", "gate\nbefore", "gate\nafter", "p", "AUROC\nends", "passes"),
+        )
+        for r in self.rounds:
+            table.add_row(
+                str(r["round"]),
+                _stacked(r["sampled"]),
+                str(r["sft_examples"]),
+                str(r["pairs"]),
+                _stacked(r["gate"]["before"]),
+                _stacked(r["gate"]["after"]),
+                f"{r['gate']['p_value']:.1g}",
+                f"{r['critic']['auroc']:.2f}\n{100 * r['critic']['ends']['balanced_accuracy']:.0f} %",
+                "yes" if r["accepted"] else "no",
+            )
+        console.print(table)
+
+    def end(self, results: dict[str, Any]) -> None:
+        """Before and after on held-out episodes, and where everything lies."""
+        table = _table(
+            "held-out success, same episodes before and after", ("task", "before", "after", "gain in points", "p")
+        )
+        for task, row in results["heldout"].items():
+            gain = row["gain"]
+            improvement = points(gain["points"], gain["ci95"])
+            table.add_row(task, percent(row["before"]), percent(row["after"]), improvement, f"{gain['p_value']:.2g}")
+        mean = results["heldout_mean"]
+        improvement = points(mean["gain_points"], mean["ci95"])
+        before, after = (f"{100 * mean[when]:.0f} %" for when in ("before", "after"))
+        table.add_row("mean", before, after, improvement, "", style="bold")
+        console.print(table)
+        console.print(f"run      {self.run.path}", f"policy   {results['policy']}", sep="\n", soft_wrap=True)
+        for path in sorted(self.run.path.glob("round_*/videos/*.mp4")):
+            console.print(f"video    {path}", soft_wrap=True)
+
+
+def audit_table(results: Mapping[str, Any]) -> Table:
+    """An audit of each task in a few numbers."""
+    beside = [
+        ("others' ends too: balanced accuracy", lambda r: f"{100 * r['ends_beside']['balanced_accuracy']:.0f} %"),
+        ("failures among them", lambda r: _failures(r["ends_beside"])),
+    ]
+    beside = beside if all("ends_beside" in result for result in results.values()) else []
+    rows = [
+        ("ends: balanced accuracy", lambda r: f"{100 * r['ends']['balanced_accuracy']:.0f} %"),
+        ("failures among them", lambda r: _failures(r["ends"])),
+        *beside,
+        ("ends: AUROC", lambda r: f"{r['ends']['auroc']:.2f}"),
+        ("with other frames", lambda r: f"{r['shuffled_ends']:.2f}"),
+        ("answers: AUROC", lambda r: f"{r['answers']['auroc']:.2f}"),
+        ("with other frames", lambda r: f"{r['shuffled_answers']:.2f}"),
+        ("answers: Brier", lambda r: f"{r['answers']['brier']:.3f}"),
+        ("of the base rate", lambda r: f"{r['answers']['base_brier']:.3f}"),
+        ("success after the greedy answer", lambda r: f"{100 * r['best_of']['greedy']:.0f} %"),
+        ("the critic's choice", lambda r: f"{100 * r['best_of']['critic']:.0f} %"),
+        ("the simulator's (oracle)", lambda r: f"{100 * r['best_of']['oracle']:.0f} %"),
+        ("whole episodes, uncritical", lambda r: percent(r["acting"]["before"])),
+        ("criticised", lambda r: percent(r["acting"]["after"])),
+        ("gain in points", lambda r: points(r["acting"]["gain"]["points"], r["acting"]["gain"]["ci95"])),
+        (
+            "claimed step within 1 of bisection",
+            lambda r: f"{100 * r['claims'].get('critic_within_1', float('nan')):.0f} %",
+        ),
+    ]
+    table = _table("the critic on held-out episodes", ("", *results))
+    for name, cell in rows:
+        table.add_row(name, *(cell(result) for result in results.values()))
+    return table
+
+
+def _failures(scores: Mapping[str, Any]) -> str:
+    return f"{scores['n'] - scores['k']} of {scores['n']}"
+
+
+def _stacked(rate: dict[str, Any]) -> str:
+    """A RATE for a narrow column: the interval below."""
+    return percent(rate).replace("% ", "%\n")
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    """Narrow enough for 80 characters a line."""
+    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="right")
+    return table

@@ -1,0 +1,68 @@
+"""An episode as a film for people: played again in the simulator, with what the policy said."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import gymnasium as gym
+import imageio.v3 as iio
+import numpy as np
+
+from agent.organise.episode import Episode
+from envs.errors import UserError
+from envs.registry import task
+
+SIZE = 320  # [px]
+CAPTION_HEIGHT = 48  # [px]; it and SIZE are multiples of 16, so that every player takes the film
+FPS = 5
+STRIP_FRAMES = 6
+FORMATS = (".mp4", ".png")
+
+
+def film(episode: Episode) -> np.ndarray:
+    """(T, SIZE + CAPTION_HEIGHT, 2 * SIZE, 3) uint8: a view for people beside what the policy saw."""
+    env = replace(task(episode.task), frames=1).make()
+    env.reset(seed=episode.seed)
+    frames = []
+    for step in episode.steps:
+        seen, instruction = step.observation.frames[-1], step.observation.instruction
+        frames.append(_frame(env, seen, instruction, step.decision.answer))
+        env.step(step.decision.action)
+    frames.append(_frame(env, episode.final_frame, instruction, "success" if episode.success else "failure"))
+    env.close()
+    return np.stack(frames)
+
+
+def _frame(env: gym.Env, seen: np.ndarray, title: str, text: str) -> np.ndarray:
+    side = env.get_wrapper_attr("view")(SIZE)
+    seen = cv2.resize(seen, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
+    caption = np.full((CAPTION_HEIGHT, 2 * SIZE, 3), 255, np.uint8)
+    for line, (words, weight) in enumerate(((title, 2), (text, 1))):
+        cv2.putText(caption, words, (8, 19 + 21 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), weight, cv2.LINE_AA)
+    return np.vstack([np.hstack([side, seen]), caption])
+
+
+def check(path: Path) -> None:
+    """Raises UserError for a name that is no film's."""
+    if path.suffix not in FORMATS:
+        raise UserError(f"cannot write {str(path)!r}; valid: a name that ends in {' or '.join(FORMATS)}")
+
+
+def write(path: Path, films: Sequence[np.ndarray]) -> None:
+    """Films (T, H, W, 3) uint8, one above the other: as an mp4 that a browser plays (H.264, yuv420p), or as a png of
+    a few moments. Raises UserError for another suffix."""
+    check(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".png":
+        iio.imwrite(path, np.vstack([_strip(frames) for frames in films]))
+        return
+    length = max(len(frames) for frames in films) + 2 * FPS  # the end stays in sight
+    still = [np.concatenate([f, np.repeat(f[-1:], length - len(f), axis=0)]) for f in films]
+    iio.imwrite(path, np.concatenate(still, axis=1), fps=FPS, codec="libx264", pixelformat="yuv420p")
+
+
+def _strip(frames: np.ndarray) -> np.ndarray:
+    """A few moments of a film side by side, without what the policy saw."""
+    moments = np.linspace(0, len(frames) - 1, STRIP_FRAMES).round().astype(int)
+    return np.hstack([frames[i, :SIZE, :SIZE] for i in moments])

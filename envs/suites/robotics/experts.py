@@ -1,0 +1,165 @@
+"""Scripted experts of Gymnasium-Robotics' tasks, and what there is to see of each: privileged, shown the state.
+
+An expert remembers nothing: what it does follows from the numbers that its thought and the robot's own sense tell.
+"""
+
+from collections import deque
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from envs.language import Place, Rate, Sight
+
+BINS = 32
+SPACE = (Place(1.1, 1.6, BINS), Place(0.5, 1.0, BINS), Place(0.3, 0.8, BINS))  # [m] where the gripper comes
+REACH = (Rate(0.5, 2 * BINS),) * 3  # [m] from one thing to another
+GAIN = 10.0  # [1/m] of an action that goes half of a way: 1 is 5 cm
+OPEN, SHUT = 1.0, -1.0  # what the fingers are told
+ABOVE = 0.1  # [m] over a thing that is not to be touched
+NEAR = 0.02  # [m]
+HELD = 0.06  # [m] fingers no farther apart than this hold a block, which is 5 cm wide
+LOW = 0.03  # [m] over the middle of a thing, at most, where the gripper touches it
+PUSH_FROM = 0.08  # [m] from the middle of the block
+PUSH = 0.05  # [m] how far ahead a gripper that pushes is sent
+HIT_FROM = 0.13  # [m] of run to where the fingers hit the puck
+HIT_AT = 0.0125  # [m] before the middle of the puck
+# Flat fingers, across the y axis, hit a disc that turns along them: it gets less of their speed sideways than ahead.
+# The factor that sends most pucks to their target, of those from 1.5 to 3.
+SLIP = 1.85
+
+
+def _fetch(env: gym.Env) -> dict[str, np.ndarray]:
+    """By the layout of Gymnasium-Robotics' observations. Places and ways are (3,) [m], the opening (1,) [m].
+
+    reach: from gripper to block, or puck. way: from there, or from the gripper where there is none, to the ball.
+    """
+    told = env.get_wrapper_attr("observation")
+    state, ball = told["observation"], told["desired_goal"]
+    seen = {"gripper": state[:3], "ball": ball, "way": ball - told["achieved_goal"]}
+    if state.size > 10:  # there is a block
+        block = state[3:6]
+        seen |= {"block": block, "puck": block, "reach": block - state[:3], "opening": state[9:11].sum(keepdims=True)}
+    return seen
+
+
+def _moved(way: np.ndarray, fingers: float = 0.0) -> np.ndarray:
+    """(3,) [m] -> (4,) action."""
+    return np.clip([*(GAIN * way), fingers], -1, 1).astype(np.float32)
+
+
+FETCH_REACH = Sight({"ball": SPACE, "way": (Rate(0.5, BINS),) * 3}, _fetch)
+FETCH_GRIPPER = Sight({"gripper": SPACE}, _fetch)
+
+
+def fetch_reach(env: gym.Env) -> tuple[str, np.ndarray]:
+    """Straight to the target."""
+    return FETCH_REACH.say(env), _moved(_fetch(env)["way"])
+
+
+FETCH_BLOCK = Sight({"block": SPACE, "ball": SPACE, "reach": REACH, "way": REACH}, _fetch)
+FETCH_FINGERS = Sight({"gripper": SPACE, "opening": (Place(0.0, 0.1, BINS),)}, _fetch)
+
+
+def fetch_pick_and_place(env: gym.Env) -> tuple[str, np.ndarray]:
+    """Over the block with open fingers, down, fingers shut, and straight to the target."""
+    seen = _fetch(env)
+    reach = seen["reach"]
+    if np.linalg.norm(reach) < NEAR:
+        is_held = seen["opening"].item() < HELD
+        action = _moved(seen["way"] if is_held else np.zeros(3), SHUT)
+    else:
+        is_over = np.linalg.norm(reach[:2]) < NEAR
+        action = _moved(reach + np.array([0, 0, 0 if is_over else ABOVE]), OPEN)
+    return FETCH_BLOCK.say(env), action
+
+
+def fetch_push(env: gym.Env) -> tuple[str, np.ndarray]:
+    """Up, over to the far side of the block, down, and towards the target."""
+    seen = _fetch(env)
+    reach, line = seen["reach"], _unit(seen["way"][:2])
+    aside = _aside(reach[:2], line)
+    if reach[2] > -LOW and reach[:2] @ line > NEAR and np.linalg.norm(aside) < NEAR:
+        way = np.array([*(2 * aside + PUSH * line), reach[2]])
+    else:
+        way = _lowered(reach, reach[:2] - PUSH_FROM * line)
+    return FETCH_BLOCK.say(env), _moved(way)
+
+
+PUCK = (Place(0.8, 1.8, 2 * BINS), Place(0.4, 1.1, 2 * BINS), Place(0.3, 0.8, BINS))  # [m] where it slides
+FETCH_PUCK = Sight({"puck": PUCK, "ball": PUCK, "reach": REACH, "way": (Rate(1.0, 4 * BINS),) * 3}, _fetch)
+FETCH_BAT = Sight({"gripper": PUCK}, _fetch)
+
+
+def fetch_slide(env: gym.Env) -> tuple[str, np.ndarray]:
+    """Up, over to the far side of the puck, down, and at full speed towards the target and farther aside (`SLIP`)."""
+    seen = _fetch(env)
+    reach, line = seen["reach"], _unit(seen["way"][:2] * [1, SLIP])
+    to = reach[:2] - [HIT_AT, 0]
+    aside = _aside(to, line)
+    if reach[2] > -LOW and reach[0] > 0 and np.linalg.norm(aside) < NEAR:
+        way = np.array([*(aside + line / np.abs(line).max() / GAIN), reach[2] / 2])
+    else:
+        way = _lowered(reach, to - HIT_FROM * line)
+    return FETCH_PUCK.say(env), _moved(way)
+
+
+def _unit(way: np.ndarray) -> np.ndarray:
+    return way / max(np.linalg.norm(way), 1e-6)
+
+
+def _aside(way: np.ndarray, line: np.ndarray) -> np.ndarray:
+    """The part of a way that does not go along a line of length 1."""
+    return way - (way @ line) * line
+
+
+def _lowered(reach: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """(3,) [m] to a start beside the thing within `reach`, which is (2,) [m] away: up, over to it, and down."""
+    if np.linalg.norm(start) < NEAR:
+        return np.array([*start, reach[2]])
+    is_up = reach[2] < -ABOVE / 2
+    return np.array([*(start if is_up else np.zeros(2)), reach[2] + ABOVE])
+
+
+SPEED = 3.0  # [m/s] at most
+HURRY = 4.0  # [1/s] of a way, where that is slower
+PULL = 0.5  # [s/m] of the motors, which change the speed by 24 cm/s in a step of 10 ms
+
+
+def _maze(env: gym.Env) -> dict[str, np.ndarray]:
+    """Places and ways (2,) [m]; speed (2,) [m/s]. way: to the middle of the next cell, or to the red ball in its."""
+    told = env.get_wrapper_attr("observation")
+    green, red = told["achieved_goal"], told["desired_goal"]
+    way = _next(env.unwrapped.maze, green, red) - green
+    return {"green": green, "red": red, "way": way, "speed": told["observation"][2:]}
+
+
+def _next(maze: Any, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """(2,) [m] where the shortest way through the cells leads next, found breadth-first from its end."""
+    here, last = tuple(maze.cell_xy_to_rowcol(start)), tuple(maze.cell_xy_to_rowcol(goal))
+    after, waiting = {last: last}, deque([last])
+    while waiting and here not in after:
+        row, column = cell = waiting.popleft()
+        for i, j in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+            if (i, j) not in after and maze.maze_map[i][j] != 1:  # 1 is a wall, and walls are all around
+                after[i, j] = cell
+                waiting.append((i, j))
+    return goal if after[here] == last else maze.cell_rowcol_to_xy(after[here])
+
+
+def maze_sight(half: float) -> Sight:
+    """Of a maze that goes `half` [m] to each side."""
+    place = Place(-half, half, 2 * BINS)
+    return Sight({"green": (place, place), "red": (place, place), "way": (Rate(1.5, BINS),) * 2}, _maze)
+
+
+# A step is 10 ms, and two pictures hardly differ: how fast it rolls is its own sense.
+MAZE_BALL = Sight({"speed": (Rate(5.0, BINS),) * 2}, _maze)
+
+
+def rolled(env: gym.Env) -> np.ndarray:
+    """From cell to cell: a speed that goes with the way to the next, held by a damper."""
+    seen = _maze(env)
+    wanted = HURRY * seen["way"]
+    wanted *= min(1.0, SPEED / max(np.linalg.norm(wanted), 1e-6))
+    return np.clip(PULL * (wanted - seen["speed"]), -1, 1).astype(np.float32)

@@ -1,0 +1,76 @@
+"""Questions about a scene of the tabletop, and their true answers: what lies where, and which way."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from envs.suites.tabletop.env import GOALS
+from envs.suites.tabletop.push import behind
+from envs.suites.tabletop.scene import PADS
+from envs.suites.tabletop.words import binned, direction, from_the_left, say, say_way
+
+Places = Mapping[str, np.ndarray]  # name -> (2,) [m]
+
+
+def varied(rng: np.random.Generator) -> dict[str, Any]:
+    """Options of a reset to ask about. Some scenes hold only what the task names: where there is little to tell apart,
+    places are learned first."""
+    return {"clutter": bool(rng.random() < 0.7), "alike": bool(rng.random() < 0.4)}
+
+
+def questions(env: gym.Env, rng: np.random.Generator, n: int, instructions: bool) -> Iterator[tuple[str, str]]:
+    """A caption, left to right, and questions about the scene, each with its answer.
+
+    `n` of them name some of what is on the table, in an order of their own: several places for each frame encoded. More
+    ask for a place in relation to one or two things and the way there, answered in the words of a thought; which one a
+    task needs when, and how to move, only its demonstrations tell. `instructions` asks the same in the words of an
+    instruction, with a goal that is practised.
+    """
+    inner = env.unwrapped
+    places, gripper = inner.describe(), inner.scene.gripper
+    names = sorted(places)
+    yield "describe", "; ".join(say(name, places[name]) for name in from_the_left(places))
+    for _ in range(n):
+        some = [str(name) for name in rng.permutation(names)[: rng.integers(1, len(names) + 1)]]
+        asked = ", ".join(f"the {name}" for name in some)
+        yield f"where is {asked}", "; ".join(say(name, places[name]) for name in some)
+    headings = list(_headings(rng.permutation(names), places, gripper))
+    if instructions:
+        headings += _instructions(rng.permutation(names), places, gripper)
+    for words, thought in headings:
+        yield f"{words}. {inner.proprioception()}", thought
+
+
+def _headings(names: Sequence[str], places: Places, gripper: np.ndarray) -> Iterator[tuple[str, str]]:
+    """Over one thing; behind it as seen from another, and through it to the other: in words, and the answer."""
+    name, *others = names
+    yield f"over the {name}", _over(name, places, gripper)
+    for other in others[:1]:
+        yield f"behind the {name} from the {other}", _behind(name, other, places, gripper)
+        through = f"{say('through', places[other])} {say_way(gripper, places[other])}"
+        yield f"through the {name} to the {other}", f"{_seen(name, other, places)}; {through}"
+
+
+def _instructions(names: Sequence[str], places: Places, gripper: np.ndarray) -> Iterator[tuple[str, str]]:
+    """To reach a practised goal, and to push it to a pad: the instruction, and where it leads."""
+    goals, pads = ([name for name in names if name in valid] for valid in (GOALS["practice"], PADS))
+    for goal in goals[:1]:
+        yield f"reach the {goal}", _over(goal, places, gripper)
+        for pad in pads[:1]:
+            yield f"push the {goal} to the {pad}", _behind(goal, pad, places, gripper)
+
+
+def _over(name: str, places: Places, gripper: np.ndarray) -> str:
+    return f"{say(name, places[name])}; {say('over', places[name])} {say_way(gripper, places[name])}"
+
+
+def _behind(name: str, other: str, places: Places, gripper: np.ndarray) -> str:
+    start = behind(binned(places[name]), binned(places[other]))
+    return f"{_seen(name, other, places)}; {say('behind', start)} {say_way(gripper, start)}"
+
+
+def _seen(name: str, other: str, places: Places) -> str:
+    way = direction(binned(places[name]), binned(places[other]))
+    return f"{say(name, places[name])}; {say(other, places[other])} {way}"

@@ -1,0 +1,67 @@
+"""Practice from states of earlier successes: nearer to the start as the policy gets better."""
+
+import numpy as np
+import pytest
+
+from agent.collect.archive import Archive
+from agent.collect.rollout import rollout
+from envs.registry import TASKS
+from policies.action_codec import codec_for
+from policies.baselines import ExpertPolicy, RandomPolicy
+
+PUSH = TASKS["push"]
+CODEC = codec_for(PUSH)
+EXPERT, RANDOM = ExpertPolicy(PUSH, CODEC), RandomPolicy(CODEC.action.space)
+ATTEMPTS = 4
+
+
+@pytest.fixture(scope="module")
+def rare():
+    """Of each of 8 starts one success and three failures."""
+    whole = rollout(PUSH, EXPERT, [(seed, 0) for seed in range(8)], snapshots=True)
+    starts = [(seed, k) for seed in range(8) for k in range(1, 9)]
+    failures = [e for e in rollout(PUSH, RANDOM, starts, snapshots=True) if not e.success]
+    return whole + [e for seed in range(8) for e in [f for f in failures if f.seed == seed][:3]]
+
+
+def practise(archive, policy):
+    """One round: how many of the attempts from the archive's states succeed, and where these are."""
+    points, successes = archive.points("push", 99), 0
+    for point in points:
+        rests = rollout(PUSH, policy, [point.start(k, k) for k in range(ATTEMPTS)])
+        successes += sum(e.success for e in rests)
+        archive.learn(point, sum(e.success for e in rests), ATTEMPTS)
+    return successes, [point.step for point in points]
+
+
+def test_a_good_policy_soon_practises_from_the_start_and_then_no_more(rare):
+    archive = Archive(99, np.random.default_rng(0))
+    archive.add(rare)
+    first = [point.step for point in archive.points("push", 99)]
+    assert first
+    assert all(point.step == len(point.episode.steps) - 1 for point in archive.points("push", 99))
+    for _ in range(4):
+        successes, steps = practise(archive, EXPERT)
+        assert successes == ATTEMPTS * len(steps)
+    assert set(steps) <= {0}
+    practise(archive, EXPERT)
+    assert archive.points("push", 99) == []
+
+
+def test_a_poor_policy_practises_near_the_goal_where_it_succeeds_at_times(rare):
+    archive = Archive(99, np.random.default_rng(0))
+    archive.add(rare)
+    from_starts = sum(e.success for e in rollout(PUSH, RANDOM, [(s, k) for s in range(8) for k in range(ATTEMPTS)]))
+    for _ in range(5):
+        successes, _ = practise(archive, RANDOM)
+    assert successes > from_starts
+
+
+def test_easy_starts_are_not_archived_nor_more_than_fit(rare):
+    archive = Archive(3, np.random.default_rng(0))
+    archive.add([e for e in rare if e.success])
+    assert archive.points("push", 99) == []
+    archive.add(rare)
+    assert len(archive.points("push", 99)) == 3
+    assert len(archive.points("push", 2)) == 2
+    assert archive.points("reach", 2) == []

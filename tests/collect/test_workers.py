@@ -1,0 +1,60 @@
+"""Several processes play what one would have played, and a worker's error is the caller's."""
+
+import subprocess
+import sys
+
+import pytest
+from test_rollout import Listener, assert_same
+
+from agent.collect.workers import Job, Workers
+from agent.config import Critic
+from envs.errors import UserError
+
+pytestmark = pytest.mark.slow
+STARTS = [(seed, attempt) for seed in range(3) for attempt in range(2)]
+
+
+@pytest.fixture(scope="module")
+def two():
+    with Workers(2) as workers:
+        yield workers
+
+
+def test_two_workers_play_what_one_plays(two, nano_checkpoint):
+    job = Job("reach", nano_checkpoint, STARTS[:5], temperature=1.0, critic=Critic(revisions=1, threshold=0.0))
+    listener = Listener()
+    episodes = two.play(job, [listener])
+    with Workers(1) as one:
+        alone = one.play(job)
+    assert_same(episodes, alone)
+    assert [(e.seed, e.attempt) for e in episodes] == STARTS[:5]
+    verdicts = [[step.decision.verdict for step in e.steps] for e in episodes]
+    for some, e in zip(verdicts, alone, strict=True):
+        assert some == pytest.approx([step.decision.verdict for step in e.steps], abs=1e-5)
+    assert sorted((e.seed, e.attempt) for e in listener.heard) == STARTS[:5]
+
+
+def test_fewer_starts_than_workers(two, nano_checkpoint):
+    (episode,) = two.play(Job("push", nano_checkpoint, [(4, 0)]))
+    assert episode.seed == 4
+
+
+def test_an_error_in_a_worker_is_raised_here(two, tmp_path):
+    with pytest.raises(UserError, match="no checkpoint in"):
+        two.play(Job("reach", tmp_path / "nowhere", STARTS))
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, time\n"
+        "from agent.collect.workers import Workers\n"
+        "if __name__ == '__main__':\n"
+        "    with Workers(2) as workers:\n"
+        "        print(workers._pool.submit(os.getpid).result(), flush=True)\n"
+        "        time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout.readline()
+        parent.kill()
+        parent.communicate(timeout=60)  # ends once no worker holds the pipe

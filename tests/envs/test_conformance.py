@@ -1,0 +1,364 @@
+"""What every task beside the tabletop's must do, and what makes a task of any other environment."""
+
+import re
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from agent.collect.rollout import rollout
+from envs.declared import declared
+from envs.errors import UserError
+from envs.registry import TASKS, tagged, task
+from envs.validation import read
+from envs.wrappers import ActionRepeat, FrameHistory, Judged, Picture, SuccessRule
+from policies.action_codec import DiscreteCodec, codec_for
+from policies.baselines import ExpertPolicy, RandomPolicy
+from policies.trained import with_expert
+
+CHOSEN = [task for task in TASKS.values() if task.suite != "tabletop" and task.is_installed()]
+DECLARATIONS = Path(__file__).parents[2] / "configs" / "tasks"
+QUICK = 40  # steps
+ONE_START = ("cliff-walking",)
+EASY = ("mw-button-press-wall", "mw-drawer-close")  # random actions do it now and then
+STARTS = dict.fromkeys(("cartpole", "inverted-pendulum", "lunar-lander", "mountain-car", "acrobot", "pendulum"), 4)
+STARTS["hopper"] = 1  # its expert looks ahead for a minute or more
+
+
+@pytest.fixture(params=CHOSEN, ids=lambda task: task.name)
+def chosen(request):
+    return request.param
+
+
+def played(task, env, seed, n=QUICK):
+    """Frames, rewards and ends of up to `n` random steps; the actions depend on the seed too."""
+    env.reset(seed=seed)
+    env.action_space.seed(seed)
+    frames, rewards, over = [task.observe(env).frames], [], False
+    while len(rewards) < n and not over:
+        _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        over = terminated or truncated
+        frames.append(task.observe(env).frames)
+        rewards.append(reward)
+    return np.array(frames), np.array(rewards), over
+
+
+def test_the_same_seed_and_actions_give_the_same_trajectory(chosen, env):
+    """Whatever was played before."""
+    once = played(chosen, env, 3)
+    played(chosen, env, 4)
+    for a, b in zip(once, played(chosen, env, 3), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_beginning_is_one_state(chosen, env):
+    """Whatever was played before: an episode is certified by its fingerprints, elsewhere."""
+    env.reset(seed=3)
+    first = env.fingerprint()
+    played(chosen, env, 4)
+    env.reset(seed=3)
+    assert env.fingerprint() == first
+
+
+def test_starts_differ(chosen, env):
+    starts = set()
+    for seed in range(4):
+        env.reset(seed=seed)
+        starts.add((repr(env.observation), chosen.observe(env).frames.tobytes()))
+    assert (len(starts) == 1) == (chosen.name in ONE_START)
+
+
+def test_frames_are_pictures(chosen, env):
+    """Of one size, fresh, not blank, and they change."""
+    frames, _, _ = played(chosen, env, 1)
+    assert frames.shape[1:] == (chosen.frames * len(chosen.cameras), chosen.image_size, chosen.image_size, 3)
+    assert frames.dtype == np.uint8
+    assert frames[0].std() > 3
+    assert (frames[0] != frames[-1]).any()
+    first, second = chosen.observe(env).frames, chosen.observe(env).frames
+    second[:] = 0
+    assert first.any()
+
+
+def test_a_history_is_of_the_last_frames(chosen, env):
+    frames, _, _ = played(chosen, env, 1, 5)
+    n = len(chosen.cameras)
+    for before, after in pairwise(frames):
+        np.testing.assert_array_equal(before[n:], after[:-n])
+    np.testing.assert_array_equal(frames[0], np.concatenate([frames[0][:n]] * chosen.frames))
+
+
+def test_a_state_is_returned_to(chosen, env):
+    played(chosen, env, 5, 3)
+    snapshot, fingerprint, seen = env.snapshot(), env.fingerprint(), chosen.observe(env)
+    action = env.action_space.sample()
+    after = env.step(action)
+    env.restore(snapshot)
+    assert env.fingerprint() == fingerprint
+    np.testing.assert_array_equal(chosen.observe(env).frames, seen.frames)
+    again = env.step(action)
+    np.testing.assert_equal(again, after)
+
+
+def test_what_is_seen_is_told_in_the_words_of_a_thought(chosen, env):
+    if chosen.thought is None:
+        pytest.skip("nothing is told of it")
+    known = {word for entry in chosen.words for word in entry.split()}
+    for seed in range(3):
+        played(chosen, env, seed, 3 * seed)
+        thought = chosen.thought(env)
+        assert re.fullmatch(chosen.thought_regex, thought)
+        spoken = f"{chosen.instruction(env)} {chosen.proprioception(env)} {thought}"
+        assert set(re.findall(r"[+-]?\w+", spoken)) <= {w for word in known for w in re.findall(r"[+-]?\w+", word)}
+        caption, *single = chosen.questions(env, np.random.default_rng(seed), 2, False)
+        assert (caption[0].split(".")[0], caption[1]) == ("describe", thought)
+        assert len(single) == min(2, len(thought.split("; ")))
+        assert all(part in thought.split("; ") for _, part in single)
+        if chosen.expert:
+            assert chosen.expert(env)[0] == thought
+
+
+def test_random_actions_do_not_succeed(chosen):
+    starts = [(seed, 0) for seed in range(30 if chosen.name.startswith(("frozen", "reach")) else 3)]
+    episodes = rollout(replace(chosen, image_size=8, frames=1), RandomPolicy(codec_for(chosen).action.space), starts)
+    assert {e.ending for e in episodes} <= {"terminated", "truncated"}
+    assert np.mean([e.success for e in episodes]) < (0.7 if chosen.name in EASY else 0.2)
+
+
+@pytest.mark.slow
+def test_its_expert_succeeds(chosen):
+    """Meta-World's experts do not on every start either: 75 % and more of 20, through the codec."""
+    starts = [(seed, 0) for seed in range(STARTS.get(chosen.name, 8))]
+    codec, chosen = codec_for(chosen), with_expert(replace(chosen, image_size=8, frames=1))
+    episodes = rollout(chosen, ExpertPolicy(chosen, codec), starts)
+    enough = 0.6 if chosen.suite == "metaworld" else 0.75
+    assert np.mean([e.success for e in episodes]) >= enough, [e.error or e.ending for e in episodes]
+    for step in episodes[0].steps[:3]:
+        np.testing.assert_array_equal(codec.decode(step.decision.answer)[1], step.decision.action)
+
+
+def test_published_splits_are_tags():
+    assert len(tagged("metaworld")) == 50
+    sizes = {tag: len(tagged(tag)) for tag in ("ml10-train", "ml10-test", "ml45-train", "ml45-test")}
+    assert sizes == {"ml10-train": 10, "ml10-test": 5, "ml45-train": 45, "ml45-test": 5}
+    assert all(TASKS[name].split == "heldout" for name in tagged("ml45-test"))
+
+
+@pytest.mark.skipif(not TASKS["mw-push"].is_installed(), reason="needs the extra metaworld")
+def test_published_splits_are_metaworlds_own():
+    from metaworld.env_dict import ALL_V3_ENVIRONMENTS, ML10_V3, ML45_V3
+
+    assert sorted(tagged("metaworld")) == sorted(f"mw-{name.removesuffix('-v3')}" for name in ALL_V3_ENVIRONMENTS)
+    for tag, split in (("ml10", ML10_V3), ("ml45", ML45_V3)):
+        for side in ("train", "test"):
+            names = [f"mw-{name.removesuffix('-v3')}" for name in split[side]]
+            assert sorted(tagged(f"{tag}-{side}")) == sorted(names)
+
+
+def test_a_task_whose_package_is_missing_names_the_extra():
+    missing = replace(TASKS["fetch-reach"], env_id="no_such_module:FetchReach-v4")
+    with pytest.raises(
+        UserError, match=r"needs no_such_module; valid once it is installed: pip install 'handeye\[robotics\]'"
+    ):
+        missing.make()
+
+
+def test_no_lake_is_both_practised_and_held_out():
+    maps = {}
+    for name in ("frozen-lake", "frozen-lake-heldout"):
+        env = TASKS[name].make()
+        maps[name] = set()
+        for seed in range(60):
+            env.reset(seed=seed)
+            maps[name].add(env.unwrapped.desc.tobytes())
+        env.close()
+    assert min(map(len, maps.values())) > 20
+    assert not maps["frozen-lake"] & maps["frozen-lake-heldout"]
+
+
+def test_a_task_without_an_expert_says_so():
+    chosen = with_expert(task(str(DECLARATIONS / "mountain_car_continuous.yaml")))
+    with pytest.raises(UserError, match=r"mountain_car_continuous\.yaml' has no expert; valid: zero, random"):
+        ExpertPolicy(chosen, codec_for(chosen))
+
+
+# any other environment ------------------------------------------------------------------------------------------
+
+
+class Counting(gym.Env):
+    """Rewards 1 a step, tells `info` what it is given, and renders its count."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (gymnasium's own form)
+
+    def __init__(self, told=None, blind=False, render_mode=None):
+        self.told, self.blind, self.render_mode = told or {}, blind, render_mode
+        self.action_space, self.observation_space = gym.spaces.Discrete(3, start=1), gym.spaces.Discrete(99)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return 0, {}
+
+    def step(self, action):
+        self.count += 1
+        return self.count, 1.0, False, False, {key: values[self.count - 1] for key, values in self.told.items()}
+
+    def render(self):
+        return None if self.blind else np.full((30, 20, 3), self.count, np.uint8)
+
+
+gym.register("HandEyeTest/Counting-v0", entry_point=Counting, max_episode_steps=4, disable_env_checker=True)
+
+
+def ends(rule, told=None):
+    """(success, terminated) of each step."""
+    env = Judged(gym.make("HandEyeTest/Counting-v0", told=told), rule)
+    env.reset(seed=0)
+    steps, over = [], False
+    while not over:
+        _, _, terminated, truncated, info = env.step(1)
+        assert info["success"] is info["is_success"]
+        steps.append((info["success"], terminated))
+        over = terminated or truncated
+    return steps
+
+
+FAILED, WON, GOES_ON = (False, False), (True, True), (False, False)
+
+
+@pytest.mark.parametrize(
+    ("rule", "told", "expected"),
+    [
+        (SuccessRule("return", at_least=4), None, [GOES_ON] * 3 + [WON]),
+        (SuccessRule("return", at_least=5), None, [FAILED] * 4),
+        (SuccessRule("reward", at_least=1), None, [GOES_ON] * 3 + [WON]),
+        (SuccessRule("terminated", at_least=1), None, [FAILED] * 4),
+        (SuccessRule("solved", at_least=1), {"solved": [0, 1, 0, 0]}, [GOES_ON, WON]),
+        (SuccessRule("solved", at_least=1, at_the_end=True), {"solved": [0, 1, 0, 0]}, [FAILED] * 4),
+        (SuccessRule("apart", at_most=0.1), {"apart": [3, 2, 0.05, 0]}, [GOES_ON, GOES_ON, WON]),
+    ],
+)
+def test_success_follows_its_rule(rule, told, expected):
+    assert ends(rule, told) == expected
+
+
+def test_a_success_key_that_never_appears_is_found_at_the_first_end():
+    with pytest.raises(UserError, match=r"'sucess' never appeared in info; valid: return, reward, solved, terminated"):
+        ends(SuccessRule("sucess", at_least=1), {"solved": [0] * 4})
+
+
+@pytest.mark.parametrize("action", [0, 4, 1.5, np.nan, [1, 2]])
+def test_impossible_discrete_actions_are_refused(action):
+    env = Judged(gym.make("HandEyeTest/Counting-v0"), SuccessRule("reward"))
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="action"):
+        env.step(action)
+
+
+@pytest.mark.parametrize("action", [[np.nan], [3.5], [0.0, 0.0]])
+def test_impossible_continuous_actions_are_refused(action):
+    env = TASKS["inverted-pendulum"].make()
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="action"):
+        env.step(np.array(action))
+    env.close()
+
+
+def test_an_action_is_repeated_until_the_end():
+    env = ActionRepeat(gym.make("HandEyeTest/Counting-v0"), 3)
+    env.reset(seed=0)
+    assert env.step(1)[:4] == (3, 3.0, False, False)
+    assert env.step(1)[:4] == (4, 1.0, False, True)
+
+
+def test_frames_are_scaled_down_and_remembered():
+    env = FrameHistory(Picture(gym.make("HandEyeTest/Counting-v0", render_mode="rgb_array"), 8), 3)
+    env.reset(seed=0)
+    for expected in ([0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3]):
+        assert env.frames().shape == (3, 8, 8, 3)
+        assert [int(frame.max()) for frame in env.frames()] == expected
+        env.step(1)
+
+
+def test_an_environment_without_a_picture_is_named():
+    env = Picture(gym.make("HandEyeTest/Counting-v0", blind=True, render_mode="rgb_array", disable_env_checker=True), 8)
+    env.reset(seed=0)
+    with pytest.raises(UserError, match="gave NoneType; valid: an environment whose rgb_array"):
+        env.render()
+
+
+DECLARED = "id: HandEyeTest/Counting-v0\ninstruction: count\nsuccess: {of: return, at_least: 4}\n"
+
+
+@pytest.fixture
+def declare(tmp_path):
+    def make(text):
+        path = tmp_path / f"task{len(list(tmp_path.iterdir()))}.yaml"
+        path.write_text(text)
+        return str(path)
+
+    return make
+
+
+def test_a_file_declares_a_task(declare):
+    path = declare(DECLARED + "repeat: 2\nframes: 2\nimage_size: 16\nmax_steps: 6\nactions: [one, two, three]\n")
+    chosen = task(path)
+    assert chosen is declared(path)
+    codec = codec_for(chosen)
+    assert codec.decode("move two")[1] == 2
+    (episode,) = rollout(chosen, RandomPolicy(codec.action.space), [(0, 0)])
+    assert (len(episode.steps), episode.success, episode.task) == (3, True, path)
+    assert episode.steps[0].observation.frames.shape == (2, 16, 16, 3)
+    assert episode.steps[0].observation.instruction == "count"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id: Countin-v0\ninstruction: count\nsuccess: {of: return}\n", "unknown environment 'Countin-v0'; valid: "),
+        (DECLARED + "framse: 2\n", "unknown config key 'framse' .did you mean 'frames'"),
+        (DECLARED + "frames: 0\n", "'frames' = 0"),
+        (DECLARED + "actions: [one, two]\n", "actions one, two; valid: 3 different names"),
+        (DECLARED + "camera: top\n", "camera 'top' of an environment without MuJoCo"),
+        (
+            "id: Reacher-v5\ninstruction: reach\nsuccess: {of: return}\ncamera: top\n",
+            "unknown camera 'top'; valid: none",
+        ),
+        ("id: CartPole-v1\nsuccess: {of: return}\n", "'instruction' is missing"),
+        ("- CartPole-v1\n", "holds list; valid: a mapping"),
+    ],
+)
+def test_a_bad_declaration_is_named(declare, text, message):
+    with pytest.raises(UserError, match=message):
+        codec_for(task(declare(text)))
+
+
+def test_a_missing_declaration_is_named():
+    with pytest.raises(UserError, match=r"no config 'nowhere.yaml'"):
+        task("nowhere.yaml")
+
+
+def test_discrete_actions_in_words():
+    codec = DiscreteCodec(gym.spaces.Discrete(3, start=1), ("left", "still", "right"))
+    assert [codec.decode(codec.encode(k)) for k in (1, 2, 3)] == [1, 2, 3]
+    assert codec.encode(3) == "move right"
+    assert codec.instead("move left", "move right") == "move right other"
+    assert codec.instead("move left", "move left") == "move left same"
+    assert DiscreteCodec(gym.spaces.Discrete(2)).words == ("0", "1")
+    with pytest.raises(UserError, match=r"'move up' does not parse; valid: move \(left"):
+        codec.decode("move up")
+
+
+def test_the_declared_tasks_that_ship_conform():
+    """But for questions, whose folder is made first."""
+    for path in sorted(DECLARATIONS.glob("*.yaml")):
+        if "questions" in read(path):
+            continue
+        chosen = task(str(path))
+        env = chosen.make()
+        frames, _, _ = played(chosen, env, 1)
+        env.close()
+        assert frames.shape[1:] == (chosen.frames * len(chosen.cameras), chosen.image_size, chosen.image_size, 3)

@@ -1,0 +1,149 @@
+"""A state that was saved is returned to exactly: what follows is the same, bit for bit, through all wrappers."""
+
+import pickle
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
+
+from agent.measure.bench import make, play, replays, wander
+from envs.errors import UserError
+from envs.snapshot import Restorable
+
+STOCK = (
+    "Reacher-v5",
+    "Pusher-v5",
+    "HalfCheetah-v5",
+    "InvertedPendulum-v5",
+    "Ant-v5",
+    "Humanoid-v5",
+    "CartPole-v1",
+    "FrozenLake-v1",
+)
+TRIALS, MAX_STATE_BYTES = 10, 5120
+
+
+@pytest.mark.parametrize("name", ["reach", "push", *STOCK])
+def test_what_follows_a_restored_state_is_the_same(name):
+    assert replays(name, TRIALS) == TRIALS
+
+
+def test_a_state_that_is_not_restored_is_noticed(monkeypatch):
+    restore = Restorable.restore
+
+    def sloppy(self, snapshot):
+        restore(self, snapshot)
+        self.unwrapped.data.qvel[0] += 1e-12
+
+    monkeypatch.setattr(Restorable, "restore", sloppy)
+    assert replays("Reacher-v5", 3) == 0
+
+
+@pytest.mark.parametrize("name", ["reach", "push", *STOCK[:5]])
+def test_a_mujoco_state_is_copied_and_small(name):
+    env = make(name)
+    wander(env, 3)
+    saved = env.snapshot()
+    assert saved.physics is not None
+    assert saved.actions == ()
+    assert len(pickle.dumps(saved)) <= MAX_STATE_BYTES
+
+
+@pytest.mark.parametrize("name", ["reach", *STOCK[:1], "CartPole-v1"])
+def test_what_was_observed_comes_back(name):
+    """Who acts on it acts as before."""
+    env = make(name)
+    wander(env, 3)
+    saved, seen = env.snapshot(), env.observation.copy()
+    wander(env, 4)
+    assert (env.observation != seen).any()
+    env.restore(saved)
+    np.testing.assert_array_equal(env.observation, seen)
+
+
+def test_a_snapshot_travels_to_another_process_and_back():
+    env = make("push")
+    actions = wander(env, 5)
+    saved = pickle.loads(pickle.dumps(env.snapshot()))
+    first = play(env, actions)
+    env.restore(saved)
+    assert play(env, actions) == first
+
+
+def test_wrappers_and_random_generators_come_along():
+    class Noisy(gym.Wrapper):
+        """Adds noise to the reward, from a generator of its own, and counts."""
+
+        def __init__(self, env):
+            super().__init__(env)
+            self.rng, self.log = np.random.default_rng(0), []
+
+        def step(self, action):
+            observation, reward, *rest = self.env.step(action)
+            self.log.append(reward)
+            return observation, reward + self.rng.normal() + len(self.log), *rest
+
+    env = Restorable(TimeLimit(RecordEpisodeStatistics(Noisy(gym.make("Reacher-v5"))), 20))
+    actions = wander(env, 12)
+    saved = env.snapshot()
+    assert saved.physics is not None
+    first = play(env, actions)
+    assert len(first) == 8  # after 12: TimeLimit counts on
+    assert first[-1][3]
+    env.restore(saved)
+    assert play(env, actions) == first
+
+
+def test_what_cannot_be_copied_is_replayed():
+    class Foreign(gym.Wrapper):
+        """Holds something that is not plain, as Box2D does."""
+
+        def reset(self, **kwargs):
+            self.counter = iter(range(1000))
+            return self.env.reset(**kwargs)
+
+        def step(self, action):
+            observation, reward, *rest = self.env.step(action)
+            return observation, reward + next(self.counter), *rest
+
+    env = Restorable(Foreign(gym.make("Reacher-v5")))
+    actions = wander(env, 4)
+    saved = env.snapshot()
+    assert saved.physics is None
+    assert len(saved.actions) == 4
+    first = play(env, actions)
+    env.restore(saved)
+    assert play(env, actions) == first
+
+
+def test_the_colours_of_another_episode_are_restored_too():
+    env, other = make("push"), make("push")
+    wander(env, 3)
+    other.reset(seed=8)
+    other.restore(env.snapshot())
+    assert other.unwrapped.instruction == env.unwrapped.instruction
+    assert (other.unwrapped.model.geom_rgba == env.unwrapped.model.geom_rgba).all()
+    assert other.unwrapped.describe().keys() == env.unwrapped.describe().keys()
+
+
+def test_a_fingerprint_tells_states_apart():
+    env = make("push")
+    actions = wander(env, 3)
+    before = env.fingerprint()
+    assert env.fingerprint() == before
+    data = env.unwrapped.data
+    data.qpos[0] = np.nextafter(data.qpos[0], 1.0)
+    assert env.fingerprint() != before
+    wander(env, 3)
+    assert env.fingerprint() == before
+    env.unwrapped.np_random.random()
+    assert env.fingerprint() != before
+    assert len({entry[-1] for entry in play(env, actions)}) > 1
+
+
+def test_no_way_back_to_an_episode_without_a_seed():
+    env = make("reach")
+    env.reset()
+    with pytest.raises(UserError, match="seed"):
+        env.snapshot()

@@ -1,0 +1,144 @@
+"""Arms of an experiment are compared seed by seed on the same episodes, and what was run is not run again."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.collect.branching import within
+from agent.commands.checks import check_improve
+from agent.config import Comparison, load
+from agent.measure.compare import compare_arms, configs, difference, table
+from envs.errors import UserError
+
+
+def results(*outcomes, tasks=("reach", "push")):
+    """A run's results, the outcomes given task by task."""
+    heldout = {
+        task: {"outcomes": {"before": "0" * len(text), "after": text}}
+        for task, text in zip(tasks, outcomes, strict=True)
+    }
+    mean = np.mean([np.mean([int(c) for c in text if c != "-"]) for text in outcomes])
+    return {
+        "heldout": heldout,
+        "heldout_mean": {"after": float(mean)},
+        "budget": {"practice_env_steps": 6000, "branch_env_steps": 10},
+        "rounds": [{"sft_examples": 100, "pairs": 7}],
+    }
+
+
+def test_the_difference_is_of_paired_episodes_task_by_task():
+    better, worse = results("1111", "10"), results("1100", "10")
+    points, (low, high) = difference([better], [worse])
+    assert points == 25.0  # the mean of 50 and 0
+    assert 0 <= low <= 25 <= high <= 50
+    assert difference([worse], [better])[0] == -25.0
+
+
+def test_broken_episodes_are_left_out_of_both():
+    assert difference([results("1-11", "1")], [results("10-0", "1")])[0] == 25.0  # 0 of the first, +1 of the last
+
+
+def test_the_interval_covers_seeds_that_disagree():
+    good, bad = results("1" * 50, "1" * 50), results("0" * 50, "0" * 50)
+    points, (low, high) = difference([good, bad], [bad, good])
+    assert points == 0
+    assert (low, high) == (-100, 100)
+
+
+def test_other_episodes_are_refused():
+    with pytest.raises(UserError, match="'push' was evaluated on 3 episodes, and on 2"):
+        difference([results("11", "101")], [results("11", "10")])
+
+
+def test_the_table_has_a_row_for_each_arm():
+    arms = {"sft": [results("10", "10")] * 2, "pairs": [results("11", "10")] * 2}
+    lines = table(arms, "sft").splitlines()
+    assert re.fullmatch(r"\| sft \| 50.0 % \| 50, 50 \| \+50 \[.*\] \|  \| 6,000 \| 10 \| 100 \| 7 \|", lines[2])
+    assert re.match(r"\| pairs \| 75.0 % \| 75, 75 \| \+75 \[.*\] \| \+25 \[", lines[3])
+    assert re.match(r"\| sft \| 50.0 % \| 50, 50 \| \+50 \[.*\] \| -25 \[", table(arms, "pairs").splitlines()[2])
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "n"), [(2, 100, 10), (2, 100.0, 10), (3, 90, 9), (4, 30, 4), (50, 1, 20), (2, None, 20)]
+)
+def test_play_ends_near_the_limit(episode, size, limit, n):
+    batches = []
+
+    def play(seeds):
+        batches.append(len(seeds))
+        return [episode([(1, 0)] * 10, seed=seed) for seed in seeds]
+
+    assert len(within(limit, range(20), size, play)) == n
+    assert max(batches) <= (20 if limit is None else size)
+    assert within(limit, [], size, play) == []
+
+
+# runs ------------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def comparison(nano_checkpoint, tmp_path):
+    base = {
+        "policy": str(nano_checkpoint),
+        "tasks": ["reach"],
+        "rounds": 1,
+        "threads": 1,
+        "collect": {"starts": 2, "attempts": 1},
+        "gate": {"episodes": 1},
+        "evaluation": {"tasks": ["reach"], "episodes": 2, "videos": 0},
+        "tracking": {"mode": "disabled"},
+    }
+    (tmp_path / "base.yaml").write_text(json.dumps(base))
+    arms = {"plain": {}, "branches": {"branch.failures": 1, "branch.where": "uniform"}}
+    common = {"collect.attempts": 2, "sft": {"max_steps": 1, "learning_rate": 5e-05}}
+    return Comparison(str(tmp_path / "out"), str(tmp_path / "base.yaml"), (0, 1), arms, common)
+
+
+def test_an_arm_is_the_base_with_keys_changed(comparison, tmp_path):
+    made = configs(comparison, tmp_path / "out")
+    assert {arm: [config.seed for config in runs] for arm, runs in made.items()} == {
+        "plain": [0, 1],
+        "branches": [0, 1],
+    }
+    changed = made["branches"][1]
+    assert (changed.collect.attempts, changed.branch.failures, changed.branch.where) == (2, 1, "uniform")
+    assert changed.sft == {"max_steps": 1, "learning_rate": 5e-05}
+    assert changed.out == str(tmp_path / "out" / "branches" / "seed_1")
+
+
+def test_a_bad_arm_is_named_before_anything_runs(comparison, tmp_path):
+    comparison.arms["worse"] = {"branch.wher": "uniform"}
+    with pytest.raises(UserError, match="wher"):
+        compare_arms(comparison, tmp_path / "out")
+    with pytest.raises(UserError, match=r"unknown arm 'plian' \(did you mean 'plain'\?\); valid: "):
+        compare_arms(comparison, tmp_path / "out", "plian")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_runs_are_made_once(comparison, tmp_path, monkeypatch):
+    out, comparison = tmp_path / "out", replace(comparison, seeds=(1,))
+    text = compare_arms(comparison, out)
+    assert (out / "table.md").read_text() == text
+    assert text.count("\n| ") == 3
+    done = {path: path.stat().st_mtime_ns for path in out.glob("*/seed_*/results.json")}
+    assert len(done) == 2
+    assert compare_arms(comparison, out) == text
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/experiments/*.yaml")), ids=lambda path: path.stem)
+def test_the_experiments_that_ship_can_run(path, monkeypatch):
+    """And every arm may spend as many environment steps as any other; what relabelling takes is not known before."""
+    monkeypatch.chdir(ROOT)
+    runs = configs(load(path, kind=Comparison), Path("runs"))
+    for arm in runs.values():
+        check_improve(arm[0])
+    played = [c for arm in runs.values() for c in arm if not c.select.relabel]
+    branched = [c.branch.env_steps if c.branch.starts or c.branch.failures else 0 for c in played]
+    assert len({c.collect.env_steps + steps for c, steps in zip(played, branched, strict=True)}) == 1

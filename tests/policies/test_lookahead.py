@@ -1,0 +1,91 @@
+"""A trained policy that looks ahead, and trained experts that ship."""
+
+from dataclasses import replace
+
+import pytest
+
+from agent.collect.rollout import rollout
+from envs.errors import UserError
+from envs.registry import TASKS
+from policies.action_codec import codec_for
+from policies.baselines import ExpertPolicy
+from policies.lookahead import Lookahead
+from policies.trained import SHIPPED, with_expert
+
+
+def quick(name, steps=None):
+    """The task without a history of frames, ending after some steps."""
+    task = replace(TASKS[name], image_size=8, frames=1)
+    return replace(task, kwargs={**task.kwargs, "max_episode_steps": steps}) if steps else task
+
+
+def own(task):
+    """Shown by what ships, as it is."""
+    return with_expert(task, SHIPPED[task.name])
+
+
+def played(task, starts):
+    return rollout(task, ExpertPolicy(task, codec_for(task)), starts)
+
+
+def gained(episode):
+    return sum(step.reward for step in episode.steps)
+
+
+@pytest.fixture(scope="module")
+def hopper():
+    return quick("hopper", 60)
+
+
+def test_it_brings_more_than_the_policy_itself(hopper):
+    starts = [(seed, 0) for seed in range(3)]
+    ahead, alone = played(with_expert(hopper), starts), played(own(hopper), starts)
+    assert [gained(a) > gained(b) for a, b in zip(ahead, alone, strict=True)] == [True] * 3
+
+
+@pytest.mark.slow
+def test_it_succeeds_where_the_policy_itself_fails():
+    starts = [(seed, 0) for seed in range(16)]
+    pusher = quick("pusher")
+    ahead, alone = played(with_expert(pusher), starts), played(own(pusher), starts)
+    assert sum(e.success for e in ahead) > sum(e.success for e in alone)
+
+
+def test_what_it_does_does_not_depend_on_what_is_played_beside_it(hopper):
+    task, starts = with_expert(hopper), [(0, 0), (1, 0)]
+    beside, alone = played(task, starts), [*played(task, starts[1:]), *played(with_expert(hopper), starts[:1])]
+    assert [e.final_fingerprint for e in beside] == [e.final_fingerprint for e in reversed(alone)]
+
+
+def test_looking_moves_nothing(hopper):
+    expert, env = with_expert(hopper).expert, hopper.make()
+    env.reset(seed=0)
+    before = env.fingerprint()
+    _, action = expert(env)
+    assert env.fingerprint() == before
+    assert env.action_space.contains(action)
+
+
+def test_what_is_foreseen_comes(hopper, monkeypatch):
+    """It looks ahead anew only after the steps that it chose."""
+    looked, plan = [], Lookahead._plan
+
+    def counted(self, now, seen, left):
+        looked.append(left)
+        return plan(self, now, seen, left)
+
+    monkeypatch.setattr(Lookahead, "_plan", counted)
+    played(with_expert(hopper), [(0, 0)])
+    assert looked == [60, 50, 40, 30, 20, 10]
+
+
+@pytest.mark.parametrize("name", ["reacher", "cartpole", "reach"])  # judged by its end; without MuJoCo; by no rule
+def test_tasks_that_cannot_be_looked_ahead_in(name):
+    with pytest.raises(UserError, match=f"task '{name}' cannot be looked ahead in; valid: MuJoCo, continuous"):
+        Lookahead(None, TASKS[name])
+
+
+def test_only_a_task_without_a_scripted_expert_has_a_trained_one():
+    assert set(SHIPPED) == {"half-cheetah", "hopper", "pusher"}
+    assert not any(TASKS[name].expert for name in SHIPPED)
+    assert with_expert(TASKS["cartpole"]) is TASKS["cartpole"]

@@ -1,0 +1,81 @@
+"""The seed policy that ships: what its config makes, small, and fluent in the tasks' answers."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.config import Pretrain, load
+from agent.measure.statistics import verdict_scores
+from agent.optimise.pretrain import critic_examples
+from envs.observation import Observation
+from envs.registry import TASKS, tagged
+from envs.splits import seeds
+from policies import critic, prompt
+from policies.action_codec import codec_for
+from policies.backend import Request
+from policies.backend_hf import HFBackend
+
+ROOT = Path(__file__).parents[2]
+SEED = ROOT / "policies" / "seed"
+LEARNED = {TASKS[name].env_id for name in load(ROOT / "configs" / "pretrain.yaml", kind=Pretrain).tasks}
+KNOWN = [t.name for t in map(TASKS.get, tagged("tabletop")) if t.env_id in LEARNED and "look" not in t.kwargs]
+
+
+def test_it_is_what_the_config_makes():
+    made = json.loads((SEED / "pretrain.json").read_text())
+    assert made["sha256"] == hashlib.sha256((SEED / "model.safetensors").read_bytes()).hexdigest()
+    config = load(ROOT / "configs" / "pretrain.yaml", kind=Pretrain)
+    assert made["config"] == json.loads(json.dumps(asdict(config)))
+
+
+def test_it_is_small():
+    assert sum(path.stat().st_size for path in SEED.iterdir()) < 10_000_000
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_it_looks_at_what_is_named(name):
+    """Its thought begins with the object of the instruction, spelt in whole words."""
+    task, backend = TASKS[name], HFBackend.load(SEED)
+    env, codec = task.make(), codec_for(task)
+    observations = []
+    for seed in range(4):
+        env.reset(seed=seed)
+        observations.append(task.observe(env))
+    env.close()
+    requests = [Request(o.frames, prompt.act(o)) for o in observations]
+    for observation, answer in zip(observations, backend.generate(requests, codec.regex, 0.0, [0] * 4), strict=True):
+        thought, _ = codec.decode(answer)
+        named = " ".join(thought.split()[:2])
+        assert f"the {named}" in observation.instruction
+        assert len(backend.processor.tokenizer(answer)["input_ids"]) < 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["reach", "push"])
+def test_its_critic_looks(name):
+    """It tells answers and endings of scenes it never saw apart, and cannot with the frames of others."""
+    task, backend = TASKS[name], HFBackend.load(SEED)
+    rows = [e for scene in critic_examples(task, backend, seeds("practice", 120, 740_000)) for e in scene]
+    for question, floor in (("good?", 0.62), ("done?", 0.8)):
+        asked = [e for e in rows if e.prompt[0]["content"][-1]["text"].endswith(question)]
+        truth = [e.answer.endswith("yes") for e in asked]
+
+        def verdicts(frames, asked=asked, question=question):
+            words = [e.prompt[0]["content"][-1]["text"].split(". ") for e in asked]
+            seen = [Observation(f, *some[:2]) for f, some in zip(frames, words, strict=True)]
+            if question == "good?":
+                critiques = critic.judge(backend, codec_for(task), seen, [some[2] for some in words])
+            else:
+                critiques = critic.conclude(backend, task, seen)
+            return [c.verdict for c in critiques]
+
+        assert verdict_scores(verdicts([e.frames for e in asked]), truth)["auroc"] > floor
+        blind = []
+        for i in range(3):  # of one order alone, the standard error is 0.05
+            others = [asked[j].frames for j in np.random.default_rng(i).permutation(len(asked))]
+            blind.append(verdict_scores(verdicts(others), truth)["auroc"])
+        assert np.mean(blind) < 0.62
