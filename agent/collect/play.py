@@ -5,7 +5,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from agent.collect.rollout import rollout
-from agent.collect.workers import Job, Workers
 from agent.config import Critic
 from agent.organise.episode import Episode
 from agent.record.console import bar, console
@@ -50,6 +49,8 @@ def play(
             acting = baselines[policy]() if policy in baselines else _trained(policy, chosen)
             played = rollout(chosen, acting, starts, n_envs, subscribers, seed)
         else:
+            from agent.collect.workers import Job, Workers  # loads torch, which no other policy here needs
+
             critic = critic or Critic()
             job = Job(task, Path(policy), starts, temperature, critic, n_envs=n_envs, sampling_seed=seed)
             played = Workers(1).play(job, subscribers)

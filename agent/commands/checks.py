@@ -7,6 +7,7 @@ from typing import Any
 
 from trl import DPOConfig, SFTConfig
 
+from agent.commands.arguments import check_practised
 from agent.config import Config, Pretrain
 from agent.measure.statistics import check_distinct
 from agent.optimise.sft import CPU_SAFE
@@ -112,14 +113,6 @@ def _check_login() -> None:
         wandb.login()  # asks at a terminal
     except wandb.errors.UsageError as error:
         raise UserError(f"tracking.mode = 'online': {error} Valid: that first, or offline, disabled") from error
-
-
-def check_practised(names: tuple[str, ...]) -> None:
-    """Raises UserError for a task that is held out from practice."""
-    for name in names:
-        if registry.task(name).split != "practice":
-            valid = [task.name for task in registry.TASKS.values() if task.split == "practice"]
-            raise UserError(f"task {name!r} is held out from practice; valid: {', '.join(valid)}")
 
 
 def _check_trainer(section: str, settings: Mapping[str, Any], kind: type) -> None:

@@ -18,7 +18,6 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from agent.collect.play import play
-from agent.commands.checks import check_practised
 from agent.config import Baseline
 from agent.measure.statistics import check_distinct, outcome_string, rate, successes
 from agent.record.console import Bar, bar
@@ -42,12 +41,11 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
     holds is returned.
 
     Raises UserError for an existing folder, unless it is a baseline's and may be overwritten, for a task that is
-    unknown, held out or has fewer starts than episodes, and for an algorithm that cannot choose its actions, learn from
+    unknown or has fewer starts than episodes, and for an algorithm that cannot choose its actions, learn from
     what it is shown, or be given these parameters.
     """
     check_replaceable(out, overwrite, "baseline's folder", "baseline.json")
     task = registry.task(settings.task)
-    check_practised((settings.task,))
     check_distinct(task, "heldout", settings.episodes)
     check_actions(task, settings.algorithm)
     _check(task, settings)

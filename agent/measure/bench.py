@@ -157,7 +157,7 @@ def make(name: str) -> Restorable:
     return TASKS[name].make() if name in TASKS else Restorable(gym.make(name))
 
 
-def play(env: Restorable, actions: list[Any]) -> list[tuple]:
+def trajectory(env: Restorable, actions: list[Any]) -> list[tuple]:
     """What each step brought and what state it led to, to the end of the episode at most."""
     result = []
     for action in actions:
@@ -173,10 +173,10 @@ def wander(env: Restorable, seed: int) -> list[Any]:
     env.action_space.seed(seed)
     actions = [env.action_space.sample() for _ in range(seed % 30 + STEPS)]
     env.reset(seed=seed)
-    played = play(env, actions[:-STEPS])
+    played = trajectory(env, actions[:-STEPS])
     if played and any(played[-1][2:4]):
         env.reset(seed=seed)
-        play(env, actions[: len(played) - 1])
+        trajectory(env, actions[: len(played) - 1])
     return actions[-STEPS:]
 
 
@@ -187,10 +187,10 @@ def replays(name: str, n: int) -> int:
     for seed in range(n):
         actions = wander(env, 7 * seed)
         saved, fingerprint = env.snapshot(), env.fingerprint()
-        first, same = play(env, actions), True
+        first, same = trajectory(env, actions), True
         for again in (env, other, env):
             again.restore(saved)
-            same &= again.fingerprint() == fingerprint and play(again, actions) == first
+            same &= again.fingerprint() == fingerprint and trajectory(again, actions) == first
         exact += same
         other.reset(seed=seed + 1)
     env.close()

@@ -8,7 +8,6 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
-from transformers import TrainerCallback
 
 from agent.organise.episode import Episode
 
@@ -24,8 +23,8 @@ class _Rate(ProgressColumn):
         return Text(f"{task.completed / elapsed:.1f}/s" if task.completed and elapsed else "")
 
 
-class Bar(TrainerCallback):
-    """A progress bar that a rollout feeds as its subscriber, or a trainer as its callback."""
+class Bar:
+    """A progress bar. A rollout feeds it as its subscriber, a trainer through `agent.optimise.callbacks`."""
 
     def __init__(self, progress: Progress, task_id):
         self._progress, self._task_id, self._successes, self._n = progress, task_id, 0, 0
@@ -51,18 +50,9 @@ class Bar(TrainerCallback):
             yield item
             self._progress.advance(self._task_id)
 
-    def on_train_begin(self, args, state, control, **kwargs) -> None:
-        self._progress.update(self._task_id, total=state.max_steps)
-
-    def on_step_end(self, args, state, control, **kwargs) -> None:
-        self._progress.update(self._task_id, completed=state.global_step)
-
-    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        if logs and "loss" in logs:
-            loss = f"loss {float(logs['loss']):.3f}"
-            self._progress.update(self._task_id, note=loss)
-            if not console.is_terminal:  # a log shows a bar only once it is full
-                console.print(f"step {state.global_step} of {state.max_steps}: {loss}")
+    def out_of(self, total: int) -> None:
+        """So much of it there is."""
+        self._progress.update(self._task_id, total=total)
 
 
 @contextmanager
