@@ -12,7 +12,7 @@ class BarCallback(TrainerCallback):
         self._bar, self._loss = bar, ""
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
-        self._bar.out_of(state.max_steps)
+        self._bar.at(0, total=state.max_steps)
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         self._bar.at(state.global_step, self._loss)

@@ -40,19 +40,15 @@ class Bar:
         note = f"{100 * self._successes / self._n:.0f} % success"
         self._progress.update(self._task_id, advance=1, note=note)
 
-    def at(self, completed: int, note: str = "") -> None:
-        """So much of it is done."""
-        self._progress.update(self._task_id, completed=completed, note=note)
+    def at(self, completed: int, note: str = "", total: int | None = None) -> None:
+        """So much of it is done, of `total` where that was not known before."""
+        self._progress.update(self._task_id, completed=completed, total=total, note=note)
 
     def track(self, items: Iterable[T]) -> Iterator[T]:
         """Passes the items on, one advance each."""
         for item in items:
             yield item
             self._progress.advance(self._task_id)
-
-    def out_of(self, total: int) -> None:
-        """So much of it there is."""
-        self._progress.update(self._task_id, total=total)
 
 
 @contextmanager
