@@ -28,7 +28,13 @@ STARTS = dict.fromkeys(("cartpole", "inverted-pendulum", "lunar-lander", "mounta
 STARTS["hopper"] = 1  # its expert looks ahead for a minute or more
 
 
-@pytest.fixture(params=CHOSEN, ids=lambda task: task.name)
+# One task of each kind of simulator and action is left to the fast tests; what the others do takes minutes.
+FAST = ("cartpole", "frozen-lake", "lunar-lander", "reacher", "half-cheetah", "fetch-reach", "point-maze", "mw-push")
+
+
+@pytest.fixture(
+    params=[pytest.param(task, marks=() if task.name in FAST else pytest.mark.slow, id=task.name) for task in CHOSEN]
+)
 def chosen(request):
     return request.param
 
