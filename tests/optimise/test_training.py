@@ -243,6 +243,7 @@ def test_instructions_lead_where_the_expert_heads_and_never_to_heldout_goals(nam
     assert (asked["push"] >= 8) == (name == "push")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reach", "push"])
 def test_the_critic_is_asked_about_measured_answers_and_real_endings(backend, name):
     task = TASKS[name]

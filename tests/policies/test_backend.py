@@ -268,6 +268,7 @@ CHAT_TEMPLATE = (
 )
 
 
+@pytest.mark.slow
 def test_a_chat_model_criticises_itself_in_plain_text(codec, requests_):
     """Another template, and a tokenizer that knows none of our words: it spells them, `yes` and `no` too."""
     processor = nano.build_processor(())
