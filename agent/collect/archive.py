@@ -4,15 +4,20 @@ A reverse curriculum (Florensa et al., 2017; Salimans and Chen, 2018): from clos
 succeeds at times, and what it learns there makes the states before worth practising.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 from agent.collect.branching import Point
 from agent.organise.episode import Episode
+from agent.organise.store import EpisodeStore
 
+STEPS = "steps.json"
 HOPELESS, EASY = 0.1, 0.9  # success rates between which a state is worth practising from
 
 
@@ -31,8 +36,24 @@ class Archive:
         self._capacity, self._rng = capacity, rng
         self._trails: dict[str, dict[int, _Trail]] = defaultdict(dict)  # task -> seed -> trail
 
+    @classmethod
+    def load(cls, folder: Path, capacity: int, rng: np.random.Generator) -> Self:
+        """From the folder that `save` made; empty where there is none."""
+        archive = cls(capacity, rng)
+        if folder.exists():
+            steps = json.loads((folder / STEPS).read_text())
+            for episode, step in zip(EpisodeStore(folder), steps, strict=True):
+                archive._trails[episode.task][episode.seed] = _Trail(episode, step)
+        return archive
+
+    def save(self, folder: Path) -> None:
+        """Into a folder that does not exist yet: the episodes, and before which step of each practice begins."""
+        trails = [trail for of_task in self._trails.values() for trail in of_task.values()]
+        EpisodeStore(folder).append(trail.episode for trail in trails)
+        (folder / STEPS).write_text(json.dumps([trail.step for trail in trails]))
+
     def add(self, attempts: Sequence[Episode]) -> None:
-        """Take in what a task's whole attempts from their starts showed; their steps keep their snapshots."""
+        """Take in what a task's whole attempts from their starts showed."""
         by_seed = defaultdict(list)
         for episode in attempts:
             if episode.ending != "broken":

@@ -136,7 +136,7 @@ class EpisodeStore:
         self.folder = folder
 
     def append(self, episodes: Iterable[Episode]) -> None:
-        """Add the episodes as one part."""
+        """Add the episodes as one part; none make an empty part."""
         table = pa.Table.from_pylist([row for episode in episodes for row in _rows(episode)], schema=SCHEMA)
         rows, digests = [], []
         for row in table.to_pylist():
