@@ -1,4 +1,4 @@
-"""What a run says of itself: a table after each round, before and after at the end."""
+"""Tables at the terminal: the rounds of a run, success before and after, the audit of a critic."""
 
 import platform
 from collections.abc import Mapping, Sequence
