@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
 from importlib.util import find_spec
 from math import inf
 from typing import Any
@@ -75,6 +77,15 @@ class Task:
     words: tuple[str, ...] = ()
     other_goals: Callable[[gym.Env], list[str]] | None = None
     about: Callable[[str, str], str] | None = None
+
+    @cached_property
+    def horizon(self) -> int | None:
+        """Decisions of an episode, at most; None where no limit is registered or given."""
+        module, _, name = self.env_id.rpartition(":")
+        if module:
+            import_module(module)
+        limit = self.kwargs.get("max_episode_steps") or gym.spec(name).max_episode_steps
+        return limit and -(-limit // self.repeat)
 
     def is_installed(self) -> bool:
         """Whether the package that its suite needs is there."""
