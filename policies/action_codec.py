@@ -9,7 +9,7 @@ import numpy as np
 
 from envs.errors import UserError
 from envs.suites.questions import units as quantities
-from envs.task import Task
+from envs.task import ActionWords, Task
 
 SAME, OTHER = COMPARED = ("same", "other")  # of actions that have no distance
 
@@ -163,14 +163,14 @@ def codec_for(task: Task) -> AnswerCodec:
     """The codec of a task's answers."""
     env = task.make()
     try:
-        return AnswerCodec(_action_codec(env.action_space, task), task.thought_regex)
+        return AnswerCodec(_action_codec(env.action_space, task.actions), task.language.thought_regex)
     finally:
         env.close()
 
 
-def _action_codec(space: gym.Space, task: Task) -> ActionCodec:
+def _action_codec(space: gym.Space, words: ActionWords) -> ActionCodec:
     if isinstance(space, gym.spaces.Discrete):
-        return DiscreteCodec(space, task.actions, task.verb)
+        return DiscreteCodec(space, words.names, words.verb)
     if isinstance(space, gym.spaces.Text):
-        return TextCodec(space, task.actions, task.verb)
-    return BoxCodec(space, task.levels)
+        return TextCodec(space, words.names, words.verb)
+    return BoxCodec(space, words.levels)

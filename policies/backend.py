@@ -17,8 +17,8 @@ class Request:
     messages: list[Message]
 
 
-class Looked(Protocol):
-    """Prompts that were read once, with their frames, for all that follows of them."""
+class PrefilledBatch(Protocol):
+    """A prefilled KV cache for each prompt and its frames, for several answers and continuations."""
 
     def generate(self, regex: str, temperatures: Sequence[float], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
         """For each prompt one answer at each temperature, drawn by the prompt's own seeds."""
@@ -28,10 +28,10 @@ class Looked(Protocol):
         """(n,): the probability that a prompt is answered by its text, where it is that or the other."""
         ...
 
-    def then(self, questions: Sequence[Sequence[list[Message]]], last: bool = False) -> "Looked":
-        """The questions of each prompt, whose words begin with the prompt's, one prompt's after the other's.
+    def extend(self, prompts: Sequence[Sequence[list[Message]]], last: bool = False) -> "PrefilledBatch":
+        """Longer prompts, whose words begin with those of the prompt that they extend; one prompt's after the other's.
 
-        last: no further questions begin as these do.
+        last: none of these is extended further.
         """
         ...
 
@@ -41,6 +41,6 @@ class Backend(Protocol):
         """One answer each, matching `regex`; temperature 0 is greedy; each request's seed decides what is drawn."""
         ...
 
-    def look(self, requests: Sequence[Request]) -> Looked:
-        """Read the prompts and their frames once."""
+    def prefill(self, requests: Sequence[Request]) -> PrefilledBatch:
+        """Reads the prompts and their frames once, into a KV cache."""
         ...

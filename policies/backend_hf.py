@@ -123,22 +123,23 @@ class HFBackend:
         self.processor.save_pretrained(path)
 
     def generate(self, requests: Sequence[Request], regex: str, temperature: float, seeds: Sequence[int]) -> list[str]:
-        return [answer for (answer,) in self.look(requests).generate(regex, [temperature], [[seed] for seed in seeds])]
+        answers = self.prefill(requests).generate(regex, [temperature], [[seed] for seed in seeds])
+        return [answer for (answer,) in answers]
 
     @torch.inference_mode()
-    def look(self, requests: Sequence[Request]) -> "Looked":
-        """Encodes frames and prompts once, for several answers to each and several questions that begin as they do."""
+    def prefill(self, requests: Sequence[Request]) -> "HFPrefilledBatch":
+        """Reads frames and prompts once into a KV cache."""
         texts = self._render([r.messages for r in requests])
         ends = [_end_of_words(text, r.messages) for text, r in zip(texts, requests, strict=True)]
         after = len(self._tokens([texts[0][ends[0] :]])[0])  # tokens that the chat template puts after a prompt's words
-        looked = []
+        blocks = []
         for rows, inputs in self._blocks(requests, texts):
             cache = DynamicCache(config=self.model.config.get_text_config())
             ids, mask = inputs["input_ids"], inputs["attention_mask"]
             words = inputs | {"input_ids": ids[:, :-after], "attention_mask": mask[:, :-after]}
             self._read(words, mask, cache)
-            looked.append(_Block(rows, ids, mask, cache, after))
-        return Looked(self, looked, ends)
+            blocks.append(_Block(rows, ids, mask, cache, after))
+        return HFPrefilledBatch(self, blocks, ends)
 
     def _read(self, inputs: Mapping[str, Any], mask: torch.Tensor, cache: DynamicCache, keep: int = 1) -> torch.Tensor:
         """Adds the tokens to the cache, the last of which `mask` ends with or goes on from; the last `keep` logits."""
@@ -222,10 +223,10 @@ class _Block:
         return _Block(rows, self.ids[index], self.mask[index], cache, self.unread)
 
 
-class Looked:
-    """Prompts that a model has read, with their frames: what follows does not read them again.
+class HFPrefilledBatch:
+    """Prompts that a model has read into a KV cache, with their frames.
 
-    What is said of one depends on nothing else in the batch, but for the last bits of the odds.
+    An answer to one depends on nothing else in the batch; its odds do in their last bits.
     """
 
     def __init__(self, backend: HFBackend, blocks: Sequence[_Block], ends: Sequence[int]):
@@ -273,15 +274,15 @@ class Looked:
         return result
 
     @torch.inference_mode()
-    def then(self, questions: Sequence[Sequence[list[Message]]], last: bool = False) -> "Looked":
-        """The questions of each prompt, whose words begin with the prompt's.
+    def extend(self, prompts: Sequence[Sequence[list[Message]]], last: bool = False) -> "HFPrefilledBatch":
+        """Longer prompts, whose words begin with those of the prompt that they extend; one prompt's after the other's.
 
-        last: no further questions begin as these do; their words are read together with what is said.
+        last: none of these is extended further; their words are read together with what is said.
         """
-        backend, looked = self._backend, []
-        asked = list(chain(*questions))
-        first = np.cumsum([0, *map(len, questions)])  # number of each prompt's first question
-        texts = backend._render(asked)
+        backend, blocks = self._backend, []
+        longer = list(chain(*prompts))
+        first = np.cumsum([0, *map(len, prompts)])  # number of each prompt's first extension
+        texts = backend._render(longer)
         starts = np.repeat(self._ends, np.diff(first))
         tails = backend._tokens([text[start:] for text, start in zip(texts, starts, strict=True)])
         for block in self._blocks:
@@ -300,8 +301,8 @@ class Looked:
                 if not last:
                     words = {"input_ids": padded["input_ids"], "attention_mask": mask}
                     backend._read({name: t[:, : -new.unread] for name, t in words.items()}, mask, new.cache)
-                looked.append(replace(new, ids=ids, mask=mask, unread=width if last else new.unread))
-        return Looked(backend, looked, list(map(_end_of_words, texts, asked)))
+                blocks.append(replace(new, ids=ids, mask=mask, unread=width if last else new.unread))
+        return HFPrefilledBatch(backend, blocks, list(map(_end_of_words, texts, longer)))
 
 
 def _batches(items: Iterable[tuple[int, T]]) -> Iterator[tuple[int, list[T]]]:

@@ -35,16 +35,17 @@ class Lookahead:
         """Raises UserError for a task without MuJoCo, without a limit of steps, of discrete actions, or that its last
         step decides."""
         self.policy, self.task = policy, task
-        self._codec, self._rule = codec_for(task).action, task.success
-        made = [gym.make(task.env_id, **task.kwargs) for _ in range(CANDIDATES + 1)]
-        by_steps = task.success and task.success.of not in ("reward", "terminated") and not task.success.at_the_end
+        self._codec, self._rule = codec_for(task).action, task.env.success
+        rule, spec = self._rule, task.env
+        made = [gym.make(spec.id, **spec.kwargs) for _ in range(CANDIDATES + 1)]
+        by_steps = rule and rule.of not in ("reward", "terminated") and not rule.at_the_end
         needed = is_physical(made[0]), isinstance(self._codec, BoxCodec), made[0].spec.max_episode_steps, by_steps
         if not all(needed):
             raise UserError(
                 f"task {task.name!r} cannot be looked ahead in; valid: MuJoCo, continuous actions, a limit of steps, "
                 "and a rule of success about the return, or about a key of info at any step"
             )
-        self._envs = [ActionRepeat(env.unwrapped, task.repeat) for env in made]  # nothing is drawn, no step is the last
+        self._envs = [ActionRepeat(env.unwrapped, spec.repeat) for env in made]  # nothing is drawn, no step is the last
         # Of each environment, the actions to be taken, by the state before each.
         self._planned: WeakKeyDictionary[gym.Env[Any, Any], dict[bytes, np.ndarray]] = WeakKeyDictionary()
 
@@ -53,7 +54,7 @@ class Lookahead:
         now = physics_of(env.unwrapped.data)
         if now.tobytes() not in self._planned.get(env.unwrapped, {}):
             left = env.spec.max_episode_steps - env.get_wrapper_attr("_elapsed_steps")
-            self._planned[env.unwrapped] = self._plan(now, self.policy.look(env), -(-left // self.task.repeat))
+            self._planned[env.unwrapped] = self._plan(now, self.policy.observe(env), -(-left // self.task.env.repeat))
         return self._planned[env.unwrapped][now.tobytes()]
 
     def _plan(self, now: np.ndarray, seen: np.ndarray, left: int) -> dict[bytes, np.ndarray]:

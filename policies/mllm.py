@@ -37,19 +37,19 @@ class MLLMPolicy:
         self.revisions, self.threshold = revisions, threshold
 
     def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]:
-        """Frames and prompts are read once for all proposals and verdicts."""
+        """Frames and prompts are prefilled once for all proposals and verdicts."""
         seeds = [int(rng.integers(2**62)) for rng in rngs]
-        looked = self.backend.look([Request(o.frames, prompt.act(o)) for o in observations])
+        prefilled = self.backend.prefill([Request(o.frames, prompt.act(o)) for o in observations])
         temperatures = [self.temperature]
         if self.proposals > 1:
             temperatures = [0.0] + [max(self.temperature, PROPOSAL_TEMPERATURE)] * (self.proposals - 1)
-        answers = looked.generate(self.codec.regex, temperatures, [range(s, s + self.proposals) for s in seeds])
+        answers = prefilled.generate(self.codec.regex, temperatures, [range(s, s + self.proposals) for s in seeds])
         if self.proposals == 1 and not self.revisions:
             return [self._decide(answer) for (answer,) in answers]
         own = [some[0] for some in answers]
         if temperatures[0] > 0:
-            own = critic.greedy(looked, self.codec.regex, len(answers))
-        decisions = self._choose(answers, critic.judge_each(looked, self.codec, observations, own, answers))
+            own = critic.greedy(prefilled, self.codec.regex, len(answers))
+        decisions = self._choose(answers, critic.judge_each(prefilled, self.codec, observations, own, answers))
         for _ in range(self.revisions):
             decisions = self._revise(observations, own, decisions)
         return decisions

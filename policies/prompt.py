@@ -43,8 +43,8 @@ def act(observation: Observation) -> list[Message]:
     return user(_situation(observation), len(observation.frames))
 
 
-def sight(observation: Observation, seen: str) -> list[Message]:
-    """What the critic sees: how each question of `judge` about one observation begins."""
+def critic_prefix(observation: Observation, seen: str) -> list[Message]:
+    """The prefix that all questions of `judge` about one observation share: the situation and what the critic sees."""
     return user(_sentences(_situation(observation), seen), len(observation.frames))
 
 

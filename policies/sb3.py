@@ -8,7 +8,6 @@ normalised outside of it (VecNormalize) are not in it.
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from stable_baselines3.common.preprocessing import is_image_space, is_image_spac
 from envs.errors import UserError, unknown
 from envs.observation import Observation
 from envs.splits import SPLITS
-from envs.suites.tabletop.words import BINS
 from envs.task import Task
 from policies.action_codec import codec_for
 from policies.base import Decision
@@ -54,6 +52,7 @@ UNUSED = {
 WORDS = 32  # of an instruction, at most
 READINGS = 8  # words and numbers of a proprioception, at most
 SIGNS = 32  # that stand for a word
+NUMBER_SCALE = 32  # a number is divided by it; trained .zip files rest on this value
 SMALLEST = 36  # [px] of a frame's side: SB3's convolutions need as much
 
 
@@ -61,8 +60,8 @@ def encoded(seen: Observation) -> dict[str, np.ndarray]:
     """What a policy sees as a network takes it: `frames` (3T, H, W) uint8, oldest first; `instruction` (WORDS, SIGNS +
     1) and `proprioception` (READINGS, SIGNS + 1) float32, a row for each word in its place.
 
-    A word is a row of signs, its hash: any two differ, none needs a vocabulary. A number is the last of its row, over
-    the 32 places of a table's side. Raises UserError for a text that is too long.
+    A word is a row of signs, its hash: any two differ, none needs a vocabulary. A number is the last of its row,
+    divided by NUMBER_SCALE. Raises UserError for a text that is too long.
     """
     frames = seen.frames.transpose(0, 3, 1, 2)
     return {
@@ -79,7 +78,7 @@ def _rows(what: str, text: str, n: int) -> np.ndarray:
     rows = np.zeros((n, SIGNS + 1), np.float32)
     for row, word in zip(rows, words, strict=False):
         if word[-1].isdigit():
-            row[-1] = float(word) / BINS
+            row[-1] = float(word) / NUMBER_SCALE
         else:
             digest = np.frombuffer(blake2b(word.encode(), digest_size=SIGNS // 8).digest(), np.uint8)
             row[:-1] = 2.0 * np.unpackbits(digest) - 1
@@ -137,7 +136,7 @@ def watched(task: Task, observe: str) -> gym.Env[Any, Any]:
         raise unknown("observation", observe, OBSERVE)
     if observe == "pixels":
         return Pixels(task.make(), task)
-    env = replace(task, frames=1).make()  # a history of frames is drawn at each step, and no part of the state
+    env = task.with_env(frames=1).make()  # a history of frames is drawn at each step, and no part of the state
     space = env.observation_space
     flat = space.values() if isinstance(space, Dict) else [space]
     if not all(isinstance(part, (Box, Discrete, MultiBinary, MultiDiscrete)) for part in flat):
@@ -186,17 +185,17 @@ class _Trained:
 class StatePolicy(_Trained):
     """Acts on the environment's own observation. Privileged: it is shown the environments."""
 
-    def look(self, env: gym.Env[Any, Any]) -> Any:
+    def observe(self, env: gym.Env[Any, Any]) -> Any:
         return env.get_wrapper_attr("observation")
 
     def act_on(self, envs: Sequence[gym.Env]) -> list[Decision]:
-        return [self.decide(self.look(env)) for env in envs]
+        return [self.decide(self.observe(env)) for env in envs]
 
 
 class PixelPolicy(_Trained):
     """Acts on what every policy that looks is given."""
 
-    def look(self, env: gym.Env[Any, Any]) -> Any:
+    def observe(self, env: gym.Env[Any, Any]) -> Any:
         return encoded(self.task.observe(env))
 
     def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]:

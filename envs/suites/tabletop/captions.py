@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 
 from envs.suites.tabletop.env import GOALS
-from envs.suites.tabletop.push import behind
+from envs.suites.tabletop.language.planar import PUSH, REACH
 from envs.suites.tabletop.scene import PADS
 from envs.suites.tabletop.words import binned, direction, from_the_left, say, say_way
 
@@ -20,7 +20,7 @@ def varied(rng: np.random.Generator) -> dict[str, Any]:
     return {"clutter": bool(rng.random() < 0.7), "alike": bool(rng.random() < 0.4)}
 
 
-def questions(env: gym.Env, rng: np.random.Generator, n: int, instructions: bool) -> Iterator[tuple[str, str]]:
+def captions(env: gym.Env, rng: np.random.Generator, n: int, instructions: bool) -> Iterator[tuple[str, str]]:
     """A caption, left to right, and questions about the scene, each with its answer.
 
     `n` of them name some of what is on the table, in an order of their own: several places for each frame encoded. More
@@ -29,7 +29,7 @@ def questions(env: gym.Env, rng: np.random.Generator, n: int, instructions: bool
     instruction, with a goal that is practised.
     """
     inner = env.unwrapped
-    places, gripper = inner.describe(), inner.scene.gripper
+    places, gripper = inner.scene.places(), inner.scene.gripper
     names = sorted(places)
     yield "describe", "; ".join(say(name, places[name]) for name in from_the_left(places))
     for _ in range(n):
@@ -63,12 +63,11 @@ def _instructions(names: Sequence[str], places: Places, gripper: np.ndarray) -> 
 
 
 def _over(name: str, places: Places, gripper: np.ndarray) -> str:
-    return f"{say(name, places[name])}; {say('over', places[name])} {say_way(gripper, places[name])}"
+    return REACH.say(REACH.over(name, places[name], gripper))
 
 
 def _behind(name: str, other: str, places: Places, gripper: np.ndarray) -> str:
-    start = behind(binned(places[name]), binned(places[other]))
-    return f"{_seen(name, other, places)}; {say('behind', start)} {say_way(gripper, start)}"
+    return PUSH.say(PUSH.line_up(name, binned(places[name]), other, binned(places[other]), gripper))
 
 
 def _seen(name: str, other: str, places: Places) -> str:
