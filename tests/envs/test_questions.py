@@ -225,7 +225,7 @@ def test_whatever_is_said_first_is_an_answer(tmp_path, solution):
     env.close()
     policy = MLLMPolicy(HFBackend(*nano.build(("answer",), seed=0)), codec, temperature=2.0)
     decisions = policy.act([seen] * 16, [np.random.default_rng(i) for i in range(16)])
-    assert {codec.decode(d.answer)[1] for d in decisions} == set(range(len(chosen.actions)))
+    assert {codec.decode(d.answer)[1] for d in decisions} == set(range(len(chosen.actions.names)))
 
 
 def test_solutions_that_are_nowhere_are_missed(tmp_path):
@@ -388,7 +388,7 @@ def test_experts_are_right_random_is_chance_and_all_is_stored_and_certified(chos
     assert [len(e.steps) for some in played for e in some] == [1] * 180
     expert, random, zero = (successes(some).mean() for some in played)
     assert (expert, random < 0.4, zero < 0.4) == (1, True, True)
-    if chosen.actions[0] == "m":
+    if chosen.actions.names[0] == "m":
         assert (random, zero) == (0, 0)
     store = EpisodeStore(tmp_path / "episodes")
     for some in played:
