@@ -92,7 +92,7 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Task:
-    """An environment with the words that make it a task for a policy that reads and looks.
+    """An environment with the words that make it a task for a multimodal policy.
 
     split: `practice`, or `heldout` for goals or an appearance that are never trained on. tags: of published splits and
     of held-out appearances. setback: a step with this reward or less lost ground, where rewards measure progress.

@@ -1,4 +1,4 @@
-"""What a model must offer to be a policy: to answer, and to tell how likely it would say something."""
+"""What a model must offer to be a policy: to generate answers, and to score texts by their probability."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from policies.prompt import Message
 
 @dataclass(frozen=True)
 class Request:
-    """One question. frames: (T, H, W, 3) uint8, one for each image in `messages`."""
+    """One prompt. frames: (T, H, W, 3) uint8, one for each image in `messages`."""
 
     frames: np.ndarray
     messages: list[Message]
@@ -25,7 +25,7 @@ class PrefilledBatch(Protocol):
         ...
 
     def odds(self, texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
-        """(n,): the probability that a prompt is answered by its text, where it is that or the other."""
+        """(n,): the probability of each prompt's text, given that the answer is this text or the other."""
         ...
 
     def extend(self, prompts: Sequence[Sequence[list[Message]]], last: bool = False) -> "PrefilledBatch":

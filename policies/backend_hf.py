@@ -2,8 +2,8 @@
 
 An answer must not depend on which requests share its batch. Floating-point sums depend on a batch's shape, so every
 forward pass here has the same shape: requests of the same padded length, BLOCK rows, the last block filled up.
-What is sampled comes from each request's own seed, by the Gumbel-max trick (Maddison et al., 2014): the argmax of
-logits plus Gumbel noise is a sample of the softmax.
+Samples come from each request's own seed by the Gumbel-max trick (Maddison et al., 2014): the argmax of logits plus
+Gumbel noise is a sample of the softmax.
 """
 
 from collections import defaultdict
@@ -57,7 +57,7 @@ class GumbelNoise(LogitsProcessor):
 class Allowed(LogitsProcessor):
     """Masks the tokens that a grammar does not allow next, in each of `n` rows.
 
-    As `xgrammar.contrib.hf`, but `Ended` tells it what was said: that one knows of no end but the model's own.
+    As `xgrammar.contrib.hf`, but `Ended` advances the matchers, to stop a row as soon as its grammar is complete.
     """
 
     def __init__(self, grammar: xgrammar.CompiledGrammar, n: int):
@@ -72,7 +72,7 @@ class Allowed(LogitsProcessor):
 
 
 class Ended(StoppingCriteria):
-    """Ends a row once nothing but the end is allowed: the model need not be asked for what is certain."""
+    """Stops a row once its grammar allows nothing but the end of the text."""
 
     def __init__(self, allowed: Allowed):
         self.allowed = allowed
@@ -142,7 +142,7 @@ class HFBackend:
         return HFPrefilledBatch(self, blocks, ends)
 
     def _read(self, inputs: Mapping[str, Any], mask: torch.Tensor, cache: DynamicCache, keep: int = 1) -> torch.Tensor:
-        """Adds the tokens to the cache, the last of which `mask` ends with or goes on from; the last `keep` logits."""
+        """Adds the tokens to the cache; returns the last `keep` logits. mask: of all tokens, or of more."""
         end = cache.get_seq_length() + inputs["input_ids"].shape[1]
         positions = _positions(mask)[:, cache.get_seq_length() : end]
         return self.model(**inputs, position_ids=positions, past_key_values=cache, logits_to_keep=keep).logits
@@ -168,7 +168,7 @@ class HFBackend:
         return self.processor.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
 
     def _partings(self, texts: Sequence[str], others: Sequence[str]) -> Iterator[tuple[list[int], tuple[int, int]]]:
-        """The tokens that two texts begin with, and the next of each. Raises UserError where one begins the other."""
+        """The common first tokens of two texts, and the next of each. Raises UserError where one begins the other."""
         for text, other, *tokens in zip(texts, others, self._tokens(texts), self._tokens(others), strict=True):
             both = list(zip(*tokens, strict=False))
             n = next((i for i, (a, b) in enumerate(both) if a != b), None)
@@ -226,7 +226,7 @@ class _Block:
 class HFPrefilledBatch:
     """Prompts that a model has read into a KV cache, with their frames.
 
-    An answer to one depends on nothing else in the batch; its odds do in their last bits.
+    An answer to one depends on nothing else in the batch; the last bits of its odds do.
     """
 
     def __init__(self, backend: HFBackend, blocks: Sequence[_Block], ends: Sequence[int]):
@@ -253,9 +253,9 @@ class HFPrefilledBatch:
 
     @torch.inference_mode()
     def odds(self, texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
-        """(n,): the probability that a prompt is answered by its text, where it is that or the other.
+        """(n,): the probability of each prompt's text, given that the answer is this text or the other.
 
-        It is decided by the first token in which the two part. Raises UserError where they do not.
+        It is read off the first token in which the two differ. Raises UserError where one text begins the other.
         """
         parts = list(self._backend._partings(texts, others))
         result = np.zeros(self._n)

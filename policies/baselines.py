@@ -15,7 +15,7 @@ from policies.base import Action, Decision
 
 # Tasks without a scripted expert -> the .zip of a trained one that ships.
 SHIPPED = {path.stem: path for path in (Path(__file__).parent / "experts").glob("*.zip")}
-AHEAD = ("hopper", "pusher")  # tasks whose shipped expert looks ahead: as it is, it falls short too often
+AHEAD = ("hopper", "pusher")  # tasks whose shipped expert needs lookahead to succeed often enough
 
 
 class ZeroPolicy:
@@ -52,7 +52,7 @@ class RandomPolicy:
 
 
 class ExpertPolicy:
-    """The task's expert, through the codec. Privileged: it is shown the environments, not observations."""
+    """The task's expert, through the codec. Privileged: it reads the environments, not observations."""
 
     def __init__(self, task: Task, codec: AnswerCodec):
         """Raises UserError for a task without one."""

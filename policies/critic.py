@@ -1,11 +1,11 @@
-"""The critique: the same model is shown a proposed answer, or how an episode ended, and asked for its verdict.
+"""The critic: the policy's own model judges a proposed answer, or how an episode ended.
 
-It says its reason first, then yes or no: a small model comes to a verdict through words that it knows how to find, and
-hardly without (chain of thought, Wei et al., 2022). Of an answer the reason is the action that it would take itself and
-how that differs, of an ending what it sees of what the task is about, and how much is left to do.
+The model says a reason first, then yes or no: a small model hardly comes to a verdict without (chain of thought, Wei et
+al., 2022). The reason about an answer is the model's preferred action and its difference from the answer's. The reason
+about an ending is what the model sees there, and how much is left to do.
 
-What is judged of an answer is its action, after what the critic sees itself: the thought of its own greedy answer. With
-the answer's own words before it a critic need not look: whether an action follows from them tells it enough.
+The critic judges an answer's action in the light of its own greedy thought, not of the answer's thought. A critic that
+reads the answer's thought ignores the frames: whether the action follows from the thought already predicts the outcome.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ DIGITS = 4  # of a verdict: the last bits depend on its place in a batch, and mu
 
 
 class Critique(NamedTuple):
-    """verdict: the probability of yes, in [0, 1]. reason: what is said before, greedily."""
+    """verdict: the probability of yes, in [0, 1]. reason: the greedy text before it."""
 
     verdict: float
     reason: str
@@ -45,7 +45,7 @@ def judge(
     answers: Sequence[str],
     own: Sequence[str] | None = None,
 ) -> list[Critique]:
-    """As `judge_each`, of one answer to each observation, which is prefilled first, and without `own` answered too."""
+    """As `judge_each`, for one answer to each observation. Prefills, and generates `own` if it is missing."""
     prefilled = backend.prefill([Request(o.frames, prompt.act(o)) for o in observations])
     if own is None:
         own = greedy(prefilled, codec.regex, len(observations))
@@ -59,10 +59,10 @@ def judge_each(
     own: Sequence[str],
     answers: Sequence[Sequence[str]],
 ) -> list[list[Critique]]:
-    """Whether each of the answers to each observation works; `own` are the critic's, given greedily.
+    """Whether each of the answers to each observation will work. own: the critic's greedy answers.
 
-    It goes by the thought of its own answer, and what it would do instead it is asked once for each observation, of
-    that answer: a verdict depends on the observation and the action, and on nothing that was proposed beside it.
+    The critic's preferred action is computed once per observation, after the thought of its own answer: a verdict
+    depends on the observation and the action, and on nothing that was proposed beside it.
     """
     thoughts = [thought_of(answer) for answer in own]
     seen = zip(observations, thoughts, strict=True)
@@ -81,10 +81,10 @@ def judge_each(
 
 
 def conclude(backend: Backend, language: Language, ends: Sequence[Observation]) -> list[Critique]:
-    """Whether each is done, given an episode's first and last frame, after what it says of them.
+    """Whether the task is done at each ending, of which the first and the last frame of the episode are shown.
 
-    It says what it sees; what follows from that by arithmetic a tool works out, which is better at it (Toolformer,
-    Schick et al., 2023).
+    The model says the positions that it sees. The language derives the rest, such as the way left: a tool is better at
+    arithmetic (Toolformer, Schick et al., 2023).
     """
     prefilled = backend.prefill([Request(o.frames, prompt.done(o)) for o in ends])
     regex = language.ending_regex
@@ -94,6 +94,6 @@ def conclude(backend: Backend, language: Language, ends: Sequence[Observation]) 
 
 
 def _critiques(prefilled: PrefilledBatch, reasons: Sequence[str]) -> list[Critique]:
-    """Each reason with the probability of a yes after it."""
+    """Each reason with the probability of yes after it."""
     verdicts = prefilled.odds(*([critique(reason, good) for reason in reasons] for good in (True, False)))
     return [Critique(round(float(v), DIGITS), reason) for v, reason in zip(verdicts, reasons, strict=True)]

@@ -15,12 +15,12 @@ PROPOSAL_TEMPERATURE = 0.7  # at least, for the proposals beside the greedy one
 
 
 class MLLMPolicy:
-    """Looks at the frames, says what it sees, and acts.
+    """Reads the frames, says what it sees, and acts.
 
-    temperature: 0 is greedy. proposals: answers drawn for each decision; with more than one, the same model judges each
-    and the best verdict acts (the first proposal is greedy, so that criticism can only add to it). revisions: where the
-    best verdict is below `threshold`, the model answers again with the critique in the prompt, at most so often; a
-    revision acts if its verdict is better.
+    temperature: 0 is greedy. proposals: answers drawn for each decision. With more than one, the same model judges each
+    and the one with the best verdict acts; the first proposal is greedy. revisions: how often, at most, the model
+    answers again with the critique in its prompt, where the best verdict is below `threshold`; a revision acts if its
+    verdict is better.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class MLLMPolicy:
     def _revise(
         self, observations: Sequence[Observation], own: Sequence[str], decisions: Sequence[Decision]
     ) -> list[Decision]:
-        """Other answers in the place of poor ones, where the critic likes them better."""
+        """Replaces answers with a verdict below the threshold by revisions with a better verdict."""
         result = list(decisions)
         poor = [i for i, d in enumerate(decisions) if d.verdict < self.threshold]
         if not poor:

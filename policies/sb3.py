@@ -1,8 +1,8 @@
 """Stable-Baselines3 on a task: what it is trained on, and a trained model as a policy.
 
-It learns from `state`, the environment's own observation, or from `pixels`, what every policy that looks is given. A
-model is a .zip that SB3 saved, here or elsewhere. Such a file is code: load only what you trust. Observations that were
-normalised outside of it (VecNormalize) are not in it.
+It learns from `state`, the environment's own observation, or from `pixels`: frames, instruction and proprioception, as
+every multimodal policy is given. A model is a .zip that SB3 saved, here or elsewhere. Such a file is code: load only
+what you trust. The statistics of a VecNormalize around it are not in it.
 """
 
 import json
@@ -32,14 +32,14 @@ from policies.threads import one_thread
 ALGORITHMS = {"ppo": PPO, "sac": SAC, "dqn": DQN, "trpo": TRPO}
 ACTIONS = {"ppo": (Box, Discrete), "sac": (Box,), "dqn": (Discrete,), "trpo": (Box, Discrete)}
 OBSERVE = ("state", "pixels")
-# What a .zip of each says: the module of its policy's class, which PPO, TRPO and A2C share, and an entry of its own.
+# How a .zip of each is recognised: the module of its policy's class, which PPO, TRPO and A2C share, and a key.
 SAVED = {
     "ppo": ("stable_baselines3.common.policies", "clip_range"),
     "sac": ("stable_baselines3.sac.policies", "target_entropy"),
     "dqn": ("stable_baselines3.dqn.policies", "exploration_schedule"),
     "trpo": ("stable_baselines3.common.policies", "cg_max_steps"),
 }
-# What is needed to go on training, and need not be there, or fit into memory, to play.
+# Entries that only training needs; to play, they need not exist here or fit into memory.
 UNUSED = {
     "learning_rate": 0.0,
     "lr_schedule": None,
@@ -57,10 +57,10 @@ SMALLEST = 36  # [px] of a frame's side: SB3's convolutions need as much
 
 
 def encoded(seen: Observation) -> dict[str, np.ndarray]:
-    """What a policy sees as a network takes it: `frames` (3T, H, W) uint8, oldest first; `instruction` (WORDS, SIGNS +
-    1) and `proprioception` (READINGS, SIGNS + 1) float32, a row for each word in its place.
+    """An observation as arrays: `frames` (3T, H, W) uint8, oldest first; `instruction` (WORDS, SIGNS + 1) and
+    `proprioception` (READINGS, SIGNS + 1) float32, a row for each word in its order.
 
-    A word is a row of signs, its hash: any two differ, none needs a vocabulary. A number is the last of its row,
+    A word is hashed to a row of signs, so that no vocabulary is needed. A number is the last of its row,
     divided by NUMBER_SCALE. Raises UserError for a text that is too long.
     """
     frames = seen.frames.transpose(0, 3, 1, 2)
@@ -86,10 +86,10 @@ def _rows(what: str, text: str, n: int) -> np.ndarray:
 
 
 class Pixels(gym.ObservationWrapper[Any, Any, Any]):
-    """Observes what a policy that looks is given, `encoded`."""
+    """Observes the task's Observation, `encoded`."""
 
     def __init__(self, env: gym.Env[Any, Any], task: Task):
-        """Begins an episode, to see how large a frame is. Raises UserError for frames too small to learn from."""
+        """Begins an episode, to measure a frame. Raises UserError for frames too small for SB3's convolutions."""
         super().__init__(env)
         self.task = task
         env.reset(seed=SPLITS["practice"][0])
@@ -108,8 +108,8 @@ class Pixels(gym.ObservationWrapper[Any, Any, Any]):
 
 
 class Within(gym.ActionWrapper[Any, Any, Any]):
-    """Clips continuous actions to their bounds: SB3's rescaling rounds beyond them now and then, and no environment
-    lets an impossible action through."""
+    """Clips continuous actions to their bounds: SB3's rescaling sometimes rounds beyond them, and `Judged` refuses
+    actions outside the space."""
 
     def action(self, action: Any) -> Any:
         space = self.action_space
@@ -117,8 +117,7 @@ class Within(gym.ActionWrapper[Any, Any, Any]):
 
 
 class Practice(gym.Wrapper[Any, Any, Any, Any]):
-    """Begins every episode with a random seed of the practice split, whatever seed it is given: no other is learned
-    from. `seed` decides which."""
+    """Begins every episode with a random seed of the practice split, whatever seed it is given. seed: of the draws."""
 
     def __init__(self, env: gym.Env[Any, Any], seed: Sequence[int]):
         super().__init__(env)
@@ -130,8 +129,8 @@ class Practice(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def watched(task: Task, observe: str) -> gym.Env[Any, Any]:
-    """The task's environment, observed as `state` or as `pixels`. Raises UserError for another name, or for what SB3
-    cannot take in."""
+    """The task's environment, observed as `state` or as `pixels`. Raises UserError for another name, or for a space
+    that SB3 does not support."""
     if observe not in OBSERVE:
         raise unknown("observation", observe, OBSERVE)
     if observe == "pixels":
@@ -160,10 +159,8 @@ def check_actions(task: Task, algorithm: str) -> None:
 
 
 class _Trained:
-    """A trained model that plays a task, deterministically and one observation at a time: what is decided does not
-    depend on what is played beside it.
-
-    It has no words for what it does.
+    """A trained model that plays a task deterministically, one observation at a time: a decision does not depend on
+    what is played beside it. Its answers are empty.
     """
 
     def __init__(self, model: BaseAlgorithm, task: Task):
@@ -171,7 +168,7 @@ class _Trained:
         self._space = codec_for(task).action.space
 
     def action(self, seen: Any) -> Any:
-        """Of the action space, given what the model was trained on; a batch of a batch, where it is continuous."""
+        """An action of the space, given an observation as in training; a batch of a batch, where it is continuous."""
         with one_thread():
             action, _ = self.model.predict(seen, deterministic=True)
         if isinstance(self._space, Discrete):
@@ -183,7 +180,7 @@ class _Trained:
 
 
 class StatePolicy(_Trained):
-    """Acts on the environment's own observation. Privileged: it is shown the environments."""
+    """Acts on the environment's own observation. Privileged: it reads the environments."""
 
     def observe(self, env: gym.Env[Any, Any]) -> Any:
         return env.get_wrapper_attr("observation")
@@ -193,7 +190,7 @@ class StatePolicy(_Trained):
 
 
 class PixelPolicy(_Trained):
-    """Acts on what every policy that looks is given."""
+    """Acts on frames, instruction and proprioception."""
 
     def observe(self, env: gym.Env[Any, Any]) -> Any:
         return encoded(self.task.observe(env))
@@ -245,8 +242,8 @@ def _algorithm(path: Path) -> str:
 
 
 def _form(space: Space[Any]) -> Any:
-    """What a network can tell of a space: shapes and numbers of choices, not bounds, which releases of Gymnasium
-    change; of pictures, the channels first, as SB3 has them."""
+    """What a network depends on in a space: shapes and numbers of choices, not bounds, which differ between releases
+    of Gymnasium. Pictures are channels first, as in SB3."""
     if isinstance(space, Dict):
         return {name: _form(part) for name, part in space.items()}
     if isinstance(space, Discrete):

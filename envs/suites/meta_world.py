@@ -98,13 +98,13 @@ SPLITS = {
 
 
 class Seeded(gym.Wrapper[Any, Any, Any, Any]):
-    """Draws goal and layout from the seed of the reset, which Meta-World's own reset takes no notice of."""
+    """Draws goal and layout from the seed of the reset, which Meta-World's own reset ignores."""
 
     def __init__(self, task: str, render_mode: str | None = None):
         known = importlib.import_module("metaworld.env_dict").ALL_V3_ENVIRONMENTS
         env = known[f"{task}-v3"](render_mode=render_mode)
         env.seeded_rand_vec, env._freeze_rand_vec, env._set_task_called = True, False, True
-        # The observation tells the goal, to experts, not to who looks; its bounds, made before, would hide it again.
+        # The observation, which only experts read, holds the goal; bounds computed before would hide it again.
         env._partially_observable = False
         vars(env).pop("sawyer_observation_space", None)
         super().__init__(env)
@@ -138,7 +138,7 @@ def _task(name: str, instruction: str) -> Task:
     language = StateLanguage(instruction, THINGS, HAND)
 
     def expert(env: gym.Env) -> np.ndarray:
-        action = _policy(name).get_action(env.get_wrapper_attr("observation").copy())  # some change what they are shown
+        action = _policy(name).get_action(env.get_wrapper_attr("observation").copy())  # some change it in place
         return np.clip(action, -1, 1).astype(np.float32)
 
     return Task(

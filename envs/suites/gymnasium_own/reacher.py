@@ -1,6 +1,7 @@
-"""Gymnasium's Reacher in words: the pose with the tip on the target, how far the arm is from it, and springs to it.
+"""Gymnasium's Reacher in words: the arm's pose with the tip on the target, the turn to that pose, springs that turn.
 
-A picture shows the pose, and the joints tell where the arm is; the turn and the action follow from these.
+A picture shows where the target is, and so the pose; the proprioception says where the arm is. The turn and the action
+follow from these.
 """
 
 from collections.abc import Sequence
@@ -13,11 +14,11 @@ from envs.language import Bins, SignedLevels, StateLanguage, StateWords
 from envs.suites.gymnasium_own.experts import wrapped
 
 STIFFNESS, DAMPING = 2.0, 0.1  # of the springs, in units of the motors, a radian and a radian a second
-# With 32 places, springs that know no more than the words succeed in 83 % of episodes; with 48, in 97 %.
+# With 32 bins, springs that act on the words alone succeed in 83 % of episodes; with 48, in 97 %.
 ANGLE = Bins(-np.pi, np.pi, 48)  # [rad]
 BOARD = Bins(-0.22, 0.22, 32)  # [m]
 TURNING = SignedLevels(20.0, 20)  # [rad/s]
-TO_TURN = SignedLevels(20, 20)  # places of an angle
+TO_TURN = SignedLevels(20, 20)  # bins of ANGLE
 
 
 def pose(env: gym.Env) -> np.ndarray:
@@ -50,8 +51,11 @@ SEEN = StateWords({"target": (BOARD, BOARD), "pose": (ANGLE, ANGLE), "turn": (TO
 
 @dataclass(frozen=True)
 class Thought:
-    """Each shoulder and elbow, but for the target. target: bins of BOARD. pose: bins of ANGLE. turn: from the arm to
-    the pose, in bins of ANGLE."""
+    """`target 9 9; pose 28 30; turn +4 +6`.
+
+    target: x and y, bins of BOARD. pose: shoulder and elbow with the tip on the target, bins of ANGLE. turn: of
+    shoulder and elbow from the arm to the pose, in bins of ANGLE.
+    """
 
     target: tuple[int, int]
     pose: tuple[int, int]

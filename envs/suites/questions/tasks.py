@@ -25,7 +25,7 @@ MAX_LENGTH = 40  # characters of a free answer
 class QuestionEnv(gym.Env[Any, Any], ABC):
     """One question an episode. Reward: 1 for the right answer, else 0; the one step terminates.
 
-    The observation is the answer: privileged, for experts. A policy that looks is given `render()`, (image_size,
+    The observation is the answer: privileged, for experts. A multimodal policy is given `render()`, (image_size,
     image_size, 3) uint8, and `instruction`.
     """
 
@@ -206,7 +206,7 @@ def question_task(
 
 
 def _readings(env: gym.Env, rng: np.random.Generator, n: int, instructions: bool) -> Iterator[tuple[str, str]]:
-    """A question with one of its choices, right or not, to be told by its letter: what can be read, not seen."""
+    """A question with one of its choices, right or not, whose letter is asked for: reading, without the picture."""
     row = env.unwrapped.row
     for i in rng.permutation(len(row.choices))[:n]:
         choice = row.choices[i]

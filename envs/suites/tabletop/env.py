@@ -1,4 +1,4 @@
-"""What every tabletop task shares: how the gripper acts, what is seen, when it ends. A task adds the rest."""
+"""What every tabletop task shares: action, observation, reward, termination. A task adds layout, success and words."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
 
     Action: (2,) float32 in [-1, 1], the gripper's displacement in units of MAX_STEP (right, far).
     Observation: (6,) float32 [m], the positions of gripper, goal object and goal pad (zeros without one): privileged,
-    for experts and state-based baselines. A policy that looks is given `render()`, the camera's (H, W, 3) uint8.
+    for experts and state-based baselines. A multimodal policy is given `render()`, the camera's (H, W, 3) uint8.
     Reward: the decrease of `distance()` [m] in this step divided by MAX_STEP, plus 1 at success, which terminates.
     """
 

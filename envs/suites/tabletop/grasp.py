@@ -22,7 +22,7 @@ class GraspEnv(TabletopEnv):
     """A gripper that moves in space and grasps with two opposed fingers, by friction alone.
 
     Action: (4,) float32 in [-1, 1], the gripper's displacement in units of MAX_STEP (right, far, up), and the fingers:
-    below 0 they close, above they open, at 0 they stay as they are told.
+    below 0 they close, above they open, at 0 the last command holds.
     Observation: (9,) float32 [m], those of every tabletop task, then the gripper's height, the fingers' opening and the
     height of the goal object.
     """

@@ -45,8 +45,8 @@ def ask_for_another(env: gym.Env, rng: np.random.Generator) -> None:
 
 
 def misled(env: gym.Env, rng: np.random.Generator) -> Callable[[gym.Env], np.ndarray] | None:
-    """By turns another thing in the instruction, and an expert that is given a wrong place for the goal, on the table
-    or beyond its edge."""
+    """As in `Endings`: half the time the instruction asks for another thing, else the expert is given a wrong goal
+    position, on the table or beyond its edge."""
     if rng.random() < 0.5:
         return ask_for_another(env, rng)
     inner = env.unwrapped
