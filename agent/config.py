@@ -57,11 +57,28 @@ class Branch:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Margin:
+    """A difference of two measured outcomes. success: in the share of repeats that succeeded. saved: where success is
+    equally frequent, in the share of the steps left that were not needed."""
+
+    success: Fraction
+    saved: Fraction
+
+
+@dataclass(frozen=True, config=STRICT)
+class Tie(Margin):
+    """Up to this difference, two answers are as good as each other. A failure never ties with a success."""
+
+    success: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    saved: Fraction = 0.05
+
+
+@dataclass(frozen=True, config=STRICT)
 class Select:
     """What becomes training data. by: whose word it is that an episode succeeded, the environment's or, to see what
     reward is worth, the policy's own as its critic. per_start: successes kept of a start. rounds: the latest rounds
-    whose successes are imitated. critiques: questions to the critic, of each kind and round, at most. min_margin:
-    difference in outcome (success, discounted by the steps it took) that makes a preference pair. pair_p_value: of
+    whose successes are imitated. critiques: questions to the critic, of each kind and round, at most. tie: see
+    `Tie`. min_margin: difference in outcome that makes a preference pair, in success or else in speed. pair_p_value: of
     Fisher's exact test, at most, that the chosen answer succeeds more often than the rejected one. pair_repeats: how
     often each pair is shown in an epoch. rehearsed: examples that are imitated again between the pairs. flip_pairs:
     which answer is preferred is drawn at random, to see what measuring is worth.
@@ -73,7 +90,8 @@ class Select:
     hindsight: bool = True  # correct the thoughts of successes by what the episode proved
     relabel: bool = False  # a failure that reached another goal is a success of that, once simulated so
     critiques: NonNegativeInt = 500
-    min_margin: Fraction = 0.5
+    tie: Tie = Field(default_factory=Tie)
+    min_margin: Margin = Field(default_factory=lambda: Margin(0.5, 0.5))
     max_pairs: NonNegativeInt = 500
     pair_p_value: Fraction = 1.0
     rejected: Count = 1  # answers to one observation, each paired with the best

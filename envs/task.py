@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import import_module
 from importlib.util import find_spec
 from math import inf
 from typing import Any, Self
@@ -34,6 +36,15 @@ class EnvSpec:
     cameras: Sequence[str | Mapping[str, Any]] = field(default=("",), hash=False)
     frames: int = 1
     repeat: int = 1
+
+    @cached_property
+    def horizon(self) -> int | None:
+        """Decisions of an episode, at most; None where no limit is registered or given."""
+        module, _, name = self.id.rpartition(":")
+        if module:
+            import_module(module)
+        limit = self.kwargs.get("max_episode_steps") or gym.spec(name).max_episode_steps
+        return limit and -(-limit // self.repeat)
 
 
 @dataclass(frozen=True)
@@ -113,6 +124,11 @@ class Task:
     def with_env(self, **changes: Any) -> Self:
         """The task with some fields of its EnvSpec changed, such as frames=1."""
         return replace(self, env=replace(self.env, **changes))
+
+    @property
+    def horizon(self) -> int | None:
+        """Decisions of an episode, at most; None where no limit is registered or given."""
+        return self.env.horizon
 
     def is_installed(self) -> bool:
         """Whether the package that its suite needs is there."""

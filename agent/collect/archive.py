@@ -1,18 +1,24 @@
-"""States of successes from which practice may begin, moved towards the start as the policy gets better.
+"""An archive of successes, from whose states practice restarts: a reverse curriculum.
 
-A reverse curriculum (Florensa et al., 2017; Salimans and Chen, 2018): from close enough to the goal even a poor policy
-succeeds at times, and what it learns there makes the states before worth practising.
+Restarts move from the end of a success towards its start as the policy gets better (Florensa et al., 2017, "Reverse
+Curriculum Generation for Reinforcement Learning"; Salimans and Chen, 2018, "Learning Montezuma's Revenge from a Single
+Demonstration"): near the goal even a poor policy succeeds at times.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 from agent.collect.branching import Point
 from agent.organise.episode import Episode
+from agent.organise.store import EpisodeStore
 
+STEPS = "steps.json"
 HOPELESS, EASY = 0.1, 0.9  # success rates between which a state is worth practising from
 
 
@@ -31,8 +37,24 @@ class Archive:
         self._capacity, self._rng = capacity, rng
         self._trails: dict[str, dict[int, _Trail]] = defaultdict(dict)  # task -> seed -> trail
 
+    @classmethod
+    def load(cls, folder: Path, capacity: int, rng: np.random.Generator) -> Self:
+        """From the folder that `save` made; empty where there is none."""
+        archive = cls(capacity, rng)
+        if folder.exists():
+            steps = json.loads((folder / STEPS).read_text())
+            for episode, step in zip(EpisodeStore(folder), steps, strict=True):
+                archive._trails[episode.task][episode.seed] = _Trail(episode, step)
+        return archive
+
+    def save(self, folder: Path) -> None:
+        """Into a folder that does not exist yet: the episodes, and before which step of each practice begins."""
+        trails = [trail for of_task in self._trails.values() for trail in of_task.values()]
+        EpisodeStore(folder).append(trail.episode for trail in trails)
+        (folder / STEPS).write_text(json.dumps([trail.step for trail in trails]))
+
     def add(self, attempts: Sequence[Episode]) -> None:
-        """Take in what a task's whole attempts from their starts showed; their steps keep their snapshots."""
+        """Add the shortest success of each start with mixed outcomes; `attempts` are whole episodes of one task."""
         by_seed = defaultdict(list)
         for episode in attempts:
             if episode.ending != "broken":
@@ -44,13 +66,16 @@ class Archive:
                 self._trails[task].setdefault(seed, _Trail(best, len(best.steps) - 1))
 
     def points(self, task: str, n: int) -> list[Point]:
-        """At most `n` moments to practise from, of different starts."""
+        """At most `n` states to restart from, each of another start."""
         trails = list(self._trails[task].values())
         chosen = self._rng.permutation(len(trails))[:n]
         return [Point(trails[i].episode, trails[i].step) for i in chosen]
 
     def learn(self, point: Point, successes: int, attempts: int) -> None:
-        """Halfway to the start from what is easy now, to the end from what is hopeless; done with an easy start."""
+        """Move a restart halfway to the start if it is EASY now, or halfway to the end if HOPELESS.
+
+        A success that is easy from its very start leaves the archive.
+        """
         trails, seed = self._trails[point.episode.task], point.episode.seed
         rate, last = successes / attempts, len(point.episode.steps) - 1
         if rate > EASY and point.step == 0:

@@ -18,6 +18,7 @@ from agent.config import Branch
 from agent.organise.episode import Episode, Moment
 from agent.organise.selection import promising
 from envs.registry import task
+from envs.snapshot import Snapshot
 from policies.base import Decision
 
 T = TypeVar("T")
@@ -29,15 +30,16 @@ Play = Callable[[str, Job], list[Episode]]  # title, job
 
 @dataclass(frozen=True)
 class Point:
-    """Before the `step`-th step of an episode whose steps keep their snapshots."""
+    """Before the `step`-th step of an episode. Without the step's snapshot the way back are the actions before it."""
 
     episode: Episode
     step: int
 
     @property
     def moment(self) -> Moment:
-        step = self.episode.steps[self.step]
-        return Moment(step.snapshot, step.observation, step.fingerprint)
+        e, step = self.episode, self.episode.steps[self.step]
+        way = tuple(s.decision.action for s in e.steps[: self.step])
+        return Moment(step.snapshot or Snapshot(e.seed, e.options or None, way), step.observation, step.fingerprint)
 
     def start(self, attempt: int, repeat: int, first: Decision | None = None) -> Start:
         """Play on from here. The draws are the repeat's, whatever is answered first: common random numbers."""

@@ -38,7 +38,7 @@ class Job:
 
     task: str
     checkpoint: Path
-    starts: Sequence[Start | tuple[int, int]]
+    starts: Sequence[Start | tuple[int, int]] = ()
     temperature: float = 0.0
     critic: Critic = field(default_factory=Critic)
     n_envs: int = 64

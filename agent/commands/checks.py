@@ -7,10 +7,10 @@ from typing import Any
 
 from trl import DPOConfig, SFTConfig
 
+from agent.collect.starts import branch_seeds, gate_seeds, practice_seeds
 from agent.config import Config, Pretrain
 from agent.measure.statistics import check_distinct
 from agent.optimise.sft import CPU_SAFE
-from agent.stages import branch_seeds, gate_seeds, practice_seeds
 from envs import registry
 from envs.errors import UserError, unknown
 from envs.splits import seeds

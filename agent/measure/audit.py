@@ -10,16 +10,17 @@ import numpy as np
 
 from agent.collect.branching import Branching, failed
 from agent.collect.workers import Job, Workers, judge
-from agent.config import Critic
-from agent.measure.statistics import compare, verdict_scores
-from agent.organise.critiques import TIE
+from agent.config import Critic, Tie
+from agent.measure.statistics import best_of, compare, verdict_scores
 from agent.organise.episode import Episode
-from agent.organise.pairs import outcome
+from agent.organise.outcome import outcomes_of
 from agent.record.console import bar
 from envs.observation import Observation
+from envs.registry import task
 from envs.splits import seeds
 
 TEMPERATURE = 1.0  # of the answers that are tried, and of the episodes that are played to have failures too
+TIE = Tie()
 TRIED = 8  # answers to a moment, at most
 REPEATS = 4  # episodes that decide whether a failure was lost at a moment
 SAMPLED = range(1, 5)  # attempts at each start, as in practice, beside the greedy attempt 0
@@ -39,11 +40,12 @@ def audit(
 
     ends: `verdict_scores` of its conclusions, of its own episodes. ends_beside: of these and of episodes that other
     checkpoints play at the same starts, where there are any: a policy that hardly fails leaves few failures to know.
-    answers: of verdicts on answers to a moment of each
-    greedy episode, against whether an answer did as well as any that was tried, followed greedily; moments where none
-    succeeded have no such answer. shuffled_*: the AUROCs with the frames of other episodes; chance, if the frames are
-    looked at. best_of: of `critic.proposals` of these answers, success after the greedy one, after the one that the
-    critic likes best, and after the one that the simulator found to be best (an oracle: no policy can know that).
+    answers: of verdicts on answers to a moment of each greedy episode, against whether an answer did as well as any
+    that was tried, followed greedily; moments where none succeeded have no such answer. shuffled_*: the AUROCs with the
+    frames of other episodes; chance, if the frames are looked at.
+    within: of `critic.proposals` of these answers, how often the best verdict is on one that ties with the best of them
+    (`statistics.best_of`). best_of: of the same answers, success after the greedy one, after the one that the critic
+    likes best, and after the one that the simulator found to be best (an oracle: no policy can know that).
     acting: whole episodes with and without criticism. claims: how often the step that it says broke a failure is the
     one that bisection finds.
     """
@@ -90,9 +92,10 @@ def _answers(
     points = [point for e in episodes if e.end for point in branching.anywhere(e, 1)]
     others = branching.others(points, max(TRIED, n) - 1, TEMPERATURE)
     tried = [[p.episode.steps[p.step].decision, *some] for p, some in zip(points, others, strict=True)]
-    outcomes = np.array([outcome(e.success, len(e.own) - 1) for e in branching.measure(points, tried, 1)])
-    answers = [decision.answer for some in tried for decision in some]
-    of = np.repeat(np.arange(len(points)), [len(some) for some in tried])  # (answers,) the point of each
+    played, horizon = branching.measure(points, tried, 1), task(job.task).horizon
+    each = [(i, decision.answer) for i, some in enumerate(tried) for decision in some]
+    whole = [(*one, outcomes_of(e, horizon)[0]) for one, e in zip(each, played, strict=True) if e.ending != "broken"]
+    of, answers, outcomes = (list(some) for some in zip(*whole, strict=True))  # of: the point of each answer
     moments = [p.moment.observation for p in points]
 
     def verdicts(seen: Sequence[Observation]) -> np.ndarray:
@@ -100,18 +103,26 @@ def _answers(
         return np.array([c.verdict for c in workers.ask(judge, job, [seen[i] for i in of], answers)])
 
     judged, blind = verdicts(moments), verdicts(_shuffled(moments, rng))
-    best = np.array([outcomes[of == i].max() for i in range(len(points))])
-    told, good = best[of] > 0, outcomes >= best[of] - TIE
-    proposed = [np.flatnonzero(of == i)[:n] for i in range(len(points))]  # the greedy answer first
+    at = [np.flatnonzero(np.array(of) == i) for i in dict.fromkeys(of)]  # answers of each point, the greedy one first
+    best = {i: max(value for j, value in zip(of, outcomes, strict=True) if j == i) for i in dict.fromkeys(of)}
+    told = np.array([best[i].success > 0 for i in of])
+    good = np.array([value.ties(best[i], TIE) for i, value in zip(of, outcomes, strict=True)])
+    proposed = [some[:n] for some in at]
     choices = {
         "greedy": [outcomes[some[0]] for some in proposed],
         "critic": [outcomes[some[judged[some].argmax()]] for some in proposed],
-        "oracle": [outcomes[some].max() for some in proposed],
+        "oracle": [max(outcomes[j] for j in some) for some in proposed],
     }
+    within = [
+        [(float(judged[j]), outcomes[j].ties(top, TIE)) for j in some]
+        for some, top in zip(proposed, choices["oracle"], strict=True)
+        if top.success
+    ]
     return {
         "answers": verdict_scores(judged[told], good[told]),
         "shuffled_answers": verdict_scores(blind[told], good[told])["auroc"],
-        "best_of": {name: float(np.mean(np.array(worth) > 0)) for name, worth in choices.items()},
+        "within": best_of(within),
+        "best_of": {name: float(np.mean([value.success > 0 for value in some])) for name, some in choices.items()},
     }
 
 

@@ -134,6 +134,20 @@ def acted_on(episodes: Sequence[Episode]) -> list[list[tuple[float, bool]]]:
     ]
 
 
+def best_of(moments: Sequence[Sequence[tuple[float, bool]]]) -> dict[str, Any]:
+    """How often the best verdict at a moment is on a good answer, of n moments with good and other answers.
+
+    Each moment holds (verdict, good) of its answers. best: that share; chance: the share of good answers, which is what
+    a choice at random would have. NaN without such moments.
+    """
+    decided = [moment for moment in moments if len({good for _, good in moment}) == 2]
+    if not decided:
+        return {"best": float("nan"), "chance": float("nan"), "n": 0}
+    best = [max(moment, key=lambda answer: answer[0])[1] for moment in decided]
+    chance = [np.mean([good for _, good in moment]) for moment in decided]
+    return {"best": float(np.mean(best)), "chance": float(np.mean(chance)), "n": len(decided)}
+
+
 def _mean_scores(tasks: Iterable[Sequence[tuple[float, bool]]], names: Sequence[str]) -> dict[str, float]:
     scores = [verdict_scores(*zip(*judged, strict=True)) for judged in tasks if judged]
     both = [s for s in scores if not np.isnan(s["auroc"])]

@@ -9,15 +9,16 @@ from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 
 from agent.collect.rollout import rollout
-from agent.config import Pretrain
+from agent.config import Pretrain, Tie
 from agent.optimise.sft import train_sft
-from agent.organise.critiques import TIE, criticised, ending
+from agent.organise.critiques import criticised, ending
 from agent.organise.episode import Episode
-from agent.organise.pairs import outcome
+from agent.organise.outcome import Outcome, outcome
 from agent.organise.rows import Example
 from agent.record.console import bar
 from agent.record.rundir import check_replaceable
@@ -96,40 +97,50 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
         played = rollout(task, policy, [(seed, 0) for seed in some], SCENES_AT_ONCE)
         for seed, episode in zip(some, played, strict=True):
             env.reset(seed=seed)
-            if not _wander(task, env, np.random.default_rng([seed, 2])):
-                moments.append((episode, env.snapshot(), task.observe(env)))
+            gone = _wander(task, env, np.random.default_rng([seed, 2]))
+            if gone is not None:
+                moments.append((episode, Scene(env.snapshot(), task.horizon - gone), task.observe(env)))
         prefilled = backend.prefill([Request(o.frames, prompt.act(o)) for *_, o in moments])
         draws = [range(100 * e.seed, 100 * e.seed + 1 + answers) for e, *_ in moments]
         drawn = prefilled.generate(codec.regex, [0.0] + [1.0] * answers, draws)
-        for (episode, snapshot, observation), (greedy, *others) in zip(moments, drawn, strict=True):
+        for (episode, scene, observation), (greedy, *others) in zip(moments, drawn, strict=True):
             alike = {action_of(answer): answer for answer in (greedy, *others)}
-            tried = [(answer, _outcome(task, env, snapshot, answer)) for answer in alike.values()]
-            value = _outcome(task, env, snapshot)
+            tried = [(answer, _outcome(task, env, scene, answer)) for answer in alike.values()]
+            best = _outcome(task, env, scene)
             rng = np.random.default_rng([episode.seed, 3])
             ends = [ending(*end) for end in _endings(task, env, episode, rng)]
             own = [Example(observation.frames, prompt.act(observation), answer) for answer in others[:OWN]]
-            asked = criticised(codec, observation, thought_of(greedy), tried, TIE, rng, 2, value, again=False)
+            asked = criticised(codec, observation, thought_of(greedy), tried, Tie(), None, rng, 2, best, again=False)
             yield asked + ends + own
     env.close()
 
 
-def _wander(task: Task, env: Restorable, rng: np.random.Generator, steps: int = 10) -> bool:
+def _wander(task: Task, env: Restorable, rng: np.random.Generator, steps: int = 10) -> int | None:
     """Go some way, fewer than `steps`, into an episode, as the expert does, if there is one, now and then astray.
-    Whether it ended."""
+    How many steps were taken, or None where it ended."""
     env.action_space.seed(int(rng.integers(2**31)))
-    for _ in range(rng.integers(0, steps)):
+    taken = int(rng.integers(0, steps))
+    for _ in range(taken):
         astray = rng.random() < ASTRAY or not task.teacher.expert
         _, _, terminated, truncated, _ = env.step(env.action_space.sample() if astray else task.teacher.expert(env)[1])
         if terminated or truncated:
-            return True
-    return False
+            return None
+    return taken
 
 
-def _outcome(task: Task, env: Restorable, snapshot: Snapshot, answer: str = "") -> float:
-    """Discounted success of an answer, if there is one, after which the expert goes on."""
-    env.restore(snapshot)
+class Scene(NamedTuple):
+    """A state some way into an episode, and the decisions that are left there."""
+
+    snapshot: Snapshot
+    left: int
+
+
+def _outcome(task: Task, env: Restorable, scene: Scene, answer: str = "") -> Outcome:
+    """Of an answer, if there is one, after which the expert goes on."""
+    env.restore(scene.snapshot)
     first = codec_for(task).decode(answer)[1] if answer else None
-    return _follow(env, lambda: task.teacher.expert(env)[1], first)
+    success, later = _follow(env, lambda: task.teacher.expert(env)[1], first)
+    return outcome(success, later, scene.left)
 
 
 def _endings(
@@ -150,7 +161,7 @@ def _endings(
     yield end()
     for _ in range(ENDS):
         env.reset(seed=episode.seed)
-        if not _wander(task, env, rng):
+        if _wander(task, env, rng) is not None:
             _follow(env, lambda: task.teacher.expert(env)[1])
         yield end()
         if misled := teacher.misled(env, rng):
@@ -160,13 +171,13 @@ def _endings(
             yield end()
 
 
-def _follow(env: Restorable, act: Callable[[], np.ndarray], first: np.ndarray | None = None) -> float:
-    """To the end of the episode, by the first action if there is one; its discounted success."""
+def _follow(env: Restorable, act: Callable[[], np.ndarray], first: np.ndarray | None = None) -> tuple[bool, int]:
+    """To the end of the episode, by the first action if there is one: its success, and the steps after the first."""
     for steps in count():
         action = act() if steps or first is None else first
         _, _, terminated, truncated, info = env.step(action)
         if terminated or truncated:
-            return outcome(info["success"], steps)
+            return bool(info["success"]), steps
 
 
 def pretrain(config: Pretrain, overwrite: bool = False) -> Path:

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from agent.config import Margin
 from agent.organise.episode import Episode, whole_by_task
+from agent.organise.outcome import Outcome, mean
 from agent.organise.pairs import Fork, forks
 from agent.organise.rows import Example
 from agent.organise.selection import imitated_steps, worth_imitating
@@ -15,14 +17,14 @@ from envs.registry import task
 from policies import critic, prompt
 from policies.action_codec import AnswerCodec, codec_for, thought_of
 
-TIE = 0.02  # difference in outcome up to which one answer is as good as another; a step lost is more
 
-
-def answer_critiques(tried: Iterable[Episode], n: int, min_margin: float, rng: np.random.Generator) -> list[Example]:
+def answer_critiques(
+    tried: Iterable[Episode], n: int, tie: Margin, min_margin: Margin | None, rng: np.random.Generator
+) -> list[Example]:
     """About `n` examples, as many of each task, about answers, where one observation had several.
 
-    One that did as well as any and one whose mean outcome is worse by `min_margin` or more; where all did equally well
-    one of them: a critic that is asked only where answers differ in worth takes any difference for a fault.
+    One that ties with the best and one that the best beats by `min_margin`, or, without one, that does not tie; where
+    all tie one of them: a critic that is asked only where answers differ in worth takes any difference for a fault.
     """
     of_task, result = whole_by_task(tried), []
     for name, episodes in of_task.items():
@@ -32,7 +34,7 @@ def answer_critiques(tried: Iterable[Episode], n: int, min_margin: float, rng: n
             if len(asked) >= n // len(of_task):
                 break
             codec, alternatives = codec_for(task(name)), _alternatives(parted[i])
-            asked += criticised(codec, *alternatives, min_margin, rng) or _agreed(codec, *alternatives, rng)
+            asked += criticised(codec, *alternatives, tie, min_margin, rng) or _agreed(codec, *alternatives, tie, rng)
         result += asked
     return result
 
@@ -85,12 +87,12 @@ def end_critiques(ended: Iterable[Ending], n: int, rng: np.random.Generator) -> 
     return result
 
 
-def comparisons(kept: Iterable[Episode], n: int, rng: np.random.Generator) -> list[Example]:
-    """At most `n` examples, as many of each task, of what to do instead of an answer that nobody measured.
+def contrasts(kept: Iterable[Episode], n: int, rng: np.random.Generator) -> list[Example]:
+    """At most `n` examples, as many of each task: what to do instead of an answer whose outcome was not measured.
 
-    What to do is what was done in the successes that are imitated, the other answer is of another moment, and there is
-    no verdict. What succeeds is known of every step that is imitated, what would have failed only where it was tried:
-    without these examples the critic forgets how an action follows from what it sees, and its verdicts with it.
+    What to do is the action of an imitated success, the other answer comes from another step, and there is no verdict.
+    Good actions are known at every imitated step, bad ones only where they were tried. Without these examples the
+    critic forgets how an action follows from an observation, and its verdicts get worse.
     """
     of_task, result = whole_by_task(kept), []
     for name, episodes in of_task.items():
@@ -103,19 +105,28 @@ def comparisons(kept: Iterable[Episode], n: int, rng: np.random.Generator) -> li
     return result
 
 
-def measured(tried: Iterable[Episode]) -> dict[str, list[tuple[Observation, str, bool]]]:
-    """Task -> the answers to each observation that had several and a success, and whether they did as well as any."""
+class Measured(NamedTuple):
+    """The answers to one observation, and whether each ties with the best of them."""
+
+    observation: Observation
+    answers: list[str]
+    good: list[bool]
+
+
+def measured(tried: Iterable[Episode], tie: Margin) -> dict[str, list[Measured]]:
+    """Task -> the observations that had several answers and a success."""
     result = {}
     for name, episodes in whole_by_task(tried).items():
         result[name] = []
         for observation, _, answers in map(_alternatives, forks(episodes)):
-            best = max(outcome for _, outcome in answers)
-            if best > 0:
-                result[name] += [(observation, answer, outcome >= best - TIE) for answer, outcome in answers]
+            best = max(value for _, value in answers)
+            if best.success:
+                good = [value.ties(best, tie) for _, value in answers]
+                result[name].append(Measured(observation, [answer for answer, _ in answers], good))
     return result
 
 
-def _alternatives(fork: Fork) -> tuple[Observation, str, list[tuple[str, float]]]:
+def _alternatives(fork: Fork) -> tuple[Observation, str, list[tuple[str, Outcome]]]:
     """The fork's observation, what was seen there, and its answers, one for each action, with their mean outcomes.
 
     What was seen is the thought of the answer given first: of branches the greedy one, which the critic goes by.
@@ -125,7 +136,7 @@ def _alternatives(fork: Fork) -> tuple[Observation, str, list[tuple[str, float]]
         best_last = sorted(steps, key=lambda item: item[1])
         worth = [step for step, _ in best_last if worth_imitating(task(fork.task), step)]
         answer = (worth or [best_last[-1][0]])[-1].decision.answer
-        tried.append((answer, float(np.mean([outcome for _, outcome in steps]))))
+        tried.append((answer, mean(value for _, value in steps)))
     return first.observation, thought_of(first.decision.answer), tried
 
 
@@ -133,25 +144,29 @@ def criticised(
     codec: AnswerCodec,
     observation: Observation,
     sight: str,
-    tried: Sequence[tuple[str, float]],
-    min_margin: float,
+    tried: Sequence[tuple[str, Outcome]],
+    tie: Margin,
+    min_margin: Margin | None,
     rng: np.random.Generator,
     n: int = 1,
-    value: float | None = None,
+    best: Outcome | None = None,
     again: bool = True,
 ) -> list[Example]:
-    """At most `n` answers to an observation that did as well as any, and as many that did worse, as questions.
+    """At most `n` answers to an observation that tie with the best, and as many that did worse, as questions.
+
+    Worse are those that the best beats by `min_margin`; without one, all that do not tie with it.
 
     sight: what the critic sees there. tried: answers with their measured outcomes; of those that did best the first is
-    what the critic is to do, and each critique says how that differs from the answer. value: of the best that is known
-    of, else that of the best answer. With `again`, to answer again after the critique of one that did worse is to give
-    the best. All have the same frames and the same situation: only the answers can tell them apart. None where nothing
-    succeeded, or nothing did worse.
+    what the critic is to do, and each critique says how that differs from the answer. best: the best outcome that is
+    known of, else that of the best answer. With `again`, to answer again after the critique of one that did worse is to
+    give the best. All have the same frames and the same situation: only the answers can tell them apart. None where
+    nothing succeeded, or nothing did worse.
     """
-    value = max(outcome for _, outcome in tried) if value is None else value
-    good = [answer for answer, outcome in tried if outcome >= value - TIE]
-    bad = [answer for answer, outcome in tried if outcome <= value - max(min_margin, TIE) and answer not in good]
-    n = min(n, len(good), len(bad)) if value > 0 else 0
+    best = max(value for _, value in tried) if best is None else best
+    good = [answer for answer, value in tried if value >= best or value.ties(best, tie)]
+    worse = [(answer, value) for answer, value in tried if answer not in good]
+    bad = [answer for answer, value in worse if min_margin is None or best.beats(value, min_margin)]
+    n = min(n, len(good), len(bad)) if best.success else 0
     right, wrong = ([str(answer) for answer in rng.permutation(some)[:n]] for some in (good, bad))
     said = [(a, critic.critique(codec.instead(a, good[0]), some is right)) for some in (right, wrong) for a in some]
     rows = [Example(observation.frames, prompt.judge(observation, sight, a), c) for a, c in said]
@@ -163,12 +178,13 @@ def _agreed(
     codec: AnswerCodec,
     observation: Observation,
     sight: str,
-    tried: Sequence[tuple[str, float]],
+    tried: Sequence[tuple[str, Outcome]],
+    tie: Margin,
     rng: np.random.Generator,
 ) -> list[Example]:
-    """One of the answers as a question, to be answered by yes, if they did equally well; the critic does the first."""
-    outcomes = [outcome for _, outcome in tried]
-    if min(outcomes) <= 0 or max(outcomes) - min(outcomes) > TIE:
+    """One of the answers as a question, to be answered by yes, if all succeeded and tie; the critic does the first."""
+    worst, *_, best = sorted(value for _, value in tried)
+    if not worst.success or not best.ties(worst, tie):
         return []
     answers = [answer for answer, _ in tried]
     answer = str(rng.choice(answers))

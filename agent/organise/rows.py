@@ -7,6 +7,7 @@ import numpy as np
 from datasets import Dataset
 from PIL import Image
 
+from agent.organise.outcome import Outcome
 from policies.prompt import Message, assistant
 
 
@@ -21,13 +22,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Pair:
-    """One question about frames, (T, H, W, 3) uint8, two answers, and the measured margin between them."""
+    """One question about frames, (T, H, W, 3) uint8, two answers, and the measured difference of their outcomes."""
 
     frames: np.ndarray
     prompt: list[Message]
     chosen: str
     rejected: str
-    margin: float
+    margin: Outcome
 
 
 def rehearsal(example: Example) -> Pair:
@@ -35,7 +36,7 @@ def rehearsal(example: Example) -> Pair:
 
     Its two answers are the same, so that only the SFT term of the loss has a gradient.
     """
-    return Pair(example.frames, example.prompt, example.answer, example.answer, 0.0)
+    return Pair(example.frames, example.prompt, example.answer, example.answer, Outcome(0.0, 0.0))
 
 
 def _images(frames: np.ndarray) -> list[Image.Image]:

@@ -1,4 +1,4 @@
-"""A run's folder: what lies where, and that nothing of an earlier run is lost by accident."""
+"""A run's folder: where its files lie, and guards against overwriting anything that is no run."""
 
 import json
 import math
@@ -9,19 +9,25 @@ from typing import Any
 
 import yaml
 
+from agent.organise.store import EpisodeStore
 from envs.errors import UserError
 
 
 def check_replaceable(path: Path, overwrite: bool, kind: str, marker: str) -> None:
-    """Raises UserError for what exists, unless it may be overwritten and is of this kind, as a file in it shows."""
+    """Raises UserError for an existing path, unless `overwrite` is set and `marker`, a file of this kind, is in it."""
     if path.exists() and not overwrite:
         raise UserError(f"{kind} {str(path)!r} exists; valid: another --out, or --overwrite")
     if path.exists() and not (path / marker).is_file():
         raise UserError(f"{str(path)!r} is no {kind} (no {marker} in it): not overwritten")
 
 
+def copy_folder(source: Path, destination: Path) -> None:
+    """A copy of all files, over what the destination holds."""
+    shutil.copytree(source, destination, dirs_exist_ok=True)
+
+
 class RunDir:
-    """`config.yaml`, `round_000/ ...`, `metrics.jsonl`, `results.json`."""
+    """`config.yaml`, `round_001/ ...`, `heldout/ ...`, `metrics.jsonl`, `results.json`."""
 
     def __init__(self, path: Path, overwrite: bool = False):
         """Raises UserError for a folder that exists, unless it is a run's and may be overwritten."""
@@ -34,6 +40,10 @@ class RunDir:
 
     def round(self, number: int) -> Path:
         return self.path / f"round_{number:03d}"
+
+    def heldout(self, name: str) -> EpisodeStore:
+        """The report's episodes: `before` the first round, or `after` the last."""
+        return EpisodeStore(self.path / "heldout" / name)
 
     def write_config(self, config: dict[str, Any]) -> None:
         (self.path / "config.yaml").write_text(yaml.safe_dump(_plain(config), sort_keys=False))

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainerCallback
+
 from agent.config import Tracking
 
 
@@ -52,6 +54,16 @@ class Tracker:
         self._file.close()
         if self.run:
             self.run.finish()
+
+
+class TrackTraining(TrainerCallback):
+    """Sends a trl trainer's own numbers to the tracker, under a prefix."""
+
+    def __init__(self, tracker: Tracker, prefix: str):
+        self.tracker, self.prefix = tracker, prefix
+
+    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+        self.tracker.log({f"{self.prefix}/{name}": value for name, value in (logs or {}).items()})
 
 
 def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

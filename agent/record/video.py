@@ -1,4 +1,4 @@
-"""An episode as a film for people: played again in the simulator, with what the policy said."""
+"""Videos of episodes, replayed in the simulator: a view for people, the policy's last frame, and its answer as text."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +43,7 @@ def _frame(env: gym.Env, seen: np.ndarray, title: str, text: str) -> np.ndarray:
 
 
 def check(path: Path) -> None:
-    """Raises UserError for a name that is no film's."""
+    """Raises UserError for a path without one of FORMATS as its suffix."""
     if path.suffix not in FORMATS:
         raise UserError(f"cannot write {str(path)!r}; valid: a name that ends in {' or '.join(FORMATS)}")
 

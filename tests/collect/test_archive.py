@@ -65,3 +65,18 @@ def test_easy_starts_are_not_archived_nor_more_than_fit(rare):
     assert len(archive.points("push", 99)) == 3
     assert len(archive.points("push", 2)) == 2
     assert archive.points("reach", 2) == []
+
+
+def test_a_saved_archive_goes_on_where_it_was(rare, tmp_path):
+    archive = Archive(99, np.random.default_rng(0))
+    archive.add(rare)
+    practise(archive, EXPERT)
+    archive.save(tmp_path / "archive")
+    again = Archive.load(tmp_path / "archive", 99, np.random.default_rng(1))
+    before, after = (sorted(some.points("push", 99), key=lambda point: point.episode.seed) for some in (archive, again))
+    assert [(p.episode.seed, p.step) for p in after] == [(p.episode.seed, p.step) for p in before]
+    starts = [p.start(9, 9) for p in after]
+    assert any(start.moment.snapshot.actions for start in starts)  # stored episodes have no snapshots
+    by_actions, by_snapshot = rollout(PUSH, EXPERT, starts), rollout(PUSH, EXPERT, [p.start(9, 9) for p in before])
+    assert [e.final_fingerprint for e in by_actions] == [e.final_fingerprint for e in by_snapshot]
+    assert Archive.load(tmp_path / "nowhere", 9, np.random.default_rng(0)).points("push", 9) == []

@@ -10,7 +10,7 @@ from agent.collect.branching import Branching, Point, claim, distinct, distinct_
 from agent.collect.rollout import Start, rollout
 from agent.collect.verify import Verifier
 from agent.collect.workers import Job, Workers, judge, propose
-from agent.config import Branch
+from agent.config import Branch, Margin
 from agent.organise.episode import Episode
 from agent.organise.pairs import flipped, forks, pairs
 from agent.organise.selection import examples, keep
@@ -232,17 +232,17 @@ def test_a_start_and_a_moment_are_kept_from_apart(branched, episode):
 def test_a_branch_is_compared_where_it_left(branched):
     (fork,) = forks(branched)
     assert {len(steps) for steps in fork.outcomes.values()} == {1, 2}  # C: the failure itself, and again
-    (pair,) = pairs(branched, 0.5, 9)
-    assert (pair.chosen, pair.rejected, pair.margin) == ("move +1 +0", "move -1 +0", 1.0)
+    (pair,) = pairs(branched, Margin(0.5, 0.5), 9)
+    assert (pair.chosen, pair.rejected, pair.margin) == ("move +1 +0", "move -1 +0", (1.0, pytest.approx(2 / 3)))
 
 
 @pytest.mark.parametrize(("p_value", "n"), [(1.0, 1), (0.34, 1), (0.3, 0)])
 def test_counts_have_to_support_a_pair(branched, p_value, n):
-    assert len(pairs(branched, 0.5, 9, p_value)) == n  # 1 of 1 against 0 of 2: p = 1/3
+    assert len(pairs(branched, Margin(0.5, 0.5), 9, p_value)) == n  # 1 of 1 against 0 of 2: p = 1/3
 
 
 def test_flipping_tosses_a_coin_for_each_pair(branched):
-    (pair,) = pairs(branched, 0.5, 9)
+    (pair,) = pairs(branched, Margin(0.5, 0.5), 9)
     made = flipped([pair] * 400, np.random.default_rng(0))
     turned = [p.chosen == pair.rejected and p.rejected == pair.chosen for p in made]
     assert 160 < sum(turned) < 240

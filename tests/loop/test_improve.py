@@ -8,15 +8,14 @@ import gymnasium as gym
 import imageio.v3 as iio
 import pytest
 
+from agent import loop
+from agent.collect.starts import gate_seeds
 from agent.collect.verify import Verifier
 from agent.collect.workers import Workers
 from agent.config import load
 from agent.loop import improve
-from agent.measure import gate
-from agent.measure.statistics import rate
 from agent.organise.store import EpisodeStore
 from agent.record.rundir import RunDir
-from agent.stages import Player, gate_seeds
 from envs.errors import UserError
 from envs.registry import TASKS
 from envs.suites.tabletop.reach import Reach
@@ -57,7 +56,7 @@ def config(nano_checkpoint, tmp_path):
             "n_envs": 16,
             "threads": 1,
             "collect": {"starts": 4, "attempts": 4},
-            "select": {"critiques": 20, "min_margin": 0.1},
+            "select": {"critiques": 20, "min_margin": {"success": 0.1, "saved": 0.1}},
             "gate": {"episodes": 4, "p_value": 1.0},
             "evaluation": {"tasks": ["near"], "episodes": 2, "videos": 1},
             "tracking": {"mode": "disabled"},
@@ -102,7 +101,7 @@ def assert_schema(results, config):
         assert set(row["gate"]) == {"before", "after", "p_value"}
         assert_rate(row["gate"]["before"], config.gate.episodes)
         assert_rate(row["gate"]["after"], config.gate.episodes)
-        assert set(row["critic"]) == {"auroc", "brier", "ends"}
+        assert set(row["critic"]) == {"auroc", "brier", "ends", "best_of"}
     assert set(results["heldout"]) == set(config.evaluation.tasks)
     for row in results["heldout"].values():
         assert set(row) == {"before", "after", "gain", "outcomes"}
@@ -159,7 +158,7 @@ def test_branches_are_charged_certified_and_learned_from(config, monkeypatch, an
         collect={"starts": 2, "attempts": 1},
         gate={"episodes": 1},
         branch={"answers": 2} | branch,
-        select={"flip_pairs": True, "pair_p_value": 0.9, "min_margin": 0.1},
+        select={"flip_pairs": True, "pair_p_value": 0.9, "min_margin": {"success": 0.1, "saved": 0.1}},
     )
     path, results = run(settings)
     stores = [list(EpisodeStore(path / f"round_00{n}" / "branches")) for n in (1, 2)]
@@ -182,15 +181,15 @@ def test_practice_begins_in_the_middle_of_earlier_successes_too(config):
     settings = config(rounds=2, collect={"starts": 4, "attempts": 4, "archived": 3})
     path, results = run(settings)
     first, second = (list(EpisodeStore(path / f"round_00{n}" / "episodes")) for n in (1, 2))
-    assert not any(e.branched_at for e in first)
-    archived = second[16:]
+    assert not any(e.branched_at for e in first + second)
+    archived = list(EpisodeStore(path / "round_002" / "archived"))
     assert archived
     assert any(e.branched_at for e in archived)
     assert {e.seed for e in archived} <= {e.seed for e in first if e.success}
     with Verifier() as verifier:
-        assert {verifier.flaw(e) for e in second} == {""}
+        assert {verifier.flaw(e) for e in second + archived} == {""}
     assert results["rounds"][1]["sampled"]["n"] == 16
-    assert results["budget"]["practice_env_steps"] == sum(len(e.own) for e in first + second)
+    assert results["budget"]["practice_env_steps"] == sum(len(e.own) for e in first + second + archived)
 
 
 def test_a_policy_that_never_succeeds_goes_on_unimproved(config):
@@ -206,13 +205,20 @@ def test_a_policy_that_never_succeeds_goes_on_unimproved(config):
     assert_schema(results, settings)
     for row in results["rounds"]:
         assert (row["successes"], row["sft_examples"], row["pairs"], row["accepted"]) == (0, 0, 0, False)
-        assert row["critic"] == {"auroc": None, "brier": None, "ends": dict.fromkeys(row["critic"]["ends"])}
+        nothing = {"auroc": None, "brier": None, "ends": dict.fromkeys(row["critic"]["ends"])}
+        assert row["critic"] == nothing | {"best_of": {"best": None, "chance": None, "n": 0}}
     assert results["policy"] == settings.policy
     assert results["heldout_mean"]["gain_points"] == 0
 
 
 def test_without_rewards_the_critics_word_counts(config):
-    select = {"by": "critic", "hindsight": False, "per_start": 9, "critiques": 20, "min_margin": 0.1}
+    select = {
+        "by": "critic",
+        "hindsight": False,
+        "per_start": 9,
+        "critiques": 20,
+        "min_margin": {"success": 0.1, "saved": 0.1},
+    }
     path, results = run(config(select=select))
     (row,) = results["rounds"]
     practised = list(EpisodeStore(path / "round_001" / "episodes"))
@@ -224,9 +230,9 @@ def test_without_rewards_the_critics_word_counts(config):
 
 def test_what_passes_the_gate_is_what_goes_on(config, monkeypatch):
     """The next round practises with it, and the report is about it."""
-    monkeypatch.setattr(gate, "decide", lambda *_: gate.Verdict(True, rate([True] * 4), rate([True] * 4), 1.0))
-    practised, practise = [], Player.practise
-    monkeypatch.setattr(Player, "practise", lambda s, *args: practised.append(args[0]) or practise(s, *args))
+    gate, practise, practised = loop.gate, loop.practise, []
+    monkeypatch.setattr(loop, "gate", lambda *args: gate(*args) | {"accepted": True})
+    monkeypatch.setattr(loop, "practise", lambda r, policy: practised.append(policy) or practise(r, policy))
     settings = config(rounds=2)
     path, results = run(settings)
     policies = [path / f"round_00{n}" / "policy" for n in (1, 2)]

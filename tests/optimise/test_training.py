@@ -14,6 +14,7 @@ from agent.config import Pretrain, Stage
 from agent.optimise.dpo import train_dpo
 from agent.optimise.pretrain import critic_examples, demonstrations, pretrain, sight_examples
 from agent.optimise.sft import train_sft
+from agent.organise.outcome import Outcome
 from agent.organise.rows import Pair, dpo_rows, rehearsal, sft_rows
 from envs.errors import UserError
 from envs.registry import TASKS
@@ -50,7 +51,9 @@ def examples(codec):
 
 def preferences(examples):
     """The right answer of each observation over another's."""
-    return [Pair(e.frames, e.prompt, e.answer, examples[i - 4].answer, 1.0) for i, e in enumerate(examples)]
+    return [
+        Pair(e.frames, e.prompt, e.answer, examples[i - 4].answer, Outcome(1.0, 0.5)) for i, e in enumerate(examples)
+    ]
 
 
 def log_probability(backend, frames, prompt, answer):

@@ -6,13 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.organise.critiques import TIE, answer_critiques, comparisons, criticised, end_critiques, endings, measured
+from agent.config import Margin, Tie
+from agent.organise.critiques import answer_critiques, contrasts, criticised, end_critiques, endings, measured
+from agent.organise.outcome import FAILURE, Outcome
 from envs.observation import Observation
 from envs.registry import TASKS
 from policies.action_codec import codec_for
 from policies.critic import Critique
 
 A, B, C = (1, 0), (0, 1), (-1, 0)
+TIE, HALF = Tie(), Margin(0.5, 0.5)
+SOON, LATER, LATE = (Outcome(1.0, saved) for saved in (0.9, 0.8, 0.5))
 CODEC = codec_for(TASKS["reach"])
 SEEN = Observation(np.zeros((1, 8, 8, 3), np.uint8), "reach the red cube", "gripper 1 1")
 
@@ -32,9 +36,9 @@ def practised(episode):
 
 
 def test_the_same_frame_has_a_yes_and_a_no():
-    tried = [("move +1 +0", 0.9), ("move -1 +0", 0.8), ("move +0 +1", 0.0)]
+    tried = [("move +1 +0", SOON), ("move -1 +0", LATER), ("move +0 +1", FAILURE)]
     tried = [(f"red cube 2 9; over {answer[-2:]} 1; {answer}", outcome) for answer, outcome in tried]
-    yes, no, again = criticised(CODEC, SEEN, "red cube 4 1; over 4 1 +3 +0", tried, 0.5, rng())
+    yes, no, again = criticised(CODEC, SEEN, "red cube 4 1; over 4 1 +3 +0", tried, TIE, HALF, rng())
     assert yes.answer == "move +1 +0 +0 +0; yes"
     sight = "reach the red cube. gripper 1 1. red cube 4 1; over 4 1 +3 +0"
     assert text(yes) == f"{sight}; move +1 +0. good?"
@@ -47,18 +51,18 @@ def test_the_same_frame_has_a_yes_and_a_no():
 @pytest.mark.parametrize(
     "tried",
     [
-        [("move +1 +0", 0.0), ("move -1 +0", 0.0)],  # nothing succeeded
-        [("move +1 +0", 0.9), ("move -1 +0", 0.9)],  # nothing did worse
-        [("move +1 +0", 0.9), ("move -1 +0", 0.5)],  # by less than the margin
-        [("move +1 +0", 0.9)],
+        [("move +1 +0", FAILURE), ("move -1 +0", FAILURE)],  # nothing succeeded
+        [("move +1 +0", SOON), ("move -1 +0", SOON)],  # nothing did worse
+        [("move +1 +0", SOON), ("move -1 +0", LATE)],  # by less than the margin
+        [("move +1 +0", SOON)],
     ],
 )
 def test_nothing_is_said_where_nothing_was_told_apart(tried):
-    assert criticised(CODEC, SEEN, "", tried, 0.5, rng()) == []
+    assert criticised(CODEC, SEEN, "", tried, TIE, HALF, rng()) == []
 
 
 def test_alternatives_are_questions(practised):
-    made = answer_critiques(practised, 99, 0.5, rng())
+    made = answer_critiques(practised, 99, TIE, HALF, rng())
     assert Counter(text(e).split()[-1] for e in made) == {
         "good?": 8,
         "no": 4,
@@ -66,7 +70,7 @@ def test_alternatives_are_questions(practised):
     for example in made:
         if text(example).endswith("good?"):
             assert ("move +1 +0" in text(example)) == example.answer.endswith("yes")
-    assert len(answer_critiques(practised, 8, 0.5, rng())) == 9  # three of one observation are not taken apart
+    assert len(answer_critiques(practised, 8, TIE, HALF, rng())) == 9  # three of one observation are not taken apart
 
 
 def test_what_was_seen_first_is_what_the_critic_sees(episode):
@@ -75,21 +79,21 @@ def test_what_was_seen_first_is_what_the_critic_sees(episode):
     for e, thought in zip(episodes, ("red cube 1 2", "red cube 9 9"), strict=True):
         decision = e.steps[0].decision
         e.steps[0] = replace(e.steps[0], decision=replace(decision, answer=f"{thought}; {decision.answer}"))
-    questions = [text(e) for e in answer_critiques(episodes, 9, 0.5, rng()) if text(e).endswith("good?")]
+    questions = [text(e) for e in answer_critiques(episodes, 9, TIE, HALF, rng()) if text(e).endswith("good?")]
     assert len(questions) == 2
     assert all("gripper 0 0. red cube 1 2; move" in question for question in questions)
 
 
-@pytest.mark.parametrize(("margin", "told"), [(TIE, True), (0.3, False)])
+@pytest.mark.parametrize(("margin", "told"), [(None, True), (HALF, False)])
 def test_a_step_lost_is_told_where_any_loss_counts(episode, margin, told):
     episodes = [episode([A], True), episode([B, B], True, attempt=1)]
-    assert bool(answer_critiques(episodes, 9, margin, rng())) == told
+    assert bool(answer_critiques(episodes, 9, TIE, margin, rng())) == told
 
 
 def test_where_all_did_equally_well_one_is_good(episode):
     """With what the critic would do, which is what was done first, and how far that is from the answer."""
     episodes = [episode([A], True), episode([B], True, attempt=1)]
-    made = [answer_critiques(episodes, 9, TIE, np.random.default_rng(seed)) for seed in range(20)]
+    made = [answer_critiques(episodes, 9, TIE, None, np.random.default_rng(seed)) for seed in range(20)]
     assert {len(some) for some in made} == {1}
     assert {(text(e), e.answer) for (e,) in made} == {
         ("reach the red cube. gripper 0 0. move +1 +0. good?", "move +1 +0 +0 +0; yes"),
@@ -100,26 +104,26 @@ def test_where_all_did_equally_well_one_is_good(episode):
 def test_what_was_done_is_compared_with_what_nobody_measured(episode):
     """In each observation of what is imitated, without a verdict."""
     kept = [episode([A], True), episode([B, C], True, seed=9)]
-    made = comparisons(kept, 99, rng())
+    made = contrasts(kept, 99, rng())
     done = {step.observation.frames.tobytes(): step.decision.answer for e in kept for step in e.own}
     assert {e.frames.tobytes(): " ".join(e.answer.split()[:3]) for e in made} == done
     for example in made:
         other = text(example).removesuffix(". good?").rpartition(". ")[2]
         assert example.answer == CODEC.instead(other, done[example.frames.tobytes()])
     drawn = rng()
-    assert len({text(e).partition("move")[2] for _ in range(9) for e in comparisons(kept, 99, drawn)}) > 1
-    assert len(comparisons(kept, 2, rng())) == 2
-    assert comparisons([], 9, rng()) == []
+    assert len({text(e).partition("move")[2] for _ in range(9) for e in contrasts(kept, 99, drawn)}) > 1
+    assert len(contrasts(kept, 2, rng())) == 2
+    assert contrasts([], 9, rng()) == []
 
 
 def test_where_nothing_did_well_nothing_is_asked(episode):
-    assert answer_critiques([episode([A]), episode([B], attempt=1)], 9, TIE, rng()) == []
+    assert answer_critiques([episode([A]), episode([B], attempt=1)], 9, TIE, None, rng()) == []
 
 
 def test_what_was_measured_and_whether_it_did_as_well_as_any(practised, episode):
     lost = [episode([A, C], seed=9), episode([B], seed=9, attempt=1)]
-    (of_toy,) = measured(practised + lost).values()
-    assert Counter((answer, good) for _, answer, good in of_toy) == {("move +1 +0", True): 4, ("move +0 +1", False): 4}
+    (of_toy,) = measured(practised + lost, TIE).values()
+    assert [(moment.answers, moment.good) for moment in of_toy] == [(["move +1 +0", "move +0 +1"], [True, False])] * 4
 
 
 def test_endings_are_half_yes_and_half_no(practised):
@@ -161,5 +165,5 @@ def test_an_ending_is_told_in_the_words_of_a_right_conclusion_else_of_the_last_s
 def test_there_are_no_more_than_asked_for_or_than_there_are(practised, episode):
     broken = [episode([C] * 9, ending="broken")]
     for some in ([], practised[1::2], broken):  # the second: nothing succeeded
-        assert answer_critiques(some, 9, 0.5, rng()) == end_critiques(endings(some), 9, rng()) == []
-    assert answer_critiques(practised, 0, 0.5, rng()) == end_critiques(endings(practised), 0, rng()) == []
+        assert answer_critiques(some, 9, TIE, HALF, rng()) == end_critiques(endings(some), 9, rng()) == []
+    assert answer_critiques(practised, 0, TIE, HALF, rng()) == end_critiques(endings(practised), 0, rng()) == []

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from agent.config import Margin
+from agent.organise.outcome import Outcome
 from agent.organise.pairs import forks, pairs
 from agent.organise.selection import as_judged, by_start, examples, keep
 from envs.registry import TASKS
@@ -12,6 +14,8 @@ from policies import prompt
 from policies.critic import Critique
 
 A, B, C = (1, 0), (0, 1), (-1, 0)
+HALF = Margin(0.5, 0.5)
+TENTH = Margin(0.1, 0.1)
 
 
 @pytest.fixture
@@ -65,9 +69,10 @@ def test_examples_are_what_was_seen_and_answered(episode):
 
 # forks -----------------------------------------------------------------------------------------------------------
 def outcomes(fork):
-    """What was answered -> what followed."""
+    """What was answered -> what followed, of 4 steps: success, and the share of the steps left that it saved."""
     return {
-        steps[0][0].decision.answer: sorted(round(value, 3) for _, value in steps) for steps in fork.outcomes.values()
+        steps[0][0].decision.answer: sorted((value.success, round(value.saved, 3)) for _, value in steps)
+        for steps in fork.outcomes.values()
     }
 
 
@@ -79,17 +84,18 @@ def test_attempts_part_ways_where_actions_first_differ(episode):
     attempts = [episode([A, B, A], True), episode([A, C, B], attempt=1), episode([A, C, A], True, attempt=2)]
     found = list(forks(attempts))
     assert [outcomes(fork) for fork in found] == [
-        {"move +0 +1": [0.9], "move -1 +0": [0.0, 0.9]},
-        {"move +0 +1": [0.0], "move +1 +0": [1.0]},
+        {"move +0 +1": [(1, 0.333)], "move -1 +0": [(0, 0), (1, 0.333)]},
+        {"move +0 +1": [(0, 0)], "move +1 +0": [(1, 0.5)]},
     ]
     first, second = attempts[0].steps[1], attempts[1].steps[2]
     assert [frames(fork) for fork in found] == [{s.observation.frames.tobytes()} for s in (first, second)]
 
 
-def test_an_observation_come_back_to_is_a_fork(to_and_fro):
+def test_an_observation_come_back_to_is_a_fork(to_and_fro, toy_task, monkeypatch):
+    monkeypatch.setitem(TASKS, "toy", toy_task(max_episode_steps=10))
     (fork,) = forks([to_and_fro])
-    assert outcomes(fork) == {"move +1 +0": [0.729], "move +0 +1": [0.9]}
-    (pair,) = pairs([to_and_fro], 0.1, 9)
+    assert outcomes(fork) == {"move +1 +0": [(1, 0.6)], "move +0 +1": [(1, 0.75)]}
+    (pair,) = pairs([to_and_fro], TENTH, 9)
     assert (pair.chosen, pair.rejected) == ("move +0 +1", "move +1 +0")
 
 
@@ -105,13 +111,13 @@ def test_starts_are_never_mixed(episode):
 
 def test_an_attempt_that_ends_early_does_not_take_part_later(episode):
     found = list(forks([episode([A], True), episode([A, B], attempt=1), episode([A, C], True, attempt=2)]))
-    assert [outcomes(fork) for fork in found] == [{"move +0 +1": [0.0], "move -1 +0": [1.0]}]
+    assert [outcomes(fork) for fork in found] == [{"move +0 +1": [(0, 0)], "move -1 +0": [(1, 0.667)]}]
 
 
 def test_broken_episodes_make_no_fork(episode):
     attempts = [episode([A, A], True), episode([B], ending="broken", attempt=1)]
     assert list(forks(attempts)) == []
-    assert pairs(attempts, 0.0, 9) == []
+    assert pairs(attempts, Margin(0, 0), 9) == []
 
 
 def test_real_attempts_share_the_frame_they_part_at():
@@ -140,10 +146,10 @@ def test_the_best_answer_is_preferred_by_the_measured_margin(episode):
     attempts = [episode([A, A], True)]
     attempts += [episode([B, move], move == A, attempt=1 + i) for i, move in enumerate((A, C, C))]
     attempts += [episode([C, A], attempt=9)]
-    made = pairs(attempts, 0.5, 99)
-    assert [(p.chosen, p.rejected, p.margin) for p in made] == [
-        ("move +1 +0", "move -1 +0", 1.0),  # after B
-        ("move +1 +0", "move -1 +0", 0.9),  # at the start
+    made = pairs(attempts, HALF, 99)
+    assert [(p.chosen, p.rejected, *map(float, p.margin)) for p in made] == [
+        ("move +1 +0", "move -1 +0", 1.0, pytest.approx(2 / 3)),  # after B
+        ("move +1 +0", "move -1 +0", 1.0, pytest.approx(2 / 4)),  # at the start
     ]
     step = attempts[0].steps[0]
     assert made[1].prompt == prompt.act(step.observation)
@@ -152,49 +158,50 @@ def test_the_best_answer_is_preferred_by_the_measured_margin(episode):
 
 def test_several_answers_are_rejected_for_the_best(episode):
     attempts = [episode([A], True), *(episode([move], attempt=i) for i, move in enumerate((B, C), start=1))]
-    assert [(p.chosen, p.rejected) for p in pairs(attempts, 0.5, 9, rejected=2)] == [
+    assert [(p.chosen, p.rejected) for p in pairs(attempts, HALF, 9, rejected=2)] == [
         ("move +1 +0", "move +0 +1"),
         ("move +1 +0", "move -1 +0"),
     ]
-    assert len(pairs(attempts, 0.5, 9)) == 1
+    assert len(pairs(attempts, HALF, 9)) == 1
 
 
 def test_of_equally_bad_answers_the_usual_one_is_rejected(episode):
     attempts = [episode([move], attempt=i) for i, move in enumerate((B, C, C))] + [episode([A], True, attempt=3)]
-    assert [(p.chosen, p.rejected) for p in pairs(attempts, 0.5, 9)] == [("move +1 +0", "move -1 +0")]
+    assert [(p.chosen, p.rejected) for p in pairs(attempts, HALF, 9)] == [("move +1 +0", "move -1 +0")]
 
 
 def test_an_answer_that_does_not_follow_from_its_thought_is_not_chosen(episode, toy_task, monkeypatch):
     monkeypatch.setitem(TASKS, "toy", toy_task())
     monkeypatch.setattr("agent.organise.selection.follows", lambda task, seen, answer: answer == "move +1 +0")
-    assert pairs([episode([B], True), episode([A], attempt=1)], 0.5, 9) == []
-    assert len(pairs([episode([A], True), episode([B], attempt=1)], 0.5, 9)) == 1
+    assert pairs([episode([B], True), episode([A], attempt=1)], HALF, 9) == []
+    assert len(pairs([episode([A], True), episode([B], attempt=1)], HALF, 9)) == 1
 
 
 def test_of_an_actions_answers_the_one_that_succeeded_soonest_is_chosen(episode):
     soon, late, never = episode([A, B], True), episode([A, C, C], True, attempt=1), episode([A, A], attempt=2)
     said = replace(soon.steps[0].decision, answer="seen; move +1 +0")
     soon = replace(soon, steps=[replace(soon.steps[0], decision=said), *soon.steps[1:]])
-    made = pairs([never, soon, late, episode([B], attempt=3)], 0.5, 9)
+    made = pairs([never, soon, late, episode([B], attempt=3)], HALF, 9)
     assert ("seen; move +1 +0", "move +0 +1") in [(p.chosen, p.rejected) for p in made]
 
 
 def test_soon_is_preferred_to_late(episode):
-    (pair,) = pairs([episode([A], True), episode([B, B, B], True, attempt=1)], 0.1, 9)
-    assert (pair.chosen, pair.rejected, pair.margin) == ("move +1 +0", "move +0 +1", pytest.approx(1 - 0.9**2))
+    (pair,) = pairs([episode([A], True), episode([B, B, B], True, attempt=1)], HALF, 9)
+    assert (pair.chosen, pair.rejected, pair.margin) == ("move +1 +0", "move +0 +1", Outcome(0.0, 0.5))
 
 
-@pytest.mark.parametrize(("min_margin", "n"), [(0.0, 1), (0.5, 1), (0.51, 0), (1.0, 0)])
-def test_small_margins_are_no_preference(episode, min_margin, n):
+@pytest.mark.parametrize(("success", "n"), [(0.0, 1), (0.5, 1), (0.51, 0), (1.0, 0)])
+def test_small_margins_are_no_preference(episode, success, n):
+    """The speed decides nothing where success differs."""
     attempts = [episode([A], True), episode([B], attempt=1), episode([B], True, attempt=2)]
-    made = pairs(attempts, min_margin, 9)
+    made = pairs(attempts, Margin(success, 0.0), 9)
     assert len(made) == n
-    assert all(p.margin == 0.5 for p in made)
+    assert all(p.margin.success == 0.5 for p in made)
 
 
 def test_answers_that_end_alike_are_no_preference(episode):
-    assert pairs([episode([A]), episode([B], attempt=1)], 0.0, 9) == []
-    assert pairs([episode([A], True), episode([B], True, attempt=1)], 0.0, 9) == []
+    assert pairs([episode([A]), episode([B], attempt=1)], Margin(0, 0), 9) == []
+    assert pairs([episode([A], True), episode([B], True, attempt=1)], Margin(0, 0), 9) == []
 
 
 def test_the_largest_margins_are_kept(episode):
@@ -202,9 +209,9 @@ def test_the_largest_margins_are_kept(episode):
     for seed, wins in enumerate((1, 3, 2, 3)):  # of 3, against an answer that always fails
         attempts += [episode([A], i < wins, seed=seed, attempt=i) for i in range(3)]
         attempts += [episode([B], seed=seed, attempt=3)]
-    margins = [p.margin for p in pairs(attempts, 0.1, 3)]
+    margins = [p.margin.success for p in pairs(attempts, TENTH, 3)]
     assert margins == pytest.approx([1.0, 1.0, 2 / 3])
-    assert pairs(attempts, 0.1, 0) == []
+    assert pairs(attempts, TENTH, 0) == []
 
 
 # without rewards -------------------------------------------------------------------------------------------------

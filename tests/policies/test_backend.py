@@ -187,7 +187,7 @@ TEMPERATURES = (0.0, 0.7, 1.0)
 
 
 @pytest.fixture(scope="module")
-def looked_at(backend, codec, requests_):
+def prefilled_once(backend, codec, requests_):
     """What was seen, three answers to each, and the questions about them."""
     prefilled = backend.prefill(requests_)
     seeds = [range(10 * i, 10 * i + 3) for i in range(N)]
@@ -203,8 +203,8 @@ def verdicts(answers):
     return ([f"{a.rpartition('; ')[2]}; {word}" for some in answers for a in some] for word in ("yes", "no"))
 
 
-def test_questions_that_follow_are_answered_as_if_they_were_asked_at_once(backend, codec, requests_, looked_at):
-    prefilled, answers, questions = looked_at
+def test_questions_that_follow_are_answered_as_if_they_were_asked_at_once(backend, codec, requests_, prefilled_once):
+    prefilled, answers, questions = prefilled_once
     for k, temperature in enumerate(TEMPERATURES):
         drawn = backend.generate(requests_, codec.regex, temperature, [10 * i + k for i in range(N)])
         assert drawn == [some[k] for some in answers]
@@ -218,8 +218,8 @@ def test_questions_that_follow_are_answered_as_if_they_were_asked_at_once(backen
     np.testing.assert_allclose(asked.odds(*verdicts(answers)), alone.odds(*verdicts(answers)), rtol=1e-3)
 
 
-def test_what_follows_one_look_does_not_depend_on_the_batch(backend, codec, requests_, looked_at):
-    prefilled, answers, questions = looked_at
+def test_what_follows_one_prefill_does_not_depend_on_the_batch(backend, codec, requests_, prefilled_once):
+    prefilled, answers, questions = prefilled_once
     odds = prefilled.extend(questions).odds(*verdicts(answers)).reshape(N, 3)
     reasons = prefilled.extend(questions).generate(codec.action.regex, [0.0], [[0]] * 3 * N)
     for some in ([5], [17, 3, N - 1]):
@@ -235,8 +235,8 @@ def test_what_follows_one_look_does_not_depend_on_the_batch(backend, codec, requ
         ]
 
 
-def test_questions_may_share_how_they_begin(backend, codec, requests_, looked_at):
-    prefilled, answers, _ = looked_at
+def test_questions_may_share_how_they_begin(backend, codec, requests_, prefilled_once):
+    prefilled, answers, _ = prefilled_once
     shared = [[prompt.user(r.messages[0]["content"][-1]["text"] + ". red cube 1 2")] for r in requests_]
     longer = [
         [prompt.user(some[0][0]["content"][-1]["text"] + f"; {a.rpartition('; ')[2]}. good?") for a in said]
@@ -246,8 +246,8 @@ def test_questions_may_share_how_they_begin(backend, codec, requests_, looked_at
     np.testing.assert_allclose(in_turn.odds(*verdicts(answers)), at_once.odds(*verdicts(answers)), rtol=1e-3)
 
 
-def test_some_prompts_may_be_followed_by_more_questions_than_others(looked_at):
-    prefilled, answers, questions = looked_at
+def test_some_prompts_may_be_followed_by_more_questions_than_others(prefilled_once):
+    prefilled, answers, questions = prefilled_once
     numbers = [i % 4 for i in range(N)]
     fewer, said = ([some[:n] for some, n in zip(every, numbers, strict=True)] for every in (questions, answers))
     every = prefilled.extend(questions).odds(*verdicts(answers)).reshape(N, 3)
@@ -256,8 +256,8 @@ def test_some_prompts_may_be_followed_by_more_questions_than_others(looked_at):
         np.testing.assert_allclose(prefilled.extend(fewer, last).odds(*verdicts(said)), expected, rtol=1e-3)
 
 
-def test_a_look_can_be_asked_again(codec, looked_at):
-    prefilled, answers, _ = looked_at
+def test_a_prefilled_batch_can_be_used_again(codec, prefilled_once):
+    prefilled, answers, _ = prefilled_once
     assert prefilled.generate(codec.regex, TEMPERATURES, [range(10 * i, 10 * i + 3) for i in range(N)]) == answers
 
 

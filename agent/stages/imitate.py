@@ -1,0 +1,48 @@
+"""Imitate: supervised fine-tuning on what succeeded, with questions to the critic mixed in."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent.config import Margin
+from agent.optimise.sft import train_sft
+from agent.organise import selection
+from agent.organise.critiques import answer_critiques, contrasts, end_critiques, endings
+from agent.organise.rows import Example
+from agent.record.console import bar
+from agent.record.rundir import copy_folder
+from agent.record.tracking import TrackTraining
+from agent.stages.round import Round
+from policies.backend_hf import HFBackend
+
+
+def imitate(r: Round, checkpoint: Path) -> dict[str, int]:
+    """SFT of the checkpoint on the latest rounds' successes, into `sft`; without any rows, the checkpoint as it is."""
+    learned = [past.practice() for past in r.latest()]
+    kept = [e for episodes in learned for e in selection.keep(episodes, r.config.select.per_start)]
+    ends = [end for episodes in learned for end in endings(episodes)]
+    examples, n, rng = selection.examples(kept), r.config.select.critiques, r.rng("imitate")
+    rows = examples + asked_of_answers(r.before()) + end_critiques(ends, n, rng) + contrasts(kept, n, rng)
+    _train(r, checkpoint, rows)
+    return {"sft_examples": len(examples)}
+
+
+def asked_of_answers(r: Round) -> list[Example]:
+    """Questions to the critic about answers of a round that were measured at one state."""
+    select, branches = r.config.select, r.episodes("branches")
+    margin: Margin | None = None if branches else select.min_margin  # branches are followed alike: any loss counts
+    tried = branches or r.seen(r.episodes("episodes"))
+    return answer_critiques(tried, select.critiques, select.tie, margin, r.rng("answers"))
+
+
+def _train(r: Round, checkpoint: Path, rows: Sequence[Example]) -> None:
+    if not rows:
+        copy_folder(checkpoint, r.imitator)
+        return
+    backend, rows = HFBackend.load(checkpoint), list(rows)
+    random.Random(r.config.seed).shuffle(rows)
+    with bar("imitate (SFT)") as progress:
+        settings = {"seed": r.config.seed} | r.config.sft
+        callbacks = [progress, TrackTraining(r.tracker, "sft")]
+        train_sft(backend.model, backend.processor, rows, r.imitator, settings, callbacks)
+    backend.save(r.imitator)

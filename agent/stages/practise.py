@@ -1,0 +1,69 @@
+"""Practise: K sampled attempts from each start, certified and stored."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agent.collect.archive import Archive
+from agent.collect.branching import within
+from agent.collect.rollout import Start
+from agent.collect.starts import practice_seeds
+from agent.collect.workers import Job
+from agent.measure.statistics import rate, successes
+from agent.organise.episode import Episode
+from agent.stages.round import Round
+
+ARCHIVED = 200  # successes of a task, at most, whose states are restarted from
+
+
+def practise(r: Round, checkpoint: Path) -> dict[str, Any]:
+    """Play each task's starts of the round into `episodes`, and restarts from archived states into `archived`.
+
+    The archive itself is the folder `archive`, made from that of the round before.
+    """
+    c, archive = r.config.collect, Archive.load(r.before().folder / "archive", ARCHIVED, r.rng("archive"))
+    starts = list(itertools.product(practice_seeds(r.config, r.number), range(c.attempts)))
+    at_once = max(1, r.config.workers * r.config.n_envs // c.attempts) * c.attempts
+    played, archived = [], []
+    for task in r.config.tasks:
+        job = r.job(task, checkpoint, temperature=c.temperature, certify=True)
+        archived += _restarted(r, job, archive)
+        whole = within(c.env_steps, starts, at_once, partial(_attempts, r, job))
+        if c.archived:
+            archive.add(whole)
+        played += whole
+    r.store("episodes").append(played)
+    if c.archived:
+        if archived:
+            r.store("archived").append(archived)
+        archive.save(r.folder / "archive")
+    return {
+        "episodes": len(played),
+        "successes": sum(e.success for e in played),
+        "sampled": rate(successes(played)),
+    }
+
+
+def _attempts(r: Round, job: Job, starts: Sequence[Start | tuple[int, int]]) -> list[Episode]:
+    episodes = r.concluded(job, r.measure(f"practise {job.task}", replace(job, starts=starts)))
+    r.budget["practice_env_steps"] += sum(len(e.steps) for e in episodes)  # of env_steps
+    return episodes
+
+
+def _restarted(r: Round, job: Job, archive: Archive) -> list[Episode]:
+    """Attempts from archived states, which share the archived episode's first steps."""
+    points = archive.points(job.task, r.config.collect.archived)
+    if not points:
+        return []
+    k = r.config.collect.attempts
+    ways = [(point, attempt) for point in points for attempt in range(k)]
+    rests = _attempts(r, job, [point.start(attempt, attempt) for point, attempt in ways])
+    episodes = [point.graft(rest) for (point, _), rest in zip(ways, rests, strict=True)]
+    for i, point in enumerate(points):
+        tried = [e for e in episodes[i * k : (i + 1) * k] if e.ending != "broken"]
+        if tried:
+            archive.learn(point, sum(e.success for e in tried), len(tried))
+    return episodes

@@ -1,0 +1,15 @@
+"""Relabel: failures that reached another goal, simulated again under that goal (hindsight experience replay)."""
+
+from agent.collect.relabel import relabelled
+from agent.stages.round import Round
+
+
+def relabel(r: Round) -> dict[str, int]:
+    """The round's failures that are successes of other goals, into `relabelled`, where `select.relabel` asks for it."""
+    if not r.config.select.relabel:
+        return {}
+    found, steps = relabelled(r.episodes("episodes"))
+    r.budget["branch_env_steps"] += steps
+    if found:
+        r.store("relabelled").append(found)
+    return {"relabelled": len(found)}
