@@ -38,7 +38,10 @@ class Report:
         self.run, self.rounds = run, []
 
     def round(self, row: dict[str, Any]) -> None:
-        """All rounds so far. Of moments with several measured answers: the informative ones / all. Of the critic: AUROC of verdicts on answers, balanced accuracy of those on endings."""
+        """All rounds so far. pairs: below, the informative moments and all that had several measured answers.
+
+        Of the critic: AUROC of verdicts on answers, balanced accuracy of those on endings.
+        """
         self.rounds.append(row)
         table = _table(
             "rounds: success in practice is sampled, at the gate greedy",
