@@ -289,6 +289,20 @@ def test_a_mistake_asks_for_another_thing_on_the_table(chosen, env):
     assert inner.instruction == before  # nothing else lies there
 
 
+def test_a_misleading_teacher_changes_the_instruction_or_has_a_wrong_belief(chosen, env):
+    believed = []
+    for seed in range(20):
+        env.reset(seed=seed)
+        before = env.unwrapped.instruction
+        act = chosen.teacher.endings.misled(env, np.random.default_rng(seed))
+        assert (env.unwrapped.instruction == before) == (act is not None)
+        if act:
+            assert env.action_space.contains(act(env))
+            believed.append(not np.array_equal(act(env), expert(env)[1]))
+    assert 5 < len(believed) < 15
+    assert sum(believed) > 3
+
+
 def test_tasks_are_looked_up_by_name():
     assert task("reach") is TASKS["reach"]
     with pytest.raises(UserError, match=r"unknown task 'raech'.*'reach'.*push, .*push-heldout.*reach, .*reach-heldout"):

@@ -4,7 +4,7 @@ What is corrected after a success is so from the policy's own words and its prop
 phase of a grasp follows from what is seen and from the proprioception, so it is recomputed with the waypoint.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -94,7 +94,7 @@ class PlaceEnding:
     offset: str
 
 
-class GraspLanguage(TabletopLanguage):
+class GraspLanguage(TabletopLanguage, ABC):
     """Waypoint and phase follow from the things and the hand."""
 
     n_things: ClassVar[int]
