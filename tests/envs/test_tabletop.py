@@ -300,7 +300,7 @@ def test_a_misleading_teacher_changes_the_instruction_or_has_a_wrong_belief(chos
             assert env.action_space.contains(act(env))
             believed.append(not np.array_equal(act(env), expert(env)[1]))
     assert 5 < len(believed) < 15
-    assert sum(believed) > 3
+    assert (sum(believed) > 3) != chosen.name.startswith("place")  # it goes for the object first, wherever the pad is
 
 
 def test_tasks_are_looked_up_by_name():
