@@ -16,9 +16,9 @@ Action = np.ndarray | np.int64 | np.str_
 class Decision:
     """One answer of a policy.
 
-    action: in the action space: (d,), the number of one, or text. verdict: the critic's probability, in [0, 1], that
-    the answer will work, where it was asked. proposals: the answers it chose among, with their verdicts. critique: what
-    the critic said before its verdict.
+    action: in the action space: (d,), a number, or text. verdict: the critic's probability, in [0, 1], that the answer
+    will work, where the critic was asked. proposals: the answers that were chosen from, with their verdicts. critique:
+    the critic's reason for the verdict.
     """
 
     answer: str
@@ -29,15 +29,15 @@ class Decision:
 
 
 class Policy(Protocol):
-    """Anything that acts. What it draws at random comes from the episode's own generator, so that an episode does
-    not depend on which others are played beside it."""
+    """Anything that acts. Its random draws come from the episode's own generator, so that an episode does not depend on
+    which others are played beside it."""
 
     def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]: ...
 
 
 @runtime_checkable
 class Privileged(Protocol):
-    """Acts in the place of a policy, but is shown the environments, not observations: experts, and what acts on
+    """Acts in the place of a policy, but reads the environments, not observations: experts, and policies that act on
     state."""
 
     def act_on(self, envs: Sequence[gym.Env]) -> list[Decision]: ...

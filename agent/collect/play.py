@@ -13,8 +13,7 @@ from envs.errors import UserError
 from envs.task import Task
 from policies.action_codec import codec_for
 from policies.base import Policy, Privileged
-from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy
-from policies.trained import with_expert
+from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy, with_expert
 
 
 def play(

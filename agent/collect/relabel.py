@@ -20,11 +20,11 @@ def relabelled(episodes: Iterable[Episode]) -> tuple[list[Episode], int]:
     try:
         for episode in episodes:
             chosen = task(episode.task)
-            if episode.success or episode.ending == "broken" or not chosen.other_goals:
+            if episode.success or episode.ending == "broken" or not chosen.language.names_goal:
                 continue
             env = envs[chosen.name] = envs.get(chosen.name) or chosen.make()
             env.reset(seed=episode.seed, options=episode.options)
-            for goal in chosen.other_goals(env):
+            for goal in chosen.language.other_goals(env):
                 attempt = _under(goal, chosen, env, episode)
                 steps += len(attempt.steps)
                 if attempt.success:
@@ -44,7 +44,7 @@ def _under(goal: str, chosen: Task, env: Restorable, episode: Episode) -> Episod
         observation, fingerprint = chosen.observe(env), env.fingerprint()
         _, reward, terminated, truncated, info = env.step(step.decision.action)
         said = step.decision.answer
-        answer = joined(chosen.about(thought_of(said), goal), action_of(said))
+        answer = joined(chosen.language.about(thought_of(said), goal), action_of(said))
         decision = replace(step.decision, answer=answer, verdict=None)
         result.steps.append(Step(observation, decision, float(reward), fingerprint))
         if terminated or truncated:

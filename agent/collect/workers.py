@@ -63,7 +63,7 @@ def judge(policy: MLLMPolicy, observations: Sequence[Observation], answers: Sequ
 
 def _conclude(policy: MLLMPolicy, ends: Sequence[Observation], tasks: Sequence[str]) -> list[critic.Critique]:
     """A question: whether each is done, all of one task."""
-    return critic.conclude(policy.backend, registry.task(tasks[0]), ends)
+    return critic.conclude(policy.backend, registry.task(tasks[0]).language, ends)
 
 
 class Workers:

@@ -16,7 +16,7 @@ from envs import registry
 from envs.errors import UserError, unknown
 from envs.splits import seeds
 from policies.backend_hf import HFBackend
-from policies.trained import with_expert
+from policies.baselines import with_expert
 
 
 def check_improve(config: Config) -> None:
@@ -81,12 +81,12 @@ def check_pretrain(config: Pretrain) -> None:
             for task in some:
                 if task not in config.tasks:
                     raise unknown(f"task in stages.{name}.{key}", task, config.tasks)
-        if stage.scenes and not any(task.questions for task in tasks.values() if stage.scenes_of(task.name)):
+        if stage.scenes and not any(task.teacher.captions for task in tasks.values() if stage.scenes_of(task.name)):
             raise UserError(f"stages.{name}.scenes = {stage.scenes}, but no task tells what is seen; valid: 0")
         for task in tasks.values():
-            if stage.critiques and not task.end_regex:
+            if stage.critiques and not task.teacher.endings:
                 raise UserError(f"stages.{name}.critiques = {stage.critiques}: {task.name!r} tells no ends; valid: 0")
-            if stage.demonstrations.get(task.name) and task.expert is None:
+            if stage.demonstrations.get(task.name) and task.teacher.expert is None:
                 raise UserError(f"task {task.name!r} has no expert; valid: one in experts, see handeye baseline")
         for task in config.tasks:
             seeds("practice", stage.scenes_of(task), stage.first_scene)

@@ -74,14 +74,14 @@ def rendering(name: str, n: int = FRAMES) -> list[dict[str, Any]]:
     The three take turns at each state of one episode, so that they see the same and share what else the machine does.
     """
     chosen = task(name)
-    env, own = chosen.make(), gym.make(chosen.env_id, render_mode="rgb_array", **chosen.kwargs)
+    env, own = chosen.make(), gym.make(chosen.env.id, render_mode="rgb_array", **chosen.env.kwargs)
     env.reset(seed=0), own.reset(seed=0)
     env.action_space.seed(0)
-    inner, size = env.unwrapped, chosen.image_size
+    inner, size = env.unwrapped, chosen.env.image_size
     bare = mujoco.Renderer(inner.model, size, size)
     for flag in UNLIT:
         bare.scene.flags[flag] = False
-    camera, spent = camera_of(inner, chosen.cameras[-1]), {"ours": 0.0, "own": 0.0, "bare": 0.0}
+    camera, spent = camera_of(inner, chosen.env.cameras[-1]), {"ours": 0.0, "own": 0.0, "bare": 0.0}
 
     def scaled_down() -> None:
         cv2.resize(own.render(), (size, size), interpolation=cv2.INTER_AREA)

@@ -68,7 +68,7 @@ def _said(e: Episode) -> str:
     if e.conclusion and (e.conclusion.verdict >= 0.5) == e.success:
         return e.conclusion.reason
     thought = thought_of(e.steps[-1].decision.answer)
-    return task(e.task).concluded(thought, e.final_proprioception, e.success)
+    return task(e.task).language.conclude(thought, e.final_proprioception, e.success)
 
 
 def end_critiques(ended: Iterable[Ending], n: int, rng: np.random.Generator) -> list[Example]:

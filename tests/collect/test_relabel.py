@@ -29,7 +29,7 @@ class Mistaken(ExpertPolicy):
             scene = env.unwrapped
             goal, others = scene.goal, scene.other_goals() or [o for o in scene.scene.objects if o != scene.goal]
             scene.goal = others[0]
-            thought, action = self.task.expert(env)
+            thought, action = self.task.teacher.expert(env)
             scene.goal = goal
             answer = self.codec.encode(thought.replace(others[0], goal), action)
             decisions.append(Decision(answer, self.codec.decode(answer)[1]))

@@ -124,7 +124,7 @@ def test_the_colours_of_another_episode_are_restored_too():
     other.restore(env.snapshot())
     assert other.unwrapped.instruction == env.unwrapped.instruction
     assert (other.unwrapped.model.geom_rgba == env.unwrapped.model.geom_rgba).all()
-    assert other.unwrapped.describe().keys() == env.unwrapped.describe().keys()
+    assert other.unwrapped.scene.places().keys() == env.unwrapped.scene.places().keys()
 
 
 def test_a_fingerprint_tells_states_apart():

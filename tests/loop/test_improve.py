@@ -36,9 +36,9 @@ gym.register("HandEyeTest/Near-v0", entry_point=Near, max_episode_steps=6)
 
 
 @pytest.fixture(autouse=True)
-def near(monkeypatch):
+def near(monkeypatch, any_action):
     """A fifth task, for these tests only, where a thought calls for no action: random ones seldom agree."""
-    task = replace(TASKS["reach"], name="near", env_id="HandEyeTest/Near-v0", called_for=None)
+    task = replace(any_action(TASKS["reach"]), name="near").with_env(id="HandEyeTest/Near-v0")
     monkeypatch.setitem(TASKS, "near", task)
 
 
@@ -149,8 +149,8 @@ def test_a_round_from_practice_to_report(config):
         ({"where": "early", "moments": 2, "starts": 2}, {"root/push/success"}),
     ],
 )
-def test_branches_are_charged_certified_and_learned_from(config, monkeypatch, branch, logged):
-    monkeypatch.setitem(TASKS, "push", replace(TASKS["push"], called_for=None))  # else random weights answer no better
+def test_branches_are_charged_certified_and_learned_from(config, monkeypatch, any_action, branch, logged):
+    monkeypatch.setitem(TASKS, "push", any_action(TASKS["push"]))  # else random weights answer no better
     settings = config(
         policy=str(SEED),  # answers in fewer tokens than random weights
         tasks=["push"],

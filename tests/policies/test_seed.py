@@ -21,8 +21,8 @@ from policies.backend_hf import HFBackend
 
 ROOT = Path(__file__).parents[2]
 SEED = ROOT / "policies" / "seed"
-LEARNED = {TASKS[name].env_id for name in load(ROOT / "configs" / "pretrain.yaml", kind=Pretrain).tasks}
-KNOWN = [t.name for t in map(TASKS.get, tagged("tabletop")) if t.env_id in LEARNED and "look" not in t.kwargs]
+LEARNED = {TASKS[name].env.id for name in load(ROOT / "configs" / "pretrain.yaml", kind=Pretrain).tasks}
+KNOWN = [t.name for t in map(TASKS.get, tagged("tabletop")) if t.env.id in LEARNED and "appearance" not in t.env.kwargs]
 
 
 def test_it_is_what_the_config_makes():

@@ -32,7 +32,7 @@ def _list() -> None:
 
     table = Table("task", "suite", "split", "environment")
     for task in registry.TASKS.values():
-        table.add_row(task.name, task.suite, task.split, task.env_id)
+        table.add_row(task.name, task.suite, task.split, task.env.id)
     console.print(table)
 
 
@@ -50,16 +50,16 @@ def _show(name: str, frame: Path) -> None:
     env = task.make()
     env.reset(seed=0)
     seen = task.observe(env)
-    codec, rule = codec_for(task), task.success
+    codec, rule = codec_for(task), task.env.success
     table = Table.grid(padding=(0, 2))
     for row in (
-        ("environment", f"{task.env_id}, {task.suite}, {task.split}"),
+        ("environment", f"{task.env.id}, {task.suite}, {task.split}"),
         ("instruction", seen.instruction),
         ("proprioception", seen.proprioception or "none"),
         ("frames", " x ".join(map(str, seen.frames.shape))),
-        ("answer", "a thought, then an action" if task.thought_regex else "an action"),
+        ("answer", "a thought, then an action" if task.language.thought_regex else "an action"),
         ("action", re.sub(r"\\(\W)", r"\1", codec.action.regex)),
-        ("of", f"{env.action_space}" + (f", each {task.repeat} times" if task.repeat > 1 else "")),
+        ("of", f"{env.action_space}" + (f", each {task.env.repeat} times" if task.env.repeat > 1 else "")),
         ("success", rule.in_words() if rule else "as the environment tells"),
     ):
         table.add_row(*row)
