@@ -420,7 +420,7 @@ def doctor() -> None:
 
     import torch
 
-    from agent.record.tables import versions
+    from agent.record.provenance import versions
     from envs.registry import TASKS
 
     for name, number in versions().items():

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
 
+from envs.errors import UserError
 from envs.observation import Observation
 
 Action = np.ndarray | np.int64 | np.str_
+SHIPPED = {"seed": Path(__file__).parent / "seed"}  # name -> the checkpoint's folder, package data
 
 
 @dataclass(frozen=True)
@@ -41,3 +44,15 @@ class Privileged(Protocol):
     state."""
 
     def act_on(self, envs: Sequence[gym.Env]) -> list[Decision]: ...
+
+
+def find_policy(name: str, others: Sequence[str] = ()) -> Path:
+    """The folder of a checkpoint, by the name of one that ships or by its path; a path of a .zip stays as it is.
+
+    others: what else is valid where this is asked, for the message. Raises UserError for what is neither.
+    """
+    path = SHIPPED.get(name) or Path(name)
+    if path.is_dir() or path.suffix == ".zip":
+        return path
+    valid = ", ".join((*others, *SHIPPED, "or a folder with config.json, weights and processor"))
+    raise UserError(f"no checkpoint in {name!r}; valid: {valid}")
