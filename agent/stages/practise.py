@@ -34,7 +34,7 @@ def practise(r: Round, checkpoint: Path) -> dict[str, Any]:
         again = _restarted(r, job, archive)
         whole = within(c.env_steps, starts, at_once, partial(_attempts, r, job))
         if c.certify == "kept":
-            _certify_kept(r, [*again, *whole])
+            certify_kept(r, [*again, *whole])
         if c.archived:
             archive.add(whole)
         played += whole
@@ -57,7 +57,7 @@ def _attempts(r: Round, job: Job, starts: Sequence[Start | tuple[int, int]]) -> 
     return episodes
 
 
-def _certify_kept(r: Round, episodes: Sequence[Episode]) -> None:
+def certify_kept(r: Round, episodes: Sequence[Episode]) -> None:
     """Simulate again what selection would keep, until it keeps only what has its certificate.
 
     The stages that learn select among these and more: what they keep of these is kept here too. An archive takes the

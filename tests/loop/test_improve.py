@@ -16,7 +16,7 @@ from agent.config import load
 from agent.loop import improve
 from agent.organise import selection
 from agent.organise.store import EpisodeStore
-from agent.record.provenance import source, weights_sha256
+from agent.record.provenance import FILE, source, weights_sha256
 from agent.record.rundir import RunDir
 from agent.stages.round import SPENT
 from envs.errors import UserError
