@@ -49,9 +49,12 @@ class Privileged(Protocol):
 def find_policy(name: str, others: Sequence[str] = ()) -> Path:
     """The folder of a checkpoint, by the name of one that ships or by its path; a path of a .zip stays as it is.
 
-    others: what else is valid where this is asked, for the message. Raises UserError for what is neither.
+    others: what else is valid where this is asked, for the message. Raises UserError for what is neither, and for a
+    name that is a folder here too.
     """
-    path = SHIPPED.get(name) or Path(name)
+    path = SHIPPED.get(name, Path(name))
+    if Path(name).is_dir() and not Path(name).samefile(path):
+        raise UserError(f"policy {name!r} ships, and is a folder here too; valid: './{name}', or {str(path)!r}")
     if path.is_dir() or path.suffix == ".zip":
         return path
     valid = ", ".join((*others, *SHIPPED, "or a folder with config.json, weights and processor"))

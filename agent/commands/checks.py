@@ -15,7 +15,7 @@ from envs import registry
 from envs.errors import UserError, unknown
 from envs.splits import seeds
 from policies.backend_hf import HFBackend
-from policies.base import find_policy
+from policies.base import SHIPPED, find_policy
 from policies.trained import with_expert
 
 
@@ -23,8 +23,7 @@ def check_improve(config: Config) -> None:
     """Raises UserError for what is unknown or missing, too many episodes, or a machine that cannot render."""
     _check_tasks((*config.tasks, *config.evaluation.tasks))
     check_practised(config.tasks)
-    policy = find_policy(config.policy)
-    if policy.resolve().is_relative_to(Path(config.out).resolve()):
+    if config.policy not in SHIPPED and Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
         raise UserError(f"policy {config.policy!r} lies in the run folder {config.out!r}; valid: another --out")
     branch = config.branch
     if branch.failures and branch.repeats > 1 and not branch.follow_temperature:
@@ -49,7 +48,7 @@ def check_improve(config: Config) -> None:
         check_distinct(registry.task(name), "gate", config.gate.episodes)
     for name in config.evaluation.tasks:
         check_distinct(registry.task(name), "heldout", config.evaluation.episodes)
-    HFBackend.load(policy)
+    HFBackend.load(find_policy(config.policy))
     if config.tracking.mode == "online":
         _check_login()
 

@@ -1,4 +1,4 @@
-"""With `collect.certify: kept`, what selection keeps has its certificate, and so has what takes the place of a denied."""
+"""With `collect.certify: kept`, all that selection keeps is certified, what takes the place of a denied success too."""
 
 from types import SimpleNamespace
 

@@ -21,6 +21,16 @@ def test_the_seed_policy_is_found_by_name_from_any_folder(tmp_path, monkeypatch)
     assert find_policy("policies/seed").samefile(find_policy("seed"))
 
 
+def test_a_folder_of_the_same_name_is_not_taken_for_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("seed").mkdir()
+    with pytest.raises(UserError, match=r"is a folder here too; valid: '\./seed', or '.*policies/seed'"):
+        find_policy("seed")
+    assert find_policy("./seed").samefile(tmp_path / "seed")
+    monkeypatch.chdir(ROOT / "policies")
+    assert find_policy("seed").samefile("seed")
+
+
 def test_a_path_stays_as_it_is(tmp_path):
     assert find_policy(str(tmp_path)) == tmp_path
     assert find_policy("model.zip") == Path("model.zip")
