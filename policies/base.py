@@ -12,7 +12,7 @@ from envs.errors import UserError
 from envs.observation import Observation
 
 Action = np.ndarray | np.int64 | np.str_
-SHIPPED = {"seed": Path(__file__).parent / "seed"}  # name -> the checkpoint's folder, package data
+NAMED = {"seed": Path(__file__).parent / "seed"}  # name -> the checkpoint's folder, package data
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ def find_policy(name: str, others: Sequence[str] = ()) -> Path:
     others: what else is valid where this is asked, for the message. Raises UserError for what is neither, and for a
     name that is a folder here too.
     """
-    path = SHIPPED.get(name, Path(name))
+    path = NAMED.get(name, Path(name))
     if Path(name).is_dir() and not Path(name).samefile(path):
         raise UserError(f"policy {name!r} ships, and is a folder here too; valid: './{name}', or {str(path)!r}")
     if path.is_dir() or path.suffix == ".zip":
         return path
-    valid = ", ".join((*others, *SHIPPED, "or a folder with config.json, weights and processor"))
+    valid = ", ".join((*others, *NAMED, "or a folder with config.json, weights and processor"))
     raise UserError(f"no checkpoint in {name!r}; valid: {valid}")

@@ -15,7 +15,7 @@ from envs import registry
 from envs.errors import UserError, unknown
 from envs.splits import seeds
 from policies.backend_hf import HFBackend
-from policies.base import SHIPPED, find_policy
+from policies.base import NAMED, find_policy
 from policies.trained import with_expert
 
 
@@ -23,7 +23,7 @@ def check_improve(config: Config) -> None:
     """Raises UserError for what is unknown or missing, too many episodes, or a machine that cannot render."""
     _check_tasks((*config.tasks, *config.evaluation.tasks))
     check_practised(config.tasks)
-    if config.policy not in SHIPPED and Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
+    if config.policy not in NAMED and Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
         raise UserError(f"policy {config.policy!r} lies in the run folder {config.out!r}; valid: another --out")
     branch = config.branch
     if branch.failures and branch.repeats > 1 and not branch.follow_temperature:
