@@ -28,7 +28,10 @@ Tasks = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_expanded
 @dataclass(frozen=True, config=STRICT)
 class Collect:
     """Practice of one round. starts: per task. attempts: episodes from each start. env_steps: of a task, after which no
-    more starts are played. archived: starts beside these, per task, in the middle of earlier successes.
+    more starts are played. archived: starts beside these, per task, in the middle of earlier successes. certify: which
+    episodes are simulated again, and left out where they differ: all of practice and branches; kept, the successes that
+    selection keeps and the branches, so that pairs, endings and answers of other practice are learned from without; or
+    none.
     """
 
     starts: Count = 100
@@ -36,6 +39,7 @@ class Collect:
     env_steps: Count | None = None
     archived: NonNegativeInt = 0
     temperature: Annotated[float, Field(gt=0)] = 1.0
+    certify: Literal["all", "kept", "none"] = "all"
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -148,7 +152,7 @@ class Tracking:
 class Config:
     """A run of self-improvement. `sft` and `dpo` are fields of trl's SFTConfig and DPOConfig, passed through."""
 
-    policy: str  # checkpoint folder of the seed policy
+    policy: str  # the seed policy: a checkpoint folder, or `seed`, the one that ships
     tasks: Tasks
     out: str = "runs/improve"  # run folder
     seed: Annotated[int, Field(ge=0, lt=50)] = 0  # from 50 on, practice would meet the scenes of pretraining
@@ -236,7 +240,7 @@ class Pretrain:
     tasks: Tasks
     stages: Annotated[dict[str, Stage], Field(min_length=1)]
     experts: dict[str, Path] = Field(default_factory=dict)
-    start: str | None = None  # checkpoint folder to go on from; without one, from nothing
+    start: str | None = None  # checkpoint folder to go on from, or `seed`; without one, from nothing
     new_words: bool = False  # the tasks' words that its tokenizer spells become tokens of their own
     seed: NonNegativeInt = 0
     threads: Count = 2  # of torch

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
 
+from envs.errors import UserError
 from envs.observation import Observation
 
 Action = np.ndarray | np.int64 | np.str_
+NAMED = {"seed": Path(__file__).parent / "seed"}  # name -> the checkpoint's folder, package data
 
 
 @dataclass(frozen=True)
@@ -41,3 +44,18 @@ class Privileged(Protocol):
     state."""
 
     def act_on(self, envs: Sequence[gym.Env]) -> list[Decision]: ...
+
+
+def find_policy(name: str, others: Sequence[str] = ()) -> Path:
+    """The folder of a checkpoint, by the name of one that ships or by its path; a path of a .zip stays as it is.
+
+    others: what else is valid where this is asked, for the message. Raises UserError for what is neither, and for a
+    name that is a folder here too.
+    """
+    path = NAMED.get(name, Path(name))
+    if Path(name).is_dir() and not Path(name).samefile(path):
+        raise UserError(f"policy {name!r} ships, and is a folder here too; valid: './{name}', or {str(path)!r}")
+    if path.is_dir() or path.suffix == ".zip":
+        return path
+    valid = ", ".join((*others, *NAMED, "or a folder with config.json, weights and processor"))
+    raise UserError(f"no checkpoint in {name!r}; valid: {valid}")

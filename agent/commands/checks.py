@@ -16,6 +16,7 @@ from envs import registry
 from envs.errors import UserError, unknown
 from envs.splits import seeds
 from policies.backend_hf import HFBackend
+from policies.base import NAMED, find_policy
 from policies.baselines import with_expert
 
 
@@ -23,7 +24,7 @@ def check_improve(config: Config) -> None:
     """Raises UserError for what is unknown or missing, too many episodes, or a machine that cannot render."""
     _check_tasks((*config.tasks, *config.evaluation.tasks))
     check_practised(config.tasks)
-    if Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
+    if config.policy not in NAMED and Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
         raise UserError(f"policy {config.policy!r} lies in the run folder {config.out!r}; valid: another --out")
     branch = config.branch
     if branch.failures and branch.repeats > 1 and not branch.follow_temperature:
@@ -48,7 +49,7 @@ def check_improve(config: Config) -> None:
         check_distinct(registry.task(name), "gate", config.gate.episodes)
     for name in config.evaluation.tasks:
         check_distinct(registry.task(name), "heldout", config.evaluation.episodes)
-    HFBackend.load(config.policy)
+    HFBackend.load(find_policy(config.policy))
     if config.tracking.mode == "online":
         _check_login()
 
@@ -94,7 +95,7 @@ def check_pretrain(config: Pretrain) -> None:
         seeds("practice", stage.critiques, stage.first_critique)
         _check_trainer(f"stages.{name}.sft", stage.sft, SFTConfig)
     if config.start:
-        HFBackend.load(config.start)
+        HFBackend.load(find_policy(config.start))
 
 
 def _check_tasks(names: tuple[str, ...]) -> None:

@@ -21,8 +21,8 @@ from agent.collect.play import play
 from agent.config import Baseline
 from agent.measure.statistics import check_distinct, outcome_string, rate, successes
 from agent.record.console import Bar, bar
+from agent.record.provenance import declared_tasks, source, versions, weights_sha256
 from agent.record.rundir import check_replaceable
-from agent.record.tables import versions
 from envs import registry
 from envs.errors import UserError, unknown
 from envs.splits import seeds
@@ -50,6 +50,7 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
     check_actions(task, settings.algorithm)
     _check(task, settings)
     starts = [(seed, 0) for seed in seeds("heldout", settings.episodes)]
+    provenance = {"source": source(), "tasks": declared_tasks((settings.task,))}
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         made = Path(scratch) / out.name
@@ -62,6 +63,7 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
             "command": "handeye baseline",
             "config": asdict(settings),
             "versions": versions(),
+            "provenance": provenance | {"policy": weights_sha256(made / "policy.zip")},
             "steps": model.num_timesteps,
             "result": result,
         }

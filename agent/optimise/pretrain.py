@@ -1,6 +1,5 @@
 """The seed policy from nothing: sight from captions, the form of an answer from few demonstrations."""
 
-import hashlib
 import json
 import random
 import shutil
@@ -21,8 +20,8 @@ from agent.organise.episode import Episode
 from agent.organise.outcome import Outcome, outcome
 from agent.organise.rows import Example
 from agent.record.console import bar
+from agent.record.provenance import declared_tasks, source, versions, weights_sha256
 from agent.record.rundir import check_replaceable
-from agent.record.tables import versions
 from envs import registry
 from envs.observation import Observation
 from envs.snapshot import Restorable, Snapshot
@@ -32,6 +31,7 @@ from policies import critic, nano, prompt
 from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
 from policies.backend import Request
 from policies.backend_hf import HFBackend
+from policies.base import find_policy
 from policies.baselines import with_expert
 from policies.mllm import MLLMPolicy
 
@@ -189,8 +189,10 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     out = Path(config.out)
     check_replaceable(out, overwrite, "checkpoint folder", "config.json")
     tasks = [with_expert(registry.task(name), config.experts.get(name)) for name in config.tasks]
-    if config.start:
-        backend = HFBackend.load(config.start)
+    start = find_policy(config.start) if config.start else None
+    provenance = {"source": source(), "start": start and weights_sha256(start), "tasks": declared_tasks(config.tasks)}
+    if start:
+        backend = HFBackend.load(start)
         if config.new_words:
             more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
             backend = HFBackend(backend.model, more)
@@ -221,8 +223,13 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
                 options = {"seed": config.seed} | settings.sft
                 train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress])
             backend.save(fresh)
-    weights = hashlib.sha256((fresh / "model.safetensors").read_bytes()).hexdigest()
-    made = {"command": "handeye pretrain", "config": asdict(config), "versions": versions(), "sha256": weights}
+    made = {
+        "command": "handeye pretrain",
+        "config": asdict(config),
+        "versions": versions(),
+        "provenance": provenance,
+        "sha256": weights_sha256(fresh),
+    }
     (fresh / "pretrain.json").write_text(json.dumps(made, indent=1, default=str) + "\n")
     if out.exists():
         shutil.rmtree(out)

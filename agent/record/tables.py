@@ -1,8 +1,6 @@
 """Tables at the terminal: the rounds of a run, success before and after, the audit of a critic."""
 
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from rich import box
@@ -10,13 +8,6 @@ from rich.table import Table
 
 from agent.record.console import console
 from agent.record.rundir import RunDir
-
-PACKAGES = ("handeye", "torch", "transformers", "trl", "gymnasium", "mujoco", "stable-baselines3", "xgrammar", "numpy")
-
-
-def versions() -> dict[str, str]:
-    """What the numbers depend on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def percent(rate: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ def imitate(r: Round, checkpoint: Path) -> dict[str, int]:
     examples, n, rng = selection.examples(kept), r.config.select.critiques, r.rng("imitate")
     rows = examples + asked_of_answers(r.before()) + end_critiques(ends, n, rng) + contrasts(kept, n, rng)
     _train(r, checkpoint, rows)
+    r.sign(r.imitator, checkpoint, "sft")
     return {"sft_examples": len(examples)}
 
 

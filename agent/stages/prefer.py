@@ -27,6 +27,7 @@ def prefer(r: Round) -> dict[str, int]:
     preferences = pairs.pairs(branched or r.practice(), *bounds)
     if not preferences:
         copy_folder(r.imitator, r.candidate)
+        r.sign(r.candidate, r.imitator, "dpo")
         return {"pairs": 0}
     if select.flip_pairs:
         preferences = pairs.flipped(preferences, rng)
@@ -37,6 +38,7 @@ def prefer(r: Round) -> dict[str, int]:
     n, examples = select.critiques, selection.examples([*kept, *succeeded])
     questions = asked_of_answers(r) + end_critiques(ends, n, rng) + contrasts([*kept, *succeeded], n, rng)
     _train(r, preferences, examples, questions)
+    r.sign(r.candidate, r.imitator, "dpo")
     return {"pairs": len(preferences)}
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from agent.collect.budget import Spent
 from agent.collect.relabel import relabelled
 from agent.collect.rollout import rollout
 from agent.collect.verify import Verifier
@@ -43,9 +44,10 @@ def mistaken():
 
 def test_a_mistake_is_a_success_of_another_goal(mistaken, tmp_path):
     failures = [e for e in mistaken if not e.success]
-    found, steps = relabelled(mistaken)
+    found, spent = relabelled(mistaken)
     assert len(found) > len(failures) / 2
-    assert steps >= sum(len(e.steps) for e in found)
+    assert spent.env_steps >= sum(len(e.steps) for e in found)
+    assert spent.frames > spent.env_steps  # one after each step, and one before the first
     EpisodeStore(tmp_path).append(found)
     with Verifier() as verifier:
         assert {verifier.flaw(e) for e in (*found, *EpisodeStore(tmp_path))} == {""}
@@ -74,7 +76,7 @@ def test_successes_broken_episodes_and_tasks_of_one_goal_are_left_alone(mistaken
     successes = rollout(REACH, ExpertPolicy(REACH, CODEC), [(0, 0)])
     failed_push = [replace(e, task=push.name) for e in mistaken]
     broken = [replace(e, ending="broken") for e in mistaken]
-    assert relabelled([*successes, *failed_push, *broken]) == ([], 0)
+    assert relabelled([*successes, *failed_push, *broken]) == ([], Spent())
 
 
 @pytest.mark.parametrize("goal", ["red sphere", *HELDOUT_OBJECTS])

@@ -13,6 +13,7 @@ import pytest
 
 from agent.cli import COMMANDS, main, parse
 from agent.organise.store import EpisodeStore
+from agent.record.provenance import source, weights_sha256
 from envs.registry import TASKS
 
 HANDEYE = Path(sys.executable).with_name("handeye")
@@ -297,9 +298,12 @@ def test_a_policy_from_nothing(handeye):
     assert sorted(path.name for path in handeye.cwd.iterdir()) == ["pretrain.yaml", "seed"]
     made = json.loads((handeye.cwd / "seed" / "pretrain.json").read_text())
     assert made["config"]["tasks"] == ["reach"]
+    assert made["sha256"] == weights_sha256(handeye.cwd / "seed")
+    assert made["provenance"]["source"]["commit"] == source()["commit"]
+    assert made["provenance"]["start"] is None
     assert (handeye.cwd / "seed" / "model.safetensors").is_file()
 
-    result = handeye("eval", "reach", "--policy", "seed", "--episodes", "2")
+    result = handeye("eval", "reach", "--policy", "./seed", "--episodes", "2")
     assert result.returncode == 0, result.stderr
 
     result = handeye("pretrain", "pretrain.yaml")

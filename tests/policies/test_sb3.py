@@ -23,6 +23,7 @@ from agent.collect.verify import Verifier
 from agent.config import Baseline, Critic
 from agent.measure.baseline import baseline, train
 from agent.organise.store import EpisodeStore
+from agent.record.provenance import weights_sha256
 from envs.errors import UserError
 from envs.observation import Observation
 from envs.registry import TASKS, tagged
@@ -371,6 +372,7 @@ def test_a_baseline_is_made_and_played(here, models):
     assert "of 3 episodes" in result.stdout
     assert [path.name for path in here.cwd.iterdir()] == ["made"]
     told = json.loads((here.cwd / "made" / "baseline.json").read_text())
+    assert told["provenance"]["policy"] == weights_sha256(here.cwd / "made" / "policy.zip")
     assert told["config"]["algorithm"] == "ppo"
     assert told["steps"] == 64
     assert told["result"]["n"] == len(told["result"]["outcomes"]) == 3

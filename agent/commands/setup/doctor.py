@@ -15,7 +15,7 @@ class Doctor:
         """Raises UserError, saying what to install, where no frame can be rendered."""
         import torch
 
-        from agent.record.tables import versions
+        from agent.record.provenance import versions
         from envs.registry import TASKS
 
         for name, number in versions().items():
