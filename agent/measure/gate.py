@@ -48,6 +48,9 @@ class Tally:
         """With these discordant pairs."""
         return Tally(self.gained + gained, self.lost + lost, self.pairs + gained + lost)
 
+    def row(self) -> dict[str, Any]:
+        return {"gained": self.gained, "lost": self.lost, "p_worse": self.p_worse}
+
     def __str__(self) -> str:
         return f"{self.gained} gained, {self.lost} lost"
 
@@ -87,34 +90,29 @@ def decide(
     """
     left = left or {}
     going_on = any(left.values())
-    by_task = {
-        task: ([e for e in incumbent if e.task == task], [e for e in candidate if e.task == task])
-        for task in dict.fromkeys(e.task for e in (*incumbent, *candidate))
-    }
-    if going_on and not all(whole_pairs(*sides) for sides in by_task.values()):
+    sides = _by_task(incumbent, candidate)
+    if going_on and not all(whole_pairs(*both) for both in sides.values()):
         return None
-    pairs = {task: paired(*sides) for task, sides in by_task.items()}
+    before, after = paired(incumbent, candidate)
+    pairs = {task: paired(*both) for task, both in sides.items()}
     tallies = {task: Tally(int(np.sum(~b & a)), int(np.sum(b & ~a)), len(b)) for task, (b, a) in pairs.items()}
-    episodes = max(len(b) for b, _ in by_task.values())
     decision = early(tallies, left, rule) if going_on else final(tallies, rule)
     if decision is None:
         return None
     accepted, reason = decision
+    played = {task: len(b) for task, (b, _) in sides.items()}
+    episodes = max(played.values())
     if going_on:
-        most = max(len(b) + left.get(task, 0) for task, (b, _) in by_task.items())
+        most = max(n + left.get(task, 0) for task, n in played.items())
         reason = f"stopped early, after {episodes} of {most} episodes of a task: {reason}"
-    before, after = paired(incumbent, candidate)
-    tasks = {
-        task: {
-            "before": rate(b),
-            "after": rate(a),
-            "gained": tallies[task].gained,
-            "lost": tallies[task].lost,
-            "p_worse": tallies[task].p_worse,
-        }
-        for task, (b, a) in pairs.items()
-    }
+    tasks = {task: {"before": rate(b), "after": rate(a)} | tallies[task].row() for task, (b, a) in pairs.items()}
     return Verdict(accepted, reason, rate(before), rate(after), pooled(tallies).p_value, tasks, episodes)
+
+
+def _by_task(*sides: Sequence[Episode]) -> dict[str, list[list[Episode]]]:
+    """Task -> its episodes of each side."""
+    tasks = dict.fromkeys(e.task for side in sides for e in side)
+    return {task: [[e for e in side if e.task == task] for side in sides] for task in tasks}
 
 
 def pooled(tallies: Tallies) -> Tally:
@@ -167,7 +165,7 @@ def predicted(tally: Tally, left: int, max_p: float) -> float:
     """
     rng = np.random.default_rng(0)
     rates = rng.dirichlet([1 + tally.gained, 1 + tally.lost, 1 + tally.pairs - tally.gained - tally.lost], DRAWS)
-    gained, lost, _ = (rng.multinomial(left, rates) + [tally.gained, tally.lost, 0]).T
+    gained, lost, _ = (rng.multinomial(left, rates) + np.array([tally.gained, tally.lost, 0])).T
     p_values = np.minimum(1.0, 2 * stats.binom.sf(gained - 1, gained + lost, 0.5))
     return float(np.mean((gained > lost) & (p_values <= max_p)))
 
