@@ -125,10 +125,19 @@ class Critic:
 
 @dataclass(frozen=True, config=STRICT)
 class Gate:
-    """The candidate passes if it wins more gate episodes than it loses, with a McNemar p of at most `p_value`."""
+    """The candidate passes if it wins more gate episodes than it loses, with a McNemar p of at most `p_value`, and is
+    worse on no task: there the sign test's one-sided p, times the number of tasks, must exceed `worst_task` (0: off).
 
-    episodes: Count = 60  # per task
+    sequential: play `batch` episodes of each task at a time and stop where the decision is clear. alpha: of each
+    sequential test, the probability of stopping early on a difference that is not there; at most `p_value` is used.
+    """
+
+    episodes: Count = 60  # per task, at most
     p_value: Fraction = 0.5
+    worst_task: Fraction = 0.05
+    sequential: bool = True
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    batch: Count = 20  # per task
 
 
 @dataclass(frozen=True, config=STRICT)

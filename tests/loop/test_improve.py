@@ -120,7 +120,7 @@ def assert_schema(results, config):
     for row in results["rounds"]:
         assert set(row) >= {"round", "accepted", "episodes", "successes", "sft_examples", "pairs", "gate", "critic"}
         assert row["episodes"] == config.collect.starts * config.collect.attempts * len(config.tasks)
-        assert set(row["gate"]) == {"before", "after", "p_value"}
+        assert set(row["gate"]) >= {"before", "after", "p_value", "tasks", "reason", "episodes"}
         assert_rate(row["gate"]["before"], config.gate.episodes)
         assert_rate(row["gate"]["after"], config.gate.episodes)
         assert set(row["critic"]) == {"auroc", "brier", "ends", "best_of"}
