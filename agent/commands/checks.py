@@ -8,6 +8,7 @@ from typing import Any
 from trl import DPOConfig, SFTConfig
 
 from agent.collect.starts import branch_seeds, gate_seeds, practice_seeds
+from agent.commands.arguments import check_practised
 from agent.config import Config, Pretrain
 from agent.measure.statistics import check_distinct
 from agent.optimise.sft import CPU_SAFE
@@ -15,14 +16,15 @@ from envs import registry
 from envs.errors import UserError, unknown
 from envs.splits import seeds
 from policies.backend_hf import HFBackend
-from policies.trained import with_expert
+from policies.base import NAMED, find_policy
+from policies.baselines import with_expert
 
 
 def check_improve(config: Config) -> None:
     """Raises UserError for what is unknown or missing, too many episodes, or a machine that cannot render."""
     _check_tasks((*config.tasks, *config.evaluation.tasks))
     check_practised(config.tasks)
-    if Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
+    if config.policy not in NAMED and Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
         raise UserError(f"policy {config.policy!r} lies in the run folder {config.out!r}; valid: another --out")
     branch = config.branch
     if branch.failures and branch.repeats > 1 and not branch.follow_temperature:
@@ -47,7 +49,7 @@ def check_improve(config: Config) -> None:
         check_distinct(registry.task(name), "gate", config.gate.episodes)
     for name in config.evaluation.tasks:
         check_distinct(registry.task(name), "heldout", config.evaluation.episodes)
-    HFBackend.load(config.policy)
+    HFBackend.load(find_policy(config.policy))
     if config.tracking.mode == "online":
         _check_login()
 
@@ -80,12 +82,12 @@ def check_pretrain(config: Pretrain) -> None:
             for task in some:
                 if task not in config.tasks:
                     raise unknown(f"task in stages.{name}.{key}", task, config.tasks)
-        if stage.scenes and not any(task.questions for task in tasks.values() if stage.scenes_of(task.name)):
+        if stage.scenes and not any(task.teacher.captions for task in tasks.values() if stage.scenes_of(task.name)):
             raise UserError(f"stages.{name}.scenes = {stage.scenes}, but no task tells what is seen; valid: 0")
         for task in tasks.values():
-            if stage.critiques and not task.end_regex:
+            if stage.critiques and not task.teacher.endings:
                 raise UserError(f"stages.{name}.critiques = {stage.critiques}: {task.name!r} tells no ends; valid: 0")
-            if stage.demonstrations.get(task.name) and task.expert is None:
+            if stage.demonstrations.get(task.name) and task.teacher.expert is None:
                 raise UserError(f"task {task.name!r} has no expert; valid: one in experts, see handeye baseline")
         for task in config.tasks:
             seeds("practice", stage.scenes_of(task), stage.first_scene)
@@ -93,7 +95,7 @@ def check_pretrain(config: Pretrain) -> None:
         seeds("practice", stage.critiques, stage.first_critique)
         _check_trainer(f"stages.{name}.sft", stage.sft, SFTConfig)
     if config.start:
-        HFBackend.load(config.start)
+        HFBackend.load(find_policy(config.start))
 
 
 def _check_tasks(names: tuple[str, ...]) -> None:
@@ -112,14 +114,6 @@ def _check_login() -> None:
         wandb.login()  # asks at a terminal
     except wandb.errors.UsageError as error:
         raise UserError(f"tracking.mode = 'online': {error} Valid: that first, or offline, disabled") from error
-
-
-def check_practised(names: tuple[str, ...]) -> None:
-    """Raises UserError for a task that is held out from practice."""
-    for name in names:
-        if registry.task(name).split != "practice":
-            valid = [task.name for task in registry.TASKS.values() if task.split == "practice"]
-            raise UserError(f"task {name!r} is held out from practice; valid: {', '.join(valid)}")
 
 
 def _check_trainer(section: str, settings: Mapping[str, Any], kind: type) -> None:
