@@ -87,9 +87,9 @@ class Meter:
 
 def views(task: Task, observation: Observation) -> int:
     """Pictures that one observation adds, one of each camera: a history keeps those of the observations before."""
-    return len(observation.frames) // task.frames
+    return len(observation.frames) // task.env.frames
 
 
 def restore_views(task: Task, snapshot: Snapshot) -> int:
     """Observations rendered by a return to a state: where the actions are taken again, a history draws each."""
-    return 1 + len(snapshot.actions) if task.frames > 1 and snapshot.attributes is None else 0
+    return 1 + len(snapshot.actions) if task.env.frames > 1 and snapshot.attributes is None else 0
