@@ -87,7 +87,7 @@ def evaluate(
         task: a name from `handeye tasks`
         policy: a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert
         episodes: how many seeds
-        split: practice, gate or heldout
+        split: practice, gate, heldout, or final, which is recorded: see agent/record/final.py
         temperature: 0 is greedy
         proposals: answers that the critic chooses among
         revisions: how often it answers again, told what is wrong, where the best verdict is below the threshold
@@ -97,19 +97,22 @@ def evaluate(
     """
     from agent.collect.play import play
     from agent.config import Critic, checked
-    from agent.measure.statistics import acted_on, check_distinct, critic_scores, rate, successes
+    from agent.measure.statistics import acted_on, critic_scores, rate, successes
     from agent.record.console import console
+    from agent.record.final import record_final
     from agent.record.tables import percent
     from envs import registry
-    from envs.splits import seeds
+    from envs.starts import distinct
 
     _at_least(1, episodes=episodes, n_envs=n_envs)
     _at_least(0, seed=seed, temperature=temperature)
-    check_distinct(registry.task(task), split, episodes)
     critic = checked(Critic, {"proposals": proposals, "revisions": revisions, "threshold": threshold})
-    starts = [(s, 0) for s in seeds(split, episodes)]
+    starts = [(s, 0) for s in distinct(registry.task(task), split, episodes)]
     played = play(task, policy, starts, temperature, critic, n_envs, seed)
-    console.print(f"{task}: {percent(rate(successes(played)))} of {len(played)} episodes")
+    result = rate(successes(played))
+    console.print(f"{task}: {percent(result)} of {len(played)} episodes")
+    if split == "final":
+        console.print(record_final(policy, task, result), soft_wrap=True)
     if proposals > 1 or revisions:
         scores = critic_scores(acted_on(played), played)
         console.print(f"critic: AUROC {scores['auroc']:.2f}, Brier {scores['brier']:.2f}")
@@ -146,15 +149,15 @@ def audit(
     from agent.collect.workers import Workers
     from agent.config import Critic, checked
     from agent.measure.audit import audit as run_audit
-    from agent.measure.statistics import check_distinct
     from agent.record.console import console
     from agent.record.tables import audit_table
     from envs import registry
+    from envs.starts import distinct
 
     _at_least(1, episodes=episodes, workers=workers)
     _at_least(2, proposals=proposals)
     for name in tasks:
-        check_distinct(registry.task(name), "heldout", episodes)
+        distinct(registry.task(name), "heldout", episodes)
     critic = checked(Critic, {"proposals": proposals, "revisions": revisions, "threshold": threshold})
     with Workers(workers) as pool:
         results = {name: run_audit(Path(policy), name, episodes, critic, pool, beside) for name in tasks}
@@ -194,13 +197,14 @@ def rollout(
     from agent.collect.play import play
     from agent.organise.store import EpisodeStore
     from agent.record.console import console
-    from envs.splits import seeds
+    from envs import registry
+    from envs.starts import distinct
 
     _at_least(1, episodes=episodes, attempts=attempts, n_envs=n_envs)
     _at_least(0, seed=seed, temperature=temperature)
     if out.exists() and not out.is_dir():
         raise UserError(f"{str(out)!r} is a file; valid: a folder, which need not exist")
-    starts = list(product(seeds(split, episodes), range(attempts)))
+    starts = list(product(distinct(registry.task(task), split, episodes), range(attempts)))
     played = play(task, policy, starts, temperature, n_envs=n_envs, seed=seed)
     EpisodeStore(out).append(played)
     console.print(f"{sum(e.success for e in played)} of {len(played)} episodes succeeded: {out}", soft_wrap=True)

@@ -28,8 +28,8 @@ class Task:
     times. `thought_regex` is the form of what an answer says before its action,
     `end_regex` of what is said of an ending before the verdict whether it is done;
     `levels` is the number of steps an answer tells apart on each axis of a continuous action, `actions` what a
-    discrete one is called, and a `verb` comes before it. `starts` is how many starts of a split of seeds differ, where
-    that is fewer than it has seeds. At a reward of `setback` or below a step lost ground, where rewards tell progress.
+    discrete one is called, and a `verb` comes before it.
+    At a reward of `setback` or below a step lost ground, where rewards tell progress.
     `hindsight` corrects the thoughts of a success from its own proprioception, one more than thoughts, its rewards and
     its actions; `called_for` is the action that a thought calls for, given its proprioception, `settled` the thought
     with all that follows from what it sees put right, `concluded` what there is to say of an ending, given the last
@@ -58,7 +58,6 @@ class Task:
     levels: int = 9
     actions: tuple[str, ...] = ()
     verb: str = "move"
-    starts: Mapping[str, int] = field(default_factory=dict, hash=False)
     thought_regex: str = ""
     end_regex: str = ""
     instruction: Callable[[gym.Env], str] = lambda env: env.unwrapped.instruction

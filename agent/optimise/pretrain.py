@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agent.collect.rollout import rollout
+from agent.collect.starts import pretraining_seeds
 from agent.config import Pretrain, Tie
 from agent.optimise.sft import train_sft
 from agent.organise.critiques import criticised, ending
@@ -26,7 +27,6 @@ from agent.record.tables import versions
 from envs import registry
 from envs.observation import Observation
 from envs.snapshot import Restorable, Snapshot
-from envs.splits import seeds
 from envs.task import Task
 from policies import critic, nano, prompt
 from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
@@ -207,18 +207,19 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
         for stage, settings in config.stages.items():
             rows = []
             for task in tasks:
-                scenes = seeds("practice", settings.scenes_of(task.name) if task.questions else 0, settings.first_scene)
+                n = settings.scenes_of(task.name) if task.questions else 0
+                scenes = pretraining_seeds(task, n, settings.first_scene)
                 with bar(f"{stage}: scenes of {task.name}", len(scenes)) as progress:
                     asked = settings.questions, settings.instructions, settings.wander
                     for examples in progress.track(sight_examples(task, scenes, *asked)):
                         rows += examples
                 n = settings.demonstrations.get(task.name, 0)
-                starts = seeds("practice", n, settings.first_demonstration)
+                starts = pretraining_seeds(task, n, settings.first_demonstration)
                 shown = list(demonstrations(task, codec_for(task), starts, settings.disturbed))
                 rows += shown * settings.repeats
                 if settings.critiques:
                     with bar(f"{stage}: critiques of {task.name}", settings.critiques) as progress:
-                        scenes = seeds("practice", settings.critiques, settings.first_critique)
+                        scenes = pretraining_seeds(task, settings.critiques, settings.first_critique)
                         for examples in progress.track(critic_examples(task, backend, scenes)):
                             rows += examples
             random.Random(config.seed).shuffle(rows)

@@ -24,8 +24,9 @@ def gate(r: Round, incumbent: Path) -> dict[str, Any]:
 
 def _played(r: Round, role: str, checkpoint: Path) -> list[Episode]:
     """Greedy episodes, with the policy's own verdicts of their ends."""
-    starts, played = [(seed, 0) for seed in gate_seeds(r.config, r.number)], []
+    played = []
     for task in r.config.tasks:
+        starts = [(seed, 0) for seed in gate_seeds(r.config, r.number, task)]
         job = r.job(task, checkpoint, starts=starts, critic=r.config.critic)
         played += r.concluded(job, r.measure(f"gate {role} {task}", job))
     r.store(f"gate/{role}").append(played)
