@@ -2,8 +2,8 @@
 
 A seed is no start. The first 200 held-out seeds of FrozenLake are 132 maps, and playing a map twice is no further
 evidence. A start is known by its key, a hash of what the reset decided (`start_key`). Seeds that share a key are the
-same start, except where the environment draws random numbers in its steps, as a slippery lake does: there every seed is a
-start of its own. Keys of tasks with the same environment are comparable.
+same start, except where the environment draws random numbers in its steps, as a slippery lake does: there every seed is
+a start of its own. Keys of tasks with the same environment are comparable.
 """
 
 from collections.abc import Collection, Iterable, Iterator
