@@ -1,6 +1,7 @@
 """What a run is told: YAML with dotted overrides, checked whole before anything starts."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -10,18 +11,27 @@ from pydantic import AfterValidator, Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
 from envs.errors import UserError
-from envs.registry import expanded
 from envs.validation import STRICT, Count, checked, read
+
+
+def _expanded(names: Iterable[str]) -> tuple[str, ...]:
+    from envs.registry import expanded  # loads every simulator, and `handeye --help` reads this module
+
+    return expanded(names)
+
 
 T = TypeVar("T")
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Tasks = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(expanded)]  # names, tags and suites
+Tasks = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_expanded)]  # names, tags and suites
 
 
 @dataclass(frozen=True, config=STRICT)
 class Collect:
     """Practice of one round. starts: per task. attempts: episodes from each start. env_steps: of a task, after which no
-    more starts are played. archived: starts beside these, per task, in the middle of earlier successes.
+    more starts are played. archived: starts beside these, per task, in the middle of earlier successes. certify: which
+    episodes are simulated again, and left out where they differ: all of practice and branches; kept, the successes that
+    selection keeps and the branches, so that pairs, endings and answers of other practice are learned from without; or
+    none.
     """
 
     starts: Count = 100
@@ -29,6 +39,7 @@ class Collect:
     env_steps: Count | None = None
     archived: NonNegativeInt = 0
     temperature: Annotated[float, Field(gt=0)] = 1.0
+    certify: Literal["all", "kept", "none"] = "all"
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -114,10 +125,19 @@ class Critic:
 
 @dataclass(frozen=True, config=STRICT)
 class Gate:
-    """The candidate passes if it wins more gate episodes than it loses, with a McNemar p of at most `p_value`."""
+    """The candidate passes if it wins more gate episodes than it loses, with a McNemar p of at most `p_value`, and is
+    worse on no task: there the sign test's one-sided p, times the number of tasks, must exceed `worst_task` (0: off).
 
-    episodes: Count = 60  # per task
+    sequential: play `batch` episodes of each task at a time and stop where the decision is clear. alpha: of each
+    sequential test, the probability of stopping early on a difference that is not there; at most `p_value` is used.
+    """
+
+    episodes: Count = 60  # per task, at most
     p_value: Fraction = 0.5
+    worst_task: Fraction = 0.05
+    sequential: bool = True
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    batch: Count = 20  # per task
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -141,7 +161,7 @@ class Tracking:
 class Config:
     """A run of self-improvement. `sft` and `dpo` are fields of trl's SFTConfig and DPOConfig, passed through."""
 
-    policy: str  # checkpoint folder of the seed policy
+    policy: str  # the seed policy: a checkpoint folder, or `seed`, the one that ships
     tasks: Tasks
     out: str = "runs/improve"  # run folder
     seed: Annotated[int, Field(ge=0, lt=50)] = 0  # from 50 on, practice would meet the scenes of pretraining
@@ -174,19 +194,23 @@ class Comparison:
     common: dict[str, Any] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclasses.dataclass(frozen=True)  # not checked when made: it is also what tyro reads the command line by
 class Baseline:
     """What Stable-Baselines3 is trained on, and how many held-out episodes it is measured on."""
 
-    task: str
+    task: str  # a name from `handeye tasks`
     algorithm: Literal["ppo", "sac", "dqn", "trpo"] = "ppo"
+    """ppo; sac for continuous actions; dqn for discrete ones; trpo"""
     observe: Literal["state", "pixels"] = "state"
+    """state, the environment's own observation; or pixels, frames and words as every policy is given"""
     steps: Count = 100_000  # of the environments together
-    n_envs: Count = 4
+    n_envs: Count = 4  # environments it learns from
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    episodes: Count = 100
-    normalize: bool = False  # a state and its rewards by their running statistics; ppo and trpo
-    params: dict[str, bool | int | float] = Field(default_factory=dict)  # arguments of the algorithm's class
+    """of its weights, its exploration and which practice seeds it meets"""
+    normalize: bool = False  # a state and its rewards by their running statistics, with ppo and trpo
+    params: dict[str, bool | int | float] = dataclasses.field(default_factory=dict)
+    """arguments of the algorithm's class, name and value by turns: learning_rate 0.01 gamma 0.98"""
+    episodes: Count = 100  # how many held-out seeds
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -225,7 +249,7 @@ class Pretrain:
     tasks: Tasks
     stages: Annotated[dict[str, Stage], Field(min_length=1)]
     experts: dict[str, Path] = Field(default_factory=dict)
-    start: str | None = None  # checkpoint folder to go on from; without one, from nothing
+    start: str | None = None  # checkpoint folder to go on from, or `seed`; without one, from nothing
     new_words: bool = False  # the tasks' words that its tokenizer spells become tokens of their own
     seed: NonNegativeInt = 0
     threads: Count = 2  # of torch

@@ -12,8 +12,9 @@ from typing import Any
 from agent.collect.workers import Workers
 from agent.config import Config
 from agent.measure.statistics import compare
+from agent.record.provenance import declared_tasks, source, versions, weights_sha256
 from agent.record.rundir import RunDir
-from agent.record.tables import Report, versions
+from agent.record.tables import Report
 from agent.record.tracking import Tracker
 from agent.stages.branch import branch
 from agent.stages.criticise import criticise
@@ -24,6 +25,7 @@ from agent.stages.practise import practise
 from agent.stages.prefer import prefer
 from agent.stages.relabel import relabel
 from agent.stages.round import SPENT, Round
+from policies.base import find_policy
 
 
 def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
@@ -32,7 +34,8 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
     run.write_config(asdict(config))
     tracker, report = Tracker(run.path, config.tracking, asdict(config)), Report(run)
     start = Round(0, config, run, workers, tracker, budget)
-    incumbent = Path(config.policy)
+    incumbent = find_policy(config.policy)
+    provenance = provenance_of(config, incumbent)
     before = evaluate(start, incumbent, "before")
     film(start, incumbent)
 
@@ -45,13 +48,18 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         report.round(row)
         tracker.log_tree("round", row)
 
+    after = evaluate(start, incumbent, "after")
+    start.charge(workers.take_spent())
     results = {
         "schema": 1,
+        "complete": True,
         "config": asdict(config),
         "versions": versions(),
+        "provenance": provenance | {"policy": weights_sha256(incumbent)},
+        "certified": config.collect.certify,
         "budget": budget,
         "rounds": rows,
-        **compare(before, evaluate(start, incumbent, "after")),
+        **compare(before, after),
         "policy": str(incumbent),
     }
     budget["wall_s"] = time.monotonic() - started
@@ -59,6 +67,12 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
     report.end(results)
     tracker.close()
     return results
+
+
+def provenance_of(config: Config, policy: Path) -> dict[str, Any]:
+    """What a run begins with: the code, the seed policy's weights, and the content of declared tasks."""
+    tasks = declared_tasks((*config.tasks, *config.evaluation.tasks))
+    return {"source": source(), "seed_policy": weights_sha256(policy), "tasks": tasks}
 
 
 def one_round(r: Round, incumbent: Path) -> dict[str, Any]:

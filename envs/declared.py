@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from envs.language import FixedInstruction
 from envs.suites.questions.tasks import question_task
-from envs.task import Task
+from envs.task import ActionWords, EnvSpec, Task
 from envs.validation import STRICT, Count, checked, read
 from envs.wrappers import SuccessRule
 
@@ -33,7 +34,7 @@ class Declared:
 
 @dataclass(frozen=True, config=STRICT)
 class DeclaredQuestions:
-    """What a file says of questions about pictures. questions: a folder, in a layout of `envs/question_sets.py`.
+    """What a file says of questions about pictures. questions: a folder, in a layout of `suites/questions/vqa_data.py`.
 
     solutions: an answer says first how it comes about, as the set's column `solution` does.
     """
@@ -57,17 +58,17 @@ def declared(path: str) -> Task:
     limit = {"max_episode_steps": told.max_steps} if told.max_steps else {}
     return Task(
         path,
-        told.id,
         "declared",
         told.split,
-        told.kwargs | limit,
-        success=told.success,
-        image_size=told.image_size,
-        cameras=told.camera if isinstance(told.camera, list) else (told.camera,),
-        frames=told.frames,
-        repeat=told.repeat,
-        levels=told.levels,
-        actions=told.actions,
-        instruction=lambda env: told.instruction,
-        words=tuple(told.instruction.split()),
+        EnvSpec(
+            told.id,
+            told.kwargs | limit,
+            told.success,
+            told.image_size,
+            told.camera if isinstance(told.camera, list) else (told.camera,),
+            told.frames,
+            told.repeat,
+        ),
+        actions=ActionWords(told.levels, told.actions),
+        language=FixedInstruction(told.instruction, tuple(told.instruction.split())),
     )

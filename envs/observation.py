@@ -19,12 +19,12 @@ class Observation:
     proprioception: str = ""
 
     def key(self) -> bytes:
-        """Equal for observations that look the same: in a deterministic simulator, for a state come back to."""
+        """Equal for equal observations: in a deterministic simulator, wherever a state is restored."""
         return b"".join([self.frames.tobytes(), self.instruction.encode(), self.proprioception.encode()])
 
     def since(self, first: Self) -> Self:
-        """This moment as the end of what began with `first`: the last frame of both, (2, H, W, 3).
+        """This moment as the ending of an episode that began with `first`: the last frame of both, (2, H, W, 3).
 
-        What was done hides what it was done to, as a gripper what it reached, or an object the pad under it.
+        The first frame shows what is hidden in the last, such as the object under the gripper, or the pad under it.
         """
         return replace(self, frames=np.stack([first.frames[-1], self.frames[-1]]))

@@ -1,4 +1,4 @@
-"""Every task by name: the environment, what is said about it, and the tags that make up subsets."""
+"""Every task by name, and the tags that select subsets."""
 
 from collections.abc import Iterable
 from itertools import chain
@@ -26,7 +26,7 @@ def task(name: str) -> Task:
 
 
 def tagged(tag: str) -> list[str]:
-    """The names of the tasks of a suite, a side of a published split (`ml10-test`), or a look (`look-light`)."""
+    """The names of the tasks of a suite, a side of a published split (`ml10-test`), or an appearance (`look-light`)."""
     return [task.name for task in TASKS.values() if tag in (task.suite, *task.tags)]
 
 

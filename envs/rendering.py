@@ -87,9 +87,9 @@ class Renderer:
 
 
 def simplify(model: mujoco.MjModel) -> None:
-    """Fewer triangles, which no one sees in a small picture: round things with 8 sides, a plane in one piece.
+    """Draws with fewer triangles, invisible in a small picture: round shapes with 8 sides, a plane in one piece.
 
-    Physics knows round things and planes as such, and a plane's third size as nothing.
+    Physics does not change: it uses exact primitives, and ignores a plane's third size.
     """
     quality = model.vis.quality
     quality.numslices, quality.numstacks = min(quality.numslices, SLICES), min(quality.numstacks, STACKS)
@@ -97,8 +97,8 @@ def simplify(model: mujoco.MjModel) -> None:
 
 
 def coarsened(model: mujoco.MjModel, n: int) -> mujoco.MjModel:
-    """A copy to draw, its fine meshes told by at most `n` vertices along each side: their triangles are otherwise
-    smaller than a pixel, and cost most of the time.
+    """A copy for drawing, its fine meshes reduced to at most `n` vertices along each side: their triangles are
+    otherwise smaller than a pixel, and cost most of the time.
 
     Vertex clustering (Rossignac and Borrel, 1993), where the vertices of a cell of a grid become one of them.
     """

@@ -1,4 +1,4 @@
-"""What an environment is between two steps: saved, returned to exactly, and told apart by a fingerprint.
+"""An environment's state between two steps: saved, restored exactly, and identified by a fingerprint.
 
 MuJoCo's own state is copied (`mj_getState`, `mjSTATE_INTEGRATION`), and beside it what MuJoCo does not hold: attributes
 and random generators of the environment and of every wrapper. Where an environment holds anything else (Box2D's world),
@@ -42,10 +42,10 @@ _STATELESS_NAMES = ("MujocoModelNames",)  # of Gymnasium-Robotics, which need no
 class Snapshot:
     """A state of the episode that began with `reset(seed=seed, options=options)`.
 
-    physics: of MuJoCo. poses: of its bodies, place and quaternion, which it leaves as they were before the last of its
-    steps; environments read what follows from them before their next one, and pictures are made of it. attributes: of
-    the wrappers from outside in, and of the environment. observation: the environment's own. Where these are None, the
-    way back are the actions.
+    physics: MuJoCo's state. poses: of its bodies, position and quaternion; MuJoCo's derived poses lag one step behind
+    its state, and pictures and observations are made of them, so they are saved beside it. attributes: of the wrappers
+    from outside in, and of the environment. observation: the environment's own. Where these are None, the state is
+    restored by taking the actions again.
     """
 
     seed: int
@@ -69,10 +69,10 @@ class _NotPlainError(Exception):
 
 
 class Restorable(gym.Wrapper[Any, Any, Any, Any]):
-    """The outermost wrapper: saves the state of all that is within and returns to it, in any environment of its kind.
+    """The outermost wrapper: saves the state of all layers within, and restores it in any environment of its kind.
 
-    What a reset decides once for an episode, such as colours in a MuJoCo model, is not saved: to return to another
-    episode is to begin it anew, then to set its state.
+    What a reset decides once for an episode, such as colours in a MuJoCo model, is not saved: a state of another
+    episode is restored by a reset with that episode's seed, then by setting the state.
     """
 
     def __init__(self, env: gym.Env[Any, Any]):
@@ -105,7 +105,7 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         return self._observation
 
     def snapshot(self) -> Snapshot:
-        """The state now. Raises UserError in an episode that began without a seed: nothing leads back to it."""
+        """The state now. Raises UserError in an episode that began without a seed, which cannot be restored."""
         if self._start is None:
             raise UserError("an episode without a seed has no way back; valid: reset(seed=...) before snapshot()")
         attributes = self._attributes() if self._data is not None else None
@@ -135,11 +135,11 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         self._observation = deepcopy(snapshot.observation)
 
     def fingerprint(self, generators: bool = True) -> bytes:
-        """16 bytes (BLAKE2b) that tell the environment's state now from any other, alike on every machine.
+        """16 bytes (BLAKE2b), a hash of the environment's state, the same on every machine.
 
-        Of the physics, numbers and random generators; without physics, also of what was last observed. Not generators:
-        without their states and the seed, which differ even where two seeds lead to the same state, and without the
-        transition table of a toy text, tens of thousands of numbers that follow from its map.
+        It covers the physics, numbers and random generators; without physics, also the last observation. Not
+        generators: without their states and the seed, which differ even where two seeds lead to the same state, and
+        without the transition table of a toy text, tens of thousands of numbers that follow from its map.
         """
         digest = hashlib.blake2b(digest_size=16)
         if self._data is not None:
@@ -200,8 +200,8 @@ def _without_generators(value: Any) -> Any:
 
 
 def _is_window(value: Any) -> bool:
-    """Whether it is an array of memory that is not numpy's, such as a body's place in MuJoCo's data: it goes with that,
-    and would not if a copy took its place."""
+    """Whether it is a view of memory that numpy does not own, such as a body's position in MuJoCo's data: it follows
+    that memory, and a copy would not."""
     if not isinstance(value, np.ndarray):
         return False
     while isinstance(value, np.ndarray) and value.base is not None:
@@ -210,7 +210,7 @@ def _is_window(value: Any) -> bool:
 
 
 def _follow(model: Any, data: Any) -> None:
-    """All that MuJoCo makes of the bodies' poses, as `mj_kinematics` does, but without going by the joints."""
+    """Recomputes all that MuJoCo derives from the bodies' poses, as `mj_kinematics` does from the joints."""
     for body in range(model.nbody):
         mujoco.mju_quat2Mat(data.xmat[body], data.xquat[body])
     bodies = range(model.nbody), model.body_ipos, model.body_iquat, model.body_sameframe, data.xipos, data.ximat

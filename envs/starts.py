@@ -8,7 +8,6 @@ a start of its own. Keys of tasks with the same environment are comparable.
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from hashlib import blake2b
 
 import gymnasium as gym
@@ -40,7 +39,7 @@ def start_key(task: Task, env: gym.Env) -> bytes:
     An environment whose state holds more than numbers tells its start itself, by a method `start_key() -> bytes`.
     """
     inner, digest = env.unwrapped, blake2b(digest_size=16)
-    for text in (task.env_id, task.instruction(env)):
+    for text in (task.env.id, task.language.instruction(env)):
         digest.update(text.encode() + b"\0")
     if hasattr(inner, "start_key"):
         digest.update(inner.start_key())
@@ -151,12 +150,12 @@ def splits_of(task: Task) -> tuple[str, ...]:
 
 def _unseen(task: Task) -> Restorable:
     """The task's environment without a history of frames, which would be rendered at each reset."""
-    return replace(task, frames=1).make()
+    return task.with_env(frames=1).make()
 
 
 def _name(task: Task) -> str:
     """What decides the task's starts, in words."""
-    return f"{task.name} {task.env_id} {sorted(task.kwargs.items())}"
+    return f"{task.name} {task.env.id} {sorted(task.env.kwargs.items())}"
 
 
 def _told_apart(task: Task, seed: int, hashed: bytes) -> bytes:

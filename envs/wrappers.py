@@ -1,4 +1,4 @@
-"""One idea each: what makes any Gymnasium environment one that tells success and shows frames of one size."""
+"""Wrappers, one idea each, that give any Gymnasium environment success in `info` and frames of one size."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class SuccessRule:
         return self.at_least <= number <= self.at_most
 
     def margin(self, number: float) -> float:
-        """How far it lies within the bounds; below zero, outside of them."""
+        """The distance to the nearest bound: positive within the bounds, negative outside."""
         return min(number - self.at_least, self.at_most - number)
 
     def in_words(self) -> str:
@@ -65,7 +65,7 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
 
 
 class Judged(gym.Wrapper[Any, Any, Any, Any]):
-    """Tells `success` and `is_success` in `info`, as a rule has it, and lets no impossible action through."""
+    """Adds `success` and `is_success` to `info` by a rule, and refuses actions outside the space."""
 
     set_by_reset: ClassVar[tuple[str, ...]] = ("rule",)  # what no step changes
 
@@ -99,8 +99,8 @@ class Judged(gym.Wrapper[Any, Any, Any, Any]):
 
 
 class Afresh(gym.Wrapper[Any, Any, Any, Any]):
-    """Begins every episode of a MuJoCo environment from the state that it was made with: some leave part of the last
-    one (mocap bodies, the solver's warm start), and then one seed has several beginnings."""
+    """Resets MuJoCo's whole state to that of construction before every reset: some environments' own resets leave part
+    of the last episode's state (mocap bodies, the solver's warm start), and then one seed has several starts."""
 
     def __init__(self, env: gym.Env[Any, Any]):
         super().__init__(env)

@@ -9,7 +9,7 @@ import numpy as np
 
 from envs.errors import UserError
 from envs.suites.questions import units as quantities
-from envs.task import Task
+from envs.task import ActionWords, Task
 
 SAME, OTHER = COMPARED = ("same", "other")  # of actions that have no distance
 
@@ -46,7 +46,7 @@ class BoxCodec:
         return (self._middle + steps * self._unit).clip(self.space.low, self.space.high).astype(self.space.dtype)
 
     def instead(self, text: str, better: str) -> str:
-        """The better of two actions, and how many steps farther it goes on each axis: `move -2 +4 -1 +8`.
+        """The better of two actions, and its difference in levels on each axis: `move -2 +4 -1 +8`.
 
         Raises UserError where one does not parse.
         """
@@ -78,7 +78,7 @@ class DiscreteCodec:
         return self.space.start + np.int64(self.words.index(text.removeprefix(f"{self.verb} ")))
 
     def instead(self, text: str, better: str) -> str:
-        """The better of two actions, and whether the other is that one: `move left same`.
+        """The better of two actions, and whether both are the same: `move left same`.
 
         Raises UserError where one does not parse.
         """
@@ -87,7 +87,7 @@ class DiscreteCodec:
 
 class TextCodec:
     """A number with a unit, after a verb: `answer 9.81 m/s^2`. At most four significant digits, and bounded in length:
-    a grammar without end is one that a poor model does not come to the end of."""
+    a poor model never ends an answer that its grammar does not end."""
 
     NUMBER = r"-?\d{1,4}(\.\d{1,7})?(e[+-]\d{2})?"
 
@@ -139,22 +139,22 @@ class AnswerCodec:
         return thought_of(answer), self.action.decode(action_of(answer))
 
     def instead(self, answer: str, better: str) -> str:
-        """What the better of two answers does, and how that differs, in the form of the action codec."""
+        """The action of the better of two answers, and its difference, in the form of the action codec."""
         return self.action.instead(action_of(answer), action_of(better))
 
 
 def joined(*parts: str) -> str:
-    """Thought and action, or what else is said one after the other, those left out that are empty."""
+    """Thought and action, or other parts of a text, joined by `; `; empty parts are left out."""
     return "; ".join(part for part in parts if part)
 
 
 def thought_of(answer: str) -> str:
-    """The part of an answer that says what is seen and where to go, in words; there may be none."""
+    """The thought of an answer; empty where there is none."""
     return answer.rpartition("; ")[0]
 
 
 def action_of(answer: str) -> str:
-    """The part of an answer that says what is done, in words."""
+    """The action of an answer, in words."""
     return answer.rpartition("; ")[2]
 
 
@@ -163,14 +163,14 @@ def codec_for(task: Task) -> AnswerCodec:
     """The codec of a task's answers."""
     env = task.make()
     try:
-        return AnswerCodec(_action_codec(env.action_space, task), task.thought_regex)
+        return AnswerCodec(_action_codec(env.action_space, task.actions), task.language.thought_regex)
     finally:
         env.close()
 
 
-def _action_codec(space: gym.Space, task: Task) -> ActionCodec:
+def _action_codec(space: gym.Space, words: ActionWords) -> ActionCodec:
     if isinstance(space, gym.spaces.Discrete):
-        return DiscreteCodec(space, task.actions, task.verb)
+        return DiscreteCodec(space, words.names, words.verb)
     if isinstance(space, gym.spaces.Text):
-        return TextCodec(space, task.actions, task.verb)
-    return BoxCodec(space, task.levels)
+        return TextCodec(space, words.names, words.verb)
+    return BoxCodec(space, words.levels)

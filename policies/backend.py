@@ -1,4 +1,4 @@
-"""What a model must offer to be a policy: to answer, and to tell how likely it would say something."""
+"""What a model must offer to be a policy: to generate answers, and to score texts by their probability."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ from policies.prompt import Message
 
 @dataclass(frozen=True)
 class Request:
-    """One question. frames: (T, H, W, 3) uint8, one for each image in `messages`."""
+    """One prompt. frames: (T, H, W, 3) uint8, one for each image in `messages`."""
 
     frames: np.ndarray
     messages: list[Message]
 
 
-class Looked(Protocol):
-    """Prompts that were read once, with their frames, for all that follows of them."""
+class PrefilledBatch(Protocol):
+    """A prefilled KV cache for each prompt and its frames, for several answers and continuations."""
 
     def generate(self, regex: str, temperatures: Sequence[float], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
         """For each prompt one answer at each temperature, drawn by the prompt's own seeds."""
         ...
 
     def odds(self, texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
-        """(n,): the probability that a prompt is answered by its text, where it is that or the other."""
+        """(n,): the probability of each prompt's text, given that the answer is this text or the other."""
         ...
 
-    def then(self, questions: Sequence[Sequence[list[Message]]], last: bool = False) -> "Looked":
-        """The questions of each prompt, whose words begin with the prompt's, one prompt's after the other's.
+    def extend(self, prompts: Sequence[Sequence[list[Message]]], last: bool = False) -> "PrefilledBatch":
+        """Longer prompts, whose words begin with those of the prompt that they extend; one prompt's after the other's.
 
-        last: no further questions begin as these do.
+        last: none of these is extended further.
         """
         ...
 
@@ -41,6 +41,6 @@ class Backend(Protocol):
         """One answer each, matching `regex`; temperature 0 is greedy; each request's seed decides what is drawn."""
         ...
 
-    def look(self, requests: Sequence[Request]) -> Looked:
-        """Read the prompts and their frames once."""
+    def prefill(self, requests: Sequence[Request]) -> PrefilledBatch:
+        """Reads the prompts and their frames once, into a KV cache."""
         ...

@@ -2,8 +2,8 @@
 
 An answer must not depend on which requests share its batch. Floating-point sums depend on a batch's shape, so every
 forward pass here has the same shape: requests of the same padded length, BLOCK rows, the last block filled up.
-What is sampled comes from each request's own seed, by the Gumbel-max trick (Maddison et al., 2014): the argmax of
-logits plus Gumbel noise is a sample of the softmax.
+Samples come from each request's own seed by the Gumbel-max trick (Maddison et al., 2014): the argmax of logits plus
+Gumbel noise is a sample of the softmax.
 """
 
 from collections import defaultdict
@@ -57,7 +57,7 @@ class GumbelNoise(LogitsProcessor):
 class Allowed(LogitsProcessor):
     """Masks the tokens that a grammar does not allow next, in each of `n` rows.
 
-    As `xgrammar.contrib.hf`, but `Ended` tells it what was said: that one knows of no end but the model's own.
+    As `xgrammar.contrib.hf`, but `Ended` advances the matchers, to stop a row as soon as its grammar is complete.
     """
 
     def __init__(self, grammar: xgrammar.CompiledGrammar, n: int):
@@ -72,7 +72,7 @@ class Allowed(LogitsProcessor):
 
 
 class Ended(StoppingCriteria):
-    """Ends a row once nothing but the end is allowed: the model need not be asked for what is certain."""
+    """Stops a row once its grammar allows nothing but the end of the text."""
 
     def __init__(self, allowed: Allowed):
         self.allowed = allowed
@@ -123,25 +123,26 @@ class HFBackend:
         self.processor.save_pretrained(path)
 
     def generate(self, requests: Sequence[Request], regex: str, temperature: float, seeds: Sequence[int]) -> list[str]:
-        return [answer for (answer,) in self.look(requests).generate(regex, [temperature], [[seed] for seed in seeds])]
+        answers = self.prefill(requests).generate(regex, [temperature], [[seed] for seed in seeds])
+        return [answer for (answer,) in answers]
 
     @torch.inference_mode()
-    def look(self, requests: Sequence[Request]) -> "Looked":
-        """Encodes frames and prompts once, for several answers to each and several questions that begin as they do."""
+    def prefill(self, requests: Sequence[Request]) -> "HFPrefilledBatch":
+        """Reads frames and prompts once into a KV cache."""
         texts = self._render([r.messages for r in requests])
         ends = [_end_of_words(text, r.messages) for text, r in zip(texts, requests, strict=True)]
         after = len(self._tokens([texts[0][ends[0] :]])[0])  # tokens that the chat template puts after a prompt's words
-        looked = []
+        blocks = []
         for rows, inputs in self._blocks(requests, texts):
             cache = DynamicCache(config=self.model.config.get_text_config())
             ids, mask = inputs["input_ids"], inputs["attention_mask"]
             words = inputs | {"input_ids": ids[:, :-after], "attention_mask": mask[:, :-after]}
             self._read(words, mask, cache)
-            looked.append(_Block(rows, ids, mask, cache, after))
-        return Looked(self, looked, ends)
+            blocks.append(_Block(rows, ids, mask, cache, after))
+        return HFPrefilledBatch(self, blocks, ends)
 
     def _read(self, inputs: Mapping[str, Any], mask: torch.Tensor, cache: DynamicCache, keep: int = 1) -> torch.Tensor:
-        """Adds the tokens to the cache, the last of which `mask` ends with or goes on from; the last `keep` logits."""
+        """Adds the tokens to the cache; returns the last `keep` logits. mask: of all tokens, or of more."""
         end = cache.get_seq_length() + inputs["input_ids"].shape[1]
         positions = _positions(mask)[:, cache.get_seq_length() : end]
         return self.model(**inputs, position_ids=positions, past_key_values=cache, logits_to_keep=keep).logits
@@ -167,7 +168,7 @@ class HFBackend:
         return self.processor.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
 
     def _partings(self, texts: Sequence[str], others: Sequence[str]) -> Iterator[tuple[list[int], tuple[int, int]]]:
-        """The tokens that two texts begin with, and the next of each. Raises UserError where one begins the other."""
+        """The common first tokens of two texts, and the next of each. Raises UserError where one begins the other."""
         for text, other, *tokens in zip(texts, others, self._tokens(texts), self._tokens(others), strict=True):
             both = list(zip(*tokens, strict=False))
             n = next((i for i, (a, b) in enumerate(both) if a != b), None)
@@ -222,10 +223,10 @@ class _Block:
         return _Block(rows, self.ids[index], self.mask[index], cache, self.unread)
 
 
-class Looked:
-    """Prompts that a model has read, with their frames: what follows does not read them again.
+class HFPrefilledBatch:
+    """Prompts that a model has read into a KV cache, with their frames.
 
-    What is said of one depends on nothing else in the batch, but for the last bits of the odds.
+    An answer to one depends on nothing else in the batch; the last bits of its odds do.
     """
 
     def __init__(self, backend: HFBackend, blocks: Sequence[_Block], ends: Sequence[int]):
@@ -252,9 +253,9 @@ class Looked:
 
     @torch.inference_mode()
     def odds(self, texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
-        """(n,): the probability that a prompt is answered by its text, where it is that or the other.
+        """(n,): the probability of each prompt's text, given that the answer is this text or the other.
 
-        It is decided by the first token in which the two part. Raises UserError where they do not.
+        It is read off the first token in which the two differ. Raises UserError where one text begins the other.
         """
         parts = list(self._backend._partings(texts, others))
         result = np.zeros(self._n)
@@ -273,15 +274,15 @@ class Looked:
         return result
 
     @torch.inference_mode()
-    def then(self, questions: Sequence[Sequence[list[Message]]], last: bool = False) -> "Looked":
-        """The questions of each prompt, whose words begin with the prompt's.
+    def extend(self, prompts: Sequence[Sequence[list[Message]]], last: bool = False) -> "HFPrefilledBatch":
+        """Longer prompts, whose words begin with those of the prompt that they extend; one prompt's after the other's.
 
-        last: no further questions begin as these do; their words are read together with what is said.
+        last: none of these is extended further; their words are read together with what is said.
         """
-        backend, looked = self._backend, []
-        asked = list(chain(*questions))
-        first = np.cumsum([0, *map(len, questions)])  # number of each prompt's first question
-        texts = backend._render(asked)
+        backend, blocks = self._backend, []
+        longer = list(chain(*prompts))
+        first = np.cumsum([0, *map(len, prompts)])  # number of each prompt's first extension
+        texts = backend._render(longer)
         starts = np.repeat(self._ends, np.diff(first))
         tails = backend._tokens([text[start:] for text, start in zip(texts, starts, strict=True)])
         for block in self._blocks:
@@ -300,8 +301,8 @@ class Looked:
                 if not last:
                     words = {"input_ids": padded["input_ids"], "attention_mask": mask}
                     backend._read({name: t[:, : -new.unread] for name, t in words.items()}, mask, new.cache)
-                looked.append(replace(new, ids=ids, mask=mask, unread=width if last else new.unread))
-        return Looked(backend, looked, list(map(_end_of_words, texts, asked)))
+                blocks.append(replace(new, ids=ids, mask=mask, unread=width if last else new.unread))
+        return HFPrefilledBatch(backend, blocks, list(map(_end_of_words, texts, longer)))
 
 
 def _batches(items: Iterable[tuple[int, T]]) -> Iterator[tuple[int, list[T]]]:

@@ -1,6 +1,8 @@
-"""What comes before any model: zero, random and the scripted expert."""
+"""What comes before any model: zero, random and the expert, scripted or trained."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -10,6 +12,10 @@ from envs.observation import Observation
 from envs.task import Task
 from policies.action_codec import AnswerCodec
 from policies.base import Action, Decision
+
+# Tasks without a scripted expert -> the .zip of a trained one that ships.
+SHIPPED = {path.stem: path for path in (Path(__file__).parent / "experts").glob("*.zip")}
+AHEAD = ("hopper", "pusher")  # tasks whose shipped expert needs lookahead to succeed often enough
 
 
 class ZeroPolicy:
@@ -46,14 +52,34 @@ class RandomPolicy:
 
 
 class ExpertPolicy:
-    """The task's scripted expert, through the codec. Privileged: it is shown the environments, not observations."""
+    """The task's expert, through the codec. Privileged: it reads the environments, not observations."""
 
     def __init__(self, task: Task, codec: AnswerCodec):
         """Raises UserError for a task without one."""
-        if task.expert is None:
+        if task.teacher.expert is None:
             raise UserError(f"task {task.name!r} has no expert; valid: zero, random or a checkpoint")
         self.task, self.codec = task, codec
 
     def act_on(self, envs: Sequence[gym.Env]) -> list[Decision]:
-        answers = [self.codec.encode(*self.task.expert(env)) for env in envs]
+        answers = [self.codec.encode(*self.task.teacher.expert(env)) for env in envs]
         return [Decision(answer, self.codec.decode(answer)[1]) for answer in answers]
+
+
+def with_expert(task: Task, model: Path | None = None) -> Task:
+    """Chooses which expert demonstrates a task, in this order: the .zip given, the scripted one, the one that ships.
+
+    Raises UserError as `policies.sb3.load` does, and for a .zip where only the scripted expert knows the thoughts.
+    """
+    teacher = task.teacher
+    path = model or (None if teacher.expert else SHIPPED.get(task.name))
+    if path is None:
+        return task
+    if task.language.thought_regex and teacher.thought is None:
+        raise UserError(f"task {task.name!r} asks for a thought, and {str(path)!r} has none; valid: a task without")
+    from policies.lookahead import Lookahead  # slow to import, and only needed here
+    from policies.sb3 import load
+
+    policy, thought = load(path, task), teacher.thought or (lambda env: "")
+    ahead = model is None and task.name in AHEAD
+    action = Lookahead(policy, task).action if ahead else lambda env: policy.action(policy.observe(env))
+    return replace(task, teacher=replace(teacher, expert=lambda env: (thought(env), action(env))))

@@ -1,28 +1,28 @@
-"""The critique: the same model is shown a proposed answer, or how an episode ended, and asked for its verdict.
+"""The critic: the policy's own model judges a proposed answer, or how an episode ended.
 
-It says its reason first, then yes or no: a small model comes to a verdict through words that it knows how to find, and
-hardly without (chain of thought, Wei et al., 2022). Of an answer the reason is the action that it would take itself and
-how that differs, of an ending what it sees of what the task is about, and how much is left to do.
+The model says a reason first, then yes or no: a small model hardly comes to a verdict without (chain of thought, Wei et
+al., 2022). The reason about an answer is the model's preferred action and its difference from the answer's. The reason
+about an ending is what the model sees there, and how much is left to do.
 
-What is judged of an answer is its action, after what the critic sees itself: the thought of its own greedy answer. With
-the answer's own words before it a critic need not look: whether an action follows from them tells it enough.
+The critic judges an answer's action in the light of its own greedy thought, not of the answer's thought. A critic that
+reads the answer's thought ignores the frames: whether the action follows from the thought already predicts the outcome.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from envs.language import Language
 from envs.observation import Observation
-from envs.task import Task
 from policies import prompt
 from policies.action_codec import AnswerCodec, action_of, joined, thought_of
-from policies.backend import Backend, Looked, Request
+from policies.backend import Backend, PrefilledBatch, Request
 
 YES, NO = VERDICTS = ("yes", "no")
 DIGITS = 4  # of a verdict: the last bits depend on its place in a batch, and must not choose among sure proposals
 
 
 class Critique(NamedTuple):
-    """verdict: the probability of yes, in [0, 1]. reason: what is said before, greedily."""
+    """verdict: the probability of yes, in [0, 1]. reason: the greedy text before it."""
 
     verdict: float
     reason: str
@@ -33,9 +33,9 @@ def critique(reason: str, good: bool) -> str:
     return joined(reason, YES if good else NO)
 
 
-def greedy(looked: Looked, regex: str, n: int) -> list[str]:
-    """The greedy answers, matching `regex`, to `n` prompts that were looked at."""
-    return [said for (said,) in looked.generate(regex, [0.0], [[0]] * n)]
+def greedy(prefilled: PrefilledBatch, regex: str, n: int) -> list[str]:
+    """The greedy answers, matching `regex`, to `n` prefilled prompts."""
+    return [said for (said,) in prefilled.generate(regex, [0.0], [[0]] * n)]
 
 
 def judge(
@@ -45,31 +45,32 @@ def judge(
     answers: Sequence[str],
     own: Sequence[str] | None = None,
 ) -> list[Critique]:
-    """As `judge_each`, of one answer to each observation, which is looked at first, and without `own` answered too."""
-    looked = backend.look([Request(o.frames, prompt.act(o)) for o in observations])
+    """As `judge_each`, for one answer to each observation. Prefills, and generates `own` if it is missing."""
+    prefilled = backend.prefill([Request(o.frames, prompt.act(o)) for o in observations])
     if own is None:
-        own = greedy(looked, codec.regex, len(observations))
-    return [c for (c,) in judge_each(looked, codec, observations, own, [[answer] for answer in answers])]
+        own = greedy(prefilled, codec.regex, len(observations))
+    return [c for (c,) in judge_each(prefilled, codec, observations, own, [[answer] for answer in answers])]
 
 
 def judge_each(
-    looked: Looked,
+    prefilled: PrefilledBatch,
     codec: AnswerCodec,
     observations: Sequence[Observation],
     own: Sequence[str],
     answers: Sequence[Sequence[str]],
 ) -> list[list[Critique]]:
-    """Whether each of the answers to each observation works; `own` are the critic's, given greedily.
+    """Whether each of the answers to each observation will work. own: the critic's greedy answers.
 
-    It goes by the thought of its own answer, and what it would do instead it is asked once for each observation, of
-    that answer: a verdict depends on the observation and the action, and on nothing that was proposed beside it.
+    The critic's preferred action is computed once per observation, after the thought of its own answer: a verdict
+    depends on the observation and the action, and on nothing that was proposed beside it.
     """
-    sights = [thought_of(answer) for answer in own]
-    shared = looked.then([[prompt.sight(o, sight)] for o, sight in zip(observations, sights, strict=True)])
+    thoughts = [thought_of(answer) for answer in own]
+    seen = zip(observations, thoughts, strict=True)
+    shared = prefilled.extend([[prompt.critic_prefix(o, thought)] for o, thought in seen])
 
-    def asked(answers: Sequence[Sequence[str]]) -> Looked:
-        each = zip(observations, sights, answers, strict=True)
-        return shared.then([[prompt.judge(o, sight, a) for a in some] for o, sight, some in each], last=True)
+    def asked(answers: Sequence[Sequence[str]]) -> PrefilledBatch:
+        each = zip(observations, thoughts, answers, strict=True)
+        return shared.extend([[prompt.judge(o, thought, a) for a in some] for o, thought, some in each], last=True)
 
     actions = greedy(asked([[answer] for answer in own]), codec.action.regex, len(own))
     different = [list(dict.fromkeys(map(action_of, some))) for some in answers]
@@ -79,18 +80,20 @@ def judge_each(
     return [[known[action_of(a)] for a in some] for some, known in zip(answers, of_action, strict=True)]
 
 
-def conclude(backend: Backend, task: Task, ends: Sequence[Observation]) -> list[Critique]:
-    """Whether each is done, given an episode's first and last frame, after what it says of them.
+def conclude(backend: Backend, language: Language, ends: Sequence[Observation]) -> list[Critique]:
+    """Whether the task is done at each ending, of which the first and the last frame of the episode are shown.
 
-    It says what it sees; what follows from that by arithmetic a tool works out, which is better at it (Toolformer,
-    Schick et al., 2023).
+    The model says the positions that it sees. The language derives the rest, such as the way left: a tool is better at
+    arithmetic (Toolformer, Schick et al., 2023).
     """
-    looked = backend.look([Request(o.frames, prompt.done(o)) for o in ends])
-    said = greedy(looked, task.end_regex, len(ends)) if task.end_regex else [""] * len(ends)
-    return _critiques(looked, [task.reckoned(words, o.proprioception) for words, o in zip(said, ends, strict=True)])
+    prefilled = backend.prefill([Request(o.frames, prompt.done(o)) for o in ends])
+    regex = language.ending_regex
+    said = greedy(prefilled, regex, len(ends)) if regex else [""] * len(ends)
+    reasons = [language.derive_ending(words, o.proprioception) for words, o in zip(said, ends, strict=True)]
+    return _critiques(prefilled, reasons)
 
 
-def _critiques(looked: Looked, reasons: Sequence[str]) -> list[Critique]:
-    """Each reason with the probability of a yes after it."""
-    verdicts = looked.odds(*([critique(reason, good) for reason in reasons] for good in (True, False)))
+def _critiques(prefilled: PrefilledBatch, reasons: Sequence[str]) -> list[Critique]:
+    """Each reason with the probability of yes after it."""
+    verdicts = prefilled.odds(*([critique(reason, good) for reason in reasons] for good in (True, False)))
     return [Critique(round(float(v), DIGITS), reason) for v, reason in zip(verdicts, reasons, strict=True)]

@@ -1,8 +1,8 @@
-"""A trained policy that looks ahead: what else it could do is followed in the simulator to what comes of it.
+"""A trained policy with lookahead: other actions are simulated to the end of the episode before one is taken.
 
 A rollout policy (Tesauro and Galperin, 1996, "On-line Policy Improvement using Monte-Carlo Search"): some disturbances
-of the policy's actions are each held for a few steps, then the policy itself is followed to the end of the episode; the
-first steps of the best are taken, and it looks ahead anew.
+of the policy's actions are each held for HOLD steps, then the policy itself is followed to the end of the episode. The
+first HOLD steps of the best are taken; then the search begins anew.
 """
 
 from typing import Any
@@ -18,46 +18,47 @@ from envs.wrappers import ActionRepeat
 from policies.action_codec import BoxCodec, codec_for
 from policies.sb3 import StatePolicy
 
-CANDIDATES = 12  # disturbances that are followed, beside the policy itself
-HOLD = 10  # steps that one is held for, and that are taken before it looks ahead anew
-SCALE = 0.3  # of half the actions' range: the largest deviation that one is drawn with
+CANDIDATES = 12  # disturbances that are simulated, beside the policy itself
+HOLD = 10  # steps that a disturbance is held for, and that are taken before the next search
+SCALE = 0.3  # of half the actions' range: the largest standard deviation of a disturbance
 
 
 class Lookahead:
-    """Acts as a policy does on a task of MuJoCo, bettered by looking ahead, in the levels of the task's answers.
+    """The best of some disturbances of a policy on a MuJoCo task, in the levels of the task's action words.
 
-    What is better is said by the task's rule of success: the return, or how near a number of `info` comes to its bounds
-    at any step. What is drawn at random depends on the state alone; in a state that it did not foresee, it looks ahead
-    anew. The environment's steps may depend on nothing but the state that MuJoCo has.
+    The task's rule of success scores them: by the return, or by how near a number of `info` comes to its bounds at any
+    step. Random draws depend on the state alone. A state that the last search did not simulate starts a new search. The
+    environment's steps may depend on nothing but MuJoCo's own state.
     """
 
     def __init__(self, policy: StatePolicy, task: Task):
-        """Raises UserError for a task without MuJoCo, without a limit of steps, of discrete actions, or that its last
-        step decides."""
+        """Raises UserError for a task without MuJoCo or a limit of steps, with discrete actions, or whose success is
+        decided by its last step."""
         self.policy, self.task = policy, task
-        self._codec, self._rule = codec_for(task).action, task.success
-        made = [gym.make(task.env_id, **task.kwargs) for _ in range(CANDIDATES + 1)]
-        by_steps = task.success and task.success.of not in ("reward", "terminated") and not task.success.at_the_end
+        self._codec, self._rule = codec_for(task).action, task.env.success
+        rule, spec = self._rule, task.env
+        made = [gym.make(spec.id, **spec.kwargs) for _ in range(CANDIDATES + 1)]
+        by_steps = rule and rule.of not in ("reward", "terminated") and not rule.at_the_end
         needed = is_physical(made[0]), isinstance(self._codec, BoxCodec), made[0].spec.max_episode_steps, by_steps
         if not all(needed):
             raise UserError(
                 f"task {task.name!r} cannot be looked ahead in; valid: MuJoCo, continuous actions, a limit of steps, "
                 "and a rule of success about the return, or about a key of info at any step"
             )
-        self._envs = [ActionRepeat(env.unwrapped, task.repeat) for env in made]  # nothing is drawn, no step is the last
+        self._envs = [ActionRepeat(env.unwrapped, spec.repeat) for env in made]  # nothing is drawn, no step is the last
         # Of each environment, the actions to be taken, by the state before each.
         self._planned: WeakKeyDictionary[gym.Env[Any, Any], dict[bytes, np.ndarray]] = WeakKeyDictionary()
 
     def action(self, env: gym.Env[Any, Any]) -> np.ndarray:
-        """(d,) of the action space, as an answer says it."""
+        """(d,) of the action space, quantised as an answer says it."""
         now = physics_of(env.unwrapped.data)
         if now.tobytes() not in self._planned.get(env.unwrapped, {}):
             left = env.spec.max_episode_steps - env.get_wrapper_attr("_elapsed_steps")
-            self._planned[env.unwrapped] = self._plan(now, self.policy.look(env), -(-left // self.task.repeat))
+            self._planned[env.unwrapped] = self._plan(now, self.policy.observe(env), -(-left // self.task.env.repeat))
         return self._planned[env.unwrapped][now.tobytes()]
 
     def _plan(self, now: np.ndarray, seen: np.ndarray, left: int) -> dict[bytes, np.ndarray]:
-        """The first actions of the best, `left` actions before the end."""
+        """Physics state -> action, for the first HOLD steps of the best. left: actions to the episode's end."""
         n, taken = len(self._envs), [{} for _ in self._envs]
         for env in self._envs:
             mujoco.mj_setState(env.unwrapped.model, env.unwrapped.data, now, PHYSICS)
@@ -83,7 +84,7 @@ class Lookahead:
         return taken[brought.argmax()]
 
     def _disturbances(self, state: np.ndarray) -> np.ndarray:
-        """(CANDIDATES + 1, d), of all sizes from a tenth of the largest on; the first is none."""
+        """(CANDIDATES + 1, d), of sizes from a tenth of the largest to the largest; the first is zero."""
         rng, space = np.random.default_rng(state.view(np.uint32)), self._codec.space
         sizes = SCALE * 10 ** -rng.random((len(self._envs), 1))
         sizes[0] = 0

@@ -15,12 +15,12 @@ PROPOSAL_TEMPERATURE = 0.7  # at least, for the proposals beside the greedy one
 
 
 class MLLMPolicy:
-    """Looks at the frames, says what it sees, and acts.
+    """Reads the frames, says what it sees, and acts.
 
-    temperature: 0 is greedy. proposals: answers drawn for each decision; with more than one, the same model judges each
-    and the best verdict acts (the first proposal is greedy, so that criticism can only add to it). revisions: where the
-    best verdict is below `threshold`, the model answers again with the critique in the prompt, at most so often; a
-    revision acts if its verdict is better.
+    temperature: 0 is greedy. proposals: answers drawn for each decision. With more than one, the same model judges each
+    and the one with the best verdict acts; the first proposal is greedy. revisions: how often, at most, the model
+    answers again with the critique in its prompt, where the best verdict is below `threshold`; a revision acts if its
+    verdict is better.
     """
 
     def __init__(
@@ -37,19 +37,19 @@ class MLLMPolicy:
         self.revisions, self.threshold = revisions, threshold
 
     def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]:
-        """Frames and prompts are read once for all proposals and verdicts."""
+        """Frames and prompts are prefilled once for all proposals and verdicts."""
         seeds = [int(rng.integers(2**62)) for rng in rngs]
-        looked = self.backend.look([Request(o.frames, prompt.act(o)) for o in observations])
+        prefilled = self.backend.prefill([Request(o.frames, prompt.act(o)) for o in observations])
         temperatures = [self.temperature]
         if self.proposals > 1:
             temperatures = [0.0] + [max(self.temperature, PROPOSAL_TEMPERATURE)] * (self.proposals - 1)
-        answers = looked.generate(self.codec.regex, temperatures, [range(s, s + self.proposals) for s in seeds])
+        answers = prefilled.generate(self.codec.regex, temperatures, [range(s, s + self.proposals) for s in seeds])
         if self.proposals == 1 and not self.revisions:
             return [self._decide(answer) for (answer,) in answers]
         own = [some[0] for some in answers]
         if temperatures[0] > 0:
-            own = critic.greedy(looked, self.codec.regex, len(answers))
-        decisions = self._choose(answers, critic.judge_each(looked, self.codec, observations, own, answers))
+            own = critic.greedy(prefilled, self.codec.regex, len(answers))
+        decisions = self._choose(answers, critic.judge_each(prefilled, self.codec, observations, own, answers))
         for _ in range(self.revisions):
             decisions = self._revise(observations, own, decisions)
         return decisions
@@ -69,7 +69,7 @@ class MLLMPolicy:
     def _revise(
         self, observations: Sequence[Observation], own: Sequence[str], decisions: Sequence[Decision]
     ) -> list[Decision]:
-        """Other answers in the place of poor ones, where the critic likes them better."""
+        """Replaces answers with a verdict below the threshold by revisions with a better verdict."""
         result = list(decisions)
         poor = [i for i, d in enumerate(decisions) if d.verdict < self.threshold]
         if not poor:

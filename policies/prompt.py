@@ -1,4 +1,4 @@
-"""Observation -> chat messages, and the questions that are asked about a picture."""
+"""Observation -> chat messages: to act, to judge an answer, to revise it, to judge an ending."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ WORDS = (
     ".",
     ",",
     ";",
-)  # what the questions add to a task's words
+)  # that prompts and captions add to the vocabulary of a language
 
 
 def user(text: str, n_images: int = 1) -> list[Message]:
@@ -43,13 +43,13 @@ def act(observation: Observation) -> list[Message]:
     return user(_situation(observation), len(observation.frames))
 
 
-def sight(observation: Observation, seen: str) -> list[Message]:
-    """What the critic sees: how each question of `judge` about one observation begins."""
+def critic_prefix(observation: Observation, seen: str) -> list[Message]:
+    """The prefix that all questions of `judge` about one observation share: the situation and what the critic sees."""
     return user(_sentences(_situation(observation), seen), len(observation.frames))
 
 
 def judge(observation: Observation, seen: str, answer: str) -> list[Message]:
-    """Will what this answer does work, after what the critic sees? To be answered by a reason and `yes` or `no`."""
+    """Will the action of this answer work, given what the critic sees? Answered by a reason and `yes` or `no`."""
     return user(f"{_situation(observation)}. {joined(seen, action_of(answer))}. good?", len(observation.frames))
 
 
@@ -59,5 +59,5 @@ def revise(observation: Observation, answer: str, critique: str) -> list[Message
 
 
 def done(end: Observation) -> list[Message]:
-    """Is it done, as an episode's first and last frame show it? To be answered by what is seen, and `yes` or `no`."""
+    """Is the task done, given an episode's first and last frame? Answered by what is seen there, and `yes` or `no`."""
     return user(f"{_situation(end)}. done?", len(end.frames))

@@ -1,14 +1,13 @@
 """Stable-Baselines3 on a task: what it is trained on, and a trained model as a policy.
 
-It learns from `state`, the environment's own observation, or from `pixels`, what every policy that looks is given. A
-model is a .zip that SB3 saved, here or elsewhere. Such a file is code: load only what you trust. Observations that were
-normalised outside of it (VecNormalize) are not in it.
+It learns from `state`, the environment's own observation, or from `pixels`: frames, instruction and proprioception, as
+every multimodal policy is given. A model is a .zip that SB3 saved, here or elsewhere. Such a file is code: load only
+what you trust. The statistics of a VecNormalize around it are not in it.
 """
 
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from stable_baselines3.common.preprocessing import is_image_space, is_image_spac
 from envs.errors import UserError, unknown
 from envs.observation import Observation
 from envs.splits import SPLITS
-from envs.suites.tabletop.words import BINS
 from envs.task import Task
 from policies.action_codec import codec_for
 from policies.base import Decision
@@ -34,14 +32,14 @@ from policies.threads import one_thread
 ALGORITHMS = {"ppo": PPO, "sac": SAC, "dqn": DQN, "trpo": TRPO}
 ACTIONS = {"ppo": (Box, Discrete), "sac": (Box,), "dqn": (Discrete,), "trpo": (Box, Discrete)}
 OBSERVE = ("state", "pixels")
-# What a .zip of each says: the module of its policy's class, which PPO, TRPO and A2C share, and an entry of its own.
+# How a .zip of each is recognised: the module of its policy's class, which PPO, TRPO and A2C share, and a key.
 SAVED = {
     "ppo": ("stable_baselines3.common.policies", "clip_range"),
     "sac": ("stable_baselines3.sac.policies", "target_entropy"),
     "dqn": ("stable_baselines3.dqn.policies", "exploration_schedule"),
     "trpo": ("stable_baselines3.common.policies", "cg_max_steps"),
 }
-# What is needed to go on training, and need not be there, or fit into memory, to play.
+# Entries that only training needs; to play, they need not exist here or fit into memory.
 UNUSED = {
     "learning_rate": 0.0,
     "lr_schedule": None,
@@ -55,15 +53,16 @@ WORDS = 32  # of an instruction, at most
 READINGS = 8  # words and numbers of a proprioception, at most
 SIGNS = 32  # that stand for a word
 DRAWS = 2000  # of practice seeds with a start that is held out, in a row, before training gives up
+NUMBER_SCALE = 32  # a number is divided by it; trained .zip files rest on this value
 SMALLEST = 36  # [px] of a frame's side: SB3's convolutions need as much
 
 
 def encoded(seen: Observation) -> dict[str, np.ndarray]:
-    """What a policy sees as a network takes it: `frames` (3T, H, W) uint8, oldest first; `instruction` (WORDS, SIGNS +
-    1) and `proprioception` (READINGS, SIGNS + 1) float32, a row for each word in its place.
+    """An observation as arrays: `frames` (3T, H, W) uint8, oldest first; `instruction` (WORDS, SIGNS + 1) and
+    `proprioception` (READINGS, SIGNS + 1) float32, a row for each word in its order.
 
-    A word is a row of signs, its hash: any two differ, none needs a vocabulary. A number is the last of its row, over
-    the 32 places of a table's side. Raises UserError for a text that is too long.
+    A word is hashed to a row of signs, so that no vocabulary is needed. A number is the last of its row,
+    divided by NUMBER_SCALE. Raises UserError for a text that is too long.
     """
     frames = seen.frames.transpose(0, 3, 1, 2)
     return {
@@ -80,7 +79,7 @@ def _rows(what: str, text: str, n: int) -> np.ndarray:
     rows = np.zeros((n, SIGNS + 1), np.float32)
     for row, word in zip(rows, words, strict=False):
         if word[-1].isdigit():
-            row[-1] = float(word) / BINS
+            row[-1] = float(word) / NUMBER_SCALE
         else:
             digest = np.frombuffer(blake2b(word.encode(), digest_size=SIGNS // 8).digest(), np.uint8)
             row[:-1] = 2.0 * np.unpackbits(digest) - 1
@@ -88,10 +87,10 @@ def _rows(what: str, text: str, n: int) -> np.ndarray:
 
 
 class Pixels(gym.ObservationWrapper[Any, Any, Any]):
-    """Observes what a policy that looks is given, `encoded`."""
+    """Observes the task's Observation, `encoded`."""
 
     def __init__(self, env: gym.Env[Any, Any], task: Task):
-        """Begins an episode, to see how large a frame is. Raises UserError for frames too small to learn from."""
+        """Begins an episode, to measure a frame. Raises UserError for frames too small for SB3's convolutions."""
         super().__init__(env)
         self.task = task
         env.reset(seed=SPLITS["practice"][0])
@@ -110,8 +109,8 @@ class Pixels(gym.ObservationWrapper[Any, Any, Any]):
 
 
 class Within(gym.ActionWrapper[Any, Any, Any]):
-    """Clips continuous actions to their bounds: SB3's rescaling rounds beyond them now and then, and no environment
-    lets an impossible action through."""
+    """Clips continuous actions to their bounds: SB3's rescaling sometimes rounds beyond them, and `Judged` refuses
+    actions outside the space."""
 
     def action(self, action: Any) -> Any:
         space = self.action_space
@@ -119,8 +118,7 @@ class Within(gym.ActionWrapper[Any, Any, Any]):
 
 
 class Practice(gym.Wrapper[Any, Any, Any, Any]):
-    """Begins every episode with a random seed of the practice split, whatever seed it is given: no other is learned
-    from. `seed` decides which.
+    """Begins every episode with a random seed of the practice split, whatever seed it is given. seed: of the draws.
 
     is_held_back: whether the start that the environment was just reset to, with the seed drawn, is one to stay away
     from. Another is drawn then.
@@ -143,13 +141,13 @@ class Practice(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def watched(task: Task, observe: str) -> gym.Env[Any, Any]:
-    """The task's environment, observed as `state` or as `pixels`. Raises UserError for another name, or for what SB3
-    cannot take in."""
+    """The task's environment, observed as `state` or as `pixels`. Raises UserError for another name, or for a space
+    that SB3 does not support."""
     if observe not in OBSERVE:
         raise unknown("observation", observe, OBSERVE)
     if observe == "pixels":
         return Pixels(task.make(), task)
-    env = replace(task, frames=1).make()  # a history of frames is drawn at each step, and no part of the state
+    env = task.with_env(frames=1).make()  # a history of frames is drawn at each step, and no part of the state
     space = env.observation_space
     flat = space.values() if isinstance(space, Dict) else [space]
     if not all(isinstance(part, (Box, Discrete, MultiBinary, MultiDiscrete)) for part in flat):
@@ -173,10 +171,8 @@ def check_actions(task: Task, algorithm: str) -> None:
 
 
 class _Trained:
-    """A trained model that plays a task, deterministically and one observation at a time: what is decided does not
-    depend on what is played beside it.
-
-    It has no words for what it does.
+    """A trained model that plays a task deterministically, one observation at a time: a decision does not depend on
+    what is played beside it. Its answers are empty.
     """
 
     def __init__(self, model: BaseAlgorithm, task: Task):
@@ -184,7 +180,7 @@ class _Trained:
         self._space = codec_for(task).action.space
 
     def action(self, seen: Any) -> Any:
-        """Of the action space, given what the model was trained on; a batch of a batch, where it is continuous."""
+        """An action of the space, given an observation as in training; a batch of a batch, where it is continuous."""
         with one_thread():
             action, _ = self.model.predict(seen, deterministic=True)
         if isinstance(self._space, Discrete):
@@ -196,19 +192,19 @@ class _Trained:
 
 
 class StatePolicy(_Trained):
-    """Acts on the environment's own observation. Privileged: it is shown the environments."""
+    """Acts on the environment's own observation. Privileged: it reads the environments."""
 
-    def look(self, env: gym.Env[Any, Any]) -> Any:
+    def observe(self, env: gym.Env[Any, Any]) -> Any:
         return env.get_wrapper_attr("observation")
 
     def act_on(self, envs: Sequence[gym.Env]) -> list[Decision]:
-        return [self.decide(self.look(env)) for env in envs]
+        return [self.decide(self.observe(env)) for env in envs]
 
 
 class PixelPolicy(_Trained):
-    """Acts on what every policy that looks is given."""
+    """Acts on frames, instruction and proprioception."""
 
-    def look(self, env: gym.Env[Any, Any]) -> Any:
+    def observe(self, env: gym.Env[Any, Any]) -> Any:
         return encoded(self.task.observe(env))
 
     def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]:
@@ -258,8 +254,8 @@ def _algorithm(path: Path) -> str:
 
 
 def _form(space: Space[Any]) -> Any:
-    """What a network can tell of a space: shapes and numbers of choices, not bounds, which releases of Gymnasium
-    change; of pictures, the channels first, as SB3 has them."""
+    """What a network depends on in a space: shapes and numbers of choices, not bounds, which differ between releases
+    of Gymnasium. Pictures are channels first, as in SB3."""
     if isinstance(space, Dict):
         return {name: _form(part) for name, part in space.items()}
     if isinstance(space, Discrete):

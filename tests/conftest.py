@@ -1,7 +1,8 @@
 """What the tests share: the embedded model with random weights, and a toy environment that can be told to fail."""
 
-import dataclasses
 import os
+from copy import copy
+from dataclasses import replace
 
 # Before torch or mujoco is imported: a waiting thread must not spin, and no test may reach for the network.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -15,7 +16,7 @@ import pytest
 from agent.organise.episode import Episode, Step
 from envs.observation import Observation
 from envs.registry import TASKS, tagged
-from envs.task import Task
+from envs.task import EnvSpec, Task
 from policies.base import Decision
 
 
@@ -100,19 +101,20 @@ def toy_task():
     """Makes a task of ToyEnv, given its arguments. It truncates after 4 steps."""
 
     def make(**kwargs) -> Task:
-        return dataclasses.replace(
-            TASKS["reach"],
-            name="toy",
-            env_id="HandEyeTest/Toy-v0",
-            suite="test",
-            kwargs=kwargs,
-            thought_regex="",
-            end_regex="",
-            proprioception=lambda env: "",
-            hindsight=None,
-            called_for=None,
-            concluded=lambda thought, proprioception, success: "",
-        )
+        env = EnvSpec("HandEyeTest/Toy-v0", kwargs)
+        return Task("toy", "test", "practice", env, setback=TASKS["reach"].setback)
+
+    return make
+
+
+@pytest.fixture
+def any_action():
+    """Makes a task whose thoughts call for no action: what random weights do seldom follows from what they think."""
+
+    def make(task: Task) -> Task:
+        language = copy(task.language)
+        language.called_for = lambda thought, proprioception: None
+        return replace(task, language=language)
 
     return make
 

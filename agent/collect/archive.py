@@ -1,7 +1,8 @@
-"""States of successes from which practice may begin, moved towards the start as the policy gets better.
+"""An archive of successes, from whose states practice restarts: a reverse curriculum.
 
-A reverse curriculum (Florensa et al., 2017; Salimans and Chen, 2018): from close enough to the goal even a poor policy
-succeeds at times, and what it learns there makes the states before worth practising.
+Restarts move from the end of a success towards its start as the policy gets better (Florensa et al., 2017, "Reverse
+Curriculum Generation for Reinforcement Learning"; Salimans and Chen, 2018, "Learning Montezuma's Revenge from a Single
+Demonstration"): near the goal even a poor policy succeeds at times.
 """
 
 import json
@@ -53,7 +54,7 @@ class Archive:
         (folder / STEPS).write_text(json.dumps([trail.step for trail in trails]))
 
     def add(self, attempts: Sequence[Episode]) -> None:
-        """Take in what a task's whole attempts from their starts showed."""
+        """Add the shortest success of each start with mixed outcomes; `attempts` are whole episodes of one task."""
         by_seed = defaultdict(list)
         for episode in attempts:
             if episode.ending != "broken":
@@ -65,13 +66,16 @@ class Archive:
                 self._trails[task].setdefault(seed, _Trail(best, len(best.steps) - 1))
 
     def points(self, task: str, n: int) -> list[Point]:
-        """At most `n` moments to practise from, of different starts."""
+        """At most `n` states to restart from, each of another start."""
         trails = list(self._trails[task].values())
         chosen = self._rng.permutation(len(trails))[:n]
         return [Point(trails[i].episode, trails[i].step) for i in chosen]
 
     def learn(self, point: Point, successes: int, attempts: int) -> None:
-        """Halfway to the start from what is easy now, to the end from what is hopeless; done with an easy start."""
+        """Move a restart halfway to the start if it is EASY now, or halfway to the end if HOPELESS.
+
+        A success that is easy from its very start leaves the archive.
+        """
         trails, seed = self._trails[point.episode.task], point.episode.seed
         rate, last = successes / attempts, len(point.episode.steps) - 1
         if rate > EASY and point.step == 0:

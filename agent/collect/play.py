@@ -5,7 +5,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from agent.collect.rollout import rollout
-from agent.collect.workers import Job, Workers
 from agent.config import Critic
 from agent.organise.episode import Episode
 from agent.record.console import bar, console
@@ -13,9 +12,8 @@ from envs import registry
 from envs.errors import UserError
 from envs.task import Task
 from policies.action_codec import codec_for
-from policies.base import Policy, Privileged
-from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy
-from policies.trained import with_expert
+from policies.base import Policy, Privileged, find_policy
+from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy, with_expert
 
 
 def play(
@@ -29,8 +27,9 @@ def play(
 ) -> list[Episode]:
     """One episode for each start, (seed, attempt), as a run plays them; says which broke.
 
-    policy: a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert. Raises UserError for one
-    that is not there, for an unknown task, and for temperature or critic where the policy is no checkpoint.
+    policy: a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert, seed (the one that ships).
+    Raises UserError for one that is not there, for an unknown task, and for temperature or critic where the policy is
+    no checkpoint.
     """
     chosen = registry.task(task)
     codec = codec_for(chosen)
@@ -40,18 +39,21 @@ def play(
         "random": lambda: RandomPolicy(space),
         "expert": lambda: ExpertPolicy(with_expert(chosen), codec),
     }
+    path = None if policy in baselines else find_policy(policy, (*baselines, "a .zip"))
     with bar(task, len(starts)) if len(starts) > 1 else nullcontext() as progress:
         subscribers = [progress] if progress else []
-        if policy in baselines or policy.endswith(".zip"):
+        if path is None or path.suffix == ".zip":
             if temperature or (critic and (critic.proposals > 1 or critic.revisions)):
                 raise UserError(
                     f"policy {policy!r} has no temperature and no critic; valid: temperature 0, 1 proposal, 0 revisions"
                 )
-            acting = baselines[policy]() if policy in baselines else _trained(policy, chosen)
+            acting = _trained(path, chosen) if path else baselines[policy]()
             played = rollout(chosen, acting, starts, n_envs, subscribers, seed)
         else:
+            from agent.collect.workers import Job, Workers  # loads torch, which no other policy here needs
+
             critic = critic or Critic()
-            job = Job(task, Path(policy), starts, temperature, critic, n_envs=n_envs, sampling_seed=seed)
+            job = Job(task, path, starts, temperature, critic, n_envs=n_envs, sampling_seed=seed)
             played = Workers(1).play(job, subscribers)
     broken = [e for e in played if e.ending == "broken"]
     if broken:
@@ -59,7 +61,7 @@ def play(
     return played
 
 
-def _trained(path: str, task: Task) -> Policy | Privileged:
+def _trained(path: Path, task: Task) -> Policy | Privileged:
     from policies.sb3 import load  # slow to import, and only needed here
 
-    return load(Path(path), task)
+    return load(path, task)

@@ -7,6 +7,7 @@ whether it was reached.
 from collections.abc import Iterable
 from dataclasses import replace
 
+from agent.collect.budget import Spent, views
 from agent.organise.episode import Episode, Step, simulation_versions
 from envs.registry import task
 from envs.snapshot import Restorable
@@ -14,25 +15,26 @@ from envs.task import Task
 from policies.action_codec import action_of, joined, thought_of
 
 
-def relabelled(episodes: Iterable[Episode]) -> tuple[list[Episode], int]:
-    """The successes that failures are under other goals of the same scene, and the environment steps this took."""
-    found, steps, envs = [], 0, {}
+def relabelled(episodes: Iterable[Episode]) -> tuple[list[Episode], Spent]:
+    """The successes that failures are under other goals of the same scene, and what this took."""
+    found, spent, envs = [], Spent(), {}
     try:
         for episode in episodes:
             chosen = task(episode.task)
-            if episode.success or episode.ending == "broken" or not chosen.other_goals:
+            if episode.success or episode.ending == "broken" or not chosen.language.names_goal:
                 continue
             env = envs[chosen.name] = envs.get(chosen.name) or chosen.make()
             env.reset(seed=episode.seed, options=episode.options)
-            for goal in chosen.other_goals(env):
+            for goal in chosen.language.other_goals(env):
                 attempt = _under(goal, chosen, env, episode)
-                steps += len(attempt.steps)
+                spent.env_steps += len(attempt.steps)
+                spent.frames += (len(attempt.steps) + 1) * views(chosen, attempt.steps[0].observation)
                 if attempt.success:
                     found.append(attempt)
     finally:
         for env in envs.values():
             env.close()
-    return found, steps
+    return found, spent
 
 
 def _under(goal: str, chosen: Task, env: Restorable, episode: Episode) -> Episode:
@@ -44,7 +46,7 @@ def _under(goal: str, chosen: Task, env: Restorable, episode: Episode) -> Episod
         observation, fingerprint = chosen.observe(env), env.fingerprint()
         _, reward, terminated, truncated, info = env.step(step.decision.action)
         said = step.decision.answer
-        answer = joined(chosen.about(thought_of(said), goal), action_of(said))
+        answer = joined(chosen.language.about(thought_of(said), goal), action_of(said))
         decision = replace(step.decision, answer=answer, verdict=None)
         result.steps.append(Step(observation, decision, float(reward), fingerprint))
         if terminated or truncated:

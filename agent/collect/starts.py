@@ -125,5 +125,5 @@ def _held_back(config: Config, task: str) -> frozenset[bytes]:
 def _alike(names: tuple[str, ...], task: str) -> Iterator[Task]:
     """The tasks among these with the environment of `task`, whose starts may be the same."""
     for name in dict.fromkeys(names):
-        if registry.task(name).env_id == registry.task(task).env_id:
+        if registry.task(name).env.id == registry.task(task).env.id:
             yield registry.task(name)

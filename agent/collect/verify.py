@@ -4,7 +4,9 @@ from typing import Self
 
 import numpy as np
 
+from agent.collect.budget import Spent, restore_views, views
 from agent.organise.episode import Episode, simulation_versions
+from envs.observation import Observation
 from envs.registry import task
 from envs.snapshot import Restorable
 from envs.task import Task
@@ -12,10 +14,13 @@ from policies.action_codec import AnswerCodec, codec_for
 
 
 class Verifier:
-    """Simulates episodes again, in environments of its own. As a rollout's subscriber, it breaks those that differ."""
+    """Simulates episodes again, in environments of its own. As a rollout's subscriber, it breaks those that differ.
+
+    spent: what that took so far.
+    """
 
     def __init__(self) -> None:
-        self._envs: dict[str, Restorable] = {}
+        self.spent, self._envs = Spent(), dict[str, Restorable]()
 
     def __enter__(self) -> Self:
         return self
@@ -39,22 +44,36 @@ class Verifier:
             chosen = task(episode.task)
             if chosen.name not in self._envs:
                 self._envs[chosen.name] = chosen.make()
-            return _difference(chosen, codec_for(chosen), self._envs[chosen.name], episode)
+            self.spent.certificates += 1
+            return _difference(chosen, codec_for(chosen), self._envs[chosen.name], episode, self.spent)
         except Exception as error:  # whatever an environment raises, or an answer that does not parse
             if env := self._envs.pop(episode.task, None):  # who knows in what state it is
                 env.close()
             return f"{type(error).__name__}: {error}"
 
     def on_episode(self, episode: Episode) -> None:
-        if episode.ending != "broken" and (flaw := self.flaw(episode)):
-            episode.success, episode.ending, episode.error = False, "broken", f"no certificate: {flaw}"
+        deny(episode, self.flaw(episode))
 
 
-def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Episode) -> str:
+def deny(episode: Episode, flaw: str) -> None:
+    """Break an episode with a flaw: it is not learned from."""
+    if flaw and episode.ending != "broken":
+        episode.success, episode.ending, episode.error = False, "broken", f"no certificate: {flaw}"
+
+
+def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Episode, spent: Spent) -> str:
     """The first difference between the episode and what happens when its actions are taken again; empty if none."""
     moment = episode.begins_at
+
+    def observe() -> Observation:
+        observation = chosen.observe(env)
+        spent.verify_frames += views(chosen, observation)
+        return observation
+
     if moment:
         env.restore(moment.snapshot)
+        spent.verify_env_steps += len(moment.snapshot.actions)
+        spent.verify_frames += restore_views(chosen, moment.snapshot) * views(chosen, moment.observation)
     else:
         env.reset(seed=episode.seed, options=episode.options)
     ending, success = "", False
@@ -64,17 +83,18 @@ def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Epis
         if env.fingerprint() != step.fingerprint:
             return f"step {i}: another state"
         recorded_before = moment and i == 0  # its picture was taken before MuJoCo's last step took effect on it
-        if not recorded_before and chosen.observe(env).key() != step.observation.key():
+        if not recorded_before and observe().key() != step.observation.key():
             return f"step {i}: another observation"
         answer, action = step.decision.answer, step.decision.action
         if answer and not np.array_equal(codec.decode(answer)[1], action):
             return f"step {i}: {answer!r} does not say the action {action}"
         _, reward, terminated, truncated, info = env.step(action)
+        spent.verify_env_steps += 1
         if float(reward) != step.reward:
             return f"step {i}: reward {reward}, recorded {step.reward}"
         ending = "terminated" if terminated else "truncated" if truncated else ""
         success = bool(info["success"])
-    last = chosen.observe(env)
+    last = observe()
     if not ending and last.key() in {step.observation.key() for step in episode.steps}:
         ending, success = "looped", False
     if (ending, success) != (episode.ending, episode.success):

@@ -14,8 +14,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from agent.collect.budget import Meter, MeteredPolicy, Spent
 from agent.collect.rollout import Start, Subscriber, rollout
-from agent.collect.verify import Verifier
+from agent.collect.verify import Verifier, deny
 from agent.config import Critic
 from agent.organise.episode import Episode
 from envs import registry
@@ -63,7 +64,7 @@ def judge(policy: MLLMPolicy, observations: Sequence[Observation], answers: Sequ
 
 def _conclude(policy: MLLMPolicy, ends: Sequence[Observation], tasks: Sequence[str]) -> list[critic.Critique]:
     """A question: whether each is done, all of one task."""
-    return critic.conclude(policy.backend, registry.task(tasks[0]), ends)
+    return critic.conclude(policy.backend, registry.task(tasks[0]).language, ends)
 
 
 class Workers:
@@ -73,7 +74,7 @@ class Workers:
     """
 
     def __init__(self, n: int):
-        self.n = n
+        self.n, self._spent = n, Spent()
         if n > 1:
             spawn = multiprocessing.get_context("spawn")  # a forked renderer would share its parent's context
             self._queue = spawn.Queue()
@@ -86,10 +87,17 @@ class Workers:
         if self.n > 1:
             self._pool.shutdown(cancel_futures=True)
 
+    def take_spent(self) -> Spent:
+        """What was spent since this was last asked."""
+        spent, self._spent = self._spent, Spent()
+        return spent
+
     def play(self, job: Job, subscribers: Sequence[Subscriber] = ()) -> list[Episode]:
         """One episode for each start, in their order."""
         if self.n == 1:
-            return _play(job, subscribers)
+            episodes, spent = _play(job, subscribers)
+            self._spent += spent
+            return episodes
         parts = [replace(job, starts=job.starts[i :: self.n]) for i in range(self.n)]
         futures = [self._pool.submit(_play_part, part) for part in parts if part.starts]
         finished: dict[tuple[int, int], Episode] = {}
@@ -106,6 +114,8 @@ class Workers:
             finished[episode.seed, episode.attempt] = episode
             for subscriber in subscribers:
                 subscriber.on_episode(episode)
+        for future in futures:
+            self._spent += future.result()
         return [finished[start[:2]] for start in job.starts]
 
     def ask(
@@ -113,13 +123,25 @@ class Workers:
     ) -> list[Any]:
         """What the job's policy says to each observation and its detail."""
         if self.n == 1:
-            return _ask(question, job, observations, details)
+            answers, spent = _ask(question, job, observations, details)
+            self._spent += spent
+            return answers
         parts = [(observations[i :: self.n], details[i :: self.n]) for i in range(self.n)]
         futures = [self._pool.submit(_ask, question, job, *part) for part in parts]
         answers: list[Any] = [None] * len(observations)
         for i, future in enumerate(futures):
-            answers[i :: self.n] = future.result()
+            answers[i :: self.n], spent = future.result()
+            self._spent += spent
         return answers
+
+    def certify(self, episodes: Sequence[Episode]) -> None:
+        """Simulate the episodes again; one that differs is broken from here on."""
+        parts = [list(episodes[i :: self.n]) for i in range(self.n)]
+        found = map(_flaws, parts) if self.n == 1 else self._pool.map(_flaws, parts)
+        for part, (flaws, spent) in zip(parts, found, strict=True):
+            self._spent += spent
+            for episode, flaw in zip(part, flaws, strict=True):
+                deny(episode, flaw)
 
     def conclude(self, job: Job, ends: Sequence[Observation]) -> list[critic.Critique]:
         """Whether the job's task is done, as its policy has it, given what was seen at each end."""
@@ -137,28 +159,41 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
         yield MLLMPolicy(_loaded[1], codec, job.temperature, **asdict(job.critic))
 
 
-def _play(job: Job, subscribers: Sequence[Subscriber]) -> list[Episode]:
+def _play(job: Job, subscribers: Sequence[Subscriber]) -> tuple[list[Episode], Spent]:
+    meter = Meter()
     with policy_of(job) as policy, Verifier() as verifier:
         certifying = [verifier] if job.certify else []
-        return rollout(
+        episodes = rollout(
             registry.task(job.task),
-            policy,
+            MeteredPolicy(policy, meter.spent),
             job.starts,
             job.n_envs,
-            [*certifying, *subscribers],
+            [meter, *certifying, *subscribers],
             job.sampling_seed,
             job.snapshots,
             job.end_loops,
         )
+    meter.spent += verifier.spent
+    return episodes, meter.spent
 
 
-def _ask(question: Question, job: Job, observations: Sequence[Observation], details: Sequence[Any]) -> list[Any]:
+def _ask(
+    question: Question, job: Job, observations: Sequence[Observation], details: Sequence[Any]
+) -> tuple[list[Any], Spent]:
+    spent = Spent()
     with policy_of(job) as policy:
-        return [
+        answers = [
             answer
             for i in range(0, len(observations), job.n_envs)
             for answer in question(policy, observations[i : i + job.n_envs], details[i : i + job.n_envs])
         ]
+    spent.answered(answers)
+    return answers, spent
+
+
+def _flaws(episodes: Sequence[Episode]) -> tuple[list[str], Spent]:
+    with Verifier() as verifier:
+        return [verifier.flaw(episode) for episode in episodes], verifier.spent
 
 
 class _HandOver:
@@ -180,9 +215,9 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _play_part(job: Job) -> None:
+def _play_part(job: Job) -> Spent:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        _play(job, [_HandOver()])
+        return _play(job, [_HandOver()])[1]
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,20 +8,22 @@ from typing import Any
 from trl import DPOConfig, SFTConfig
 
 from agent.collect.starts import check_practice, gate_seeds, heldout_seeds, practice_seeds, pretraining_seeds
+from agent.commands.arguments import check_practised
 from agent.config import Config, Pretrain
 from agent.optimise.sft import CPU_SAFE
 from envs import registry
 from envs.errors import UserError, unknown
 from envs.splits import seeds
 from policies.backend_hf import HFBackend
-from policies.trained import with_expert
+from policies.base import NAMED, find_policy
+from policies.baselines import with_expert
 
 
 def check_improve(config: Config) -> None:
     """Raises UserError for what is unknown or missing, too many episodes, or a machine that cannot render."""
     _check_tasks((*config.tasks, *config.evaluation.tasks))
     check_practised(config.tasks)
-    if Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
+    if config.policy not in NAMED and Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
         raise UserError(f"policy {config.policy!r} lies in the run folder {config.out!r}; valid: another --out")
     branch = config.branch
     if branch.failures and branch.repeats > 1 and not branch.follow_temperature:
@@ -47,7 +49,7 @@ def check_improve(config: Config) -> None:
         for number in range(1, config.rounds + 1):
             gate_seeds(config, number, name)
             practice_seeds(config, number, name)
-    HFBackend.load(config.policy)
+    HFBackend.load(find_policy(config.policy))
     if config.tracking.mode == "online":
         _check_login()
 
@@ -80,22 +82,23 @@ def check_pretrain(config: Pretrain) -> None:
             for task in some:
                 if task not in config.tasks:
                     raise unknown(f"task in stages.{name}.{key}", task, config.tasks)
-        if stage.scenes and not any(task.questions for task in tasks.values() if stage.scenes_of(task.name)):
+        if stage.scenes and not any(task.teacher.captions for task in tasks.values() if stage.scenes_of(task.name)):
             raise UserError(f"stages.{name}.scenes = {stage.scenes}, but no task tells what is seen; valid: 0")
         for task in tasks.values():
-            if stage.critiques and not task.end_regex:
+            if stage.critiques and not task.teacher.endings:
                 raise UserError(f"stages.{name}.critiques = {stage.critiques}: {task.name!r} tells no ends; valid: 0")
-            if stage.demonstrations.get(task.name) and task.expert is None:
+            if stage.demonstrations.get(task.name) and task.teacher.expert is None:
                 raise UserError(f"task {task.name!r} has no expert; valid: one in experts, see handeye baseline")
         for task in config.tasks:
             seeds("practice", stage.scenes_of(task), stage.first_scene)
             seeds("practice", stage.demonstrations.get(task, 0), stage.first_demonstration)
         seeds("practice", stage.critiques, stage.first_critique)
         for task in tasks.values():
-            pretraining_seeds(task, min(1, stage.scenes_of(task.name)), stage.first_scene)
+            some = stage.scenes_of(task.name) or stage.demonstrations.get(task.name) or stage.critiques
+            pretraining_seeds(task, 1 if some else 0, stage.first_scene)
         _check_trainer(f"stages.{name}.sft", stage.sft, SFTConfig)
     if config.start:
-        HFBackend.load(config.start)
+        HFBackend.load(find_policy(config.start))
 
 
 def _check_tasks(names: tuple[str, ...]) -> None:
@@ -114,14 +117,6 @@ def _check_login() -> None:
         wandb.login()  # asks at a terminal
     except wandb.errors.UsageError as error:
         raise UserError(f"tracking.mode = 'online': {error} Valid: that first, or offline, disabled") from error
-
-
-def check_practised(names: tuple[str, ...]) -> None:
-    """Raises UserError for a task that is held out from practice."""
-    for name in names:
-        if registry.task(name).split != "practice":
-            valid = [task.name for task in registry.TASKS.values() if task.split == "practice"]
-            raise UserError(f"task {name!r} is held out from practice; valid: {', '.join(valid)}")
 
 
 def _check_trainer(section: str, settings: Mapping[str, Any], kind: type) -> None:

@@ -19,12 +19,11 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from agent.collect.play import play
-from agent.commands.checks import check_practised
 from agent.config import Baseline
 from agent.measure.statistics import outcome_string, rate, successes
 from agent.record.console import Bar, bar
+from agent.record.provenance import declared_tasks, source, versions, weights_sha256
 from agent.record.rundir import check_replaceable
-from agent.record.tables import versions
 from envs import registry
 from envs.errors import UserError, unknown
 from envs.starts import RESERVED, distinct, is_among, reserved
@@ -43,16 +42,16 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
     holds is returned.
 
     Raises UserError for an existing folder, unless it is a baseline's and may be overwritten, for a task that is
-    unknown, held out or has fewer starts than episodes, and for an algorithm that cannot choose its actions, learn from
+    unknown or has fewer starts than episodes, and for an algorithm that cannot choose its actions, learn from
     what it is shown, or be given these parameters.
     """
     check_replaceable(out, overwrite, "baseline's folder", "baseline.json")
     task = registry.task(settings.task)
-    check_practised((settings.task,))
     check_actions(task, settings.algorithm)
     _check(task, settings)
     starts = [(seed, 0) for seed in distinct(task, "heldout", settings.episodes)]
     held_back = reserved(task, heldout=max(RESERVED["heldout"], settings.episodes))
+    provenance = {"source": source(), "tasks": declared_tasks((settings.task,))}
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         made = Path(scratch) / out.name
@@ -65,6 +64,7 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
             "command": "handeye baseline",
             "config": asdict(settings),
             "versions": versions(),
+            "provenance": provenance | {"policy": weights_sha256(made / "policy.zip")},
             "steps": model.num_timesteps,
             "result": result,
         }

@@ -74,14 +74,14 @@ def rendering(name: str, n: int = FRAMES) -> list[dict[str, Any]]:
     The three take turns at each state of one episode, so that they see the same and share what else the machine does.
     """
     chosen = task(name)
-    env, own = chosen.make(), gym.make(chosen.env_id, render_mode="rgb_array", **chosen.kwargs)
+    env, own = chosen.make(), gym.make(chosen.env.id, render_mode="rgb_array", **chosen.env.kwargs)
     env.reset(seed=0), own.reset(seed=0)
     env.action_space.seed(0)
-    inner, size = env.unwrapped, chosen.image_size
+    inner, size = env.unwrapped, chosen.env.image_size
     bare = mujoco.Renderer(inner.model, size, size)
     for flag in UNLIT:
         bare.scene.flags[flag] = False
-    camera, spent = camera_of(inner, chosen.cameras[-1]), {"ours": 0.0, "own": 0.0, "bare": 0.0}
+    camera, spent = camera_of(inner, chosen.env.cameras[-1]), {"ours": 0.0, "own": 0.0, "bare": 0.0}
 
     def scaled_down() -> None:
         cv2.resize(own.render(), (size, size), interpolation=cv2.INTER_AREA)
@@ -157,7 +157,7 @@ def make(name: str) -> Restorable:
     return TASKS[name].make() if name in TASKS else Restorable(gym.make(name))
 
 
-def play(env: Restorable, actions: list[Any]) -> list[tuple]:
+def trajectory(env: Restorable, actions: list[Any]) -> list[tuple]:
     """What each step brought and what state it led to, to the end of the episode at most."""
     result = []
     for action in actions:
@@ -173,10 +173,10 @@ def wander(env: Restorable, seed: int) -> list[Any]:
     env.action_space.seed(seed)
     actions = [env.action_space.sample() for _ in range(seed % 30 + STEPS)]
     env.reset(seed=seed)
-    played = play(env, actions[:-STEPS])
+    played = trajectory(env, actions[:-STEPS])
     if played and any(played[-1][2:4]):
         env.reset(seed=seed)
-        play(env, actions[: len(played) - 1])
+        trajectory(env, actions[: len(played) - 1])
     return actions[-STEPS:]
 
 
@@ -187,10 +187,10 @@ def replays(name: str, n: int) -> int:
     for seed in range(n):
         actions = wander(env, 7 * seed)
         saved, fingerprint = env.snapshot(), env.fingerprint()
-        first, same = play(env, actions), True
+        first, same = trajectory(env, actions), True
         for again in (env, other, env):
             again.restore(saved)
-            same &= again.fingerprint() == fingerprint and play(again, actions) == first
+            same &= again.fingerprint() == fingerprint and trajectory(again, actions) == first
         exact += same
         other.reset(seed=seed + 1)
     env.close()

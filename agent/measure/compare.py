@@ -1,20 +1,15 @@
 """Arms of an experiment: the same run with some keys changed, over several seeds, compared on the same episodes."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from agent.collect.workers import Workers
-from agent.commands.checks import check_improve
 from agent.config import Comparison, Config, load
-from agent.loop import improve
 from agent.measure.statistics import RESAMPLES
 from agent.record.console import console
-from agent.record.rundir import RunDir
 from agent.record.tables import points
 from envs.errors import UserError, unknown
 
@@ -33,26 +28,32 @@ def configs(comparison: Comparison, out: Path) -> dict[str, list[Config]]:
     }
 
 
-def compare_arms(comparison: Comparison, out: Path, against: str | None = None) -> str:
-    """Play every run that has no results yet, and return the table: each arm less `against`, or less the first.
+def compare_arms(
+    comparison: Comparison,
+    out: Path,
+    check: Callable[[Config], None],
+    run: Callable[[Config], None],
+    against: str | None = None,
+) -> str:
+    """Run every config that has no results yet, and return the table: each arm less `against`, or less the first.
 
-    Raises UserError before the first run for a bad one, or for an arm that is not there.
+    check: raises UserError for a config that cannot run. run: makes the config's run folder, with results.json; begins
+    it afresh if it was left unfinished. Raises UserError before the first run for a bad one, or for an arm that is not
+    there.
     """
     against = against or next(iter(comparison.arms))
     if against not in comparison.arms:
         raise unknown("arm", against, comparison.arms)
     runs = configs(comparison, out)
     for config in (config for arm in runs.values() for config in arm):
-        check_improve(config)
+        check(config)
     for seed in range(len(comparison.seeds)):  # seed by seed, so that arms can be compared early
         for arm in runs.values():
             config = arm[seed]
             if (Path(config.out) / "results.json").exists():
                 continue
             console.print(f"run      {config.out}", soft_wrap=True)
-            torch.set_num_threads(config.threads)
-            with Workers(config.workers) as workers:
-                improve(config, RunDir(Path(config.out), overwrite=True), workers)
+            run(config)
     results = {arm: [_results(config) for config in seeds] for arm, seeds in runs.items()}
     text = table(results, against)
     (out / "table.md").write_text(text)

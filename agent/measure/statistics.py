@@ -1,6 +1,7 @@
 """Success with intervals, and two policies compared on the same episodes."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,26 +29,49 @@ def successes(episodes: Sequence[Episode]) -> np.ndarray:
     return np.array(whole, bool)
 
 
+def whole_pairs(before: Sequence[Episode], after: Sequence[Episode]) -> list[tuple[Episode, Episode]]:
+    """The episodes that both played whole, matched by (task, seed, attempt), in the order of those before.
+
+    An episode that broke on one side leaves both, whether the other side has it or not. Raises ValueError for other
+    differences between the starts, and for a start that one side holds twice.
+    """
+    sides = [{(e.task, e.seed, e.attempt): e for e in side} for side in (before, after)]
+    for side, episodes in zip(sides, (before, after), strict=True):
+        if len(side) < len(episodes):
+            raise ValueError(f"{len(episodes)} episodes of {len(side)} starts: a start is there twice")
+    b, a = sides
+    unmatched = [key for key in b.keys() ^ a.keys() if (b.get(key) or a[key]).ending != "broken"]
+    if unmatched:
+        raise ValueError(f"the episodes before and after have different starts: {min(unmatched)} is on one side only")
+    return [(b[k], a[k]) for k in b if k in a and "broken" not in (b[k].ending, a[k].ending)]
+
+
 def paired(before: Sequence[Episode], after: Sequence[Episode]) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) and (n,) bool: the successes of the episodes that both played whole, start by start.
+    """(n,) and (n,) bool: the successes of the episodes that both played whole, see `whole_pairs`.
 
     Raises ValueError for different starts, UserError where no episode was played whole by both.
     """
-    starts = [(e.task, e.seed, e.attempt) for e in before]
-    if starts != [(e.task, e.seed, e.attempt) for e in after]:
-        raise ValueError("the episodes before and after have different starts")
-    whole = [(b.success, a.success) for b, a in zip(before, after, strict=True) if "broken" not in (b.ending, a.ending)]
+    whole = [(b.success, a.success) for b, a in whole_pairs(before, after)]
     if not whole:
         error = next((e.error for e in (*before, *after) if e.error), "there are none")
-        raise UserError(f"no episode was played whole before and after; the first: {error}")
+        tasks = " or ".join(repr(task) for task in dict.fromkeys(e.task for e in before)) or "a task"
+        raise UserError(f"no episode of {tasks} was played whole before and after; the first: {error}")
     both = np.array(whole, bool)
     return both[:, 0], both[:, 1]
 
 
 def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
     """Exact two-sided p of McNemar's test (1947) on paired successes, (n,) and (n,) bool."""
-    gained, lost = int(np.sum(~before & after)), int(np.sum(before & ~after))
-    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    return sign_test(int(np.sum(~before & after)), int(np.sum(before & ~after)))
+
+
+@cache
+def sign_test(gained: int, lost: int, worse: bool = False) -> float:
+    """Exact p of a fair coin for these discordant pairs: two-sided, or one-sided against fewer losses."""
+    n = gained + lost
+    more = lost if worse else max(gained, lost)
+    p = float(stats.binom.sf(more - 1, n, 0.5))
+    return p if worse else min(1.0, 2 * p)
 
 
 def mean_gain(differences: Sequence[np.ndarray]) -> tuple[float, list[float]]:

@@ -8,8 +8,10 @@ from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
+from agent.optimise.callbacks import trainer_callback
 from agent.optimise.sft import CPU_SAFE
 from agent.organise.rows import Pair, dpo_rows
+from agent.record.console import Bar
 
 
 def train_dpo(
@@ -19,7 +21,7 @@ def train_dpo(
     pairs: Sequence[Pair],
     out: Path,
     settings: Mapping[str, Any],
-    callbacks: Iterable[TrainerCallback] = (),
+    callbacks: Iterable[TrainerCallback | Bar] = (),
 ) -> dict[str, float]:
     """Train `model` in place against `reference`; `settings` are fields of trl's DPOConfig. Returns closing metrics."""
     trainer = DPOTrainer(
@@ -28,7 +30,7 @@ def train_dpo(
         args=DPOConfig(output_dir=str(out), **{**CPU_SAFE, **settings}),
         train_dataset=dpo_rows(pairs),
         processing_class=processor,
-        callbacks=list(callbacks),
+        callbacks=[trainer_callback(each) for each in callbacks],
     )
     trainer.remove_callback(PrinterCallback)  # the callbacks given show and store the same numbers
     return trainer.train().metrics

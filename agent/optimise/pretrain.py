@@ -1,6 +1,5 @@
 """The seed policy from nothing: sight from captions, the form of an answer from few demonstrations."""
 
-import hashlib
 import json
 import random
 import shutil
@@ -22,8 +21,8 @@ from agent.organise.episode import Episode
 from agent.organise.outcome import Outcome, outcome
 from agent.organise.rows import Example
 from agent.record.console import bar
+from agent.record.provenance import declared_tasks, source, versions, weights_sha256
 from agent.record.rundir import check_replaceable
-from agent.record.tables import versions
 from envs import registry
 from envs.observation import Observation
 from envs.snapshot import Restorable, Snapshot
@@ -32,13 +31,13 @@ from policies import critic, nano, prompt
 from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
 from policies.backend import Request
 from policies.backend_hf import HFBackend
+from policies.base import find_policy
+from policies.baselines import with_expert
 from policies.mllm import MLLMPolicy
-from policies.trained import with_expert
 
 SCENES_AT_ONCE = 64  # whose answers are asked for together
 OWN = 3  # of its answers in a critic's scene, good or not, are shown as its own
 ENDS = 4  # of the expert in a critic's scene
-ELSEWHERE = 0.32  # [m] on each axis, at most: beyond the table's edge
 ASTRAY = 0.3  # share of random actions on the way to a scene: what the policy will see when it goes wrong
 
 
@@ -50,10 +49,10 @@ def sight_examples(
     env = task.make()
     for seed in seeds:
         rng = np.random.default_rng([seed, 1])  # not the environment's own stream, which `seed` alone would repeat
-        env.reset(seed=seed, options=task.varied(rng))
+        env.reset(seed=seed, options=task.teacher.captions.scenes(rng))
         _wander(task, env, rng, wander)
         frames = task.observe(env).frames
-        asked = task.questions(env, rng, questions, instructions)
+        asked = task.teacher.captions.ask(env, rng, questions, instructions)
         yield [Example(frames, prompt.user(question, len(frames)), answer) for question, answer in asked]
     env.close()
 
@@ -71,7 +70,7 @@ def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int], disturb
         env.action_space.seed(int(rng.integers(2**31)))
         shown, ended = [], False
         while not ended:
-            thought, action = task.expert(env)
+            thought, action = task.teacher.expert(env)
             observation = task.observe(env)
             answer = codec.encode(thought, action)
             shown.append(Example(observation.frames, prompt.act(observation), answer))
@@ -101,9 +100,9 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
             gone = _wander(task, env, np.random.default_rng([seed, 2]))
             if gone is not None:
                 moments.append((episode, Scene(env.snapshot(), task.horizon - gone), task.observe(env)))
-        looked = backend.look([Request(o.frames, prompt.act(o)) for *_, o in moments])
+        prefilled = backend.prefill([Request(o.frames, prompt.act(o)) for *_, o in moments])
         draws = [range(100 * e.seed, 100 * e.seed + 1 + answers) for e, *_ in moments]
-        drawn = looked.generate(codec.regex, [0.0] + [1.0] * answers, draws)
+        drawn = prefilled.generate(codec.regex, [0.0] + [1.0] * answers, draws)
         for (episode, scene, observation), (greedy, *others) in zip(moments, drawn, strict=True):
             alike = {action_of(answer): answer for answer in (greedy, *others)}
             tried = [(answer, _outcome(task, env, scene, answer)) for answer in alike.values()]
@@ -122,8 +121,8 @@ def _wander(task: Task, env: Restorable, rng: np.random.Generator, steps: int = 
     env.action_space.seed(int(rng.integers(2**31)))
     taken = int(rng.integers(0, steps))
     for _ in range(taken):
-        astray = rng.random() < ASTRAY or not task.expert
-        _, _, terminated, truncated, _ = env.step(env.action_space.sample() if astray else task.expert(env)[1])
+        astray = rng.random() < ASTRAY or not task.teacher.expert
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample() if astray else task.teacher.expert(env)[1])
         if terminated or truncated:
             return None
     return taken
@@ -140,7 +139,7 @@ def _outcome(task: Task, env: Restorable, scene: Scene, answer: str = "") -> Out
     """Of an answer, if there is one, after which the expert goes on."""
     env.restore(scene.snapshot)
     first = codec_for(task).decode(answer)[1] if answer else None
-    success, later = _follow(env, lambda: task.expert(env)[1], first)
+    success, later = _follow(env, lambda: task.teacher.expert(env)[1], first)
     return outcome(success, later, scene.left)
 
 
@@ -148,15 +147,13 @@ def _endings(
     task: Task, env: Restorable, episode: Episode, rng: np.random.Generator
 ) -> Iterator[tuple[Observation, str, bool]]:
     """What was seen at ends, in words too, and whether it was done: of the policy's own episode; and from its start,
-    ENDS times, what the expert brings about after going astray, and something that is not done.
-
-    That is, what the expert brings about with another thing in the instruction, or what it does if it takes what is
-    asked for to lie where it does not, on the table or beyond its edge.
+    ENDS times, what the expert brings about after going astray, and something that is not done, as the teacher
+    misleads.
     """
-    inner, first = env.unwrapped, episode.steps[0].observation
+    teacher, first = task.teacher.endings, episode.steps[0].observation
 
     def end() -> tuple[Observation, str, bool]:
-        return task.observe(env).since(first), inner.conclusion(), inner.success()
+        return task.observe(env).since(first), teacher.conclude(env), teacher.is_done(env)
 
     env.reset(seed=episode.seed)
     for step in episode.steps:
@@ -165,15 +162,12 @@ def _endings(
     for _ in range(ENDS):
         env.reset(seed=episode.seed)
         if _wander(task, env, rng) is not None:
-            _follow(env, lambda: task.expert(env)[1])
+            _follow(env, lambda: task.teacher.expert(env)[1])
         yield end()
-        if rng.random() < 0.5:
-            inner.mistake(rng)
-        else:
+        if misled := teacher.misled(env, rng):
             env.reset(seed=episode.seed)
-            elsewhere = {inner.goal_pad or inner.goal: rng.uniform(-ELSEWHERE, ELSEWHERE, 2)}
-            _follow(env, lambda elsewhere=elsewhere: inner.expert(elsewhere)[1])
-        if not inner.success():
+            _follow(env, lambda misled=misled: misled(env))
+        if not teacher.is_done(env):
             yield end()
 
 
@@ -195,8 +189,10 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     out = Path(config.out)
     check_replaceable(out, overwrite, "checkpoint folder", "config.json")
     tasks = [with_expert(registry.task(name), config.experts.get(name)) for name in config.tasks]
-    if config.start:
-        backend = HFBackend.load(config.start)
+    start = find_policy(config.start) if config.start else None
+    provenance = {"source": source(), "start": start and weights_sha256(start), "tasks": declared_tasks(config.tasks)}
+    if start:
+        backend = HFBackend.load(start)
         if config.new_words:
             more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
             backend = HFBackend(backend.model, more)
@@ -207,7 +203,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
         for stage, settings in config.stages.items():
             rows = []
             for task in tasks:
-                n = settings.scenes_of(task.name) if task.questions else 0
+                n = settings.scenes_of(task.name) if task.teacher.captions else 0
                 scenes = pretraining_seeds(task, n, settings.first_scene)
                 with bar(f"{stage}: scenes of {task.name}", len(scenes)) as progress:
                     asked = settings.questions, settings.instructions, settings.wander
@@ -227,8 +223,13 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
                 options = {"seed": config.seed} | settings.sft
                 train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress])
             backend.save(fresh)
-    weights = hashlib.sha256((fresh / "model.safetensors").read_bytes()).hexdigest()
-    made = {"command": "handeye pretrain", "config": asdict(config), "versions": versions(), "sha256": weights}
+    made = {
+        "command": "handeye pretrain",
+        "config": asdict(config),
+        "versions": versions(),
+        "provenance": provenance,
+        "sha256": weights_sha256(fresh),
+    }
     (fresh / "pretrain.json").write_text(json.dumps(made, indent=1, default=str) + "\n")
     if out.exists():
         shutil.rmtree(out)
@@ -239,6 +240,6 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
 def words(tasks: Iterable[Task]) -> tuple[str, ...]:
     """What the tokenizer must know as whole words: of the tasks, of their actions, of the questions."""
     tasks = list(tasks)
-    said = dict.fromkeys(word for task in tasks for word in task.words)
+    said = dict.fromkeys(word for task in tasks for word in task.language.words)
     actions = {word for task in tasks for word in codec_for(task).action.vocabulary}
     return (*said, *sorted(actions), "move", *prompt.WORDS, *critic.VERDICTS)

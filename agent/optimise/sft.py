@@ -8,7 +8,9 @@ from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
+from agent.optimise.callbacks import trainer_callback
 from agent.organise.rows import Example, sft_rows
+from agent.record.console import Bar
 
 # What trl's own defaults get wrong here: image tokens must not be cut, and a CPU has no fast bfloat16.
 CPU_SAFE: dict[str, Any] = {
@@ -28,7 +30,7 @@ def train_sft(
     examples: Iterable[Example],
     out: Path,
     settings: Mapping[str, Any],
-    callbacks: Iterable[TrainerCallback] = (),
+    callbacks: Iterable[TrainerCallback | Bar] = (),
 ) -> dict[str, float]:
     """Train `model` in place; `settings` are fields of trl's SFTConfig. Returns the trainer's closing metrics."""
     trainer = SFTTrainer(
@@ -36,7 +38,7 @@ def train_sft(
         args=SFTConfig(output_dir=str(out), **{**CPU_SAFE, **settings}),
         train_dataset=sft_rows(examples),
         processing_class=processor,
-        callbacks=list(callbacks),
+        callbacks=[trainer_callback(each) for each in callbacks],
     )
     trainer.remove_callback(PrinterCallback)  # the callbacks given show and store the same numbers
     return trainer.train().metrics

@@ -68,7 +68,7 @@ def _said(e: Episode) -> str:
     if e.conclusion and (e.conclusion.verdict >= 0.5) == e.success:
         return e.conclusion.reason
     thought = thought_of(e.steps[-1].decision.answer)
-    return task(e.task).concluded(thought, e.final_proprioception, e.success)
+    return task(e.task).language.conclude(thought, e.final_proprioception, e.success)
 
 
 def end_critiques(ended: Iterable[Ending], n: int, rng: np.random.Generator) -> list[Example]:
@@ -87,12 +87,12 @@ def end_critiques(ended: Iterable[Ending], n: int, rng: np.random.Generator) -> 
     return result
 
 
-def comparisons(kept: Iterable[Episode], n: int, rng: np.random.Generator) -> list[Example]:
-    """At most `n` examples, as many of each task, of what to do instead of an answer that nobody measured.
+def contrasts(kept: Iterable[Episode], n: int, rng: np.random.Generator) -> list[Example]:
+    """At most `n` examples, as many of each task: what to do instead of an answer whose outcome was not measured.
 
-    What to do is what was done in the successes that are imitated, the other answer is of another moment, and there is
-    no verdict. What succeeds is known of every step that is imitated, what would have failed only where it was tried:
-    without these examples the critic forgets how an action follows from what it sees, and its verdicts with it.
+    What to do is the action of an imitated success, the other answer comes from another step, and there is no verdict.
+    Good actions are known at every imitated step, bad ones only where they were tried. Without these examples the
+    critic forgets how an action follows from an observation, and its verdicts get worse.
     """
     of_task, result = whole_by_task(kept), []
     for name, episodes in of_task.items():

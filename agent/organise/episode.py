@@ -1,4 +1,4 @@
-"""What happened: steps, and episodes made of them."""
+"""Episodes: the steps of a rollout from reset to the end, with every decision and its reward."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -19,18 +19,20 @@ Ending = Literal["terminated", "truncated", "looped", "broken"]
 
 @dataclass(frozen=True)
 class Step:
-    """One decision, what it was based on, and the reward it brought."""
+    """One decision: the observation that it was based on, the action, and the reward of its `env.step`."""
 
     observation: Observation
     decision: Decision
     reward: float
-    fingerprint: bytes = b""  # of the environment's state that was observed
-    snapshot: Snapshot | None = field(default=None, repr=False)  # that state, where it was asked for; not stored
+    fingerprint: bytes = b""  # of the environment's state at the observation
+    snapshot: Snapshot | None = field(
+        default=None, repr=False
+    )  # of the same state, where a rollout keeps it; not stored
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A state of a recorded episode: how to return to it, and what was seen there."""
+    """A state of a recorded episode, which can be restored, and the observation that the policy had there."""
 
     snapshot: Snapshot
     observation: Observation
@@ -39,11 +41,13 @@ class Moment:
 
 @dataclass
 class Episode:
-    """From reset to the end. `broken`: the environment or the reward raised, which is not a failure. `looped`: ended
-    as a failure where a greedy policy saw again what it had seen, as it would go round until its time is over.
+    """A rollout from reset to the end.
 
-    A branch shares its first `branched_at` steps with the attempt that it left. conclusion: the policy's own
-    verdict whether it succeeded, of `end`, where it was asked.
+    ending: `terminated` and `truncated` as in Gymnasium. `broken`: the environment or the reward raised, which is no
+    failure of the policy. `looped`: ended early as a failure, because a deterministic policy came back to an
+    observation that it had answered, and would repeat itself until the time limit.
+    branched_at: a branch shares its first `branched_at` steps with the episode that it left.
+    conclusion: the critic's verdict on `end`, whether the episode succeeded; None where the critic was not asked.
     """
 
     task: str
@@ -57,19 +61,19 @@ class Episode:
     final_proprioception: str = ""
     final_fingerprint: bytes = b""
     conclusion: Critique | None = None
-    options: dict[str, Any] = field(default_factory=dict)  # of the reset
+    options: dict[str, Any] = field(default_factory=dict)  # of `env.reset`
     branched_at: int = 0
-    begins_at: Moment | None = None  # where the first step is not a reset's; not stored
-    versions: dict[str, str] = field(default_factory=dict)  # of what it was simulated with
+    begins_at: Moment | None = None  # the restored state of the first step, if that is no reset; not stored
+    versions: dict[str, str] = field(default_factory=dict)  # of the packages that simulated it
 
     @property
     def own(self) -> list[Step]:
-        """The steps that no other attempt shares."""
+        """The steps after `branched_at`, which no other episode shares."""
         return self.steps[self.branched_at :]
 
     @property
     def end(self) -> Observation | None:
-        """What was seen after the last step and at first, without a word of how it went; None where it broke."""
+        """The first and the last frame as one observation (2, H, W, 3), without the outcome; None if it broke."""
         if self.final_frame is None or not self.steps:
             return None
         first = self.steps[0].observation
@@ -81,7 +85,7 @@ class Episode:
 
 
 def whole_by_task(episodes: Iterable[Episode]) -> defaultdict[str, list[Episode]]:
-    """Task -> its episodes, of another task none; broken ones are left out."""
+    """Task name -> its episodes, without broken ones."""
     of_task = defaultdict(list)
     for episode in episodes:
         if episode.ending != "broken":
@@ -91,5 +95,5 @@ def whole_by_task(episodes: Iterable[Episode]) -> defaultdict[str, list[Episode]
 
 @cache
 def simulation_versions() -> dict[str, str]:
-    """Package -> version, of all that decides how an episode goes once its actions are known."""
+    """Package -> version, of the packages that decide an episode's course once its actions are given."""
     return {name: version(name) for name in ("handeye", "gymnasium", "mujoco", "numpy")}

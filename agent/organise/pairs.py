@@ -1,8 +1,8 @@
-"""Attempts from one start -> preference pairs, where one observation had several answers.
+"""Episodes from one start -> preference pairs, at observations that had several answers.
 
-The simulator is deterministic: attempts that began alike and did the same so far see the same frame, and an attempt
-that went to and fro sees it again. Where they then act differently, one observation has several answers, and how each
-attempt went on measures what its answer was worth (its own later steps included).
+The simulator is deterministic: episodes with the same start and the same actions so far have the same observation, and
+an episode that returns to a state has its observation again. Where the next actions differ, one observation has several
+answers, and the rest of each episode measures its answer (the policy's later steps included).
 """
 
 from collections import defaultdict
@@ -39,8 +39,8 @@ class Fork:
     def ranked(self) -> list[tuple[Outcome, list[tuple[Step, Outcome]]]]:
         """(mean outcome, steps, worst first) of each action, worst first.
 
-        Of equally bad actions the one taken most often is first, then the one taken first, which is the branched
-        episode's: the policy would do that, and so it has most to unlearn there.
+        Of equally bad actions the most frequent is first, then the earliest, which is the branched episode's own: the
+        policy is most likely to take it, so rejecting it teaches most.
         """
         rated = [
             (mean(value for _, value in steps), sorted(steps, key=lambda item: item[1]))
@@ -50,7 +50,7 @@ class Fork:
 
 
 def forks(episodes: Iterable[Episode]) -> Iterator[Fork]:
-    """Every observation that attempts from one start, or one attempt twice, answered by different actions."""
+    """Every observation to which episodes from one start, or one episode at two steps, gave different actions."""
     for (name, _), attempts in by_start(episodes).items():
         seen = defaultdict(lambda: defaultdict(list))
         for attempt in attempts:
@@ -64,10 +64,10 @@ def pairs(
 ) -> list[Pair]:
     """The best answer of each fork against the `rejected` worst that its mean outcome beats by `min_margin`.
 
-    Of the best action, the answer after which success came soonest is chosen, among those worth imitating: else the
-    action is preferred whatever its thought calls for, and thoughts lose their hold on actions. Of a worse one, the
-    answer after which success came latest, or never, is rejected. That the best succeeds more often has a p of at most
-    `p_value` in Fisher's exact test of their counts. At most `max_pairs`, those of the largest margin.
+    chosen: of the best action's answers the one with the soonest success, among those worth imitating (the action
+    follows from its thought; else DPO loosens the tie between thought and action). rejected: of a worse action's
+    answers the one with the latest success, or none. p_value: of Fisher's exact test, at most, that the best action
+    succeeds more often. max_pairs: the pairs of the largest margins are kept.
     """
     result = []
     for fork in forks(episodes):
@@ -91,7 +91,7 @@ def more_often(winners: Sequence[tuple[Step, Outcome]], losers: Sequence[tuple[S
 
 
 def flipped(preferences: Iterable[Pair], rng: np.random.Generator) -> list[Pair]:
-    """The pairs, each turned round or not by the toss of a coin: a control, with nothing measured in it."""
+    """A control: in each pair, a fair coin decides which answer is chosen, so that the measured preference is gone."""
     return [
         replace(pair, chosen=pair.rejected, rejected=pair.chosen) if rng.random() < 0.5 else pair
         for pair in preferences

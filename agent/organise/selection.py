@@ -57,14 +57,12 @@ def hindsight(episodes: Iterable[Episode]) -> list[Episode]:
 
 
 def _corrected(episode: Episode) -> Episode:
-    correct = task(episode.task).hindsight
-    if correct is None:
-        return episode
+    language = task(episode.task).language
     said = [step.decision.answer for step in episode.steps]
     proprioception = [step.observation.proprioception for step in episode.steps] + [episode.final_proprioception]
     rewards = [step.reward for step in episode.steps]
     actions = [step.decision.action for step in episode.steps]
-    thoughts = correct([thought_of(answer) for answer in said], proprioception, rewards, actions)
+    thoughts = language.relabel([thought_of(answer) for answer in said], proprioception, rewards, actions)
     answers = [joined(thought, action_of(answer)) for thought, answer in zip(thoughts, said, strict=True)]
     decisions = [replace(step.decision, answer=answer) for step, answer in zip(episode.steps, answers, strict=True)]
     return replace(episode, steps=[replace(s, decision=d) for s, d in zip(episode.steps, decisions, strict=True)])
@@ -94,13 +92,12 @@ def worth_imitating(task: Task, step: Step) -> bool:
 
 def promising(task: Task, observation: Observation, answer: str) -> bool:
     """Whether the action is what the answer's thought calls for once all in it follows from what it sees."""
-    settled = task.settled(thought_of(answer), observation.proprioception)
-    return follows(task, observation, joined(settled, action_of(answer)))
+    derived = task.language.derive(thought_of(answer), observation.proprioception)
+    return follows(task, observation, joined(derived, action_of(answer)))
 
 
 def follows(task: Task, observation: Observation, answer: str) -> bool:
-    """Whether the answer's action is the one that its thought calls for, where the task knows that."""
-    if task.called_for is None:
-        return True
+    """Whether the answer's action is the one that its thought calls for, where its language knows that."""
     thought = thought_of(answer)
-    return codec_for(task).encode(thought, task.called_for(thought, observation.proprioception)) == answer
+    action = task.language.called_for(thought, observation.proprioception)
+    return action is None or codec_for(task).encode(thought, action) == answer

@@ -1,4 +1,4 @@
-"""Episodes on disk: Parquet, one row a step, each batch of episodes a file that appears whole or not at all."""
+"""Episodes on disk: Parquet, one row a step; a batch of episodes is one file, which appears whole or not at all."""
 
 import hashlib
 import json
@@ -107,7 +107,7 @@ def _digest(rows: Iterable[dict]) -> bytes:
 
 
 def _episode(rows: list[dict]) -> Episode:
-    """The rows of an episode; broken where they are not what was stored."""
+    """The episode that the rows hold; a broken one where their digest is not the stored one."""
     *steps, last = rows
     episode = Episode(*(rows[0][name] for name in ("task", "seed", "attempt")))
     if last["digest"] != _digest(rows):
@@ -130,7 +130,7 @@ def _episode(rows: list[dict]) -> Episode:
 
 
 class EpisodeStore:
-    """A folder of Parquet parts. Only adds: a part is written beside its place and renamed into it."""
+    """A folder of Parquet parts. Parts are only added, each written to a temporary file and renamed."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -156,7 +156,7 @@ class EpisodeStore:
         return sorted(self.folder.glob("part-*.parquet"))
 
     def __iter__(self) -> Iterator[Episode]:
-        """Every episode; one whose rows are not what was stored is broken. Raises UserError for an unreadable part."""
+        """Every episode; a damaged one is broken. Raises UserError for a part that cannot be read."""
         for path in self.parts():
             yield from read(path)
 

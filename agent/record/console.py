@@ -8,7 +8,6 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
-from transformers import TrainerCallback
 
 from agent.organise.episode import Episode
 
@@ -24,8 +23,8 @@ class _Rate(ProgressColumn):
         return Text(f"{task.completed / elapsed:.1f}/s" if task.completed and elapsed else "")
 
 
-class Bar(TrainerCallback):
-    """A progress bar that a rollout feeds as its subscriber, or a trainer as its callback."""
+class Bar:
+    """A progress bar. A rollout feeds it as its subscriber, a trainer through `agent.optimise.callbacks`."""
 
     def __init__(self, progress: Progress, task_id):
         self._progress, self._task_id, self._successes, self._n = progress, task_id, 0, 0
@@ -41,28 +40,15 @@ class Bar(TrainerCallback):
         note = f"{100 * self._successes / self._n:.0f} % success"
         self._progress.update(self._task_id, advance=1, note=note)
 
-    def at(self, completed: int, note: str = "") -> None:
-        """So much of it is done."""
-        self._progress.update(self._task_id, completed=completed, note=note)
+    def at(self, completed: int, note: str = "", total: int | None = None) -> None:
+        """So much of it is done, of `total` where that was not known before."""
+        self._progress.update(self._task_id, completed=completed, total=total, note=note)
 
     def track(self, items: Iterable[T]) -> Iterator[T]:
         """Passes the items on, one advance each."""
         for item in items:
             yield item
             self._progress.advance(self._task_id)
-
-    def on_train_begin(self, args, state, control, **kwargs) -> None:
-        self._progress.update(self._task_id, total=state.max_steps)
-
-    def on_step_end(self, args, state, control, **kwargs) -> None:
-        self._progress.update(self._task_id, completed=state.global_step)
-
-    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        if logs and "loss" in logs:
-            loss = f"loss {float(logs['loss']):.3f}"
-            self._progress.update(self._task_id, note=loss)
-            if not console.is_terminal:  # a log shows a bar only once it is full
-                console.print(f"step {state.global_step} of {state.max_steps}: {loss}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A run's folder: what lies where, and that nothing of an earlier run is lost by accident."""
+"""A run's folder: where its files lie, and guards against overwriting anything that is no run."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from envs.errors import UserError
 
 
 def check_replaceable(path: Path, overwrite: bool, kind: str, marker: str) -> None:
-    """Raises UserError for what exists, unless it may be overwritten and is of this kind, as a file in it shows."""
+    """Raises UserError for an existing path, unless `overwrite` is set and `marker`, a file of this kind, is in it."""
     if path.exists() and not overwrite:
         raise UserError(f"{kind} {str(path)!r} exists; valid: another --out, or --overwrite")
     if path.exists() and not (path / marker).is_file():

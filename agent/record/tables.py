@@ -1,8 +1,6 @@
-"""What a run says of itself: a table after each round, before and after at the end."""
+"""Tables at the terminal: the rounds of a run, success before and after, the audit of a critic."""
 
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from rich import box
@@ -10,13 +8,6 @@ from rich.table import Table
 
 from agent.record.console import console
 from agent.record.rundir import RunDir
-
-PACKAGES = ("handeye", "torch", "transformers", "trl", "gymnasium", "mujoco", "stable-baselines3", "xgrammar", "numpy")
-
-
-def versions() -> dict[str, str]:
-    """What the numbers depend on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def percent(rate: dict[str, Any]) -> str:
@@ -38,18 +29,31 @@ class Report:
         self.run, self.rounds = run, []
 
     def round(self, row: dict[str, Any]) -> None:
-        """All rounds so far. Of the critic: AUROC of verdicts on answers, balanced accuracy of those on endings."""
+        """All rounds so far. pairs: below, the informative moments and all that had several measured answers.
+
+        Of the critic: AUROC of verdicts on answers, balanced accuracy of those on endings.
+        """
         self.rounds.append(row)
         table = _table(
             "rounds: success in practice is sampled, at the gate greedy",
-            ("round", "practice", "examples", "pairs", "gate\nbefore", "gate\nafter", "p", "AUROC\nends", "passes"),
+            (
+                "round",
+                "practice",
+                "examples",
+                "pairs\nof moments",
+                "gate\nbefore",
+                "gate\nafter",
+                "p",
+                "AUROC\nends",
+                "passes",
+            ),
         )
         for r in self.rounds:
             table.add_row(
                 str(r["round"]),
                 _stacked(r["sampled"]),
                 str(r["sft_examples"]),
-                str(r["pairs"]),
+                _pairs(r),
                 _stacked(r["gate"]["before"]),
                 _stacked(r["gate"]["after"]),
                 f"{r['gate']['p_value']:.1g}",
@@ -113,6 +117,12 @@ def audit_table(results: Mapping[str, Any]) -> Table:
 
 def _failures(scores: Mapping[str, Any]) -> str:
     return f"{scores['n'] - scores['k']} of {scores['n']}"
+
+
+def _pairs(row: Mapping[str, Any]) -> str:
+    """How many pairs, and below of how many moments, those first whose answers had different outcomes."""
+    moments = row["branched"]
+    return f"{row['pairs']}\n{moments['informative']} / {moments['moments']}"
 
 
 def _stacked(rate: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
-"""An episode as a film for people: played again in the simulator, with what the policy said."""
+"""Videos of episodes, replayed in the simulator: a view for people, the policy's last frame, and its answer as text."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -22,7 +21,7 @@ FORMATS = (".mp4", ".png")
 
 def film(episode: Episode) -> np.ndarray:
     """(T, SIZE + CAPTION_HEIGHT, 2 * SIZE, 3) uint8: a view for people beside what the policy saw."""
-    env = replace(task(episode.task), frames=1).make()
+    env = task(episode.task).with_env(frames=1).make()
     env.reset(seed=episode.seed)
     frames = []
     for step in episode.steps:
@@ -44,7 +43,7 @@ def _frame(env: gym.Env, seen: np.ndarray, title: str, text: str) -> np.ndarray:
 
 
 def check(path: Path) -> None:
-    """Raises UserError for a name that is no film's."""
+    """Raises UserError for a path without one of FORMATS as its suffix."""
     if path.suffix not in FORMATS:
         raise UserError(f"cannot write {str(path)!r}; valid: a name that ends in {' or '.join(FORMATS)}")
 

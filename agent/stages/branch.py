@@ -11,14 +11,15 @@ from agent.stages.round import Round
 
 
 def branch(r: Round) -> dict[str, int | dict[str, int]]:
-    """Other answers of the imitator at moments of failures, certified, into `branches`.
+    """Other answers of the imitator at moments of failures, into `branches`.
 
-    The failures are of this round's practice, or of new episodes played as branches are followed, which come too.
+    They are certified unless `collect.certify` is none. The failures are of this round's practice, or of new episodes
+    played as branches are followed, which come too.
     """
     settings, played = r.config.branch, []
     for task in r.config.tasks if settings.failures or settings.starts else ():
         hot = settings.follow_temperature
-        job = r.job(task, r.imitator, temperature=hot, certify=True, end_loops=hot == 0)
+        job = r.job(task, r.imitator, temperature=hot, certify=r.config.collect.certify != "none", end_loops=hot == 0)
         branching = Branching(r.workers, job, _charged(r), r.config.collect.attempts, r.rng(f"branch {task}"))
         tried = branching.explore([e for e in r.episodes("episodes") if e.task == task], settings)
         tried += branching.explore_own(branch_seeds(r.config, r.number, task), settings)

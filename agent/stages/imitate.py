@@ -7,7 +7,7 @@ from pathlib import Path
 from agent.config import Margin
 from agent.optimise.sft import train_sft
 from agent.organise import selection
-from agent.organise.critiques import answer_critiques, comparisons, end_critiques, endings
+from agent.organise.critiques import answer_critiques, contrasts, end_critiques, endings
 from agent.organise.rows import Example
 from agent.record.console import bar
 from agent.record.rundir import copy_folder
@@ -22,8 +22,9 @@ def imitate(r: Round, checkpoint: Path) -> dict[str, int]:
     kept = [e for episodes in learned for e in selection.keep(episodes, r.config.select.per_start)]
     ends = [end for episodes in learned for end in endings(episodes)]
     examples, n, rng = selection.examples(kept), r.config.select.critiques, r.rng("imitate")
-    rows = examples + asked_of_answers(r.before()) + end_critiques(ends, n, rng) + comparisons(kept, n, rng)
+    rows = examples + asked_of_answers(r.before()) + end_critiques(ends, n, rng) + contrasts(kept, n, rng)
     _train(r, checkpoint, rows)
+    r.sign(r.imitator, checkpoint, "sft")
     return {"sft_examples": len(examples)}
 
 

@@ -13,6 +13,7 @@ from agent.collect.rollout import Start
 from agent.collect.starts import practice_seeds
 from agent.collect.workers import Job
 from agent.measure.statistics import rate, successes
+from agent.organise import selection
 from agent.organise.episode import Episode
 from agent.stages.round import Round
 
@@ -31,12 +32,15 @@ def practise(r: Round, checkpoint: Path) -> dict[str, Any]:
         seeds = practice_seeds(r.config, r.number, task)
         r.log(f"practise/{task}", {"starts": len(seeds)})
         starts = list(itertools.product(seeds, range(c.attempts)))
-        job = r.job(task, checkpoint, temperature=c.temperature, certify=True)
-        archived += _restarted(r, job, archive)
+        job = r.job(task, checkpoint, temperature=c.temperature, certify=c.certify == "all")
+        again = _restarted(r, job, archive)
         whole = within(c.env_steps, starts, at_once, partial(_attempts, r, job))
+        if c.certify == "kept":
+            certify_kept(r, [*again, *whole])
         if c.archived:
             archive.add(whole)
         played += whole
+        archived += again
     r.store("episodes").append(played)
     if c.archived:
         if archived:
@@ -53,6 +57,22 @@ def _attempts(r: Round, job: Job, starts: Sequence[Start | tuple[int, int]]) -> 
     episodes = r.concluded(job, r.measure(f"practise {job.task}", replace(job, starts=starts)))
     r.budget["practice_env_steps"] += sum(len(e.steps) for e in episodes)  # of env_steps
     return episodes
+
+
+def certify_kept(r: Round, episodes: Sequence[Episode]) -> None:
+    """Simulate again what selection would keep, until it keeps only what has its certificate.
+
+    The stages that learn select among these and more: what they keep of these is kept here too. An archive takes the
+    shortest success of a start, which is kept.
+    """
+    original, certified = {(e.task, e.seed, e.attempt, e.branched_at): e for e in episodes}, set()
+    while True:
+        kept = selection.keep(r.seen(episodes), r.config.select.per_start)
+        new = [key for e in kept if (key := (e.task, e.seed, e.attempt, e.branched_at)) not in certified]
+        if not new:
+            return
+        r.workers.certify([original[key] for key in new])
+        certified.update(new)
 
 
 def _restarted(r: Round, job: Job, archive: Archive) -> list[Episode]:

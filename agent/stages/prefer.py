@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from agent.optimise.dpo import train_dpo
 from agent.organise import pairs, selection
-from agent.organise.critiques import comparisons, end_critiques, endings
+from agent.organise.critiques import contrasts, end_critiques, endings
 from agent.organise.rows import Example, Pair, rehearsal
 from agent.record.console import bar
 from agent.record.rundir import copy_folder
@@ -27,6 +27,7 @@ def prefer(r: Round) -> dict[str, int]:
     preferences = pairs.pairs(branched or r.practice(), *bounds)
     if not preferences:
         copy_folder(r.imitator, r.candidate)
+        r.sign(r.candidate, r.imitator, "dpo")
         return {"pairs": 0}
     if select.flip_pairs:
         preferences = pairs.flipped(preferences, rng)
@@ -35,8 +36,9 @@ def prefer(r: Round) -> dict[str, int]:
     succeeded = selection.keep(branched, select.per_start)
     ends = endings(e for episodes in (*learned, branched) for e in episodes)
     n, examples = select.critiques, selection.examples([*kept, *succeeded])
-    questions = asked_of_answers(r) + end_critiques(ends, n, rng) + comparisons([*kept, *succeeded], n, rng)
+    questions = asked_of_answers(r) + end_critiques(ends, n, rng) + contrasts([*kept, *succeeded], n, rng)
     _train(r, preferences, examples, questions)
+    r.sign(r.candidate, r.imitator, "dpo")
     return {"pairs": len(preferences)}
 
 

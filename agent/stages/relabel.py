@@ -8,8 +8,8 @@ def relabel(r: Round) -> dict[str, int]:
     """The round's failures that are successes of other goals, into `relabelled`, where `select.relabel` asks for it."""
     if not r.config.select.relabel:
         return {}
-    found, steps = relabelled(r.episodes("episodes"))
-    r.budget["branch_env_steps"] += steps
+    found, spent = relabelled(r.episodes("episodes"))
+    r.charge(spent, "branch_env_steps")
     if found:
         r.store("relabelled").append(found)
     return {"relabelled": len(found)}

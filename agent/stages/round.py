@@ -5,23 +5,26 @@ A stage is a function of the config and of folders into a folder of its own, nam
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 
+from agent.collect.budget import Spent
 from agent.collect.workers import Job, Workers
 from agent.config import Config
 from agent.measure.statistics import successes
 from agent.organise import selection
 from agent.organise.episode import Episode
 from agent.organise.store import EpisodeStore
+from agent.record import provenance
 from agent.record.console import bar
 from agent.record.rundir import RunDir
 from agent.record.tracking import Tracker
 
-SPENT = ("env_steps", "practice_env_steps", "branch_env_steps", "frames", "decisions")
+SPENT = ("practice_env_steps", "branch_env_steps", *(each.name for each in fields(Spent)))
 
 
 class Round:
@@ -83,6 +86,12 @@ class Round:
         """The episodes, the thoughts of successes corrected where that is asked for."""
         return selection.hindsight(episodes) if self.config.select.hindsight else list(episodes)
 
+    def sign(self, checkpoint: Path, parent: Path, stage: str) -> None:
+        """Write into a checkpoint's folder what it was made of. stage: `sft` or `dpo`."""
+        config = provenance.config_sha256(asdict(self.config))
+        run = str(self.run.path)
+        provenance.sign(checkpoint, parent, run=run, round=self.number, stage=stage, config_sha256=config)
+
     # random numbers ----------------------------------------------------------------------------------------------
     def rng(self, stage: str) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, self.number, crc32(stage.encode())])
@@ -96,8 +105,7 @@ class Round:
         with bar(title, len(job.starts)) as progress:
             episodes = self.workers.play(job, [progress])
         steps = sum(len(e.steps) for e in episodes)
-        for name in (charged_to, "frames", "decisions"):
-            self.budget[name] += steps
+        self.charge(self.workers.take_spent(), charged_to)
         whole = [e.success for e in episodes if e.ending != "broken"]
         self.log(
             title.replace(" ", "/"),
@@ -110,6 +118,11 @@ class Round:
             },
         )
         return episodes
+
+    def charge(self, spent: Spent, charged_to: str = "env_steps") -> None:
+        """Add to the run's budget. charged_to: whose steps they are, `env_steps` or `branch_env_steps`."""
+        for name, n in asdict(spent).items():
+            self.budget[charged_to if name == "env_steps" else name] += n
 
     def measure(self, title: str, job: Job) -> list[Episode]:
         """Episodes to count. Raises UserError where all are broken; a film or branch that breaks is only left out."""

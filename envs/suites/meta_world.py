@@ -10,8 +10,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from envs.language import Place, Rate, Sight, told
-from envs.task import Task
+from envs.language import Bins, SignedLevels, StateLanguage, StateWords
+from envs.task import ActionWords, EnvSpec, Task, state_teacher
 from envs.wrappers import SuccessRule
 
 MAX_STEPS = 300  # of at most 500: its experts need 50 to 170
@@ -20,8 +20,8 @@ REPEAT = 2  # its experts, made for every step, succeed on 90 % and more of the 
 CAMERA = {"lookat": (0.0, 0.65, 0.08), "distance": 0.95, "azimuth": -90.0, "elevation": -40.0}
 # Depth is not seen in 64 pixels: one camera tells what the other does not.
 BESIDE = {"lookat": (0.0, 0.65, 0.12), "distance": 0.95, "azimuth": 0.0, "elevation": -20.0}
-BINS = 32
-SPACE = (Place(-0.5, 0.5, BINS), Place(0.3, 1.0, BINS), Place(0.0, 0.5, BINS))  # [m] where hand and things come
+N = 32  # bins along an axis
+SPACE = (Bins(-0.5, 0.5, N), Bins(0.3, 1.0, N), Bins(0.0, 0.5, N))  # [m] where hand and things come
 ML10_TRAIN = (
     "basketball",
     "button-press-topdown",
@@ -98,13 +98,13 @@ SPLITS = {
 
 
 class Seeded(gym.Wrapper[Any, Any, Any, Any]):
-    """Draws goal and layout from the seed of the reset, which Meta-World's own reset takes no notice of."""
+    """Draws goal and layout from the seed of the reset, which Meta-World's own reset ignores."""
 
     def __init__(self, task: str, render_mode: str | None = None):
         known = importlib.import_module("metaworld.env_dict").ALL_V3_ENVIRONMENTS
         env = known[f"{task}-v3"](render_mode=render_mode)
         env.seeded_rand_vec, env._freeze_rand_vec, env._set_task_called = True, False, True
-        # The observation tells the goal, to experts, not to who looks; its bounds, made before, would hide it again.
+        # The observation, which only experts read, holds the goal; bounds computed before would hide it again.
         env._partially_observable = False
         vars(env).pop("sawyer_observation_space", None)
         super().__init__(env)
@@ -125,8 +125,8 @@ def _seen(env: gym.Env) -> dict[str, np.ndarray]:
     return {"hand": [*told[:3], told[3]], "object": told[4:7], "goal": told[-3:], "way": told[4:7] - told[:3]}
 
 
-SIGHT = Sight({"object": SPACE, "goal": SPACE, "way": (Rate(0.5, BINS),) * 3}, _seen)
-HAND = Sight({"hand": (*SPACE, Place(0.0, 1.0, 8))}, _seen)
+THINGS = StateWords({"object": SPACE, "goal": SPACE, "way": (SignedLevels(0.5, N),) * 3}, _seen)
+HAND = StateWords({"hand": (*SPACE, Bins(0.0, 1.0, 8))}, _seen)
 
 
 @cache
@@ -135,24 +135,27 @@ def _policy(task: str) -> Any:
 
 
 def _task(name: str, instruction: str) -> Task:
-    def expert(env: gym.Env) -> tuple[str, np.ndarray]:
-        action = _policy(name).get_action(env.get_wrapper_attr("observation").copy())  # some change what they are shown
-        return SIGHT.say(env), np.clip(action, -1, 1).astype(np.float32)
+    language = StateLanguage(instruction, THINGS, HAND)
+
+    def expert(env: gym.Env) -> np.ndarray:
+        action = _policy(name).get_action(env.get_wrapper_attr("observation").copy())  # some change it in place
+        return np.clip(action, -1, 1).astype(np.float32)
 
     return Task(
         f"mw-{name}",
-        "HandEye/MetaWorld-v3",
         "metaworld",
         "heldout" if name in ML45_TEST else "practice",
-        {"task": name},
+        EnvSpec(
+            "HandEye/MetaWorld-v3",
+            {"task": name},
+            SuccessRule("success", at_least=1, source="Meta-World's own"),
+            cameras=(BESIDE, CAMERA),
+            repeat=REPEAT,
+        ),
         tags=tuple(tag for tag, names in SPLITS.items() if name in names),
-        instruction=lambda env: instruction,
-        expert=expert,
-        **told(instruction, SIGHT, HAND),
-        success=SuccessRule("success", at_least=1, source="Meta-World's own"),
-        cameras=(BESIDE, CAMERA),
-        repeat=REPEAT,
-        levels=21,
+        actions=ActionWords(levels=21),
+        language=language,
+        teacher=state_teacher(language, expert),
     )
 
 

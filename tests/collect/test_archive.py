@@ -34,6 +34,7 @@ def practise(archive, policy):
     return successes, [point.step for point in points]
 
 
+@pytest.mark.slow
 def test_a_good_policy_soon_practises_from_the_start_and_then_no_more(rare):
     archive = Archive(99, np.random.default_rng(0))
     archive.add(rare)
@@ -48,6 +49,7 @@ def test_a_good_policy_soon_practises_from_the_start_and_then_no_more(rare):
     assert archive.points("push", 99) == []
 
 
+@pytest.mark.slow
 def test_a_poor_policy_practises_near_the_goal_where_it_succeeds_at_times(rare):
     archive = Archive(99, np.random.default_rng(0))
     archive.add(rare)

@@ -133,9 +133,12 @@ def test_distinct_answers_act_differently():
 
 
 # explore, with a model -------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["bisect", "critic", "uniform", "early"])
-def test_exploring_measures_distinct_answers_to_what_was_seen(where, failures, nano_checkpoint, monkeypatch):
-    monkeypatch.setitem(TASKS, "push", replace(PUSH, called_for=None))  # else no answer of random weights is tried
+def test_exploring_measures_distinct_answers_to_what_was_seen(
+    where, failures, nano_checkpoint, monkeypatch, any_action
+):
+    monkeypatch.setitem(TASKS, "push", any_action(PUSH))  # else no answer of random weights is tried
     settings = Branch(failures=2, where=where, answers=3, repeats=2)
     job = Job("push", nano_checkpoint, (), temperature=1.0, certify=True)
     with Workers(1) as workers:
@@ -153,9 +156,10 @@ def test_exploring_measures_distinct_answers_to_what_was_seen(where, failures, n
         assert [verifier.flaw(e) for e in branches] == [""] * len(branches)
 
 
-def test_roots_are_played_as_branches_are_followed(nano_checkpoint, monkeypatch):
+@pytest.mark.slow
+def test_roots_are_played_as_branches_are_followed(nano_checkpoint, monkeypatch, any_action):
     """Greedily here: so that what is branched from is what the policy would do."""
-    monkeypatch.setitem(TASKS, "push", replace(PUSH, called_for=None))
+    monkeypatch.setitem(TASKS, "push", any_action(PUSH))
     settings = Branch(starts=2, where="uniform", moments=3, answers=2)
     job = Job("push", nano_checkpoint, (), certify=True)
     with Workers(1) as workers:
@@ -169,6 +173,7 @@ def test_roots_are_played_as_branches_are_followed(nano_checkpoint, monkeypatch)
     assert {len({e.branched_at for e in branches if e.seed == seed}) for seed in (1, 2)} == {3}
 
 
+@pytest.mark.slow
 def test_whatever_else_it_might_answer_is_tried_anywhere(nano_checkpoint, monkeypatch):
     """Also where no thought of its calls for that action: a critic is to know such answers too."""
     monkeypatch.setattr(branching, "promising", lambda task, observation, answer: False)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from agent.collect.budget import Spent
 from agent.collect.relabel import relabelled
 from agent.collect.rollout import rollout
 from agent.collect.verify import Verifier
@@ -29,7 +30,7 @@ class Mistaken(ExpertPolicy):
             scene = env.unwrapped
             goal, others = scene.goal, scene.other_goals() or [o for o in scene.scene.objects if o != scene.goal]
             scene.goal = others[0]
-            thought, action = self.task.expert(env)
+            thought, action = self.task.teacher.expert(env)
             scene.goal = goal
             answer = self.codec.encode(thought.replace(others[0], goal), action)
             decisions.append(Decision(answer, self.codec.decode(answer)[1]))
@@ -43,9 +44,10 @@ def mistaken():
 
 def test_a_mistake_is_a_success_of_another_goal(mistaken, tmp_path):
     failures = [e for e in mistaken if not e.success]
-    found, steps = relabelled(mistaken)
+    found, spent = relabelled(mistaken)
     assert len(found) > len(failures) / 2
-    assert steps >= sum(len(e.steps) for e in found)
+    assert spent.env_steps >= sum(len(e.steps) for e in found)
+    assert spent.frames > spent.env_steps  # one after each step, and one before the first
     EpisodeStore(tmp_path).append(found)
     with Verifier() as verifier:
         assert {verifier.flaw(e) for e in (*found, *EpisodeStore(tmp_path))} == {""}
@@ -74,7 +76,7 @@ def test_successes_broken_episodes_and_tasks_of_one_goal_are_left_alone(mistaken
     successes = rollout(REACH, ExpertPolicy(REACH, CODEC), [(0, 0)])
     failed_push = [replace(e, task=push.name) for e in mistaken]
     broken = [replace(e, ending="broken") for e in mistaken]
-    assert relabelled([*successes, *failed_push, *broken]) == ([], 0)
+    assert relabelled([*successes, *failed_push, *broken]) == ([], Spent())
 
 
 @pytest.mark.parametrize("goal", ["red sphere", *HELDOUT_OBJECTS])

@@ -1,7 +1,5 @@
 """Episodes: each start once, the same whatever is played beside it, and a crash that stays its own."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,7 @@ from policies.base import Decision
 from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy
 from policies.mllm import MLLMPolicy
 
-REACH = replace(TASKS["reach"], kwargs={"goals": "practice", "max_episode_steps": 4})  # a model's step takes a while
+REACH = TASKS["reach"].with_env(kwargs={"goals": "practice", "max_episode_steps": 4})  # a model's step takes a while
 STARTS = [(3, 1), (3, 0), (1, 0), (2, 0), (9, 0)]
 
 
@@ -102,11 +100,14 @@ def test_a_step_holds_what_was_seen_before_it():
     env.reset(seed=5)
     for step in episode.steps:
         np.testing.assert_array_equal(step.observation.frames[0], env.render())
-        assert step.observation.instruction == task.instruction(env)
+        assert step.observation.instruction == task.language.instruction(env)
         assert step.reward == pytest.approx(env.step(step.decision.action)[1])
     np.testing.assert_array_equal(episode.final_frame, env.render())
     np.testing.assert_array_equal(episode.end.frames, [episode.steps[0].observation.frames[0], env.render()])
-    assert (episode.end.instruction, episode.end.proprioception) == (task.instruction(env), task.proprioception(env))
+    assert (episode.end.instruction, episode.end.proprioception) == (
+        task.language.instruction(env),
+        task.language.proprioception(env),
+    )
     assert episode.total_reward == pytest.approx(sum(step.reward for step in episode.steps))
     env.close()
 

@@ -1,7 +1,6 @@
 """What every task beside the tabletop's must do, and what makes a task of any other environment."""
 
 import re
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,8 +15,7 @@ from envs.registry import TASKS, tagged, task
 from envs.validation import read
 from envs.wrappers import ActionRepeat, FrameHistory, Judged, Picture, SuccessRule
 from policies.action_codec import DiscreteCodec, codec_for
-from policies.baselines import ExpertPolicy, RandomPolicy
-from policies.trained import with_expert
+from policies.baselines import ExpertPolicy, RandomPolicy, with_expert
 
 CHOSEN = [task for task in TASKS.values() if task.suite != "tabletop" and task.is_installed()]
 DECLARATIONS = Path(__file__).parents[2] / "configs" / "tasks"
@@ -28,7 +26,13 @@ STARTS = dict.fromkeys(("cartpole", "inverted-pendulum", "lunar-lander", "mounta
 STARTS["hopper"] = 1  # its expert looks ahead for a minute or more
 
 
-@pytest.fixture(params=CHOSEN, ids=lambda task: task.name)
+# One task of each kind of simulator and action is left to the fast tests; what the others do takes minutes.
+FAST = ("cartpole", "frozen-lake", "lunar-lander", "reacher", "half-cheetah", "fetch-reach", "point-maze", "mw-push")
+
+
+@pytest.fixture(
+    params=[pytest.param(task, marks=() if task.name in FAST else pytest.mark.slow, id=task.name) for task in CHOSEN]
+)
 def chosen(request):
     return request.param
 
@@ -73,8 +77,8 @@ def test_starts_differ(chosen, env):
 
 def test_frames_are_pictures(chosen, env):
     """Of one size, fresh, not blank, and they change."""
-    frames, _, _ = played(chosen, env, 1)
-    assert frames.shape[1:] == (chosen.frames * len(chosen.cameras), chosen.image_size, chosen.image_size, 3)
+    (frames, _, _), spec = played(chosen, env, 1), chosen.env
+    assert frames.shape[1:] == (spec.frames * len(spec.cameras), spec.image_size, spec.image_size, 3)
     assert frames.dtype == np.uint8
     assert frames[0].std() > 3
     assert (frames[0] != frames[-1]).any()
@@ -85,10 +89,10 @@ def test_frames_are_pictures(chosen, env):
 
 def test_a_history_is_of_the_last_frames(chosen, env):
     frames, _, _ = played(chosen, env, 1, 5)
-    n = len(chosen.cameras)
+    n = len(chosen.env.cameras)
     for before, after in pairwise(frames):
         np.testing.assert_array_equal(before[n:], after[:-n])
-    np.testing.assert_array_equal(frames[0], np.concatenate([frames[0][:n]] * chosen.frames))
+    np.testing.assert_array_equal(frames[0], np.concatenate([frames[0][:n]] * chosen.env.frames))
 
 
 def test_a_state_is_returned_to(chosen, env):
@@ -104,26 +108,28 @@ def test_a_state_is_returned_to(chosen, env):
 
 
 def test_what_is_seen_is_told_in_the_words_of_a_thought(chosen, env):
-    if chosen.thought is None:
-        pytest.skip("nothing is told of it")
-    known = {word for entry in chosen.words for word in entry.split()}
+    language, teacher = chosen.language, chosen.teacher
+    if teacher.thought is None:
+        pytest.skip("its state has no words")
+    known = {word for entry in language.words for word in entry.split()}
     for seed in range(3):
         played(chosen, env, seed, 3 * seed)
-        thought = chosen.thought(env)
-        assert re.fullmatch(chosen.thought_regex, thought)
-        spoken = f"{chosen.instruction(env)} {chosen.proprioception(env)} {thought}"
+        thought = teacher.thought(env)
+        assert language.say(language.parse(thought)) == thought
+        assert re.fullmatch(language.thought_regex, thought)
+        spoken = f"{language.instruction(env)} {language.proprioception(env)} {thought}"
         assert set(re.findall(r"[+-]?\w+", spoken)) <= {w for word in known for w in re.findall(r"[+-]?\w+", word)}
-        caption, *single = chosen.questions(env, np.random.default_rng(seed), 2, False)
+        caption, *single = teacher.captions.ask(env, np.random.default_rng(seed), 2, False)
         assert (caption[0].split(".")[0], caption[1]) == ("describe", thought)
         assert len(single) == min(2, len(thought.split("; ")))
         assert all(part in thought.split("; ") for _, part in single)
-        if chosen.expert:
-            assert chosen.expert(env)[0] == thought
+        if teacher.expert:
+            assert teacher.expert(env)[0] == thought
 
 
 def test_random_actions_do_not_succeed(chosen):
     starts = [(seed, 0) for seed in range(30 if chosen.name.startswith(("frozen", "reach")) else 3)]
-    episodes = rollout(replace(chosen, image_size=8, frames=1), RandomPolicy(codec_for(chosen).action.space), starts)
+    episodes = rollout(chosen.with_env(image_size=8, frames=1), RandomPolicy(codec_for(chosen).action.space), starts)
     assert {e.ending for e in episodes} <= {"terminated", "truncated"}
     assert np.mean([e.success for e in episodes]) < (0.7 if chosen.name in EASY else 0.2)
 
@@ -132,7 +138,7 @@ def test_random_actions_do_not_succeed(chosen):
 def test_its_expert_succeeds(chosen):
     """Meta-World's experts do not on every start either: 75 % and more of 20, through the codec."""
     starts = [(seed, 0) for seed in range(STARTS.get(chosen.name, 8))]
-    codec, chosen = codec_for(chosen), with_expert(replace(chosen, image_size=8, frames=1))
+    codec, chosen = codec_for(chosen), with_expert(chosen.with_env(image_size=8, frames=1))
     episodes = rollout(chosen, ExpertPolicy(chosen, codec), starts)
     enough = 0.6 if chosen.suite == "metaworld" else 0.75
     assert np.mean([e.success for e in episodes]) >= enough, [e.error or e.ending for e in episodes]
@@ -159,7 +165,7 @@ def test_published_splits_are_metaworlds_own():
 
 
 def test_a_task_whose_package_is_missing_names_the_extra():
-    missing = replace(TASKS["fetch-reach"], env_id="no_such_module:FetchReach-v4")
+    missing = TASKS["fetch-reach"].with_env(id="no_such_module:FetchReach-v4")
     with pytest.raises(
         UserError, match=r"needs no_such_module; valid once it is installed: pip install 'handeye\[robotics\]'"
     ):
@@ -358,7 +364,7 @@ def test_the_declared_tasks_that_ship_conform():
         if "questions" in read(path):
             continue
         chosen = task(str(path))
-        env = chosen.make()
+        env, spec = chosen.make(), chosen.env
         frames, _, _ = played(chosen, env, 1)
         env.close()
-        assert frames.shape[1:] == (chosen.frames * len(chosen.cameras), chosen.image_size, chosen.image_size, 3)
+        assert frames.shape[1:] == (spec.frames * len(spec.cameras), spec.image_size, spec.image_size, 3)

@@ -8,12 +8,15 @@ import pytest
 from agent.measure.bench import replays
 from envs.registry import TASKS, vocabulary
 from envs.suites.tabletop import lift, place
-from envs.suites.tabletop.grasp import FINGERS, HEIGHTS, LOW, Hand, called_for
+from envs.suites.tabletop.grasp import LOW
+from envs.suites.tabletop.language.base import FINGERS, HEIGHTS, PHASES
+from envs.suites.tabletop.language.grasping import PHASE_ACTIONS, Hand
 from envs.suites.tabletop.scene import OBJECT_HEIGHT, OPEN, SHAPES, GraspScene, Scene, mujoco
+from envs.suites.tabletop.teacher import expert
 from envs.suites.tabletop.words import BIN_WIDTH
 from policies.action_codec import codec_for
 
-DOWN, CLOSE, UP, RELEASE = (called_for(f"over 0 0 +0 +0; {phase}") for phase in ("down", "close", "up", "open"))
+DOWN, CLOSE, UP, RELEASE = (np.array(PHASE_ACTIONS[phase], np.float32) for phase in PHASES)
 
 
 @pytest.fixture(params=["lift", "place"])
@@ -23,8 +26,8 @@ def chosen(request):
 
 def until(env, task, phase):
     """Go on as the expert does until it calls for that phase; the step is yet to be taken."""
-    while not (thought := task.expert(env)[0]).endswith(f"; {phase}"):
-        assert not env.step(task.expert(env)[1])[2]
+    while not (thought := task.teacher.expert(env)[0]).endswith(f"; {phase}"):
+        assert not env.step(task.teacher.expert(env)[1])[2]
     return thought
 
 
@@ -68,11 +71,13 @@ def test_the_action_follows_from_words_that_the_grammar_allows(chosen, env):
         env.reset(seed=seed)
         ended = False
         while not ended:
-            thought, action = chosen.expert(env)
-            assert re.fullmatch(chosen.thought_regex, thought)
-            assert re.fullmatch(chosen.end_regex, env.unwrapped.conclusion())
-            assert set(f"{thought} {chosen.proprioception(env)}".replace(";", "").split()) <= known
-            np.testing.assert_array_equal(called_for(thought), action)
+            thought, action = chosen.teacher.expert(env)
+            assert re.fullmatch(chosen.language.thought_regex, thought)
+            assert re.fullmatch(chosen.language.ending_regex, chosen.teacher.endings.conclude(env))
+            assert set(f"{thought} {chosen.language.proprioception(env)}".replace(";", "").split()) <= known
+            np.testing.assert_array_equal(
+                chosen.language.called_for(thought, chosen.language.proprioception(env)), action
+            )
             decoded = codec.decode(codec.encode(thought, action))[1]
             np.testing.assert_allclose(decoded, action, atol=1e-6)
             *_, terminated, truncated, _ = env.step(decoded)
@@ -86,17 +91,17 @@ def test_the_expert_stands_places_that_are_a_bin_off(chosen, env):
         env.reset(seed=seed)
         inner, rng, ended = env.unwrapped, np.random.default_rng(seed), False
         while not ended:
-            seen = {name: place + rng.integers(-1, 2, 2) * BIN_WIDTH for name, place in inner.describe().items()}
-            *_, terminated, truncated, _ = env.step(inner.expert(seen)[1])
+            seen = {name: place + rng.integers(-1, 2, 2) * BIN_WIDTH for name, place in inner.scene.places().items()}
+            *_, terminated, truncated, _ = env.step(expert(env, seen)[1])
             ended = terminated or truncated
         assert terminated
 
 
-def test_the_hand_is_read_from_words(env):
+def test_the_hand_is_parsed_from_words(env):
     env.reset(seed=0, options={"clutter": False})  # nothing is under the fingers
     heights, fingers = set(), set()
     for action in (CLOSE, DOWN, UP * 0.5, UP, RELEASE, DOWN, DOWN):
-        hand = Hand.read(TASKS["lift"].proprioception(env))
+        hand = Hand.parse(TASKS["lift"].language.proprioception(env))
         heights.add(hand.height), fingers.add(hand.fingers)
         env.step(action)
     assert heights == set(HEIGHTS)
@@ -140,7 +145,7 @@ def test_another_object_does_not_count():
         goal, other = inner.goal, next(n for n in inner.scene.objects if n != inner.goal)
         for _ in range(env.spec.max_episode_steps):
             inner.goal = other
-            done, action = inner.success(), inner.expert()[1]
+            done, action = inner.success(), expert(env)[1]
             inner.goal = goal
             if done:
                 break
@@ -157,7 +162,7 @@ def test_only_what_is_let_go_of_on_the_pad_is_placed():
     until(env, task, "open")
 
     def on_pad():
-        places = inner.describe()
+        places = inner.scene.places()
         return np.linalg.norm(places[inner.goal] - places[inner.goal_pad]) < place.SUCCESS_RADIUS
 
     assert on_pad()
@@ -187,10 +192,10 @@ def test_an_expert_that_takes_the_pad_to_lie_elsewhere_puts_the_object_there():
     env.reset(seed=3)
     inner, ended, elsewhere = env.unwrapped, False, np.array([0.0, 0.0])
     while not ended:
-        *_, terminated, truncated, _ = env.step(inner.expert({inner.goal_pad: elsewhere})[1])
+        *_, terminated, truncated, _ = env.step(expert(env, {inner.goal_pad: elsewhere})[1])
         ended = terminated or truncated
     assert not terminated
-    assert np.linalg.norm(inner.describe()[inner.goal] - elsewhere) < place.SUCCESS_RADIUS
+    assert np.linalg.norm(inner.scene.places()[inner.goal] - elsewhere) < place.SUCCESS_RADIUS
     env.close()
 
 
@@ -202,7 +207,7 @@ def test_an_expert_regrasps_what_it_let_go_of(chosen, env):
         env.step(RELEASE)
         ended = False
         while not ended:
-            *_, terminated, truncated, _ = env.step(chosen.expert(env)[1])
+            *_, terminated, truncated, _ = env.step(chosen.teacher.expert(env)[1])
             ended = terminated or truncated
         assert terminated or chosen.name == "lift"  # which ended with the object up
 

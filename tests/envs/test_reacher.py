@@ -1,7 +1,5 @@
 """Reacher in words: what a thought calls for, and what a success proves of it."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,7 @@ from agent.collect.rollout import rollout
 from agent.organise.selection import examples, follows, hindsight, promising
 from envs.observation import Observation
 from envs.registry import TASKS
-from envs.suites.gymnasium_own.reacher import called_for, correct, pose, settled
+from envs.suites.gymnasium_own.reacher import LANGUAGE, pose
 from policies.action_codec import codec_for
 from policies.baselines import ExpertPolicy
 
@@ -19,7 +17,7 @@ STILL = "arm 24 +0 24 +0"
 
 @pytest.fixture(scope="module")
 def expert_episodes():
-    quick = replace(TASK, image_size=8, cameras=("",))
+    quick = TASK.with_env(image_size=8, cameras=("",))
     return rollout(quick, ExpertPolicy(quick, codec_for(quick)), [(seed, 0) for seed in range(12)])
 
 
@@ -43,12 +41,12 @@ def test_the_tip_is_on_the_target_in_the_pose():
     ],
 )
 def test_a_thought_calls_for_damped_springs(turn, arm, action):
-    np.testing.assert_allclose(called_for(f"target 9 9; pose 24 30; turn {turn}", arm), action, atol=0.01)
+    np.testing.assert_allclose(LANGUAGE.called_for(f"target 9 9; pose 24 30; turn {turn}", arm), action, atol=0.01)
 
 
 def test_a_turn_follows_from_the_pose_that_is_said_the_short_way_round():
     said = "target 9 9; pose 46 30; turn +5 +5"
-    assert settled(said, "arm 2 -1 24 +0") == "target 9 9; pose 46 30; turn -4 +6"
+    assert LANGUAGE.derive(said, "arm 2 -1 24 +0") == "target 9 9; pose 46 30; turn -4 +6"
     assert promising(TASK, Observation(np.zeros(0), "", STILL), "target 9 9; pose 26 24; turn -7 +3; move +5 +0")
     assert not promising(TASK, Observation(np.zeros(0), "", STILL), "target 9 9; pose 26 24; turn +2 +0; move -5 +0")
 
@@ -59,9 +57,9 @@ def test_the_pose_is_where_a_success_was_nearest():
     actions = [np.array([0.3, 0.0]), np.zeros(2)]
     rewards = [-0.1, -0.02]  # of the first 0.09 are what its action costs
     proven = ["target 9 9; pose 28 30; turn +4 +6", "target 9 8; pose 28 30; turn +0 +0"]
-    assert correct(thoughts, arms, rewards, actions) == proven
+    assert LANGUAGE.relabel(thoughts, arms, rewards, actions) == proven
     to_the_right = [STILL, "arm 28 +3 20 +2", arms[2]]
-    assert correct(thoughts, to_the_right, rewards, actions) == thoughts  # another pose
+    assert LANGUAGE.relabel(thoughts, to_the_right, rewards, actions) == thoughts  # another pose
 
 
 def test_what_an_expert_proves_is_what_it_said_but_for_a_place(expert_episodes):

@@ -99,7 +99,7 @@ def test_fine_meshes_are_drawn_with_fewer_triangles_and_look_the_same():
     env.reset(seed=0)
     model, data = env.unwrapped.model, env.unwrapped.data
     ours, bare = Renderer(model, 64, 64), mujoco.Renderer(model, 64, 64)
-    camera = camera_of(env.unwrapped, TASKS["fetch-reach"].cameras[-1])
+    camera = camera_of(env.unwrapped, TASKS["fetch-reach"].env.cameras[-1])
     for flag in UNLIT:
         bare.scene.flags[flag] = False
     bare.update_scene(data, camera)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 
-from agent.measure.bench import make, play, replays, wander
+from agent.measure.bench import make, replays, trajectory, wander
 from envs.errors import UserError
 from envs.snapshot import Restorable
 
@@ -66,9 +66,9 @@ def test_a_snapshot_travels_to_another_process_and_back():
     env = make("push")
     actions = wander(env, 5)
     saved = pickle.loads(pickle.dumps(env.snapshot()))
-    first = play(env, actions)
+    first = trajectory(env, actions)
     env.restore(saved)
-    assert play(env, actions) == first
+    assert trajectory(env, actions) == first
 
 
 def test_wrappers_and_random_generators_come_along():
@@ -88,11 +88,11 @@ def test_wrappers_and_random_generators_come_along():
     actions = wander(env, 12)
     saved = env.snapshot()
     assert saved.physics is not None
-    first = play(env, actions)
+    first = trajectory(env, actions)
     assert len(first) == 8  # after 12: TimeLimit counts on
     assert first[-1][3]
     env.restore(saved)
-    assert play(env, actions) == first
+    assert trajectory(env, actions) == first
 
 
 def test_what_cannot_be_copied_is_replayed():
@@ -112,9 +112,9 @@ def test_what_cannot_be_copied_is_replayed():
     saved = env.snapshot()
     assert saved.physics is None
     assert len(saved.actions) == 4
-    first = play(env, actions)
+    first = trajectory(env, actions)
     env.restore(saved)
-    assert play(env, actions) == first
+    assert trajectory(env, actions) == first
 
 
 def test_the_colours_of_another_episode_are_restored_too():
@@ -124,7 +124,7 @@ def test_the_colours_of_another_episode_are_restored_too():
     other.restore(env.snapshot())
     assert other.unwrapped.instruction == env.unwrapped.instruction
     assert (other.unwrapped.model.geom_rgba == env.unwrapped.model.geom_rgba).all()
-    assert other.unwrapped.describe().keys() == env.unwrapped.describe().keys()
+    assert other.unwrapped.scene.places().keys() == env.unwrapped.scene.places().keys()
 
 
 def test_a_fingerprint_tells_states_apart():
@@ -139,7 +139,7 @@ def test_a_fingerprint_tells_states_apart():
     assert env.fingerprint() == before
     env.unwrapped.np_random.random()
     assert env.fingerprint() != before
-    assert len({entry[-1] for entry in play(env, actions)}) > 1
+    assert len({entry[-1] for entry in trajectory(env, actions)}) > 1
 
 
 def test_no_way_back_to_an_episode_without_a_seed():

@@ -1,4 +1,4 @@
-"""The conformance suite that every task of the tabletop passes; with other looks only pictures differ."""
+"""The conformance suite that every task of the tabletop passes; with other appearances only pictures differ."""
 
 import itertools
 import re
@@ -14,9 +14,11 @@ from envs.splits import SPLITS, seeds
 from envs.suites.tabletop import words
 from envs.suites.tabletop.env import GOALS
 from envs.suites.tabletop.scene import COLOURS, MARKS, OBJECTS, PADS, SHAPES
+from envs.suites.tabletop.teacher import ask_for_another, expert
 
 SEEDS = range(200)
-GOALS_OF = {name: TASKS[name].kwargs["goals"] for name in tagged("tabletop") if "look" not in TASKS[name].kwargs}
+PLAIN = [name for name in tagged("tabletop") if "appearance" not in TASKS[name].env.kwargs]
+GOALS_OF = {name: TASKS[name].env.kwargs["goals"] for name in PLAIN}
 
 
 @pytest.fixture(params=GOALS_OF)
@@ -108,7 +110,7 @@ def test_observations_hold_one_frame_and_words(chosen, env):
 def test_terminates_on_success(chosen, env):
     env.reset(seed=1)
     for _ in range(env.spec.max_episode_steps):
-        _, reward, terminated, truncated, info = env.step(chosen.expert(env)[1])
+        _, reward, terminated, truncated, info = env.step(chosen.teacher.expert(env)[1])
         assert info["success"] == info["is_success"] == terminated
         if terminated:
             break
@@ -150,7 +152,7 @@ def test_heldout_goals_are_new_combinations_of_practised_words():
 
 
 def test_the_expert_succeeds(chosen):
-    assert success_rate(chosen, lambda env, rng: chosen.expert(env)[1]) >= 0.98
+    assert success_rate(chosen, lambda env, rng: chosen.teacher.expert(env)[1]) >= 0.98
 
 
 def test_random_does_not_succeed(chosen):
@@ -181,8 +183,8 @@ def test_unknown_goals_are_refused(chosen):
 def test_instructions_name_only_what_lies_on_the_table(chosen, env):
     for seed in SEEDS:
         env.reset(seed=seed)
-        on_table = chosen.describe(env)
-        instruction = chosen.instruction(env)
+        on_table = env.unwrapped.scene.places()
+        instruction = chosen.language.instruction(env)
         named = [name for name in (*OBJECTS, *PADS) if name in instruction]
         assert env.unwrapped.goal in named
         assert set(named) <= set(on_table)
@@ -191,30 +193,32 @@ def test_instructions_name_only_what_lies_on_the_table(chosen, env):
 def test_things_lie_within_the_picture(chosen, env):
     for seed in SEEDS:
         env.reset(seed=seed)
-        places = np.array([*chosen.describe(env).values(), env.unwrapped.scene.gripper])
+        places = np.array([*env.unwrapped.scene.places().values(), env.unwrapped.scene.gripper])
         assert np.abs(places).max() < words.HALF_EXTENT
 
 
 def test_the_expert_says_what_the_thought_regex_allows(chosen, env):
     for seed in SEEDS:
         env.reset(seed=seed)
-        assert re.fullmatch(chosen.thought_regex, chosen.expert(env)[0])
+        assert re.fullmatch(chosen.language.thought_regex, chosen.teacher.expert(env)[0])
 
 
 def test_every_spoken_word_is_in_the_vocabulary(chosen, env):
     known = {word for entry in vocabulary() for word in entry.split()}
     for seed in SEEDS:
         env.reset(seed=seed)
-        said = f"{chosen.instruction(env)} {chosen.proprioception(env)} {chosen.expert(env)[0]}"
+        said = (
+            f"{chosen.language.instruction(env)} {chosen.language.proprioception(env)} {chosen.teacher.expert(env)[0]}"
+        )
         assert set(said.replace(";", "").split()) <= known
 
 
 def test_without_clutter_only_what_is_named_lies_there(chosen, env):
     for seed in SEEDS[:20]:
         env.reset(seed=seed, options={"clutter": False})
-        assert all(name in chosen.instruction(env) for name in chosen.describe(env))
+        assert all(name in chosen.language.instruction(env) for name in env.unwrapped.scene.places())
         env.reset(seed=seed)
-        assert not all(name in chosen.instruction(env) for name in chosen.describe(env))
+        assert not all(name in chosen.language.instruction(env) for name in env.unwrapped.scene.places())
 
 
 def test_alike_objects_differ_in_shape_only(chosen, env):
@@ -231,7 +235,7 @@ def test_things_are_seen_where_they_lie_as_what_they_are():
     env = TASKS["reach"].make()
     for seed in range(50):
         env.reset(seed=seed)
-        for name, place in env.unwrapped.describe().items():
+        for name, place in env.unwrapped.scene.places().items():
             if np.linalg.norm(place - env.unwrapped.scene.gripper) > 0.08:
                 column = int(32 + place[0] / words.HALF_EXTENT / 1.08 * 32)
                 row = int(32 - place[1] / words.HALF_EXTENT / 1.08 * 32)
@@ -246,10 +250,10 @@ def test_things_are_seen_where_they_lie_as_what_they_are():
 def test_the_named_object_is_the_one_that_is_pushed():
     env = TASKS["push"].make()
     env.reset(seed=0)
-    goal, before = env.unwrapped.goal, env.unwrapped.describe()
-    while not env.step(TASKS["push"].expert(env)[1])[2]:
+    goal, before = env.unwrapped.goal, env.unwrapped.scene.places()
+    while not env.step(TASKS["push"].teacher.expert(env)[1])[2]:
         pass
-    after = env.unwrapped.describe()
+    after = env.unwrapped.scene.places()
     moved = {name for name in before if np.linalg.norm(after[name] - before[name]) > 0.01}
     assert moved == {goal}
     env.close()
@@ -259,11 +263,11 @@ def test_an_expert_that_takes_the_pad_to_lie_beyond_the_table_shoves_the_object_
     env = TASKS["push"].make()
     env.reset(seed=3)
     inner, ended = env.unwrapped, False
-    start = inner.describe()[inner.goal]
+    start = inner.scene.places()[inner.goal]
     while not ended:
-        _, _, terminated, truncated, _ = env.step(inner.expert({inner.goal_pad: np.add(start, [0.0, 0.4])})[1])
+        _, _, terminated, truncated, _ = env.step(expert(env, {inner.goal_pad: np.add(start, [0.0, 0.4])})[1])
         ended = terminated or truncated
-    x, y = inner.describe()[inner.goal]
+    x, y = inner.scene.places()[inner.goal]
     assert y > words.HALF_EXTENT
     assert abs(x - start[0]) < 0.05
     env.close()
@@ -274,15 +278,29 @@ def test_a_mistake_asks_for_another_thing_on_the_table(chosen, env):
     for seed in range(20):
         env.reset(seed=seed)
         before = inner.instruction
-        inner.mistake(np.random.default_rng(seed))
+        ask_for_another(env, np.random.default_rng(seed))
         assert inner.instruction != before
-        assert {inner.goal, inner.goal_pad} - {""} <= set(inner.describe())
+        assert {inner.goal, inner.goal_pad} - {""} <= set(inner.scene.places())
         asked.add(inner.goal_pad in before)
     assert asked == ({True, False} if inner.goal_pad else {True})
     env.reset(seed=0, options={"clutter": False})
     before = inner.instruction
-    inner.mistake(np.random.default_rng(0))
+    ask_for_another(env, np.random.default_rng(0))
     assert inner.instruction == before  # nothing else lies there
+
+
+def test_a_misleading_teacher_changes_the_instruction_or_has_a_wrong_belief(chosen, env):
+    believed = []
+    for seed in range(20):
+        env.reset(seed=seed)
+        before = env.unwrapped.instruction
+        act = chosen.teacher.endings.misled(env, np.random.default_rng(seed))
+        assert (env.unwrapped.instruction == before) == (act is not None)
+        if act:
+            assert env.action_space.contains(act(env))
+            believed.append(not np.array_equal(act(env), expert(env)[1]))
+    assert 5 < len(believed) < 15
+    assert (sum(believed) > 3) != chosen.name.startswith("place")  # it goes for the object first, wherever the pad is
 
 
 def test_tasks_are_looked_up_by_name():

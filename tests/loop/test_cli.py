@@ -11,8 +11,9 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from agent.cli import main
+from agent.cli import COMMANDS, main, parse
 from agent.organise.store import EpisodeStore
+from agent.record.provenance import source, weights_sha256
 from envs.registry import TASKS
 
 HANDEYE = Path(sys.executable).with_name("handeye")
@@ -64,9 +65,9 @@ def test_help_is_quick():
     """It loads nothing heavy, for the command and for each of its subcommands."""
     code = """
 import contextlib, io, sys
-from agent.cli import main
+from agent.cli import COMMANDS, main
 out = io.StringIO()
-for arguments in ([], ["improve"], ["eval"], ["rollout"], ["watch"], ["pretrain"], ["baseline"], ["tasks"], ["doctor"]):
+for arguments in ([], *([name] for name in COMMANDS)):
     sys.argv = ["handeye", *arguments, "--help"]
     with contextlib.redirect_stdout(out):
         try:
@@ -81,11 +82,49 @@ print([name for name in ("torch", "transformers", "trl", "mujoco", "wandb") if n
     assert result.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tasks"],
+        ["tasks", "show", "reach", "--frame", "seen.png"],
+        *(["eval", "reach", "--policy", policy, "--episodes", "2"] for policy in ("zero", "random", "expert")),
+        ["rollout", "frozen-lake", "episodes", "--policy", "random", "--episodes", "1"],
+        ["watch", "reach", "film.png", "--policy", "expert"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_model_loads_none(arguments, tmp_path):
+    """Torch takes longer to load than such a command takes to run."""
+    code = """
+import sys
+from agent.cli import main
+main()
+heavy = ("torch", "transformers", "trl", "xgrammar", "stable_baselines3", "wandb")
+print("loaded", [name for name in heavy if name in sys.modules])
+"""
+    command = [sys.executable, "-c", code, *arguments]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "loaded []"
+
+
+def test_what_is_typed_is_a_dataclass():
+    """Every command's arguments are its fields; the keys of a config are passed on as typed."""
+    command = parse(["improve", "demo.yaml", "--rounds", "-1", "--sft.learning-rate=1e-4", "--overwrite"])
+    assert command == COMMANDS["improve"](Path("demo.yaml"), True, ("--rounds", "-1", "--sft.learning-rate=1e-4"))
+    assert parse(["pretrain", "seed.yaml", "--out", "--odd"]).overrides == ("--out", "--odd")
+    assert parse(["pretrain", "seed.yaml"]).overrides == ()  # none are left from the call before
+    command = parse(["baseline", "cartpole", "--params", "gamma", "0.98", "batch_size", "8", "--n-envs", "2"])
+    assert command == COMMANDS["baseline"]("cartpole", n_envs=2, params={"gamma": 0.98, "batch_size": 8})
+    assert parse(["bench", "save", "render"]).parts == ("save", "render")
+    assert parse(["tasks", "show", "reach"]) == COMMANDS["tasks"]("show", "reach")
+
+
 def test_help_names_the_commands(handeye):
     result = handeye("--help")
     assert result.returncode == 0
     assert result.stderr == ""
-    for command in ("improve", "eval", "rollout", "watch", "pretrain", "baseline", "tasks", "doctor"):
+    for command in COMMANDS:
         assert re.search(rf"\b{command}\b", result.stdout)
 
 
@@ -119,6 +158,10 @@ def test_tasks_are_listed(handeye):
         (("improve", "demo.yml"), ("no config 'demo.yml'",)),
         (("improve", "config.yaml", "--rouns", "3"), ("'rouns'", "'rounds'")),
         (("improve", "config.yaml", "--rounds", "many"), ("'rounds'", "'many'")),
+        (("improve", "config.yaml", "--rounds", "-1"), ("'rounds'", "-1")),
+        (("improve", "config.yaml", "--rounds=-1"), ("'rounds'", "-1")),
+        (("improve", "config.yaml", "--rounds"), ("--rounds has no value",)),
+        (("improve", "config.yaml", "--overrides", "3"), ("'overrides'",)),
         (("improve", "config.yaml", "--tasks", "[raech]"), ("'raech'", "'reach'")),
         (("improve", "config.yaml", "--policy", "nowhere"), ("no checkpoint in 'nowhere'",)),
         (("improve", "config.yaml", "--sft.learning_rat", "1"), ("'learning_rat'", "'learning_rate'")),
@@ -255,9 +298,12 @@ def test_a_policy_from_nothing(handeye):
     assert sorted(path.name for path in handeye.cwd.iterdir()) == ["pretrain.yaml", "seed"]
     made = json.loads((handeye.cwd / "seed" / "pretrain.json").read_text())
     assert made["config"]["tasks"] == ["reach"]
+    assert made["sha256"] == weights_sha256(handeye.cwd / "seed")
+    assert made["provenance"]["source"]["commit"] == source()["commit"]
+    assert made["provenance"]["start"] is None
     assert (handeye.cwd / "seed" / "model.safetensors").is_file()
 
-    result = handeye("eval", "reach", "--policy", "seed", "--episodes", "2")
+    result = handeye("eval", "reach", "--policy", "./seed", "--episodes", "2")
     assert result.returncode == 0, result.stderr
 
     result = handeye("pretrain", "pretrain.yaml")

@@ -14,8 +14,11 @@ from agent.collect.verify import Verifier
 from agent.collect.workers import Workers
 from agent.config import load
 from agent.loop import improve
+from agent.organise import selection
 from agent.organise.store import EpisodeStore
+from agent.record.provenance import FILE, source, weights_sha256
 from agent.record.rundir import RunDir
+from agent.stages.round import SPENT
 from envs.errors import UserError
 from envs.registry import TASKS
 from envs.suites.tabletop.reach import Reach
@@ -36,9 +39,9 @@ gym.register("HandEyeTest/Near-v0", entry_point=Near, max_episode_steps=6)
 
 
 @pytest.fixture(autouse=True)
-def near(monkeypatch):
+def near(monkeypatch, any_action):
     """A fifth task, for these tests only, where a thought calls for no action: random ones seldom agree."""
-    task = replace(TASKS["reach"], name="near", env_id="HandEyeTest/Near-v0", called_for=None)
+    task = replace(any_action(TASKS["reach"]), name="near").with_env(id="HandEyeTest/Near-v0")
     monkeypatch.setitem(TASKS, "near", task)
 
 
@@ -85,20 +88,39 @@ def assert_rate(rate, n):
     assert 0 <= rate["ci95"][0] <= rate["rate"] <= rate["ci95"][1] <= 1
 
 
+def assert_provenance(results, config):
+    provenance = results["provenance"]
+    assert set(provenance) == {"source", "seed_policy", "policy", "tasks"}
+    assert provenance["source"] == source()
+    assert provenance["seed_policy"] == weights_sha256(Path(config.policy))
+    assert provenance["policy"] == weights_sha256(Path(results["policy"]))
+
+
+def assert_budget(budget, config):
+    """Of a run that plays without criticism, and without branches: every step was asked for once, unless it raised."""
+    assert set(budget) == {*SPENT, "wall_s"}
+    assert budget["wall_s"] > 0
+    assert budget["decisions"] == budget["proposals"] == budget["env_steps"] > 0
+    assert budget["frames"] > budget["env_steps"]  # one more an episode
+    assert budget["verify_env_steps"] == budget["practice_env_steps"]  # each is simulated twice
+    assert budget["verify_frames"] == budget["verify_env_steps"] + budget["certificates"]
+    assert budget["critiques"] >= budget["certificates"]  # every ending of practice is judged too
+
+
 def assert_schema(results, config):
     """As DESIGN.md gives it: other programs read these keys."""
-    assert set(results) >= {"schema", "config", "versions", "budget", "rounds", "heldout", "heldout_mean"}
+    assert set(results) >= {"schema", "config", "versions", "provenance", "budget", "rounds", "heldout", "heldout_mean"}
     assert results["schema"] == 1
     assert results["config"] == json.loads(json.dumps(asdict(config)))
     assert {"torch", "mujoco", "handeye"} <= set(results["versions"])
-    assert set(results["budget"]) >= {"env_steps", "branch_env_steps", "frames", "decisions", "wall_s"}
-    assert results["budget"]["env_steps"] == results["budget"]["decisions"] > 0
-    assert results["budget"]["wall_s"] > 0
+    assert results["complete"] is True
+    assert_provenance(results, config)
+    assert_budget(results["budget"], config)
     assert [row["round"] for row in results["rounds"]] == list(range(1, config.rounds + 1))
     for row in results["rounds"]:
         assert set(row) >= {"round", "accepted", "episodes", "successes", "sft_examples", "pairs", "gate", "critic"}
         assert row["episodes"] == config.collect.starts * config.collect.attempts * len(config.tasks)
-        assert set(row["gate"]) == {"before", "after", "p_value"}
+        assert set(row["gate"]) >= {"before", "after", "p_value", "tasks", "reason", "episodes"}
         assert_rate(row["gate"]["before"], config.gate.episodes)
         assert_rate(row["gate"]["after"], config.gate.episodes)
         assert set(row["critic"]) == {"auroc", "brier", "ends", "best_of"}
@@ -134,6 +156,13 @@ def test_a_round_from_practice_to_report(config):
     assert len(iio.imread(after)) > 10
     HFBackend.load(results["policy"])
     HFBackend.load(path / "round_001" / "policy")
+    parent = weights_sha256(Path(settings.policy))
+    for name, stage in (("sft", "sft"), ("policy", "dpo")):
+        signed = json.loads((path / "round_001" / name / FILE).read_text())
+        assert signed["parent"]["weights"] == parent
+        assert (signed["round"], signed["stage"]) == (1, stage)
+        assert signed["weights"] == weights_sha256(path / "round_001" / name) != parent
+        parent = signed["weights"]
 
     metrics = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     logged = {name for line in metrics for name in line}
@@ -149,8 +178,8 @@ def test_a_round_from_practice_to_report(config):
         ({"where": "early", "moments": 2, "starts": 2}, {"root/push/success"}),
     ],
 )
-def test_branches_are_charged_certified_and_learned_from(config, monkeypatch, branch, logged):
-    monkeypatch.setitem(TASKS, "push", replace(TASKS["push"], called_for=None))  # else random weights answer no better
+def test_branches_are_charged_certified_and_learned_from(config, monkeypatch, any_action, branch, logged):
+    monkeypatch.setitem(TASKS, "push", any_action(TASKS["push"]))  # else random weights answer no better
     settings = config(
         policy=str(SEED),  # answers in fewer tokens than random weights
         tasks=["push"],
@@ -209,6 +238,19 @@ def test_a_policy_that_never_succeeds_goes_on_unimproved(config):
         assert row["critic"] == nothing | {"best_of": {"best": None, "chance": None, "n": 0}}
     assert results["policy"] == settings.policy
     assert results["heldout_mean"]["gain_points"] == 0
+
+
+@pytest.mark.parametrize("certify", ["kept", "none"])
+def test_what_is_certified_is_chosen(config, certify):
+    collect = {"starts": 4, "attempts": 4, "certify": certify}
+    path, results = run(config(collect=collect, evaluation={"tasks": ["near"], "episodes": 2, "videos": 0}))
+    assert results["certified"] == certify
+    practised = list(EpisodeStore(path / "round_001" / "episodes"))
+    kept = selection.keep(practised, 1)
+    assert kept
+    assert results["budget"]["certificates"] == (len(kept) if certify == "kept" else 0)
+    steps = sum(len(e.steps) for e in kept)
+    assert results["budget"]["verify_env_steps"] == (steps if certify == "kept" else 0)
 
 
 def test_without_rewards_the_critics_word_counts(config):

@@ -12,8 +12,10 @@ from agent.measure.bench import branching, criticising, rendering, restoring, sa
         lambda checkpoint: rendering("hopper", 2)[0],
         lambda checkpoint: rendering("hopper", 2)[1],
         lambda checkpoint: restoring("CartPole-v1", 2),
-        lambda checkpoint: branching("reach", checkpoint, n=2, n_envs=2),
-        lambda checkpoint: criticising("reach", checkpoint, n=2, n_envs=2, proposals=2),
+        pytest.param(lambda checkpoint: branching("reach", checkpoint, n=2, n_envs=2), marks=pytest.mark.slow),
+        pytest.param(
+            lambda checkpoint: criticising("reach", checkpoint, n=2, n_envs=2, proposals=2), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_row_has_both_sides(measure, nano_checkpoint):

@@ -10,6 +10,7 @@ import pytest
 
 from agent.collect.branching import within
 from agent.commands.checks import check_improve
+from agent.commands.training.improve import improve
 from agent.config import Comparison, load
 from agent.measure.compare import compare_arms, configs, difference, table
 from envs.errors import UserError
@@ -96,6 +97,10 @@ def comparison(nano_checkpoint, tmp_path):
     return Comparison(str(tmp_path / "out"), str(tmp_path / "base.yaml"), (0, 1), arms, common)
 
 
+def run(config):
+    improve(config, overwrite=True)
+
+
 def test_an_arm_is_the_base_with_keys_changed(comparison, tmp_path):
     made = configs(comparison, tmp_path / "out")
     assert {arm: [config.seed for config in runs] for arm, runs in made.items()} == {
@@ -111,21 +116,21 @@ def test_an_arm_is_the_base_with_keys_changed(comparison, tmp_path):
 def test_a_bad_arm_is_named_before_anything_runs(comparison, tmp_path):
     comparison.arms["worse"] = {"branch.wher": "uniform"}
     with pytest.raises(UserError, match="wher"):
-        compare_arms(comparison, tmp_path / "out")
+        compare_arms(comparison, tmp_path / "out", check_improve, run)
     with pytest.raises(UserError, match=r"unknown arm 'plian' \(did you mean 'plain'\?\); valid: "):
-        compare_arms(comparison, tmp_path / "out", "plian")
+        compare_arms(comparison, tmp_path / "out", check_improve, run, "plian")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
 def test_runs_are_made_once(comparison, tmp_path, monkeypatch):
     out, comparison = tmp_path / "out", replace(comparison, seeds=(1,))
-    text = compare_arms(comparison, out)
+    text = compare_arms(comparison, out, check_improve, run)
     assert (out / "table.md").read_text() == text
     assert text.count("\n| ") == 3
     done = {path: path.stat().st_mtime_ns for path in out.glob("*/seed_*/results.json")}
     assert len(done) == 2
-    assert compare_arms(comparison, out) == text
+    assert compare_arms(comparison, out, check_improve, run) == text
     assert {path: path.stat().st_mtime_ns for path in done} == done
 
 

@@ -21,6 +21,7 @@ from envs.registry import TASKS
 from envs.suites.tabletop.env import GOALS
 from envs.suites.tabletop.reach import SUCCESS_RADIUS
 from envs.suites.tabletop.words import BIN_WIDTH
+from envs.task import Teacher
 from policies.action_codec import action_of, codec_for
 from policies.backend import Request
 from policies.backend_hf import HFBackend
@@ -165,7 +166,7 @@ def test_demonstrations_are_the_experts_episodes(codec):
     env.reset(seed=3)
     for example in made:
         np.testing.assert_array_equal(example.frames[0], env.render())
-        assert example.answer == codec.encode(*TASKS["reach"].expert(env))
+        assert example.answer == codec.encode(*TASKS["reach"].teacher.expert(env))
         _, _, terminated, _, _ = env.step(codec.decode(example.answer)[1])
     assert terminated
     env.close()
@@ -182,8 +183,8 @@ def test_a_disturbed_demonstration_shows_how_the_expert_recovers(codec):
 
 def test_what_fails_is_no_demonstration():
     task = TASKS["reach"]
-    lazy = replace(task, expert=lambda env: (task.expert(env)[0], np.zeros(2, np.float32)))
-    assert not list(demonstrations(lazy, codec_for(task), range(3)))
+    lazy = Teacher(lambda env: (task.teacher.expert(env)[0], np.zeros(2, np.float32)))
+    assert not list(demonstrations(replace(task, teacher=lazy), codec_for(task), range(3)))
 
 
 def text(example):
@@ -246,6 +247,7 @@ def test_instructions_lead_where_the_expert_heads_and_never_to_heldout_goals(nam
     assert (asked["push"] >= 8) == (name == "push")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reach", "push"])
 def test_the_critic_is_asked_about_measured_answers_and_real_endings(backend, name):
     task = TASKS[name]
@@ -262,7 +264,7 @@ def test_the_critic_is_asked_about_measured_answers_and_real_endings(backend, na
                 alike += own == judged
             elif words.endswith("done?"):
                 reason, _, _ = example.answer.rpartition("; ")
-                assert re.fullmatch(task.end_regex, reason)
+                assert re.fullmatch(task.language.ending_regex, reason)
                 assert " ".join(reason.split()[:2]) in words
                 assert len(example.frames) == 2  # the first and the last
             asked[words.split()[-1], verdict] += 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agent.config import Margin, Tie
-from agent.organise.critiques import answer_critiques, comparisons, criticised, end_critiques, endings, measured
+from agent.organise.critiques import answer_critiques, contrasts, criticised, end_critiques, endings, measured
 from agent.organise.outcome import FAILURE, Outcome
 from envs.observation import Observation
 from envs.registry import TASKS
@@ -104,16 +104,16 @@ def test_where_all_did_equally_well_one_is_good(episode):
 def test_what_was_done_is_compared_with_what_nobody_measured(episode):
     """In each observation of what is imitated, without a verdict."""
     kept = [episode([A], True), episode([B, C], True, seed=9)]
-    made = comparisons(kept, 99, rng())
+    made = contrasts(kept, 99, rng())
     done = {step.observation.frames.tobytes(): step.decision.answer for e in kept for step in e.own}
     assert {e.frames.tobytes(): " ".join(e.answer.split()[:3]) for e in made} == done
     for example in made:
         other = text(example).removesuffix(". good?").rpartition(". ")[2]
         assert example.answer == CODEC.instead(other, done[example.frames.tobytes()])
     drawn = rng()
-    assert len({text(e).partition("move")[2] for _ in range(9) for e in comparisons(kept, 99, drawn)}) > 1
-    assert len(comparisons(kept, 2, rng())) == 2
-    assert comparisons([], 9, rng()) == []
+    assert len({text(e).partition("move")[2] for _ in range(9) for e in contrasts(kept, 99, drawn)}) > 1
+    assert len(contrasts(kept, 2, rng())) == 2
+    assert contrasts([], 9, rng()) == []
 
 
 def test_where_nothing_did_well_nothing_is_asked(episode):

@@ -171,8 +171,7 @@ def test_of_equally_bad_answers_the_usual_one_is_rejected(episode):
 
 
 def test_an_answer_that_does_not_follow_from_its_thought_is_not_chosen(episode, toy_task, monkeypatch):
-    task = replace(toy_task(), called_for=lambda thought, proprioception: np.array(A, np.float32))
-    monkeypatch.setitem(TASKS, "toy", task)
+    monkeypatch.setitem(TASKS, "toy", toy_task())
     monkeypatch.setattr("agent.organise.selection.follows", lambda task, seen, answer: answer == "move +1 +0")
     assert pairs([episode([B], True), episode([A], attempt=1)], HALF, 9) == []
     assert len(pairs([episode([A], True), episode([B], attempt=1)], HALF, 9)) == 1

@@ -62,12 +62,14 @@ def test_an_answer_does_not_depend_on_the_batch(backend, codec, requests_, tempe
 
 def test_odds_do_not_depend_on_the_batch(backend, requests_):
     texts, others = ([f"move {i % 5:+d} +{k}; yes" for i in range(N)] for k in (1, 2))
-    together = backend.look(requests_).odds(texts, others)
+    together = backend.prefill(requests_).odds(texts, others)
     order = np.random.default_rng(0).permutation(N)
-    shuffled = backend.look([requests_[i] for i in order]).odds([texts[i] for i in order], [others[i] for i in order])
+    shuffled = backend.prefill([requests_[i] for i in order]).odds(
+        [texts[i] for i in order], [others[i] for i in order]
+    )
     np.testing.assert_allclose(shuffled, together[order], rtol=1e-4)  # a row's place in the batch: last bits
-    np.testing.assert_allclose(backend.look(requests_[5:6]).odds(texts[5:6], others[5:6]), together[5:6], rtol=1e-4)
-    np.testing.assert_allclose(backend.look(requests_).odds(others, texts), 1 - together, rtol=1e-4)
+    np.testing.assert_allclose(backend.prefill(requests_[5:6]).odds(texts[5:6], others[5:6]), together[5:6], rtol=1e-4)
+    np.testing.assert_allclose(backend.prefill(requests_).odds(others, texts), 1 - together, rtol=1e-4)
 
 
 class EndsWhenTold(Ended):
@@ -138,10 +140,10 @@ def test_gumbel_noise_is_drawn_anew_for_each_token():
 
 
 def test_a_seed_knows_its_goal_from_another_by_the_odds(requests_):
-    looked = HFBackend.load("policies/seed").look(requests_[:4])
+    prefilled = HFBackend.load("policies/seed").prefill(requests_[:4])
     goals = [" ".join(r.messages[0]["content"][-1]["text"].split()[2:4]).rstrip(".") for r in requests_[:4]]
     others = [next(name for name in OBJECTS if name != goal) for goal in goals]
-    assert min(looked.odds(goals, others)) > 0.99
+    assert min(prefilled.odds(goals, others)) > 0.99
 
 
 @pytest.mark.parametrize("reason", ["", "move +1 -2 +0 +0; "])
@@ -158,13 +160,13 @@ def test_odds_are_the_models_own(backend, requests_, reason):
     with torch.inference_mode():
         expected = torch.softmax(backend.model(**inputs).logits[0, -1, [t[-1] for t in tails]].double(), dim=0)
     asked = [reason + "yes", "yes"], [reason + "no", "no"]  # longer and shorter ones together
-    np.testing.assert_allclose(backend.look([request] * 2).odds(*asked)[0], expected[0], atol=1e-4)
+    np.testing.assert_allclose(backend.prefill([request] * 2).odds(*asked)[0], expected[0], atol=1e-4)
 
 
 @pytest.mark.parametrize(("text", "other"), [("yes", "yes"), ("move", "move +1"), ("", "no")])
 def test_texts_that_do_not_part_have_no_odds(backend, requests_, text, other):
     with pytest.raises(UserError, match=f"{text!r} and {re.escape(repr(other))} do not part; valid: two texts"):
-        backend.look(requests_[:1]).odds([text], [other])
+        backend.prefill(requests_[:1]).odds([text], [other])
 
 
 def test_prompts_of_different_lengths_share_a_call(backend, codec, requests_):
@@ -185,12 +187,12 @@ TEMPERATURES = (0.0, 0.7, 1.0)
 
 
 @pytest.fixture(scope="module")
-def looked_at(backend, codec, requests_):
+def prefilled_once(backend, codec, requests_):
     """What was seen, three answers to each, and the questions about them."""
-    looked = backend.look(requests_)
+    prefilled = backend.prefill(requests_)
     seeds = [range(10 * i, 10 * i + 3) for i in range(N)]
-    answers = looked.generate(codec.regex, TEMPERATURES, seeds)
-    return looked, answers, [[question(r, a) for a in some] for r, some in zip(requests_, answers, strict=True)]
+    answers = prefilled.generate(codec.regex, TEMPERATURES, seeds)
+    return prefilled, answers, [[question(r, a) for a in some] for r, some in zip(requests_, answers, strict=True)]
 
 
 def question(request, answer):
@@ -201,13 +203,13 @@ def verdicts(answers):
     return ([f"{a.rpartition('; ')[2]}; {word}" for some in answers for a in some] for word in ("yes", "no"))
 
 
-def test_questions_that_follow_are_answered_as_if_they_were_asked_at_once(backend, codec, requests_, looked_at):
-    looked, answers, questions = looked_at
+def test_questions_that_follow_are_answered_as_if_they_were_asked_at_once(backend, codec, requests_, prefilled_once):
+    prefilled, answers, questions = prefilled_once
     for k, temperature in enumerate(TEMPERATURES):
         drawn = backend.generate(requests_, codec.regex, temperature, [10 * i + k for i in range(N)])
         assert drawn == [some[k] for some in answers]
-    asked, regex = looked.then(questions), f"{codec.action.regex}; (yes|no)"
-    alone = backend.look([Request(r.frames, q) for r, some in zip(requests_, questions, strict=True) for q in some])
+    asked, regex = prefilled.extend(questions), f"{codec.action.regex}; (yes|no)"
+    alone = backend.prefill([Request(r.frames, q) for r, some in zip(requests_, questions, strict=True) for q in some])
     seeds = [[i] for i in range(3 * N)]
     same = [
         a == b for a, b in zip(asked.generate(regex, [1.0], seeds), alone.generate(regex, [1.0], seeds), strict=True)
@@ -216,16 +218,16 @@ def test_questions_that_follow_are_answered_as_if_they_were_asked_at_once(backen
     np.testing.assert_allclose(asked.odds(*verdicts(answers)), alone.odds(*verdicts(answers)), rtol=1e-3)
 
 
-def test_what_follows_one_look_does_not_depend_on_the_batch(backend, codec, requests_, looked_at):
-    looked, answers, questions = looked_at
-    odds = looked.then(questions).odds(*verdicts(answers)).reshape(N, 3)
-    reasons = looked.then(questions).generate(codec.action.regex, [0.0], [[0]] * 3 * N)
+def test_what_follows_one_prefill_does_not_depend_on_the_batch(backend, codec, requests_, prefilled_once):
+    prefilled, answers, questions = prefilled_once
+    odds = prefilled.extend(questions).odds(*verdicts(answers)).reshape(N, 3)
+    reasons = prefilled.extend(questions).generate(codec.action.regex, [0.0], [[0]] * 3 * N)
     for some in ([5], [17, 3, N - 1]):
-        fewer = backend.look([requests_[i] for i in some])
+        fewer = backend.prefill([requests_[i] for i in some])
         assert fewer.generate(codec.regex, TEMPERATURES, [range(10 * i, 10 * i + 3) for i in some]) == [
             answers[i] for i in some
         ]
-        asked = fewer.then([questions[i] for i in some])
+        asked = fewer.extend([questions[i] for i in some])
         again = asked.odds(*verdicts([answers[i] for i in some])).reshape(-1, 3)
         np.testing.assert_allclose(again, odds[some], rtol=1e-3)
         assert asked.generate(codec.action.regex, [0.0], [[0]] * 3 * len(some)) == [
@@ -233,30 +235,30 @@ def test_what_follows_one_look_does_not_depend_on_the_batch(backend, codec, requ
         ]
 
 
-def test_questions_may_share_how_they_begin(backend, codec, requests_, looked_at):
-    looked, answers, _ = looked_at
+def test_questions_may_share_how_they_begin(backend, codec, requests_, prefilled_once):
+    prefilled, answers, _ = prefilled_once
     shared = [[prompt.user(r.messages[0]["content"][-1]["text"] + ". red cube 1 2")] for r in requests_]
     longer = [
         [prompt.user(some[0][0]["content"][-1]["text"] + f"; {a.rpartition('; ')[2]}. good?") for a in said]
         for some, said in zip(shared, answers, strict=True)
     ]
-    at_once, in_turn = looked.then(longer), looked.then(shared).then(longer)
+    at_once, in_turn = prefilled.extend(longer), prefilled.extend(shared).extend(longer)
     np.testing.assert_allclose(in_turn.odds(*verdicts(answers)), at_once.odds(*verdicts(answers)), rtol=1e-3)
 
 
-def test_some_prompts_may_be_followed_by_more_questions_than_others(looked_at):
-    looked, answers, questions = looked_at
+def test_some_prompts_may_be_followed_by_more_questions_than_others(prefilled_once):
+    prefilled, answers, questions = prefilled_once
     numbers = [i % 4 for i in range(N)]
     fewer, said = ([some[:n] for some, n in zip(every, numbers, strict=True)] for every in (questions, answers))
-    every = looked.then(questions).odds(*verdicts(answers)).reshape(N, 3)
+    every = prefilled.extend(questions).odds(*verdicts(answers)).reshape(N, 3)
     expected = np.concatenate([row[:n] for row, n in zip(every, numbers, strict=True)])
     for last in (False, True):
-        np.testing.assert_allclose(looked.then(fewer, last).odds(*verdicts(said)), expected, rtol=1e-3)
+        np.testing.assert_allclose(prefilled.extend(fewer, last).odds(*verdicts(said)), expected, rtol=1e-3)
 
 
-def test_a_look_can_be_asked_again(codec, looked_at):
-    looked, answers, _ = looked_at
-    assert looked.generate(codec.regex, TEMPERATURES, [range(10 * i, 10 * i + 3) for i in range(N)]) == answers
+def test_a_prefilled_batch_can_be_used_again(codec, prefilled_once):
+    prefilled, answers, _ = prefilled_once
+    assert prefilled.generate(codec.regex, TEMPERATURES, [range(10 * i, 10 * i + 3) for i in range(N)]) == answers
 
 
 # a chat model that never saw our questions -----------------------------------------------------------------------
@@ -268,6 +270,7 @@ CHAT_TEMPLATE = (
 )
 
 
+@pytest.mark.slow
 def test_a_chat_model_criticises_itself_in_plain_text(codec, requests_):
     """Another template, and a tokenizer that knows none of our words: it spells them, `yes` and `no` too."""
     processor = nano.build_processor(())

@@ -112,19 +112,19 @@ def test_an_answer_may_have_no_thought():
 
 def test_the_codec_of_a_task_speaks_its_actions(chosen):
     codec = codec_for(chosen)
-    assert len(codec.action.words) == chosen.levels
+    assert len(codec.action.words) == chosen.actions.levels
     assert not re.fullmatch(codec.regex, codec.action.encode(np.zeros(2)))  # the thought is not optional
 
 
 def test_the_expert_through_the_codec_succeeds(chosen):
-    assert success_rate(chosen, chosen.expert) >= 0.98
+    assert success_rate(chosen, chosen.teacher.expert) >= 0.98
 
 
 def test_the_way_in_the_experts_words_is_enough(chosen):
     """The ceiling of a policy that computes its move from its own words: bins, the way, or straight ahead."""
 
     def decide(env):
-        thought, _ = chosen.expert(env)
+        thought, _ = chosen.teacher.expert(env)
         if thought.endswith("; through"):
             return thought, np.array(DIRECTIONS[thought.split("; ")[1].split()[-1]])
         way = np.array([int(bins) for bins in thought.split()[-2:]])

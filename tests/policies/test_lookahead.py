@@ -1,22 +1,19 @@
 """A trained policy that looks ahead, and trained experts that ship."""
 
-from dataclasses import replace
-
 import pytest
 
 from agent.collect.rollout import rollout
 from envs.errors import UserError
 from envs.registry import TASKS
 from policies.action_codec import codec_for
-from policies.baselines import ExpertPolicy
+from policies.baselines import SHIPPED, ExpertPolicy, with_expert
 from policies.lookahead import Lookahead
-from policies.trained import SHIPPED, with_expert
 
 
 def quick(name, steps=None):
     """The task without a history of frames, ending after some steps."""
-    task = replace(TASKS[name], image_size=8, frames=1)
-    return replace(task, kwargs={**task.kwargs, "max_episode_steps": steps}) if steps else task
+    task = TASKS[name].with_env(image_size=8, frames=1)
+    return task.with_env(kwargs={**task.env.kwargs, "max_episode_steps": steps}) if steps else task
 
 
 def own(task):
@@ -58,7 +55,7 @@ def test_what_it_does_does_not_depend_on_what_is_played_beside_it(hopper):
 
 
 def test_looking_moves_nothing(hopper):
-    expert, env = with_expert(hopper).expert, hopper.make()
+    expert, env = with_expert(hopper).teacher.expert, hopper.make()
     env.reset(seed=0)
     before = env.fingerprint()
     _, action = expert(env)
@@ -87,5 +84,5 @@ def test_tasks_that_cannot_be_looked_ahead_in(name):
 
 def test_only_a_task_without_a_scripted_expert_has_a_trained_one():
     assert set(SHIPPED) == {"half-cheetah", "hopper", "pusher"}
-    assert not any(TASKS[name].expert for name in SHIPPED)
+    assert not any(TASKS[name].teacher.expert for name in SHIPPED)
     assert with_expert(TASKS["cartpole"]) is TASKS["cartpole"]

@@ -30,13 +30,13 @@ class FakeBackend:
         return max((p for level, p in self.liked.items() if answer(level) in text), default=0.1)
 
     def generate(self, requests, regex, temperature, seeds):
-        return [said for (said,) in self.look(requests).generate(regex, [temperature], [[seed] for seed in seeds])]
+        return [said for (said,) in self.prefill(requests).generate(regex, [temperature], [[seed] for seed in seeds])]
 
-    def look(self, requests):
-        return FakeLooked(self, [request.messages[0]["content"][-1]["text"] for request in requests])
+    def prefill(self, requests):
+        return FakePrefilledBatch(self, [request.messages[0]["content"][-1]["text"] for request in requests])
 
 
-class FakeLooked:
+class FakePrefilledBatch:
     def __init__(self, backend, texts):
         self.backend, self.texts = backend, texts
 
@@ -59,10 +59,10 @@ class FakeLooked:
         self.backend.judged += self.texts
         return np.array([self.backend.likes(question) for question in self.texts])
 
-    def then(self, questions, last=False):
-        asked = [[q[0]["content"][-1]["text"] for q in some] for some in questions]
+    def extend(self, prompts, last=False):
+        asked = [[q[0]["content"][-1]["text"] for q in some] for some in prompts]
         assert all(q.startswith(text) for text, some in zip(self.texts, asked, strict=True) for q in some)
-        return FakeLooked(self.backend, [q for some in asked for q in some])
+        return FakePrefilledBatch(self.backend, [q for some in asked for q in some])
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,7 @@ def test_an_expert_answer_costs_few_tokens(backend):
     for task in map(TASKS.get, tagged("tabletop")):
         env = task.make()
         env.reset(seed=0)
-        answer = codec_for(task).encode(*task.expert(env))
+        answer = codec_for(task).encode(*task.teacher.expert(env))
         assert len(backend.processor.tokenizer(answer)["input_ids"]) <= 24 < backend.max_new_tokens
         env.close()
 

@@ -23,14 +23,14 @@ from agent.collect.verify import Verifier
 from agent.config import Baseline, Critic
 from agent.measure.baseline import baseline, train
 from agent.organise.store import EpisodeStore
+from agent.record.provenance import weights_sha256
 from envs.errors import UserError
 from envs.observation import Observation
 from envs.registry import TASKS, tagged
 from envs.splits import SPLITS
 from policies.action_codec import codec_for, thought_of
-from policies.baselines import ExpertPolicy
+from policies.baselines import ExpertPolicy, with_expert
 from policies.sb3 import OBSERVE, PixelPolicy, Practice, StatePolicy, Within, encoded, load, watched
-from policies.trained import with_expert
 
 TRAINED = {
     "ppo": Baseline("cartpole", "ppo", steps=300, n_envs=2),
@@ -59,7 +59,7 @@ def models(tmp_path_factory):
 
 def short(name, steps=12):
     task = TASKS[name]
-    return replace(task, kwargs={**task.kwargs, "max_episode_steps": steps})
+    return task.with_env(kwargs={**task.env.kwargs, "max_episode_steps": steps})
 
 
 # what it is trained on -------------------------------------------------------------------------------------------
@@ -126,7 +126,9 @@ def test_actions_that_are_rounded_beyond_their_bounds_are_clipped():
 
 def test_no_two_instructions_look_alike():
     """Also not those of the same words in another order."""
-    instructions = {task.instruction(None) for task in TASKS.values() if task.suite not in ("tabletop", "questions")}
+    instructions = {
+        task.language.instruction(None) for task in TASKS.values() if task.suite not in ("tabletop", "questions")
+    }
     for name in tagged("tabletop"):
         env = TASKS[name].make()
         for seed in range(60):
@@ -157,11 +159,11 @@ def test_a_text_that_is_too_long_is_no_shorter_one():
 
 def test_frames_too_small_to_learn_from():
     with pytest.raises(UserError, match=r"frames of 16 x 16 px of task 'cartpole'; valid for pixels: at least 36 px"):
-        watched(replace(TASKS["cartpole"], image_size=16), "pixels")
+        watched(TASKS["cartpole"].with_env(image_size=16), "pixels")
 
 
 def test_a_state_that_sb3_cannot_take_in():
-    blackjack = replace(TASKS["cartpole"], name="blackjack", env_id="Blackjack-v1")
+    blackjack = replace(TASKS["cartpole"], name="blackjack").with_env(id="Blackjack-v1")
     with pytest.raises(UserError, match=r"the state of task 'blackjack' is Tuple.*valid: pixels"):
         watched(blackjack, "state")
 
@@ -275,7 +277,7 @@ def test_a_model_is_an_expert(models, name):
     own = rollout(task, load(models(name), task), STARTS)
     for a, b in zip(theirs, own, strict=True):
         assert [s.decision.action for s in a.steps] == [s.decision.action for s in b.steps]
-        assert all(re.fullmatch(task.thought_regex, thought_of(step.decision.answer)) for step in a.steps)
+        assert all(re.fullmatch(task.language.thought_regex, thought_of(step.decision.answer)) for step in a.steps)
         assert a.final_fingerprint == b.final_fingerprint
 
 
@@ -370,6 +372,7 @@ def test_a_baseline_is_made_and_played(here, models):
     assert "of 3 episodes" in result.stdout
     assert [path.name for path in here.cwd.iterdir()] == ["made"]
     told = json.loads((here.cwd / "made" / "baseline.json").read_text())
+    assert told["provenance"]["policy"] == weights_sha256(here.cwd / "made" / "policy.zip")
     assert told["config"]["algorithm"] == "ppo"
     assert told["steps"] == 64
     assert told["result"]["n"] == len(told["result"]["outcomes"]) == 3

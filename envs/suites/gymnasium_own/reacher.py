@@ -1,23 +1,24 @@
-"""Gymnasium's Reacher in words: the pose with the tip on the target, how far the arm is from it, and springs to it.
+"""Gymnasium's Reacher in words: the arm's pose with the tip on the target, the turn to that pose, springs that turn.
 
-A picture shows the pose, and the joints tell where the arm is; the turn and the action follow from these.
+A picture shows where the target is, and so the pose; the proprioception says where the arm is. The turn and the action
+follow from these.
 """
 
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
 
-from envs.language import Place, Rate, Sight
+from envs.language import Bins, SignedLevels, StateLanguage, StateWords
 from envs.suites.gymnasium_own.experts import wrapped
 
 STIFFNESS, DAMPING = 2.0, 0.1  # of the springs, in units of the motors, a radian and a radian a second
-# With 32 places, springs that know no more than the words succeed in 83 % of episodes; with 48, in 97 %.
-ANGLE = Place(-np.pi, np.pi, 48)  # [rad]
-BOARD = Place(-0.22, 0.22, 32)  # [m]
-TURNING = Rate(20.0, 20)  # [rad/s]
-TO_TURN = Rate(20, 20)  # places of an angle
+# With 32 bins, springs that act on the words alone succeed in 83 % of episodes; with 48, in 97 %.
+ANGLE = Bins(-np.pi, np.pi, 48)  # [rad]
+BOARD = Bins(-0.22, 0.22, 32)  # [m]
+TURNING = SignedLevels(20.0, 20)  # [rad/s]
+TO_TURN = SignedLevels(20, 20)  # bins of ANGLE
 
 
 def pose(env: gym.Env) -> np.ndarray:
@@ -36,62 +37,90 @@ def _arm(env: gym.Env) -> dict[str, list[float]]:
     return {"arm": [shoulder, speeds[0], elbow, speeds[1]]}
 
 
-ARM = Sight({"arm": (ANGLE, TURNING) * 2}, _arm)  # what joints know of themselves
+ARM = StateWords({"arm": (ANGLE, TURNING) * 2}, _arm)  # what joints know of themselves
 
 
 def _seen(env: gym.Env) -> dict[str, Sequence[float]]:
-    goal = [wrapped(angle) for angle in pose(env)]
-    turn = _turn([int(ANGLE.word(angle)) for angle in goal], ARM.say(env))
-    return {"target": env.unwrapped.data.body("target").xpos[:2], "pose": goal, "turn": turn}
+    angles = [wrapped(angle) for angle in pose(env)]
+    turn = _turn([ANGLE.level(angle) for angle in angles], ARM.of(env))
+    return {"target": env.unwrapped.data.body("target").xpos[:2], "pose": angles, "turn": turn}
 
 
-SEEN = Sight({"target": (BOARD, BOARD), "pose": (ANGLE, ANGLE), "turn": (TO_TURN, TO_TURN)}, _seen)
+SEEN = StateWords({"target": (BOARD, BOARD), "pose": (ANGLE, ANGLE), "turn": (TO_TURN, TO_TURN)}, _seen)
+
+
+@dataclass(frozen=True)
+class Thought:
+    """`target 9 9; pose 28 30; turn +4 +6`.
+
+    target: x and y, bins of BOARD. pose: shoulder and elbow with the tip on the target, bins of ANGLE. turn: of
+    shoulder and elbow from the arm to the pose, in bins of ANGLE.
+    """
+
+    target: tuple[int, int]
+    pose: tuple[int, int]
+    turn: tuple[int, int]
+
+
+class ReacherLanguage(StateLanguage):
+    """The turn follows from the pose and the arm; damped springs on the turn are the action."""
+
+    def __init__(self) -> None:
+        super().__init__("bring the tip of the arm to the red dot", SEEN, ARM)
+
+    def parse(self, thought: str) -> Thought:
+        return Thought(**SEEN.parse(thought))
+
+    def say(self, parsed: Thought) -> str:
+        return SEEN.say(vars(parsed))
+
+    def derive(self, thought: str, proprioception: str) -> str:
+        parsed = self.parse(thought)
+        return self._heading_to(parsed.pose, parsed, proprioception)
+
+    def called_for(self, thought: str, proprioception: str) -> np.ndarray:
+        """(2,): the torques of a damped spring at each joint."""
+        turn, speed = np.array(self.parse(thought).turn), np.array(_arm_levels(proprioception)[1::2])
+        force = STIFFNESS * turn * (ANGLE.high - ANGLE.low) / ANGLE.n - DAMPING * speed * TURNING.high / TURNING.n
+        return np.clip(force, -1, 1).astype(np.float32)
+
+    def relabel(
+        self,
+        thoughts: Sequence[str],
+        proprioception: Sequence[str],
+        rewards: Sequence[float],
+        actions: Sequence[np.ndarray],
+    ) -> list[str]:
+        """The pose is the arm's own where its tip was nearest to the target. Unchanged where the elbow is bent to the
+        right there: thoughts say poses that are bent to the left."""
+        # [m]: a reward is minus the distance and the square of the action
+        distances = [-reward - np.square(action).sum() for reward, action in zip(rewards, actions, strict=True)]
+        proven = _arm_levels(proprioception[int(np.argmin(distances)) + 1])[::2]
+        if proven[1] < ANGLE.n // 2:
+            return list(thoughts)
+        each = zip(thoughts, proprioception[:-1], strict=True)
+        return [self._heading_to(proven, self.parse(thought), arm) for thought, arm in each]
+
+    def _heading_to(self, goal: Sequence[int], thought: Thought, proprioception: str) -> str:
+        """The thought with another pose, (2,) bins of ANGLE, and the turn that follows."""
+        shoulder, elbow = map(TO_TURN.level, _turn(goal, proprioception))
+        return self.say(Thought(thought.target, tuple(goal), (shoulder, elbow)))
+
+
+LANGUAGE = ReacherLanguage()
 
 
 def expert(env: gym.Env) -> np.ndarray:
-    """What its words call for."""
-    return called_for(SEEN.say(env), ARM.say(env))
-
-
-def called_for(thought: str, proprioception: str) -> np.ndarray:
-    """The action (2,) that a thought calls for: each joint drawn by a damped spring."""
-    turn, speed = np.array(_numbers(thought)[4:]), np.array(_numbers(proprioception)[1::2])
-    force = STIFFNESS * turn * (ANGLE.high - ANGLE.low) / ANGLE.n - DAMPING * speed * TURNING.high / TURNING.n
-    return np.clip(force, -1, 1).astype(np.float32)
-
-
-def settled(thought: str, proprioception: str) -> str:
-    """The thought with its turn as it follows from the pose that it says."""
-    return _with_pose(thought, _numbers(thought)[2:4], proprioception)
-
-
-def correct(
-    thoughts: Sequence[str], proprioception: Sequence[str], rewards: Sequence[float], actions: Sequence[np.ndarray]
-) -> list[str]:
-    """The thoughts of a successful episode's T steps, corrected; `proprioception` has T + 1, the last after the end.
-
-    The pose is where the arm was when its tip was nearest to the target. Thoughts of an arm that is bent to the right
-    there stay as they are.
-    """
-    # [m]: a reward is less than nothing by the distance and by the square of the action
-    distances = [-reward - np.square(action).sum() for reward, action in zip(rewards, actions, strict=True)]
-    proven = _numbers(proprioception[int(np.argmin(distances)) + 1])[::2]
-    if proven[1] < ANGLE.n // 2:
-        return list(thoughts)
-    return [_with_pose(said, proven, arm) for said, arm in zip(thoughts, proprioception[:-1], strict=True)]
-
-
-def _with_pose(thought: str, goal: Sequence[int], proprioception: str) -> str:
-    target, _, _ = thought.split("; ")
-    shoulder, elbow = map(TO_TURN.word, _turn(goal, proprioception))
-    return f"{target}; pose {goal[0]} {goal[1]}; turn {shoulder} {elbow}"
+    """The action that the true thought calls for."""
+    return LANGUAGE.called_for(SEEN.of(env), ARM.of(env))
 
 
 def _turn(goal: Sequence[int], proprioception: str) -> list[int]:
-    """Places from the arm to a pose: the shoulder goes round, the elbow does not."""
-    shoulder, elbow = (a - b for a, b in zip(goal, _numbers(proprioception)[::2], strict=True))
+    """Bins of ANGLE from the arm to a pose: the shoulder goes round, the elbow does not."""
+    shoulder, elbow = (a - b for a, b in zip(goal, _arm_levels(proprioception)[::2], strict=True))
     return [(shoulder + ANGLE.n // 2) % ANGLE.n - ANGLE.n // 2, elbow]
 
 
-def _numbers(words: str) -> list[int]:
-    return [int(number) for number in re.findall(r"[-+]?\d+", words)]
+def _arm_levels(proprioception: str) -> tuple[int, ...]:
+    """Angle and speed of the shoulder, then of the elbow."""
+    return ARM.parse(proprioception)["arm"]

@@ -7,10 +7,9 @@ from zlib import crc32
 import gymnasium as gym
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv, generate_random_map
 
-from envs.language import Sight, told
-from envs.suites.gymnasium_own import experts, reacher
-from envs.suites.gymnasium_own import state_words as sights
-from envs.task import Task
+from envs.language import FixedInstruction, StateLanguage
+from envs.suites.gymnasium_own import experts, reacher, state_words
+from envs.task import ActionWords, EnvSpec, Task, state_teacher
 from envs.wrappers import SuccessRule
 
 REGISTRY = "reward_threshold of Gymnasium's registry"
@@ -50,159 +49,144 @@ gym.register("HandEye/FrozenLake-v1", entry_point=f"{__name__}:Lake", max_episod
 
 def _stock(
     name: str,
-    env_id: str,
-    instruction: str,
-    success: SuccessRule,
-    split: str = "practice",
+    env: EnvSpec,
+    language: str | StateLanguage,
     expert: Callable[[gym.Env], Any] | None = None,
-    sight: Sight | None = None,
-    own: Sight | None = None,
-    **more: Any,
+    actions: ActionWords = ActionWords(),  # noqa: B008 (frozen)
+    split: str = "practice",
 ) -> Task:
-    """A task whose expert, if there is one, thinks what there is to see; `own` is what the robot knows of itself."""
-    shown = expert and (lambda env: (sight.say(env) if sight else "", expert(env)))
-    return Task(
-        name,
-        env_id,
-        "stock",
-        split,
-        success=success,
-        instruction=lambda env: instruction,
-        expert=shown,
-        **(told(instruction, sight, own) if sight else {}),
-        **more,
-    )
+    """language: an instruction, for a task whose state has no words. expert: env -> action."""
+    if isinstance(language, str):
+        return Task(name, "stock", split, env, actions=actions, language=FixedInstruction(language))
+    teacher = state_teacher(language, expert)
+    return Task(name, "stock", split, env, actions=actions, language=language, teacher=teacher)
 
 
 STOCK = (
     _stock(
         "cartpole",
-        "CartPole-v1",
-        "keep the pole upright and the cart on the track",
-        SuccessRule("return", at_least=475, source=REGISTRY),
-        frames=2,
-        actions=("left", "right"),
-        expert=experts.cartpole,
-        sight=sights.CARTPOLE,
+        EnvSpec("CartPole-v1", success=SuccessRule("return", at_least=475, source=REGISTRY), frames=2),
+        StateLanguage("keep the pole upright and the cart on the track", state_words.CARTPOLE),
+        experts.cartpole,
+        ActionWords(names=("left", "right")),
     ),
     _stock(
         "mountain-car",
-        "MountainCar-v0",
-        "swing the car up to the flag",
-        SuccessRule("terminated", at_least=1, source="it ends at the flag"),
-        frames=2,
-        repeat=4,  # it moves slowly, and pictures of neighbouring steps hardly differ
-        actions=("left", "still", "right"),
-        expert=experts.mountain_car,
-        sight=sights.MOUNTAIN_CAR,
+        EnvSpec(
+            "MountainCar-v0",
+            success=SuccessRule("terminated", at_least=1, source="it ends at the flag"),
+            frames=2,
+            repeat=4,  # it moves slowly, and pictures of neighbouring steps hardly differ
+        ),
+        StateLanguage("swing the car up to the flag", state_words.MOUNTAIN_CAR),
+        experts.mountain_car,
+        ActionWords(names=("left", "still", "right")),
     ),
     _stock(
         "acrobot",
-        "Acrobot-v1",
-        "swing the tip of the lower link above the line",
-        SuccessRule("return", at_least=-100, source=REGISTRY),
-        frames=2,
-        actions=("clockwise", "still", "counterclockwise"),
-        expert=experts.acrobot,
-        sight=sights.ACROBOT,
+        EnvSpec("Acrobot-v1", success=SuccessRule("return", at_least=-100, source=REGISTRY), frames=2),
+        StateLanguage("swing the tip of the lower link above the line", state_words.ACROBOT),
+        experts.acrobot,
+        ActionWords(names=("clockwise", "still", "counterclockwise")),
     ),
     _stock(
         "pendulum",
-        "Pendulum-v1",
-        "swing the pendulum up and keep it upright",
-        SuccessRule("reward", at_least=-0.1, source="upright at the end, within 18 degrees"),
-        frames=2,
-        expert=experts.pendulum,
-        sight=sights.PENDULUM,
+        EnvSpec(
+            "Pendulum-v1",
+            success=SuccessRule("reward", at_least=-0.1, source="upright at the end, within 18 degrees"),
+            frames=2,
+        ),
+        StateLanguage("swing the pendulum up and keep it upright", state_words.PENDULUM),
+        experts.pendulum,
     ),
     *(
         _stock(
             "frozen-lake" + ("" if split == "practice" else "-heldout"),
-            "HandEye/FrozenLake-v1",
-            "walk over the ice to the flag, around the holes",
-            SuccessRule("reward", at_least=1, source="it rewards nothing but the goal"),
+            EnvSpec(
+                "HandEye/FrozenLake-v1",
+                {"maps": split, "is_slippery": False},
+                SuccessRule("reward", at_least=1, source="it rewards nothing but the goal"),
+            ),
+            StateLanguage("walk over the ice to the flag, around the holes", state_words.lake(LAKE_SIZE)),
+            experts.planned,
+            ActionWords(names=COMPASS),
             split,
-            kwargs={"maps": split, "is_slippery": False},
-            actions=COMPASS,
-            expert=experts.planned,
-            sight=sights.lake(LAKE_SIZE),
         )
         for split in SPLITS
     ),
     _stock(
         "cliff-walking",
-        "CliffWalking-v1",
-        "walk to the flag, not over the cliff",
-        SuccessRule("terminated", at_least=1, source="it ends at the goal"),
-        kwargs={"max_episode_steps": 50},
-        actions=("up", "right", "down", "left"),
-        expert=experts.planned,
-        sight=sights.CLIFF,
+        EnvSpec(
+            "CliffWalking-v1",
+            {"max_episode_steps": 50},
+            SuccessRule("terminated", at_least=1, source="it ends at the goal"),
+        ),
+        StateLanguage("walk to the flag, not over the cliff", state_words.CLIFF),
+        experts.planned,
+        ActionWords(names=("up", "right", "down", "left")),
     ),
     _stock(
         "taxi",
-        "Taxi-v4",
-        "pick up the passenger and drop them off at the house",
-        SuccessRule("terminated", at_least=1, source="it ends when the passenger is where they want to be"),
-        frames=2,  # it turns as it is drawn: a state is returned to by drawing it all again
-        actions=("south", "north", "east", "west", "pick", "drop"),
-        expert=experts.planned,
-        sight=sights.TAXI,
+        EnvSpec(
+            "Taxi-v4",
+            success=SuccessRule("terminated", at_least=1, source="it ends when the passenger is where they want to be"),
+            frames=2,  # it turns as it is drawn: a state is returned to by drawing it all again
+        ),
+        StateLanguage("pick up the passenger and drop them off at the house", state_words.TAXI),
+        experts.planned,
+        ActionWords(names=("south", "north", "east", "west", "pick", "drop")),
     ),
     _stock(
         "lunar-lander",
-        "LunarLander-v3",
-        "land between the flags",
-        SuccessRule("return", at_least=200, source=REGISTRY),
-        frames=2,
-        actions=("nothing", "left", "main", "right"),
-        expert=experts.lander,
-        sight=sights.LUNAR_LANDER,
+        EnvSpec("LunarLander-v3", success=SuccessRule("return", at_least=200, source=REGISTRY), frames=2),
+        StateLanguage("land between the flags", state_words.LUNAR_LANDER),
+        experts.lander,
+        ActionWords(names=("nothing", "left", "main", "right")),
     ),
     _stock(
         "reacher",
-        "Reacher-v5",
-        "bring the tip of the arm to the red dot",
-        SuccessRule("reward_dist", at_least=-0.02, at_the_end=True, source="the tip on the target, within 2 cm"),
-        cameras=QUARTERS,
-        levels=21,
-        expert=reacher.expert,
-        sight=reacher.SEEN,
-        own=reacher.ARM,
-        hindsight=reacher.correct,
-        called_for=reacher.called_for,
-        settled=reacher.settled,
+        EnvSpec(
+            "Reacher-v5",
+            success=SuccessRule(
+                "reward_dist", at_least=-0.02, at_the_end=True, source="the tip on the target, within 2 cm"
+            ),
+            cameras=QUARTERS,
+        ),
+        reacher.LANGUAGE,
+        reacher.expert,
+        ActionWords(levels=21),
     ),
     _stock(
         "pusher",
-        "Pusher-v5",
+        EnvSpec(
+            "Pusher-v5",
+            success=SuccessRule(
+                "reward_dist", at_least=-0.08, source="the cylinder's centre over the spot, of radius 8 cm"
+            ),
+            cameras=({"lookat": (0.1, -0.2, -0.3), "distance": 2.6, "azimuth": 90.0, "elevation": -60.0},),
+            frames=2,
+        ),
         "push the white cylinder to the red spot",
-        SuccessRule("reward_dist", at_least=-0.08, source="the cylinder's centre over the spot, of radius 8 cm"),
-        cameras=({"lookat": (0.1, -0.2, -0.3), "distance": 2.6, "azimuth": 90.0, "elevation": -60.0},),
-        frames=2,
     ),
     _stock(
         "inverted-pendulum",
-        "InvertedPendulum-v5",
-        "keep the pole upright",
-        SuccessRule("return", at_least=950, source=REGISTRY),
-        cameras=({"lookat": (0, 0, 0.3), "distance": 2.0, "azimuth": 90.0, "elevation": -10.0},),
-        frames=2,
-        expert=experts.inverted_pendulum,
-        sight=sights.INVERTED_PENDULUM,
+        EnvSpec(
+            "InvertedPendulum-v5",
+            success=SuccessRule("return", at_least=950, source=REGISTRY),
+            cameras=({"lookat": (0, 0, 0.3), "distance": 2.0, "azimuth": 90.0, "elevation": -10.0},),
+            frames=2,
+        ),
+        StateLanguage("keep the pole upright", state_words.INVERTED_PENDULUM),
+        experts.inverted_pendulum,
     ),
     _stock(
         "half-cheetah",
-        "HalfCheetah-v5",
+        EnvSpec("HalfCheetah-v5", success=SuccessRule("return", at_least=4800, source=REGISTRY), frames=2),
         "run to the right as fast as you can",
-        SuccessRule("return", at_least=4800, source=REGISTRY),
-        frames=2,
     ),
     _stock(
         "hopper",
-        "Hopper-v5",
+        EnvSpec("Hopper-v5", success=SuccessRule("return", at_least=3800, source=REGISTRY), frames=2),
         "hop to the right without falling",
-        SuccessRule("return", at_least=3800, source=REGISTRY),
-        frames=2,
     ),
 )

@@ -1,6 +1,6 @@
 """Questions about pictures as environments of one step: a picture, a question in words, one answer, right or wrong.
 
-The sets are those of `envs/question_sets.py`. The seed of a reset decides the question: practice asks those of the part
+The sets are those of `vqa_data.py`. The seed of a reset decides the question: practice asks those of the part
 train, the gate those of validation, heldout those of test (`envs/splits.py`), in an order drawn once, over and over.
 """
 
@@ -13,10 +13,11 @@ import gymnasium as gym
 import numpy as np
 
 from envs.errors import UserError
+from envs.language import Language
 from envs.splits import SPLITS
 from envs.suites.questions import units as quantities
 from envs.suites.questions.vqa_data import SAY, VERB, Row, letters, load, units, words
-from envs.task import Task
+from envs.task import ActionWords, Captions, EnvSpec, Task, Teacher
 
 MAX_LENGTH = 40  # characters of a free answer
 
@@ -24,7 +25,7 @@ MAX_LENGTH = 40  # characters of a free answer
 class QuestionEnv(gym.Env[Any, Any], ABC):
     """One question an episode. Reward: 1 for the right answer, else 0; the one step terminates.
 
-    The observation is the answer: privileged, for experts. A policy that looks is given `render()`, (image_size,
+    The observation is the answer: privileged, for experts. A multimodal policy is given `render()`, (image_size,
     image_size, 3) uint8, and `instruction`.
     """
 
@@ -175,36 +176,49 @@ gym.register(ENVIRONMENTS["choices"], entry_point=f"{__name__}:MultipleChoice")
 gym.register(ENVIRONMENTS["free"], entry_point=f"{__name__}:FreeAnswer")
 
 
+class QuestionLanguage(Language):
+    """The instruction is the question; a thought, if there is one, is a solution."""
+
+    def __init__(self, thought_regex: str, words: tuple[str, ...]):
+        self.thought_regex, self.words = thought_regex, words
+
+    def proprioception(self, env: gym.Env) -> str:
+        """What was answered; empty before."""
+        return env.unwrapped.said
+
+
 def question_task(
     name: str, folder: str, answers: str, image_size: int = 64, solutions: bool = False, **more: Any
 ) -> Task:
     """The questions of a folder as a task. solutions: an answer begins with one, as the expert's does. more: of the
     environment, such as `tolerance`. Raises as `load` does."""
     rows = load(folder, answers, solutions)
+    thought_regex = _like([row.solution for row in rows["practice"]]) if solutions else ""
 
     def solution(env: gym.Env) -> str:
         return env.unwrapped.row.solution if solutions else ""
 
     return Task(
         name,
-        ENVIRONMENTS[answers],
         "questions",
         "practice",
-        {"folder": folder, "image_size": image_size, "solutions": solutions, **more},
-        image_size=image_size,
-        actions=letters(rows) if answers == "choices" else units(rows),
-        verb=VERB,
-        words=words(folder, answers, solutions),
-        proprioception=lambda env: env.unwrapped.said,
-        thought_regex=_like([row.solution for row in rows["practice"]]) if solutions else "",
-        thought=solution,
-        expert=lambda env: (solution(env), env.unwrapped.expert()),
-        questions=_readings if answers == "choices" else None,
+        EnvSpec(
+            ENVIRONMENTS[answers],
+            {"folder": folder, "image_size": image_size, "solutions": solutions, **more},
+            image_size=image_size,
+        ),
+        actions=ActionWords(names=letters(rows) if answers == "choices" else units(rows), verb=VERB),
+        language=QuestionLanguage(thought_regex, words(folder, answers, solutions)),
+        teacher=Teacher(
+            expert=lambda env: (solution(env), env.unwrapped.expert()),
+            thought=solution,
+            captions=Captions(_readings) if answers == "choices" else None,
+        ),
     )
 
 
 def _readings(env: gym.Env, rng: np.random.Generator, n: int, instructions: bool) -> Iterator[tuple[str, str]]:
-    """A question with one of its choices, right or not, to be told by its letter: what can be read, not seen."""
+    """A question with one of its choices, right or not, whose letter is asked for: reading, without the picture."""
     row = env.unwrapped.row
     for i in rng.permutation(len(row.choices))[:n]:
         choice = row.choices[i]

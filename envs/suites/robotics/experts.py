@@ -1,6 +1,6 @@
-"""Scripted experts of Gymnasium-Robotics' tasks, and what there is to see of each: privileged, shown the state.
+"""Scripted experts of Gymnasium-Robotics' tasks, env -> action, and the state words of each task: privileged.
 
-An expert remembers nothing: what it does follows from the numbers that its thought and the robot's own sense tell.
+An expert has no memory: its action follows from the numbers in its thought and in the proprioception.
 """
 
 from collections import deque
@@ -9,11 +9,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from envs.language import Place, Rate, Sight
+from envs.language import Bins, SignedLevels, StateWords
 
-BINS = 32
-SPACE = (Place(1.1, 1.6, BINS), Place(0.5, 1.0, BINS), Place(0.3, 0.8, BINS))  # [m] where the gripper comes
-REACH = (Rate(0.5, 2 * BINS),) * 3  # [m] from one thing to another
+N = 32  # bins along an axis
+SPACE = (Bins(1.1, 1.6, N), Bins(0.5, 1.0, N), Bins(0.3, 0.8, N))  # [m] where the gripper comes
+REACH = (SignedLevels(0.5, 2 * N),) * 3  # [m] from one thing to another
 GAIN = 10.0  # [1/m] of an action that goes half of a way: 1 is 5 cm
 OPEN, SHUT = 1.0, -1.0  # what the fingers are told
 ABOVE = 0.1  # [m] over a thing that is not to be touched
@@ -48,20 +48,20 @@ def _moved(way: np.ndarray, fingers: float = 0.0) -> np.ndarray:
     return np.clip([*(GAIN * way), fingers], -1, 1).astype(np.float32)
 
 
-FETCH_REACH = Sight({"ball": SPACE, "way": (Rate(0.5, BINS),) * 3}, _fetch)
-FETCH_GRIPPER = Sight({"gripper": SPACE}, _fetch)
+FETCH_REACH = StateWords({"ball": SPACE, "way": (SignedLevels(0.5, N),) * 3}, _fetch)
+FETCH_GRIPPER = StateWords({"gripper": SPACE}, _fetch)
 
 
-def fetch_reach(env: gym.Env) -> tuple[str, np.ndarray]:
+def fetch_reach(env: gym.Env) -> np.ndarray:
     """Straight to the target."""
-    return FETCH_REACH.say(env), _moved(_fetch(env)["way"])
+    return _moved(_fetch(env)["way"])
 
 
-FETCH_BLOCK = Sight({"block": SPACE, "ball": SPACE, "reach": REACH, "way": REACH}, _fetch)
-FETCH_FINGERS = Sight({"gripper": SPACE, "opening": (Place(0.0, 0.1, BINS),)}, _fetch)
+FETCH_BLOCK = StateWords({"block": SPACE, "ball": SPACE, "reach": REACH, "way": REACH}, _fetch)
+FETCH_FINGERS = StateWords({"gripper": SPACE, "opening": (Bins(0.0, 0.1, N),)}, _fetch)
 
 
-def fetch_pick_and_place(env: gym.Env) -> tuple[str, np.ndarray]:
+def fetch_pick_and_place(env: gym.Env) -> np.ndarray:
     """Over the block with open fingers, down, fingers shut, and straight to the target."""
     seen = _fetch(env)
     reach = seen["reach"]
@@ -71,10 +71,10 @@ def fetch_pick_and_place(env: gym.Env) -> tuple[str, np.ndarray]:
     else:
         is_over = np.linalg.norm(reach[:2]) < NEAR
         action = _moved(reach + np.array([0, 0, 0 if is_over else ABOVE]), OPEN)
-    return FETCH_BLOCK.say(env), action
+    return action
 
 
-def fetch_push(env: gym.Env) -> tuple[str, np.ndarray]:
+def fetch_push(env: gym.Env) -> np.ndarray:
     """Up, over to the far side of the block, down, and towards the target."""
     seen = _fetch(env)
     reach, line = seen["reach"], _unit(seen["way"][:2])
@@ -83,15 +83,15 @@ def fetch_push(env: gym.Env) -> tuple[str, np.ndarray]:
         way = np.array([*(2 * aside + PUSH * line), reach[2]])
     else:
         way = _lowered(reach, reach[:2] - PUSH_FROM * line)
-    return FETCH_BLOCK.say(env), _moved(way)
+    return _moved(way)
 
 
-PUCK = (Place(0.8, 1.8, 2 * BINS), Place(0.4, 1.1, 2 * BINS), Place(0.3, 0.8, BINS))  # [m] where it slides
-FETCH_PUCK = Sight({"puck": PUCK, "ball": PUCK, "reach": REACH, "way": (Rate(1.0, 4 * BINS),) * 3}, _fetch)
-FETCH_BAT = Sight({"gripper": PUCK}, _fetch)
+PUCK = (Bins(0.8, 1.8, 2 * N), Bins(0.4, 1.1, 2 * N), Bins(0.3, 0.8, N))  # [m] where it slides
+FETCH_PUCK = StateWords({"puck": PUCK, "ball": PUCK, "reach": REACH, "way": (SignedLevels(1.0, 4 * N),) * 3}, _fetch)
+FETCH_BAT = StateWords({"gripper": PUCK}, _fetch)
 
 
-def fetch_slide(env: gym.Env) -> tuple[str, np.ndarray]:
+def fetch_slide(env: gym.Env) -> np.ndarray:
     """Up, over to the far side of the puck, down, and at full speed towards the target and farther aside (`SLIP`)."""
     seen = _fetch(env)
     reach, line = seen["reach"], _unit(seen["way"][:2] * [1, SLIP])
@@ -101,7 +101,7 @@ def fetch_slide(env: gym.Env) -> tuple[str, np.ndarray]:
         way = np.array([*(aside + line / np.abs(line).max() / GAIN), reach[2] / 2])
     else:
         way = _lowered(reach, to - HIT_FROM * line)
-    return FETCH_PUCK.say(env), _moved(way)
+    return _moved(way)
 
 
 def _unit(way: np.ndarray) -> np.ndarray:
@@ -147,14 +147,14 @@ def _next(maze: Any, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
     return goal if after[here] == last else maze.cell_rowcol_to_xy(after[here])
 
 
-def maze_sight(half: float) -> Sight:
+def maze_state(half: float) -> StateWords:
     """Of a maze that goes `half` [m] to each side."""
-    place = Place(-half, half, 2 * BINS)
-    return Sight({"green": (place, place), "red": (place, place), "way": (Rate(1.5, BINS),) * 2}, _maze)
+    place = Bins(-half, half, 2 * N)
+    return StateWords({"green": (place, place), "red": (place, place), "way": (SignedLevels(1.5, N),) * 2}, _maze)
 
 
 # A step is 10 ms, and two pictures hardly differ: how fast it rolls is its own sense.
-MAZE_BALL = Sight({"speed": (Rate(5.0, BINS),) * 2}, _maze)
+MAZE_BALL = StateWords({"speed": (SignedLevels(5.0, N),) * 2}, _maze)
 
 
 def rolled(env: gym.Env) -> np.ndarray:

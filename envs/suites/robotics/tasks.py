@@ -1,14 +1,14 @@
 """Gymnasium-Robotics' Fetch arm and point mazes, where it is installed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from envs.language import Sight, told
-from envs.suites.robotics import experts as experts
-from envs.task import Task
+from envs.language import StateLanguage, StateWords
+from envs.suites.robotics import experts
+from envs.task import ActionWords, EnvSpec, Task, state_teacher
 from envs.wrappers import SuccessRule
 
 # Depth is not seen in 64 pixels: one camera tells what the other does not.
@@ -19,15 +19,25 @@ FAR_FETCH = NEAR_FETCH | {"lookat": (1.5, 0.75, 0.45), "distance": 1.7}  # the p
 ABOVE_MAZE = {"lookat": (0.0, 0.0, 0.0), "azimuth": 90.0, "elevation": -90.0}
 
 
-def _task(name: str, env_id: str, instruction: str, key: str, source: str, **more: Any) -> Task:
+def _task(
+    name: str,
+    env_id: str,
+    language: StateLanguage,
+    expert: Callable[[gym.Env], np.ndarray],
+    success: SuccessRule,
+    cameras: Sequence[Mapping[str, Any]],
+    frames: int = 1,
+    levels: int = 9,
+) -> Task:
     return Task(
         name,
-        f"gymnasium_robotics:{env_id}",  # Gymnasium imports the module before the colon
         "robotics",
         "practice",
-        instruction=lambda env: instruction,
-        success=SuccessRule(key, at_least=1, source=source),
-        **more,
+        # Gymnasium imports the module before the colon
+        EnvSpec(f"gymnasium_robotics:{env_id}", success=success, cameras=cameras, frames=frames),
+        actions=ActionWords(levels),
+        language=language,
+        teacher=state_teacher(language, expert),
     )
 
 
@@ -35,39 +45,36 @@ def _fetch(
     name: str,
     kind: str,
     instruction: str,
-    expert: Callable[[gym.Env], tuple[str, np.ndarray]],
-    seen: Sight,
-    own: Sight,
+    expert: Callable[[gym.Env], np.ndarray],
+    seen: StateWords,
+    own: StateWords,
     camera: dict[str, Any] = NEAR_FETCH,
-    **more: Any,
+    levels: int = 9,
 ) -> Task:
+    source = "within 5 cm, as Gymnasium-Robotics has it"
     return _task(
         name,
         f"Fetch{kind}-v4",
-        instruction,
-        "is_success",
-        "within 5 cm, as Gymnasium-Robotics has it",
-        cameras=(BESIDE_FETCH, camera),
-        expert=expert,
-        **told(instruction, seen, own),
-        **more,
+        StateLanguage(instruction, seen, own),
+        expert,
+        SuccessRule("is_success", at_least=1, source=source),
+        (BESIDE_FETCH, camera),
+        levels=levels,
     )
 
 
 def _maze(name: str, kind: str, half: float, distance: float) -> Task:
-    """Of a maze that goes `half` [m] to each side, seen from `distance` [m] above."""
-    instruction, seen = "roll the green ball to the red one", experts.maze_sight(half)
+    """A maze that extends `half` [m] to each side, seen from `distance` [m] above."""
+    source = "within 45 cm, as Gymnasium-Robotics has it"
     return _task(
         name,
         f"PointMaze_{kind}-v3",
-        instruction,
-        "success",
-        "within 45 cm, as Gymnasium-Robotics has it",
-        cameras=(ABOVE_MAZE | {"distance": distance},),
+        StateLanguage("roll the green ball to the red one", experts.maze_state(half), experts.MAZE_BALL),
+        experts.rolled,
+        SuccessRule("success", at_least=1, source=source),
+        (ABOVE_MAZE | {"distance": distance},),
         frames=2,
         levels=21,
-        expert=lambda env: (seen.say(env), experts.rolled(env)),
-        **told(instruction, seen, experts.MAZE_BALL),
     )
 
 

@@ -1,4 +1,4 @@
-"""Questions about a scene of the tabletop, and their true answers: what lies where, and which way."""
+"""Captions of a scene of the tabletop, and questions with true answers: positions, directions, ways. Privileged."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 
 from envs.suites.tabletop.env import GOALS
-from envs.suites.tabletop.push import behind
+from envs.suites.tabletop.language.planar import PUSH, REACH
 from envs.suites.tabletop.scene import PADS
 from envs.suites.tabletop.words import binned, direction, from_the_left, say, say_way
 
@@ -15,21 +15,21 @@ Places = Mapping[str, np.ndarray]  # name -> (2,) [m]
 
 
 def varied(rng: np.random.Generator) -> dict[str, Any]:
-    """Options of a reset to ask about. Some scenes hold only what the task names: where there is little to tell apart,
-    places are learned first."""
+    """Options of a reset. Some scenes hold only what the task names: positions are learned first where few things can
+    be confused."""
     return {"clutter": bool(rng.random() < 0.7), "alike": bool(rng.random() < 0.4)}
 
 
-def questions(env: gym.Env, rng: np.random.Generator, n: int, instructions: bool) -> Iterator[tuple[str, str]]:
+def captions(env: gym.Env, rng: np.random.Generator, n: int, instructions: bool) -> Iterator[tuple[str, str]]:
     """A caption, left to right, and questions about the scene, each with its answer.
 
-    `n` of them name some of what is on the table, in an order of their own: several places for each frame encoded. More
-    ask for a place in relation to one or two things and the way there, answered in the words of a thought; which one a
-    task needs when, and how to move, only its demonstrations tell. `instructions` asks the same in the words of an
-    instruction, with a goal that is practised.
+    `n` questions name some of the things on the table, in random order: several positions for each frame encoded. More
+    questions ask for a waypoint relative to one or two things and the way there, answered in the words of a thought.
+    Which waypoint a task needs when, and how to move, only demonstrations show. instructions: ask the same in the words
+    of an instruction, with a practised goal.
     """
     inner = env.unwrapped
-    places, gripper = inner.describe(), inner.scene.gripper
+    places, gripper = inner.scene.places(), inner.scene.gripper
     names = sorted(places)
     yield "describe", "; ".join(say(name, places[name]) for name in from_the_left(places))
     for _ in range(n):
@@ -44,7 +44,7 @@ def questions(env: gym.Env, rng: np.random.Generator, n: int, instructions: bool
 
 
 def _headings(names: Sequence[str], places: Places, gripper: np.ndarray) -> Iterator[tuple[str, str]]:
-    """Over one thing; behind it as seen from another, and through it to the other: in words, and the answer."""
+    """Over one thing, behind it as seen from another, and through it to the other: the words, and the answer."""
     name, *others = names
     yield f"over the {name}", _over(name, places, gripper)
     for other in others[:1]:
@@ -54,7 +54,7 @@ def _headings(names: Sequence[str], places: Places, gripper: np.ndarray) -> Iter
 
 
 def _instructions(names: Sequence[str], places: Places, gripper: np.ndarray) -> Iterator[tuple[str, str]]:
-    """To reach a practised goal, and to push it to a pad: the instruction, and where it leads."""
+    """To reach a practised goal, and to push it to a pad: the instruction, and the thought that it leads to."""
     goals, pads = ([name for name in names if name in valid] for valid in (GOALS["practice"], PADS))
     for goal in goals[:1]:
         yield f"reach the {goal}", _over(goal, places, gripper)
@@ -63,12 +63,11 @@ def _instructions(names: Sequence[str], places: Places, gripper: np.ndarray) -> 
 
 
 def _over(name: str, places: Places, gripper: np.ndarray) -> str:
-    return f"{say(name, places[name])}; {say('over', places[name])} {say_way(gripper, places[name])}"
+    return REACH.say(REACH.over(name, places[name], gripper))
 
 
 def _behind(name: str, other: str, places: Places, gripper: np.ndarray) -> str:
-    start = behind(binned(places[name]), binned(places[other]))
-    return f"{_seen(name, other, places)}; {say('behind', start)} {say_way(gripper, start)}"
+    return PUSH.say(PUSH.line_up(name, binned(places[name]), other, binned(places[other]), gripper))
 
 
 def _seen(name: str, other: str, places: Places) -> str:

@@ -1,4 +1,4 @@
-"""What every tabletop task shares: how the gripper acts, what is seen, when it ends. A task adds the rest."""
+"""What every tabletop task shares: action, observation, reward, termination. A task adds layout, success and words."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,8 +9,9 @@ import numpy as np
 
 from envs.errors import unknown
 from envs.rendering import renderer_for
+from envs.suites.tabletop.language.base import TabletopLanguage
 from envs.suites.tabletop.scene import OBJECTS, REACH, TIMESTEP, Scene
-from envs.suites.tabletop.words import binned, say
+from envs.suites.tabletop.words import say
 
 CONTROL_DT = 0.2  # [s] one env.step
 MAX_STEP = 0.06  # [m] an action of 1 moves the gripper this far along an axis in one step
@@ -26,12 +27,13 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
 
     Action: (2,) float32 in [-1, 1], the gripper's displacement in units of MAX_STEP (right, far).
     Observation: (6,) float32 [m], the positions of gripper, goal object and goal pad (zeros without one): privileged,
-    for experts and state-based baselines. A policy that looks is given `render()`, the camera's (H, W, 3) uint8.
+    for experts and state-based baselines. A multimodal policy is given `render()`, the camera's (H, W, 3) uint8.
     Reward: the decrease of `distance()` [m] in this step divided by MAX_STEP, plus 1 at success, which terminates.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": round(1 / CONTROL_DT)}
     set_by_reset: ClassVar[tuple[str, ...]] = ("scene",)  # what no step changes, beside MuJoCo's state
+    language: ClassVar[TabletopLanguage]
     lift: ClassVar[float]  # [m] the gripper's height over its lowest, at the start
     reach: ClassVar[float] = REACH  # [m] the gripper goes this far from the middle along an axis
     scene_type: ClassVar[type[Scene]] = Scene
@@ -41,18 +43,18 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
     def __init__(
         self,
         goals: str = "practice",
-        look: str = "practice",
+        appearance: str = "practice",
         render_mode: str | None = None,
         camera: str = "top",
         image_size: int = 64,
     ):
-        """goals: which objects may be the goal, `practice` or `heldout`; look: one of LOOKS, a change of what is seen
-        and of nothing else. Raises UserError for an unknown one."""
+        """goals: which objects may be the goal, `practice` or `heldout`; appearance: one of APPEARANCES,
+        a change of what is seen and of nothing else. Raises UserError for an unknown one."""
         if goals not in GOALS:
             raise unknown("goals", goals, GOALS)
         self.goals = GOALS[goals]
         self.render_mode, self.camera, self.image_size = render_mode, camera, image_size
-        self.scene = self.scene_type(look)
+        self.scene = self.scene_type(appearance)
         self.model, self.data = self.scene.model, self.scene.data  # as Gymnasium's own MuJoCo environments have them
         self.goal = self.goal_pad = ""
         self.action_space = gym.spaces.Box(-1.0, 1.0, (self.action_size,), np.float32)
@@ -77,16 +79,12 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
         """The task in words."""
 
     @abstractmethod
-    def sight(self, places: dict[str, np.ndarray]) -> str:
-        """What matters of what is seen, in words."""
+    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[Any, np.ndarray]:
+        """The thought of an ideal policy, parsed, and its action, given (2,) [m] places, exact or binned."""
 
     @abstractmethod
-    def ending(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> str:
-        """What matters of what is seen and how much is left to do, given (2,) [m] places, in words."""
-
-    @abstractmethod
-    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
-        """The expert: where the gripper heads, in words, and its action, given (2,) [m] places, exact or binned."""
+    def ending(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> Any:
+        """What an ideal critic says of an ending, parsed, given (2,) [m] places."""
 
     # gymnasium ---------------------------------------------------------------------------------------------------
     def reset(
@@ -148,35 +146,6 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
 
     def proprioception(self) -> str:
         return say("gripper", self.scene.gripper)
-
-    def describe(self) -> dict[str, np.ndarray]:
-        """Privileged: the true place, (2,) [m], of everything on the table."""
-        return self.scene.places()
-
-    def expert(self, elsewhere: dict[str, np.ndarray] | None = None) -> tuple[str, np.ndarray]:
-        """Privileged: what an ideal policy would say it sees and heads for, and its action.
-
-        It acts on places as words can tell them, so that its action follows from its words. elsewhere: where it takes
-        some things to lie, (2,) [m], though they do not.
-        """
-        places = {name: binned(place) for name, place in self.scene.places().items()} | (elsewhere or {})
-        gripper = binned(self.scene.gripper)
-        words, action = self.plan(gripper, places)
-        return f"{self.sight(places)}; {words}", action
-
-    def mistake(self, rng: np.random.Generator) -> None:
-        """Make another thing on the table the one that is asked for, if there is one."""
-        objects, pads = (
-            [n for n in some if n not in (self.goal, self.goal_pad)] for some in (self.scene.objects, self.scene.pads)
-        )
-        if pads and rng.random() < 0.5:
-            self.goal_pad = str(rng.choice(pads))
-        elif objects:
-            self.goal = str(rng.choice(objects))
-
-    def conclusion(self) -> str:
-        """Privileged: what an ideal critic would say it sees, and how much is left to do."""
-        return self.ending(self.scene.gripper, self.scene.places())
 
     # drawing -----------------------------------------------------------------------------------------------------
     def draw_objects(self, n: int, alike: bool) -> list[str]:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from envs.suites.tabletop.grasp import GraspEnv, Hand
+from envs.suites.tabletop.grasp import GraspEnv
+from envs.suites.tabletop.language.grasping import PLACE
 from envs.suites.tabletop.scene import OPEN, PAD_HALF_SIZE, PADS
-from envs.suites.tabletop.words import BIN_WIDTH, say, say_way
 
 SUCCESS_RADIUS = PAD_HALF_SIZE  # [m] object to pad, in the plane
 LYING = 0.004  # [m] the object's height at most
@@ -13,6 +13,8 @@ HORIZON = 26  # steps; the farthest way needs 16
 
 
 class Place(GraspEnv):
+    language = PLACE
+
     def draw(self, clutter: bool, alike: bool) -> None:
         names = self.draw_objects(2, alike)
         pads = [str(name) for name in self.np_random.choice(PADS, 2, replace=False)]
@@ -34,29 +36,3 @@ class Place(GraspEnv):
     @property
     def instruction(self) -> str:
         return f"place the {self.goal} on the {self.goal_pad}"
-
-    def sight(self, places: dict[str, np.ndarray]) -> str:
-        return f"{say(self.goal, places[self.goal])}; {say(self.goal_pad, places[self.goal_pad])}"
-
-    def ending(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> str:
-        names = [self.goal, self.goal_pad]
-        return ending(names, [places[name] for name in names], gripper)
-
-    def next(self, hand: Hand, places: dict[str, np.ndarray]) -> tuple[np.ndarray, str]:
-        return intent([places[self.goal], places[self.goal_pad]], hand)
-
-
-def intent(places: list[np.ndarray], hand: Hand) -> tuple[np.ndarray, str]:
-    """Where to head, (2,) [m], and in which phase, with object and pad at (2,) [m]."""
-    obj, pad = places
-    if hand.holds(obj):
-        return pad, hand.over(pad, "open")
-    if hand.fingers == "open" and np.linalg.norm(obj - pad) < SUCCESS_RADIUS - BIN_WIDTH:
-        return obj, "up"  # it lies there: let go of it
-    return obj, hand.fetch(obj)
-
-
-def ending(names: list[str], places: list[np.ndarray], gripper: np.ndarray) -> str:
-    """What matters of an end, in words."""
-    obj, pad = places
-    return f"{say(names[0], obj)}; {say(names[1], pad)} {say_way(obj, pad)}"

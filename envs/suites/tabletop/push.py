@@ -7,8 +7,9 @@ push does it; what it takes is to line up, and to correct when the object turns 
 import numpy as np
 
 from envs.suites.tabletop.env import MAX_STEP, TabletopEnv, step_towards
-from envs.suites.tabletop.scene import OBJECT_RADIUS, PAD_HALF_SIZE, PADS, TIP_HALF_SIZE
-from envs.suites.tabletop.words import BIN_WIDTH, DIRECTIONS, binned, direction, say, say_way
+from envs.suites.tabletop.language.planar import BEHIND, PUSH, PushEnding, PushThought, behind
+from envs.suites.tabletop.scene import PAD_HALF_SIZE, PADS
+from envs.suites.tabletop.words import BIN_WIDTH, DIRECTIONS, binned, direction
 
 SUCCESS_RADIUS = PAD_HALF_SIZE  # [m] object to pad, in the plane
 CLEARANCE = 0.10  # [m] between the things of a fresh scene
@@ -17,12 +18,11 @@ PUSH_DISTANCE = (0.12, 0.24)  # [m] object to pad at the start, straight ahead
 ASKEW = 0.015  # [m] at most, off straight ahead
 HORIZON = 16  # steps; the expert needs about 6
 
-CONTACT = OBJECT_RADIUS + TIP_HALF_SIZE  # [m] tip centre to object centre when they touch
-BEHIND = CONTACT + 0.025  # [m] where a push begins
-PAST = 0.05  # [m] beyond there, a push can still begin
+PAST = 0.05  # [m] beyond where a push begins, it can still begin
 
 
 class Push(TabletopEnv):
+    language = PUSH
     lift = 0.0
 
     def draw(self, clutter: bool, alike: bool) -> None:
@@ -57,22 +57,13 @@ class Push(TabletopEnv):
     def instruction(self) -> str:
         return f"push the {self.goal} to the {self.goal_pad}"
 
-    def sight(self, places: dict[str, np.ndarray]) -> str:
-        obj, pad = places[self.goal], places[self.goal_pad]
-        return f"{say(self.goal, obj)}; {say(self.goal_pad, pad)} {direction(obj, pad)}"
-
-    def ending(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> str:
-        return f"{self.sight(places)} {say_way(places[self.goal], places[self.goal_pad])}"
-
-    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
+    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[PushThought, np.ndarray]:
         obj, pad = places[self.goal], places[self.goal_pad]
         begin, ahead = binned(behind(obj, pad)), np.array(DIRECTIONS[direction(obj, pad)])
-        words, way = f"{say('behind', begin)} {say_way(gripper, begin)}", begin - gripper
-        if way @ ahead > -PAST and abs(way @ ahead[::-1]) < BIN_WIDTH / 2:
-            return f"{words}; through", step_towards(gripper, gripper + MAX_STEP * ahead)
-        return words, step_towards(gripper, begin)
+        way = begin - gripper
+        through = bool(way @ ahead > -PAST and abs(way @ ahead[::-1]) < BIN_WIDTH / 2)
+        thought = PUSH.line_up(self.goal, obj, self.goal_pad, pad, gripper, through)
+        return thought, step_towards(gripper, gripper + MAX_STEP * ahead if through else begin)
 
-
-def behind(obj: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Where a straight push of `obj` to `target` begins, all (2,) [m]."""
-    return obj - BEHIND * np.array(DIRECTIONS[direction(obj, target)])
+    def ending(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> PushEnding:
+        return PUSH.ending(self.goal, places[self.goal], self.goal_pad, places[self.goal_pad])

@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.suites.tabletop.env import TabletopEnv, step_towards
-from envs.suites.tabletop.words import say, say_way
+from envs.suites.tabletop.language.planar import REACH, ReachThought
 
 SUCCESS_RADIUS = 0.03  # [m] gripper to object, in the plane
 CLEARANCE = 0.10  # [m] between the things of a fresh scene
@@ -12,6 +12,7 @@ HORIZON = 10  # steps; the farthest goal is 7 away
 
 
 class Reach(TabletopEnv):
+    language = REACH
     lift = 0.06  # over the objects
 
     def draw(self, clutter: bool, alike: bool) -> None:
@@ -35,12 +36,8 @@ class Reach(TabletopEnv):
     def instruction(self) -> str:
         return f"reach the {self.goal}"
 
-    def sight(self, places: dict[str, np.ndarray]) -> str:
-        return say(self.goal, places[self.goal])
+    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[ReachThought, np.ndarray]:
+        return self.ending(gripper, places), step_towards(gripper, places[self.goal])
 
-    def ending(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> str:
-        return f"{self.sight(places)}; {self.plan(gripper, places)[0]}"
-
-    def plan(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
-        place = places[self.goal]
-        return f"{say('over', place)} {say_way(gripper, place)}", step_towards(gripper, place)
+    def ending(self, gripper: np.ndarray, places: dict[str, np.ndarray]) -> ReachThought:
+        return REACH.over(self.goal, places[self.goal], gripper)

@@ -13,7 +13,7 @@ import numpy as np
 
 from envs.errors import unknown
 from envs.rendering import mujoco
-from envs.suites.tabletop.looks import LOOKS, Look
+from envs.suites.tabletop.appearances import APPEARANCES, Appearance
 
 COLOURS = {
     "red": (0.85, 0.10, 0.10),
@@ -141,22 +141,22 @@ GRASPER = Gripper(
 )
 
 
-def scene_xml(gripper: Gripper, look: Look) -> str:
+def scene_xml(gripper: Gripper, appearance: Appearance) -> str:
     """The MJCF text of the scene."""
     return f"""
 <mujoco model="tabletop">
   <option timestep="{TIMESTEP}" integrator="implicitfast" cone="elliptic" {gripper.options}/>
-  <visual><headlight {look.headlight} specular="0 0 0"/>
+  <visual><headlight {appearance.headlight} specular="0 0 0"/>
     <quality numslices="16" numstacks="8"/></visual>
-  <asset><mesh name="triangle" vertex="{_triangle_vertices()}"/>{look.assets}</asset>
+  <asset><mesh name="triangle" vertex="{_triangle_vertices()}"/>{appearance.assets}</asset>
   <default>
     <default class="object"><geom mass="0" friction="0.5 0.01 0.0001" condim="4" group="{HIDDEN_GROUP}"/></default>
   </default>
   <worldbody>
-    <geom name="table" type="plane" size="0 0 1" {look.table} friction="0.5 0.01 0.0001"/>
-    <camera name="top" {look.camera}/>
+    <geom name="table" type="plane" size="0 0 1" {appearance.table} friction="0.5 0.01 0.0001"/>
+    <camera name="top" {appearance.camera}/>
     <camera name="side" pos="0 -0.62 0.48" xyaxes="1 0 0 0 0.60 0.80" fovy="45"/>
-    {look.lights}
+    {appearance.lights}
     {gripper.body}
     {_pads_xml()}
     {_objects_xml()}
@@ -171,11 +171,11 @@ class Scene:
 
     kind: ClassVar[Gripper] = PUSHER
 
-    def __init__(self, look: str = "practice") -> None:
-        """Raises UserError for an unknown look."""
-        if look not in LOOKS:
-            raise unknown("look", look, LOOKS)
-        self.model = mujoco.MjModel.from_xml_string(scene_xml(self.kind, LOOKS[look]))
+    def __init__(self, appearance: str = "practice") -> None:
+        """Raises UserError for an unknown appearance."""
+        if appearance not in APPEARANCES:
+            raise unknown("appearance", appearance, APPEARANCES)
+        self.model = mujoco.MjModel.from_xml_string(scene_xml(self.kind, APPEARANCES[appearance]))
         self.data = mujoco.MjData(self.model)
         self.objects: list[str] = []
         self.pads: list[str] = []

@@ -9,11 +9,12 @@ import numpy as np
 
 BINS = 32
 DIRECTIONS = {"right": (1.0, 0.0), "left": (-1.0, 0.0), "far": (0.0, 1.0), "near": (0.0, -1.0)}
+Bin = tuple[int, int]  # column and row of a place
 HALF_EXTENT = 0.24  # [m] the table seen by the camera reaches from -HALF_EXTENT to HALF_EXTENT on both axes
 BIN_WIDTH = 2 * HALF_EXTENT / BINS  # [m]
 
 
-def to_bins(place: np.ndarray) -> tuple[int, int]:
+def to_bins(place: np.ndarray) -> Bin:
     """(2,) position [m] -> column and row, those of the border for a place beyond it."""
     column, row = np.clip((np.asarray(place) + HALF_EXTENT) // BIN_WIDTH, 0, BINS - 1).astype(int)
     return int(column), int(row)
@@ -31,8 +32,12 @@ def from_bins(column: int, row: int) -> np.ndarray:
 
 def say(name: str, place: np.ndarray) -> str:
     """`red cube`, (2,) [m] -> `red cube 20 9`."""
-    column, row = to_bins(place)
-    return f"{name} {column} {row}"
+    return say_bin(name, to_bins(place))
+
+
+def say_bin(name: str, place: Bin) -> str:
+    """`red cube`, (20, 9) -> `red cube 20 9`."""
+    return f"{name} {place[0]} {place[1]}"
 
 
 def binned(place: np.ndarray) -> np.ndarray:

@@ -1,6 +1,4 @@
-"""The thoughts of a grasp that succeeded, corrected by what the episode proved; its endings in words."""
-
-import re
+"""Thoughts of lift and place: derived, corrected by what a success proved; endings in words."""
 
 import numpy as np
 import pytest
@@ -9,8 +7,7 @@ from agent.collect.relabel import relabelled
 from agent.collect.rollout import rollout
 from agent.organise.selection import examples, hindsight
 from envs.registry import TASKS
-from envs.suites.tabletop.grasp import called_for
-from envs.suites.tabletop.grasp_hindsight import concluded, correct
+from envs.suites.tabletop.language.grasping import LIFT, PLACE
 from policies.action_codec import codec_for
 from policies.base import Decision
 from policies.baselines import ExpertPolicy
@@ -32,7 +29,8 @@ CARRIED = ["gripper 20 9 high holding", "gripper 20 13 high holding", "gripper 2
     ],
 )
 def test_a_thought_calls_for_an_action(thought, action):
-    np.testing.assert_array_equal(called_for(thought), np.array(action, np.float32))
+    called_for = (PLACE if "pad" in thought else LIFT).called_for(thought, HANDS[0])
+    np.testing.assert_array_equal(called_for, np.array(action, np.float32))
 
 
 def test_a_lifted_object_lay_where_the_fingers_closed():
@@ -42,7 +40,7 @@ def test_a_lifted_object_lay_where_the_fingers_closed():
         "red cube 20 9; over 20 9 +0 +0; close",
         "red cube 2 2; over 2 2 -18 -7; open",
     ]
-    assert correct(thoughts, [*HANDS, CARRIED[0]], [0.0] * 3 + [1.8]) == [
+    assert LIFT.relabel(thoughts, [*HANDS, CARRIED[0]], [0.0] * 3 + [1.8], []) == [
         "red cube 20 9; over 20 9 +4 +0",
         "red cube 21 9; over 21 9 +1 +0; down",
         "red cube 20 9; over 20 9 +0 +0; close",
@@ -54,7 +52,7 @@ def test_a_placed_object_went_with_the_fingers_to_a_pad_that_lies_where_most_ste
     places = ["20 9; blue pad 20 13", "20 9; blue pad 3 3", "20 9; blue pad 20 14", "5 5; blue pad 20 13"]
     places += ["20 9; blue pad 20 13", "20 13; blue pad 20 13", "9 9; blue pad 20 13"]
     thoughts = [f"red cube {words}; over 0 0 +1 +1" for words in places]
-    assert correct(thoughts, [*HANDS, *CARRIED, "gripper 20 13 low open"], [0.0] * 6 + [1.0]) == [
+    assert PLACE.relabel(thoughts, [*HANDS, *CARRIED, "gripper 20 13 low open"], [0.0] * 6 + [1.0], []) == [
         "red cube 20 9; blue pad 20 13; over 20 9 +4 +0",
         "red cube 20 9; blue pad 20 13; over 20 9 +0 +0; down",
         "red cube 20 9; blue pad 20 14; over 20 9 +0 +0; close",
@@ -67,11 +65,11 @@ def test_a_placed_object_went_with_the_fingers_to_a_pad_that_lies_where_most_ste
 
 def test_an_object_that_was_never_held_proves_nothing():
     thoughts = ["red cube 3 3; blue pad 4 9; over 3 3 -1 -1"]
-    assert correct(thoughts, HANDS[:2], [1.0]) == thoughts
+    assert PLACE.relabel(thoughts, HANDS[:2], [1.0], []) == thoughts
 
 
 @pytest.mark.parametrize(
-    ("said", "hand", "settled"),
+    ("said", "hand", "derived"),
     [
         ("red cube 3 3; over 4 3 -7 -7; down", "10 9 high open", "red cube 3 3; over 3 3 -7 -6"),
         ("red cube 3 3; over 4 3 -7 -7", "10 9 low closed", "red cube 3 3; over 3 3 -7 -6; open"),
@@ -90,8 +88,8 @@ def test_an_object_that_was_never_held_proves_nothing():
         ),
     ],
 )
-def test_a_settled_thought_follows_from_the_places_it_says_and_the_hand(said, hand, settled):
-    assert TASKS["place" if "pad" in said else "lift"].settled(said, f"gripper {hand}") == settled
+def test_a_thought_is_derived_from_the_places_it_says_and_the_hand(said, hand, derived):
+    assert (PLACE if "pad" in said else LIFT).derive(said, f"gripper {hand}") == derived
 
 
 @pytest.mark.parametrize(
@@ -115,11 +113,11 @@ def test_a_settled_thought_follows_from_the_places_it_says_and_the_hand(said, ha
     ],
 )
 def test_an_ending_in_words(thought, hand, success, expected):
-    task, gripper = TASKS["place" if "pad" in thought else "lift"], f"gripper {hand}"
-    words = concluded(thought, gripper, success)
+    language, gripper = PLACE if "pad" in thought else LIFT, f"gripper {hand}"
+    words = language.conclude(thought, gripper, success)
     assert words == expected
-    assert re.fullmatch(task.end_regex, words)
-    assert task.reckoned(f"{words.rsplit(' ', 2)[0]} +9 +9", gripper) == words
+    assert language.say_ending(language.parse_ending(words)) == words
+    assert language.derive_ending(f"{words.rsplit(' ', 2)[0]} +9 +9", gripper) == words
 
 
 class Greedy(ExpertPolicy):
@@ -130,7 +128,7 @@ class Greedy(ExpertPolicy):
         for env in envs:
             inner = env.unwrapped
             goal, inner.goal = inner.goal, next(n for n in inner.scene.objects if n != inner.goal)
-            thought, action = self.task.expert(env)
+            thought, action = self.task.teacher.expert(env)
             answer = self.codec.encode(thought.replace(inner.goal, goal), action)
             inner.goal = goal
             decisions.append(Decision(answer, self.codec.decode(answer)[1]))
@@ -146,4 +144,4 @@ def test_another_object_that_was_lifted_is_a_success_of_that_goal():
     assert len(found) > 3  # those whose other object may be a goal
     for example in examples(hindsight(found)):
         thought, action = codec.decode(example.answer)
-        np.testing.assert_allclose(called_for(thought), action, atol=1e-6)
+        np.testing.assert_allclose(LIFT.called_for(thought, HANDS[0]), action, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The thoughts of a success, corrected by what the episode proved."""
+"""Thoughts of reach and push: parsed and said, derived, corrected by what a success proved; endings in words."""
 
 import re
 from dataclasses import replace
@@ -10,7 +10,7 @@ from agent.collect.rollout import rollout
 from agent.organise.selection import examples, hindsight, promising
 from envs.observation import Observation
 from envs.registry import TASKS
-from envs.suites.tabletop.hindsight import concluded, correct
+from envs.suites.tabletop.language.planar import PUSH, REACH
 from policies.action_codec import codec_for
 from policies.baselines import ExpertPolicy
 
@@ -38,7 +38,7 @@ def test_corrected_answers_parse_and_keep_their_action(expert_episodes):
 
 def test_a_reach_was_heading_where_it_ended():
     thoughts = ["red cube 3 3; over 3 3 -7 -7", "red cube 21 9; over 20 9 +6 +0"]
-    corrected = correct(thoughts, ["gripper 10 10", "gripper 14 9", "gripper 20 9"], [1.0, 2.0])
+    corrected = REACH.relabel(thoughts, ["gripper 10 10", "gripper 14 9", "gripper 20 9"], [1.0, 2.0], [])
     # the wrong place is put right; the one that was seen closely stays
     assert corrected == ["red cube 20 9; over 20 9 +10 -1", "red cube 21 9; over 21 9 +7 +0"]
 
@@ -51,7 +51,7 @@ def test_a_pad_lies_where_most_steps_saw_it_and_the_headings_follow():
         "red cube 10 7; blue pad 11 15 far; behind 10 2 +0 +0; through",
         "red cube 10 11; blue pad 11 14 far; behind 10 6 +0 +0; through",
     ]
-    assert correct(thoughts, gripper, [0.0, 0.0, 0.5, 1.5]) == [
+    assert PUSH.relabel(thoughts, gripper, [0.0, 0.0, 0.5, 1.5], []) == [
         "red cube 10 7; blue pad 11 14 far; behind 10 2 +8 +0",
         "red cube 10 7; blue pad 11 14 far; behind 10 2 +4 +0; through",
         "red cube 10 7; blue pad 11 15 far; behind 10 2 +0 +0; through",
@@ -63,7 +63,7 @@ def test_through_was_said_too_early_where_it_shoved_nothing():
     gripper = [f"gripper 10 {row}" for row in (2, 3, 4, 2, 3, 6)]
     thoughts = [f"red cube 10 7; blue pad 10 14 far; behind 10 2 +0 {2 - row:+d}" for row in (2, 3, 4, 2, 3)]
     said = [f"{thoughts[0]}; through", f"{thoughts[1]}; through", thoughts[2], *(f"{t}; through" for t in thoughts[3:])]
-    assert correct(said, gripper, [0.0, 0.05, 0.9, 0.0, 1.9]) == [*thoughts[:3], *said[3:]]
+    assert PUSH.relabel(said, gripper, [0.0, 0.05, 0.9, 0.0, 1.9], []) == [*thoughts[:3], *said[3:]]
 
 
 def test_steps_that_lost_ground_are_left_out(expert_episodes):
@@ -91,7 +91,7 @@ def _standing(answer):
 
 
 @pytest.mark.parametrize(
-    ("said", "settled"),
+    ("said", "derived"),
     [
         ("red cube 3 3; over 4 3 -7 -7", "red cube 3 3; over 3 3 -7 -6"),
         (
@@ -101,10 +101,10 @@ def _standing(answer):
         ("red cube 10 7; blue pad 11 14 far; behind 10 2 +0 -7; through",) * 2,
     ],
 )
-def test_a_settled_thought_follows_from_the_places_it_says(said, settled):
+def test_a_thought_is_derived_from_the_places_it_says(said, derived):
     """And from where the gripper is; whether to go through is what the answer decides."""
-    task = TASKS["push" if "pad" in said else "reach"]
-    assert task.settled(said, "gripper 10 9") == settled
+    language = PUSH if "pad" in said else REACH
+    assert language.derive(said, "gripper 10 9") == derived
 
 
 def test_an_answer_is_promising_if_it_acts_on_what_it_sees():
@@ -147,9 +147,10 @@ def test_an_answer_is_promising_if_it_acts_on_what_it_sees():
     ],
 )
 def test_an_ending_in_words(thought, gripper, success, expected):
-    words = concluded(thought, gripper, success)
+    language = PUSH if "pad" in thought else REACH
+    words = language.conclude(thought, gripper, success)
     assert words == expected
-    assert re.fullmatch(TASKS["push" if "pad" in thought else "reach"].end_regex, words)
+    assert language.say_ending(language.parse_ending(words)) == words
 
 
 @pytest.mark.parametrize(
@@ -160,9 +161,8 @@ def test_an_ending_in_words(thought, gripper, success, expected):
         ("red cube 3 7; over 4 7 +0 +1", "red cube 3 7; over 3 7 -6 -2"),  # the gripper is at 9 9
     ],
 )
-def test_what_was_said_of_an_ending_is_reckoned_anew(said, expected):
-    task = TASKS["push" if "pad" in said else "reach"]
-    words = task.reckoned(said, "gripper 9 9")
+def test_the_words_for_an_ending_are_derived_anew(said, expected):
+    language = PUSH if "pad" in said else REACH
+    words = language.derive_ending(said, "gripper 9 9")
     assert words == expected
-    assert re.fullmatch(task.end_regex, words)
-    assert task.reckoned(words, "gripper 9 9") == words
+    assert language.derive_ending(words, "gripper 9 9") == words

@@ -1,0 +1,37 @@
+"""What several commands ask of their arguments before anything starts; nothing here is slow to import."""
+
+from collections.abc import Iterable, Sequence
+
+from envs.errors import UserError
+
+OWN_FLAGS = ("--overwrite", "--no-overwrite", "--help")  # of a command that takes a config
+
+
+def at_least(minimum: int, **values: float) -> None:
+    """Raises UserError naming the first value below `minimum`."""
+    for name, value in values.items():
+        if not value >= minimum:  # so that NaN is refused too
+            raise UserError(f"{name} = {value}; valid: at least {minimum}")
+
+
+def check_practised(names: Iterable[str]) -> None:
+    """Raises UserError for a task that is unknown or held out from practice."""
+    from envs import registry
+
+    for name in names:
+        if registry.task(name).split != "practice":
+            valid = [task.name for task in registry.TASKS.values() if task.split == "practice"]
+            raise UserError(f"task {name!r} is held out from practice; valid: {', '.join(valid)}")
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The command's own arguments, and the config's `--key value` or `--key=value` among them."""
+    own, overrides, rest = [], [], iter(arguments)
+    for argument in rest:
+        if not argument.startswith("--") or argument in OWN_FLAGS:
+            own.append(argument)
+        else:
+            overrides.append(argument)
+            if "=" not in argument:
+                overrides += [value for value in (next(rest, None),) if value is not None]
+    return own, overrides

@@ -1,0 +1,41 @@
+"""`handeye rollout`: episodes into a folder."""
+
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from envs.errors import UserError
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Collect episodes into a folder of Parquet files."""
+
+    task: str  # a name from `handeye tasks`
+    out: Path  # the folder; episodes are added to what it holds
+    policy: str = "policies/seed"  # a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert
+    episodes: int = 100  # how many distinct starts
+    attempts: int = 1  # episodes from each start
+    split: str = "practice"  # practice, gate or heldout
+    temperature: float = 0.0  # 0 is greedy
+    seed: int = 0  # of what the policy draws at random
+    n_envs: int = 64  # environments in lockstep; the result does not depend on it
+
+    def run(self) -> None:
+        """Raises UserError, before an episode is played, for a value that cannot work."""
+        from agent.collect.play import play
+        from agent.commands.arguments import at_least
+        from agent.organise.store import EpisodeStore
+        from agent.record.console import console
+        from envs import registry
+        from envs.starts import distinct
+
+        at_least(1, episodes=self.episodes, attempts=self.attempts, n_envs=self.n_envs)
+        at_least(0, seed=self.seed, temperature=self.temperature)
+        if self.out.exists() and not self.out.is_dir():
+            raise UserError(f"{str(self.out)!r} is a file; valid: a folder, which need not exist")
+        starts = list(product(distinct(registry.task(self.task), self.split, self.episodes), range(self.attempts)))
+        played = play(self.task, self.policy, starts, self.temperature, n_envs=self.n_envs, seed=self.seed)
+        EpisodeStore(self.out).append(played)
+        n = sum(e.success for e in played)
+        console.print(f"{n} of {len(played)} episodes succeeded: {self.out}", soft_wrap=True)

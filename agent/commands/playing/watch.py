@@ -1,0 +1,33 @@
+"""`handeye watch`: a film of one episode."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Watch:
+    """One episode as a film."""
+
+    task: str  # a name from `handeye tasks`
+    out: Path  # an .mp4, or a .png of a few moments
+    policy: str = "policies/seed"  # a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert
+    against: str | None = None  # another policy, shown below on the same episode
+    seed: int = 2_500_000  # of the episode
+
+    def run(self) -> None:
+        """Raises UserError, before the episode is played, for a value that cannot work."""
+        from agent.collect.play import play
+        from agent.commands.arguments import at_least
+        from agent.measure.statistics import successes
+        from agent.record import video
+
+        at_least(0, seed=self.seed)
+        video.check(self.out)
+        films = []
+        for name in (self.policy, self.against) if self.against else (self.policy,):
+            (episode,) = played = play(self.task, name, [(self.seed, 0)])
+            successes(played)  # raises for a broken one
+            films.append(video.film(episode))
+            print(f"{name}: {'success' if episode.success else 'failure'} after {len(episode.steps)} steps")
+        video.write(self.out, films)
+        print(f"film: {self.out}")

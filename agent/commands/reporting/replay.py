@@ -1,0 +1,54 @@
+"""`handeye replay`: do stored episodes happen again?"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from envs.errors import UserError
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Simulate stored episodes again: each must happen as recorded, bit for bit. Exit status 1 where one does not."""
+
+    folder: Path  # a run's folder, or any that holds episodes
+
+    def run(self) -> None:
+        """Raises UserError for a folder without episodes."""
+        from agent.record.console import console
+
+        parts = sorted(self.folder.rglob("part-*.parquet"))
+        if not parts:
+            raise UserError(
+                f"no episodes in {str(self.folder)!r}; valid: a run's folder, or one from `handeye rollout`"
+            )
+        certified, flaws = _certify(self.folder, parts)
+        for flaw in flaws:
+            console.print(flaw, soft_wrap=True)
+        console.print(f"{certified} episodes certified, {len(flaws)} left out")
+        if flaws:
+            sys.exit(1)
+
+
+def _certify(folder: Path, parts: list[Path]) -> tuple[int, list[str]]:
+    """How many of the episodes in Parquet files happen again, and what is wrong with each other file or episode."""
+    from agent.collect.verify import Verifier
+    from agent.organise.store import read
+    from agent.record.console import bar
+
+    certified, flaws = 0, []
+    with Verifier() as verifier:
+        for part in parts:
+            place = part.relative_to(folder)
+            try:
+                episodes = list(read(part))
+            except UserError as error:
+                flaws.append(str(error))
+                continue
+            with bar(str(place.parent), len(episodes)) as progress:
+                for e in progress.track(episodes):
+                    flaw = verifier.flaw(e)
+                    certified += not flaw
+                    if flaw:
+                        flaws.append(f"{place}: {e.task}, seed {e.seed}, attempt {e.attempt}: {flaw}")
+    return certified, flaws

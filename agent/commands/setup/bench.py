@@ -1,0 +1,37 @@
+"""`handeye bench`: speed and exactness against a reference."""
+
+from dataclasses import dataclass
+from json import dumps
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Our speed and exactness against a reference, in one run."""
+
+    parts: Positional[tuple[Literal["save", "branch", "criticise", "render", "restore"], ...]] = ()
+    """what to measure; all, if none is named"""
+    policy: str = "policies/seed"  # a checkpoint folder
+    restores: int = 300  # states to return to, of each environment
+    json: Path | None = None  # a file to write the rows to
+
+    def run(self) -> None:
+        """Raises UserError for a number that is too small."""
+        from rich.table import Table
+
+        from agent.commands.arguments import at_least
+        from agent.measure.bench import bench
+        from agent.record.console import console
+
+        at_least(1, restores=self.restores)
+        rows = bench(Path(self.policy), self.restores, self.parts)
+        table = Table("name", "unit", "ours", "reference", "ratio", "what")
+        for row in rows:
+            numbers = [f"{row[name]:.4g}" for name in ("ours", "reference", "ratio")]
+            table.add_row(row["name"], row["unit"], *numbers, row["what"])
+        console.print(table)
+        if self.json:
+            self.json.write_text(dumps(rows, indent=1) + "\n")

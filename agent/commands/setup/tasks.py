@@ -1,0 +1,69 @@
+"""`handeye tasks`: what can be run."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """What can be run: the list, or what a policy sees of one task and may do."""
+
+    what: Positional[Literal["list", "show"]] = "list"  # list, or show with a name
+    name: Positional[str] = ""  # from the list, or a YAML file that declares a task
+    frame: Path | None = None  # where to save what is seen of it, as a picture (NAME.png)
+
+    def run(self) -> None:
+        """Raises UserError for a name that is not in the list."""
+        if self.what == "list":
+            _list()
+        else:
+            _show(self.name, self.frame or Path(f"{Path(self.name).stem}.png"))
+
+
+def _list() -> None:
+    from rich.table import Table
+
+    from agent.record.console import console
+    from envs import registry
+
+    table = Table("task", "suite", "split", "environment")
+    for task in registry.TASKS.values():
+        table.add_row(task.name, task.suite, task.split, task.env.id)
+    console.print(table)
+
+
+def _show(name: str, frame: Path) -> None:
+    """Prints what a policy is given at a reset of the task, and saves its frames side by side as a picture."""
+    import imageio.v3 as iio
+    import numpy as np
+    from rich.table import Table
+
+    from agent.record.console import console
+    from envs import registry
+    from policies.action_codec import codec_for
+
+    task = registry.task(name)
+    env = task.make()
+    env.reset(seed=0)
+    seen = task.observe(env)
+    codec, rule = codec_for(task), task.env.success
+    table = Table.grid(padding=(0, 2))
+    for row in (
+        ("environment", f"{task.env.id}, {task.suite}, {task.split}"),
+        ("instruction", seen.instruction),
+        ("proprioception", seen.proprioception or "none"),
+        ("frames", " x ".join(map(str, seen.frames.shape))),
+        ("answer", "a thought, then an action" if task.language.thought_regex else "an action"),
+        ("action", re.sub(r"\\(\W)", r"\1", codec.action.regex)),
+        ("of", f"{env.action_space}" + (f", each {task.env.repeat} times" if task.env.repeat > 1 else "")),
+        ("success", rule.in_words() if rule else "as the environment tells"),
+    ):
+        table.add_row(*row)
+    console.print(table, markup=False)
+    iio.imwrite(frame, np.concatenate(list(seen.frames), axis=1))
+    print(f"frame    {frame}")
+    env.close()

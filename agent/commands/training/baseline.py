@@ -1,0 +1,28 @@
+"""`handeye baseline`: Stable-Baselines3 on a task."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from agent import config
+
+
+@dataclass(frozen=True)
+class Baseline(config.Baseline):
+    """Stable-Baselines3 trained on a task, and its success on held-out seeds, the same episodes as of `eval`."""
+
+    out: Path = Path("runs/baseline")  # the folder for policy.zip and baseline.json
+    overwrite: bool = False  # replace the folder if it exists
+
+    def run(self) -> None:
+        """Raises UserError, before anything is trained, for settings that the task or the algorithm does not take."""
+        values = {field.name: getattr(self, field.name) for field in fields(config.Baseline)}
+        settings = config.checked(config.Baseline, values)
+        from agent.commands.arguments import check_practised
+        from agent.measure.baseline import baseline
+        from agent.record.console import console
+        from agent.record.tables import percent
+
+        check_practised((settings.task,))
+        result = baseline(settings, self.out, self.overwrite)["result"]
+        console.print(f"{settings.task}: {percent(result)} of {len(result['outcomes'])} episodes")
+        console.print(f"policy   {self.out / 'policy.zip'}", soft_wrap=True)

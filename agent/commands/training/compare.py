@@ -1,0 +1,31 @@
+"""`handeye compare`: the arms of an experiment."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from agent.config import Comparison, Config, load
+
+
+@dataclass(frozen=True)
+class Compare:
+    """An experiment: a run with some keys changed, arm by arm over several seeds, on the same episodes.
+
+    What was run before is kept: to add a seed or an arm, run it again.
+    """
+
+    config: Path  # a YAML file, such as configs/experiments/branching.yaml
+    seeds: tuple[int, ...] | None = None  # instead of the config's
+    against: str | None = None  # the arm that each is compared with, instead of the first
+
+    def run(self) -> None:
+        """Raises UserError, before the first run, for a config or an arm that cannot run here."""
+        settings = load(self.config, kind=Comparison)
+        settings = replace(settings, seeds=self.seeds) if self.seeds else settings
+        from agent.commands.checks import check_improve
+        from agent.commands.training.improve import improve
+        from agent.measure.compare import compare_arms
+
+        def run(config: Config) -> None:
+            improve(config, overwrite=True)
+
+        print(compare_arms(settings, Path(settings.out), check_improve, run, self.against))

@@ -1,0 +1,29 @@
+"""`handeye pretrain`: the seed policy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Fixed, Suppress
+
+from agent import config
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """The seed policy from nothing: sight from captions, the form of an answer from few demonstrations."""
+
+    config: Path  # a YAML file, such as configs/pretrain.yaml
+    overwrite: bool = False  # replace the checkpoint folder if it exists
+    overrides: Suppress[Fixed[tuple[str, ...]]] = ()  # the config's `--dotted.key value`, as typed
+
+    def run(self) -> None:
+        """Raises UserError, before anything is trained, for a config that cannot run here."""
+        settings = config.load(self.config, self.overrides, config.Pretrain)
+        import torch
+
+        from agent.commands.checks import check_pretrain
+        from agent.optimise.pretrain import pretrain
+
+        check_pretrain(settings)
+        torch.set_num_threads(settings.threads)
+        print(f"policy   {pretrain(settings, self.overwrite)}")

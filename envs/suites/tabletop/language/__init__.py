@@ -1,0 +1,1 @@
+"""The languages of the tabletop's families: planar (reach, push) and grasping (lift, place)."""
