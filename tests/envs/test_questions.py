@@ -24,7 +24,8 @@ from agent.organise.store import EpisodeStore
 from agent.record.rundir import RunDir
 from envs.errors import UserError
 from envs.registry import task
-from envs.splits import SPLITS, seeds
+from envs.splits import seeds
+from envs.starts import distinct, keys
 from envs.suites.questions import units as quantities
 from envs.suites.questions.scenes import LENGTHS, write
 from envs.suites.questions.tasks import question_task
@@ -75,7 +76,7 @@ def put(folder, changes=None, place="images/train/1"):
 @pytest.mark.parametrize("place", ["images/train/1", "train/1"])
 def test_the_layout_of_scienceqa_is_read(tmp_path, place):
     rows = load(put(tmp_path, place=place), "choices")
-    assert {split: len(some) for split, some in rows.items()} == dict.fromkeys(SPLITS, 1)
+    assert {split: len(some) for split, some in rows.items()} == dict.fromkeys(SIZES, 1) | {"final": 0}
     (row,) = rows["practice"]
     assert (row.choices, row.answer) == (("red", "blue"), 1)
     assert row.instruction == "Look. Which? (a) red (b) blue"
@@ -186,7 +187,6 @@ def test_an_answer_may_begin_with_the_solution(tmp_path):
     (tmp_path / "problems.json").write_text(json.dumps(problems))
     assert len(load(folder, "choices")["practice"]) == 2
     chosen = question_task("solved", folder, "choices", solutions=True)
-    assert chosen.starts == dict.fromkeys(SPLITS, 1)
     assert {"picture", "So"} <= set(chosen.language.words)
     codec, (played,) = codec_for(chosen), rollout(chosen, ExpertPolicy(chosen, codec_for(chosen)), [(0, 0)])
     assert played.steps[0].decision.answer == "The picture is blue. So it is blue.; answer b"
@@ -243,7 +243,7 @@ def scene(row: Row) -> bytes:
 @pytest.mark.parametrize("answers", KINDS)
 def test_no_question_is_in_two_parts(answers):
     rows = load(str(SHIPPED / answers), answers)
-    assert {split: len(some) for split, some in rows.items()} == SIZES
+    assert {split: len(some) for split, some in rows.items()} == SIZES | {"final": 0}
     every = [(row.instruction, scene(row)) for some in rows.values() for row in some]
     assert len(set(every)) == 100
 
@@ -308,7 +308,7 @@ def test_the_same_seed_writes_what_ships(tmp_path):
 def test_seeds_of_a_split_ask_only_its_part(chosen, env):
     rows = env.unwrapped.rows
     for split, n in SIZES.items():
-        assert chosen.starts[split] == n
+        assert len(keys(chosen, seeds(split, 2 * n))) == n  # each question is a start
         asked = []
         for seed in seeds(split, n + 1):
             env.reset(seed=seed)
@@ -316,8 +316,12 @@ def test_seeds_of_a_split_ask_only_its_part(chosen, env):
             asked.append(env.unwrapped.row)
         assert set(asked) == set(rows[split])
         assert asked[0] is asked[-1]  # over and over
-    with pytest.raises(UserError, match="seed 3000000 of a question; valid: 0 to 2999999"):
+    with pytest.raises(
+        UserError, match="seed 3000000 is of split 'final', which has no questions; valid: practice, gate"
+    ):
         env.reset(seed=3_000_000)
+    with pytest.raises(UserError, match="seed 4000000 of a question; valid: 0 to 3999999"):
+        env.reset(seed=4_000_000)
 
 
 def test_an_episode_is_one_answer(chosen, env):
@@ -402,10 +406,10 @@ def test_experts_are_right_random_is_chance_and_all_is_stored_and_certified(chos
 
 
 def test_more_episodes_than_questions_are_refused(tmp_path):
-    from agent.measure.statistics import check_distinct
-
-    with pytest.raises(UserError, match=r"100 episodes of heldout of '.*choices.yaml'; valid: at most 20"):
-        check_distinct(declare(tmp_path, "choices"), "heldout", 100)
+    with pytest.raises(UserError, match=r"100 episodes of heldout of '.*choices.yaml': found 20 .*; valid: at most 20"):
+        distinct(declare(tmp_path, "choices"), "heldout", 100)
+    with pytest.raises(UserError, match=r"split 'final' of task .* is empty; valid: practice, gate, heldout"):
+        distinct(declare(tmp_path, "choices"), "final", 1)
 
 
 def test_the_declared_task_that_ships_is_read(tmp_path):
@@ -413,7 +417,7 @@ def test_the_declared_task_that_ships_is_read(tmp_path):
     text = (Path(__file__).parents[2] / "configs" / "tasks" / "scene_questions.yaml").read_text()
     path = tmp_path / "scene_questions.yaml"
     path.write_text(text.replace("runs/questions", str(SHIPPED)))
-    assert task(str(path)).starts == SIZES
+    assert len(distinct(task(str(path)), "heldout", SIZES["heldout"])) == SIZES["heldout"]
 
 
 def test_a_bad_declaration_is_named(tmp_path):
