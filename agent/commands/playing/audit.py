@@ -31,6 +31,7 @@ class Audit:
         from agent.record.tables import audit_table
         from envs import registry
         from envs.starts import distinct
+        from policies.base import find_policy
 
         at_least(1, episodes=self.episodes, workers=self.workers)
         at_least(2, proposals=self.proposals)
@@ -41,7 +42,8 @@ class Audit:
         )
         with Workers(self.workers) as pool:
             results = {
-                name: audit(Path(self.policy), name, self.episodes, critic, pool, self.beside) for name in self.tasks
+                name: audit(find_policy(self.policy), name, self.episodes, critic, pool, self.beside)
+                for name in self.tasks
             }
         console.print(audit_table(results))
         if self.json:
