@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control import CartPoleEnv
 from trained_models import TRAINED
 
 import agent.measure.baseline
@@ -30,13 +30,13 @@ def test_only_practice_seeds_are_trained_on(toy_task):
 def test_training_resets_to_practice_seeds_alone(monkeypatch):
     """Whatever it goes through."""
     met = []
-    reset = gym.envs.classic_control.CartPoleEnv.reset
+    reset = CartPoleEnv.reset
 
     def noted(self, *, seed=None, options=None):
         met.append(seed)
         return reset(self, seed=seed, options=options)
 
-    monkeypatch.setattr(gym.envs.classic_control.CartPoleEnv, "reset", noted)
+    monkeypatch.setattr(CartPoleEnv, "reset", noted)
     train(TASKS["cartpole"], TRAINED["ppo"])
     assert len(set(met)) == len(met) > 5
     assert set(met) <= set(SPLITS["practice"])
