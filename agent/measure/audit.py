@@ -17,7 +17,7 @@ from agent.organise.outcome import outcomes_of
 from agent.record.console import bar
 from envs.observation import Observation
 from envs.registry import task
-from envs.splits import seeds
+from envs.starts import distinct
 
 TEMPERATURE = 1.0  # of the answers that are tried, and of the episodes that are played to have failures too
 TIE = Tie()
@@ -36,7 +36,7 @@ def audit(
     beside: Sequence[Path] = (),
     n_envs: int = 64,
 ) -> dict[str, Any]:
-    """Audit the critic of one task on `episodes` held-out starts, each played greedily and as in practice.
+    """Audit the critic of one task on `episodes` distinct held-out starts, each played greedily and as in practice.
 
     ends: `verdict_scores` of its conclusions, of its own episodes. ends_beside: of these and of episodes that other
     checkpoints play at the same starts, where there are any: a policy that hardly fails leaves few failures to know.
@@ -49,7 +49,7 @@ def audit(
     acting: whole episodes with and without criticism. claims: how often the step that it says broke a failure is the
     one that bisection finds.
     """
-    starts = list(seeds("heldout", episodes))
+    starts = distinct(task(name), "heldout", episodes)
     job = Job(name, checkpoint, (), n_envs=n_envs)
 
     def play(title: str, job: Job) -> list[Episode]:

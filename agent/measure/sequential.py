@@ -34,17 +34,18 @@ def log_e_better(gained: int, lost: int) -> float:
     b uniform on (0, 1). With q = (1 + b) / 2 this is a beta-binomial mixture, of gains with probability q, over the
     sign test's 1/2. It is an e-process at looks after as many pairs of every task: for the same b the expected product
     over tasks is prod(1 + b * gain) <= (1 + b * mean gain)^tasks <= 1. Against "not worse" it is
-    log_e_better(lost, gained).
+    log_e_better(lost, gained). -inf where it underflows, which is no evidence.
     """
     n = gained + lost
     return float((n + 1) * np.log(2) + special.betaln(gained + 1, lost + 1) + stats.binom.logcdf(gained, n + 1, 0.5))
 
 
+@cache
 def confidence_sequence(k: int, n: int, half_width: float, alpha: float = ALPHA) -> tuple[float, float]:
     """The interval of the rates that k successes in n do not speak against; it holds at all n at once.
 
     Each rate p is tested by a beta-binomial mixture whose prior has the mean p and the standard deviation `half_width`:
-    about the one that Howard et al. (2021, section 3.5) find best where the interval has this half-width. The interval
+    about the one that Howard et al. (2021) find best where the interval has this half-width. The interval
     holds whatever that is. Raises ValueError for no episodes.
     """
     if not 0 <= k <= n or n == 0:

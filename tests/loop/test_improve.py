@@ -339,4 +339,4 @@ def test_two_tasks_and_two_rounds(config):
     assert results["rounds"][1]["sft_examples"] >= results["rounds"][0]["sft_examples"]
     seeds = [{e.seed for e in EpisodeStore(path / f"round_00{n}" / "episodes")} for n in (1, 2)]
     assert not seeds[0] & seeds[1]  # each round has its own starts
-    assert not set(gate_seeds(settings, 1)) & set(gate_seeds(settings, 2))
+    assert not set(gate_seeds(settings, 1, "near")) & set(gate_seeds(settings, 2, "near"))

@@ -14,6 +14,7 @@ from agent.record.rundir import RunDir
 from agent.stages.gate import gate
 from agent.stages.round import Round
 from envs.errors import UserError
+from envs.validation import checked
 from policies.critic import Critique
 
 GATE = 1_000_000  # the first seed of its split
@@ -145,6 +146,12 @@ def test_it_stops_where_it_is_clear(reach, push, accepted, reason):
     else:
         assert decision[0] is accepted
         assert re.match(reason, decision[1])
+
+
+@pytest.mark.parametrize(("key", "value"), [("alpha", 0), ("alpha", 1), ("batch", 0), ("worst_task", 1.5)])
+def test_a_gate_that_cannot_work_is_refused(key, value):
+    with pytest.raises(UserError, match=key):
+        checked(Gate, {key: value})
 
 
 def test_who_asks_for_more_is_not_content_with_less():

@@ -11,7 +11,7 @@ class Audit:
 
     policy: str  # a checkpoint folder
     tasks: tuple[str, ...] = ("reach", "push", "reach-heldout", "push-heldout")  # names from `handeye tasks`
-    episodes: int = 100  # how many seeds of each task
+    episodes: int = 100  # how many distinct starts of each task
     beside: tuple[Path, ...] = ()
     """checkpoint folders whose episodes it judges too: a good policy leaves few failures to know"""
     proposals: int = 4  # answers that the critic chooses among
@@ -27,15 +27,15 @@ class Audit:
         from agent.commands.arguments import at_least
         from agent.config import Critic, checked
         from agent.measure.audit import audit
-        from agent.measure.statistics import check_distinct
         from agent.record.console import console
         from agent.record.tables import audit_table
         from envs import registry
+        from envs.starts import distinct
 
         at_least(1, episodes=self.episodes, workers=self.workers)
         at_least(2, proposals=self.proposals)
         for name in self.tasks:
-            check_distinct(registry.task(name), "heldout", self.episodes)
+            distinct(registry.task(name), "heldout", self.episodes)
         critic = checked(
             Critic, {"proposals": self.proposals, "revisions": self.revisions, "threshold": self.threshold}
         )

@@ -9,8 +9,8 @@ class Evaluate:
 
     task: str  # a name from `handeye tasks`
     policy: str = "policies/seed"  # a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert
-    episodes: int = 100  # how many seeds
-    split: str = "heldout"  # practice, gate or heldout
+    episodes: int = 100  # how many distinct starts
+    split: str = "heldout"  # practice, gate, heldout; or final, to be used once: every use of it is recorded
     temperature: float = 0.0  # 0 is greedy
     proposals: int = 1  # answers that the critic chooses among
     revisions: int = 0
@@ -24,21 +24,24 @@ class Evaluate:
         from agent.collect.play import play
         from agent.commands.arguments import at_least
         from agent.config import Critic, checked
-        from agent.measure.statistics import acted_on, check_distinct, critic_scores, rate, successes
+        from agent.measure.statistics import acted_on, critic_scores, rate, successes
         from agent.record.console import console
+        from agent.record.final import record_final
         from agent.record.tables import percent
         from envs import registry
-        from envs.splits import seeds
+        from envs.starts import distinct
 
         at_least(1, episodes=self.episodes, n_envs=self.n_envs)
         at_least(0, seed=self.seed, temperature=self.temperature)
-        check_distinct(registry.task(self.task), self.split, self.episodes)
         critic = checked(
             Critic, {"proposals": self.proposals, "revisions": self.revisions, "threshold": self.threshold}
         )
-        starts = [(s, 0) for s in seeds(self.split, self.episodes)]
+        starts = [(s, 0) for s in distinct(registry.task(self.task), self.split, self.episodes)]
         played = play(self.task, self.policy, starts, self.temperature, critic, self.n_envs, self.seed)
-        console.print(f"{self.task}: {percent(rate(successes(played)))} of {len(played)} episodes")
+        result = rate(successes(played))
+        console.print(f"{self.task}: {percent(result)} of {len(played)} episodes")
+        if self.split == "final":
+            console.print(record_final(self.policy, self.task, result), soft_wrap=True)
         if critic.proposals > 1 or critic.revisions:
             scores = critic_scores(acted_on(played), played)
             console.print(f"critic: AUROC {scores['auroc']:.2f}, Brier {scores['brier']:.2f}")

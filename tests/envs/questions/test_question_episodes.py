@@ -13,6 +13,7 @@ from agent.organise.store import EpisodeStore
 from envs.errors import UserError
 from envs.registry import task
 from envs.splits import seeds
+from envs.starts import distinct, keys
 from envs.suites.questions import units as quantities
 from policies.action_codec import codec_for
 from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy
@@ -21,7 +22,7 @@ from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy
 def test_seeds_of_a_split_ask_only_its_part(chosen, env):
     rows = env.unwrapped.rows
     for split, n in SIZES.items():
-        assert chosen.starts[split] == n
+        assert len(keys(chosen, seeds(split, 2 * n))) == n  # each question is a start
         asked = []
         for seed in seeds(split, n + 1):
             env.reset(seed=seed)
@@ -29,8 +30,12 @@ def test_seeds_of_a_split_ask_only_its_part(chosen, env):
             asked.append(env.unwrapped.row)
         assert set(asked) == set(rows[split])
         assert asked[0] is asked[-1]  # over and over
-    with pytest.raises(UserError, match="seed 3000000 of a question; valid: 0 to 2999999"):
+    with pytest.raises(
+        UserError, match="seed 3000000 is of split 'final', which has no questions; valid: practice, gate"
+    ):
         env.reset(seed=3_000_000)
+    with pytest.raises(UserError, match="seed 4000000 of a question; valid: 0 to 3999999"):
+        env.reset(seed=4_000_000)
 
 
 def test_an_episode_is_one_answer(chosen, env):
@@ -115,10 +120,10 @@ def test_experts_are_right_random_is_chance_and_all_is_stored_and_certified(chos
 
 
 def test_more_episodes_than_questions_are_refused(tmp_path):
-    from agent.measure.statistics import check_distinct
-
-    with pytest.raises(UserError, match=r"100 episodes of heldout of '.*choices.yaml'; valid: at most 20"):
-        check_distinct(declare(tmp_path, "choices"), "heldout", 100)
+    with pytest.raises(UserError, match=r"100 episodes of heldout of '.*choices.yaml': found 20 .*; valid: at most 20"):
+        distinct(declare(tmp_path, "choices"), "heldout", 100)
+    with pytest.raises(UserError, match=r"split 'final' of task .* is empty; valid: practice, gate, heldout"):
+        distinct(declare(tmp_path, "choices"), "final", 1)
 
 
 def test_the_declared_task_that_ships_is_read(tmp_path):
@@ -126,7 +131,7 @@ def test_the_declared_task_that_ships_is_read(tmp_path):
     text = (Path(__file__).parents[3] / "configs" / "tasks" / "scene_questions.yaml").read_text()
     path = tmp_path / "scene_questions.yaml"
     path.write_text(text.replace("runs/questions", str(SHIPPED)))
-    assert task(str(path)).starts == SIZES
+    assert len(distinct(task(str(path)), "heldout", SIZES["heldout"])) == SIZES["heldout"]
 
 
 def test_a_bad_declaration_is_named(tmp_path):

@@ -8,11 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from shipped_questions import SHIPPED
+from shipped_questions import SHIPPED, SIZES
 
 from agent.collect.rollout import rollout
 from envs.errors import UserError
-from envs.splits import SPLITS
 from envs.suites.questions.tasks import question_task
 from envs.suites.questions.vqa_data import load
 from policies import nano
@@ -41,7 +40,7 @@ def put(folder, changes=None, place="images/train/1"):
 @pytest.mark.parametrize("place", ["images/train/1", "train/1"])
 def test_the_layout_of_scienceqa_is_read(tmp_path, place):
     rows = load(put(tmp_path, place=place), "choices")
-    assert {split: len(some) for split, some in rows.items()} == dict.fromkeys(SPLITS, 1)
+    assert {split: len(some) for split, some in rows.items()} == dict.fromkeys(SIZES, 1) | {"final": 0}
     (row,) = rows["practice"]
     assert (row.choices, row.answer) == (("red", "blue"), 1)
     assert row.instruction == "Look. Which? (a) red (b) blue"
@@ -152,7 +151,6 @@ def test_an_answer_may_begin_with_the_solution(tmp_path):
     (tmp_path / "problems.json").write_text(json.dumps(problems))
     assert len(load(folder, "choices")["practice"]) == 2
     chosen = question_task("solved", folder, "choices", solutions=True)
-    assert chosen.starts == dict.fromkeys(SPLITS, 1)
     assert {"picture", "So"} <= set(chosen.language.words)
     codec, (played,) = codec_for(chosen), rollout(chosen, ExpertPolicy(chosen, codec_for(chosen)), [(0, 0)])
     assert played.steps[0].decision.answer == "The picture is blue. So it is blue.; answer b"
