@@ -48,7 +48,7 @@ def played(task, env, seed, n=QUICK):
 
 
 def test_the_same_seed_and_actions_give_the_same_trajectory(chosen, env):
-    """Whatever was played before."""
+    """An episode that was played before does not matter."""
     once = played(chosen, env, 3)
     played(chosen, env, 4)
     for a, b in zip(once, played(chosen, env, 3), strict=True):
@@ -56,7 +56,7 @@ def test_the_same_seed_and_actions_give_the_same_trajectory(chosen, env):
 
 
 def test_a_beginning_is_one_state(chosen, env):
-    """Whatever was played before: an episode is certified by its fingerprints, elsewhere."""
+    """Certificates compare fingerprints, so a reset must not depend on the episode before."""
     env.reset(seed=3)
     first = env.fingerprint()
     played(chosen, env, 4)
@@ -73,7 +73,7 @@ def test_starts_differ(chosen, env):
 
 
 def test_frames_are_pictures(chosen, env):
-    """Of one size, fresh, not blank, and they change."""
+    """One size, fresh arrays, not blank, and different after some steps."""
     (frames, _, _), spec = played(chosen, env, 1), chosen.env
     assert frames.shape[1:] == (spec.frames * len(spec.cameras), spec.image_size, spec.image_size, 3)
     assert frames.dtype == np.uint8
@@ -133,7 +133,7 @@ def test_random_actions_do_not_succeed(chosen):
 
 @pytest.mark.slow
 def test_its_expert_succeeds(chosen):
-    """Meta-World's experts do not on every start either: 75 % and more of 20, through the codec."""
+    """Meta-World's own experts fail on some starts: they succeed on at least 75 % of 20, through the codec."""
     starts = [(seed, 0) for seed in range(STARTS.get(chosen.name, 8))]
     codec, chosen = codec_for(chosen), with_expert(chosen.with_env(image_size=8, frames=1))
     episodes = rollout(chosen, ExpertPolicy(chosen, codec), starts)
@@ -189,7 +189,7 @@ def test_a_task_without_an_expert_says_so():
 
 
 def test_the_declared_tasks_that_ship_conform():
-    """But for questions, whose folder is made first."""
+    """Questions are left out: their folder is written by `handeye questions` first."""
     for path in sorted(DECLARATIONS.glob("*.yaml")):
         if "questions" in read(path):
             continue

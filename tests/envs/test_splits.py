@@ -1,4 +1,4 @@
-"""Ranges of seeds: no split meets another, and none is left."""
+"""Seed ranges: splits do not overlap, and seeds outside a split are refused."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The tasks of the shipped questions."""
+"""A task of each set of shipped questions."""
 
 import pytest
 from shipped_questions import KINDS, declare

@@ -10,7 +10,7 @@ KINDS = ("choices", "free")
 
 
 def declare(folder, answers, questions=None):
-    """The task of a file that declares it."""
+    """Writes a YAML file that declares a task of questions, and returns that task."""
     path = folder / f"{answers}.yaml"
     path.write_text(f"questions: {questions or SHIPPED / answers}\nanswers: {answers}\nimage_size: 32\n")
     return task(str(path))

@@ -127,7 +127,7 @@ def test_more_episodes_than_questions_are_refused(tmp_path):
 
 
 def test_the_declared_task_that_ships_is_read(tmp_path):
-    """On what its own comment says to write, which is larger, it works as here."""
+    """With the shipped questions in place of those that its comment says to write, which are more of the same."""
     text = (Path(__file__).parents[3] / "configs" / "tasks" / "scene_questions.yaml").read_text()
     path = tmp_path / "scene_questions.yaml"
     path.write_text(text.replace("runs/questions", str(SHIPPED)))

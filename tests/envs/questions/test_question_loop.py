@@ -24,7 +24,7 @@ from policies.backend_hf import HFBackend
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
-    """A folder with the embedded policy, its weights random, that knows the words of both shipped sets."""
+    """A checkpoint of the embedded policy, its weights random, with the words of both shipped sets as tokens."""
     folder = tmp_path_factory.mktemp("reader") / "policy"
     known = {word for answers in KINDS for word in words(str(SHIPPED / answers), answers)}
     known |= {word for answers in KINDS for word in codec_of(answers).action.vocabulary}
@@ -45,7 +45,7 @@ def test_words_are_single_tokens(reader):
 
 @pytest.mark.slow
 def test_the_loop_runs_on_questions(reader, tmp_path):
-    """Random letters are right often enough to learn from; random numbers are not, and that is no crash."""
+    """Random letters succeed often enough to train on. Random numbers never do, and the run goes on."""
     names = [declare(tmp_path, answers).name for answers in KINDS]
     trainer = {"max_steps": 2, "per_device_train_batch_size": 2, "logging_steps": 1}
     values = {

@@ -27,12 +27,12 @@ def test_no_question_is_in_two_parts(answers):
 
 
 def sort(row: Row) -> str:
-    """What is asked, without the names in it."""
+    """The kind of a question: its first two words, which hold no names."""
     return " ".join(row.question.split()[:2])
 
 
 def test_letters_and_answers_tell_nothing_without_the_picture(tmp_path):
-    """Neither which letter is right, nor which answer is most frequent, nor what was right beside the same choices."""
+    """Neither the right letters' frequencies, nor the answers', nor the answers' given the choices beat chance."""
     write(tmp_path / "questions", {"train": 300, "val": 5, "test": 150}, seed=3)
     rows = load(str(tmp_path / "questions" / "choices"), "choices")
     for some in rows["practice"], rows["heldout"], load(str(SHIPPED / "choices"), "choices")["practice"]:
@@ -55,7 +55,7 @@ def test_letters_and_answers_tell_nothing_without_the_picture(tmp_path):
 
 @pytest.mark.parametrize("answers", KINDS)
 def test_a_solution_leads_to_the_answer(answers):
-    """The last that is said is the right choice, or the way whose length was asked for, to the width of a bin."""
+    """Its last part is the right choice, or the vector whose length is the answer, to the width of a bin."""
     for row in (row for some in load(str(SHIPPED / answers), answers).values() for row in some):
         last = row.solution.split("; ")[-1]
         if answers == "choices":

@@ -26,7 +26,7 @@ def picture(width=40, height=20, colour=(255, 0, 0)):
 
 
 def put(folder, changes=None, place="images/train/1"):
-    """A folder with three questions of choices, one in each part, with some changes to the first."""
+    """Writes three multiple-choice questions, one a part, in ScienceQA's layout; `changes` go to the first."""
     told = {"question": "Which?", "choices": ["red", "blue"], "answer": 1, "hint": "Look.", "image": "image.png"}
     problems = {str(i + 1): told | {"split": part} for i, part in enumerate(("train", "val", "test"))}
     problems["1"] |= changes or {}
@@ -102,7 +102,7 @@ def test_a_folder_without_questions_says_what_is_valid(tmp_path):
 
 
 def tables(image, extra=None):
-    """What `datasets` knows as a DatasetDict of three parts, one question each, and one without a picture."""
+    """A DatasetDict of three parts, each with one question with a picture and one without."""
     from datasets import Dataset, DatasetDict, Features, List, Value
     from datasets import Image as ImageColumn
 
@@ -143,7 +143,7 @@ def test_a_table_without_a_column_or_an_image_is_named(tmp_path):
 
 
 def test_an_answer_may_begin_with_the_solution(tmp_path):
-    """As the column tells it, in one line; practice asks only questions that have one."""
+    """The column `solution`, in one line. Practice asks only questions that have a solution."""
     folder = put(tmp_path, {"solution": "The picture is blue.\nSo it is blue."})
     problems = json.loads((tmp_path / "problems.json").read_text())
     problems["4"] = problems["1"] | {"solution": ""}
@@ -163,7 +163,7 @@ def test_an_answer_may_begin_with_the_solution(tmp_path):
 
 @pytest.mark.parametrize("solved", [False, True])
 def test_choices_are_read_without_a_word_of_which_is_right(solved):
-    """Each with its letter, in an answer's own form; free answers have none."""
+    """One caption a choice, in the form of an answer, that does not say which is right. Free answers have none."""
     chosen = question_task("set", str(SHIPPED / "choices"), "choices", solutions=solved)
     env = chosen.make()
     env.reset(seed=0)
@@ -180,7 +180,7 @@ def test_choices_are_read_without_a_word_of_which_is_right(solved):
 
 @pytest.mark.parametrize("solution", ["", "a-]^\\[é"])
 def test_whatever_is_said_first_is_an_answer(tmp_path, solution):
-    """Of a policy that knows nothing, and speaks wildly, too."""
+    """Also from random weights sampled at a high temperature."""
     folder = put(tmp_path, {"solution": solution}) if solution else str(SHIPPED / "choices")
     chosen = question_task("solved", folder, "choices", solutions=True)
     codec, env = codec_for(chosen), chosen.make()

@@ -1,4 +1,4 @@
-"""The conformance suite that every task of the tabletop passes; with other appearances only pictures differ."""
+"""The conformance suite that every task of the tabletop passes, in its plain appearance."""
 
 import re
 import warnings
@@ -229,7 +229,7 @@ def test_alike_objects_differ_in_shape_only(chosen, env):
 
 
 def test_things_are_seen_where_they_lie_as_what_they_are():
-    """A cube in its colour, the others under their marks."""
+    """The pixel at a cube has its colour; at another shape it has the mark on its top."""
     env = TASKS["reach"].make()
     for seed in range(50):
         env.reset(seed=seed)

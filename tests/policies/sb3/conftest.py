@@ -11,7 +11,7 @@ from envs.registry import TASKS
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Trains each of TRAINED once, when it is asked for; its .zip."""
+    """Maps a name of TRAINED to the model's .zip. Each is trained once, at its first use."""
     folder, made = tmp_path_factory.mktemp("models"), {}
 
     def of(name) -> Path:

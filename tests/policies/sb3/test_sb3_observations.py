@@ -40,7 +40,7 @@ def test_pixels_are_what_every_policy_sees():
 
 
 def test_actions_that_are_rounded_beyond_their_bounds_are_clipped():
-    """As SAC's are, of 0.1 to 0.7 and the like."""
+    """SB3's rescaling sometimes rounds beyond the bounds, of SAC's actions in 0.1 to 0.7 for example."""
     env = Within(TASKS["pendulum"].make())
     env.reset(seed=0)
     env.step(np.nextafter(env.action_space.high, np.float32(9)))
@@ -48,7 +48,7 @@ def test_actions_that_are_rounded_beyond_their_bounds_are_clipped():
 
 
 def test_no_two_instructions_look_alike():
-    """Also not those of the same words in another order."""
+    """Also of the same words in another order."""
     instructions = {
         task.language.instruction(None) for task in TASKS.values() if task.suite not in ("tabletop", "questions")
     }

@@ -22,7 +22,7 @@ from policies.sb3 import PixelPolicy, StatePolicy, load
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_saved_model_plays_the_same_episodes(models, name):
-    """Whenever it is loaded, and whatever is played beside them."""
+    """Loaded again, and in a batch of one, it plays the same."""
     task = short(TRAINED[name].task)
     pixels = TRAINED[name].observe == "pixels"
     first = load(models(name), task)
@@ -51,14 +51,14 @@ def test_its_episodes_are_stored_and_certified(models, name, tmp_path):
 
 
 def test_it_looks_at_nothing_but_pixels(models):
-    """One that was trained on them: the environment's own state is not asked for."""
+    """A model trained on pixels has no `act_on`, the method that is given the environment's state."""
     policy = load(models("sac-pixels"), TASKS["reach"])
     assert not hasattr(policy, "act_on")
 
 
 @pytest.mark.parametrize("name", ["ppo", "dqn"])
 def test_a_model_is_an_expert(models, name):
-    """Its episodes are those it plays itself, in words that say every action."""
+    """As an expert it plays the episodes that it plays as a policy, and its answers parse."""
     task = short("cartpole")
     shown = with_expert(task, models(name))
     theirs = rollout(shown, ExpertPolicy(shown, codec_for(shown)), STARTS)
@@ -117,7 +117,7 @@ def test_files_that_are_no_models(models, tmp_path):
 
 
 def test_a_model_from_elsewhere(tmp_path):
-    """Trained on the stock environment, without anything of ours."""
+    """Trained on Gymnasium's environment, without our wrappers."""
     path = tmp_path / "foreign.zip"
     PPO("MlpPolicy", "CartPole-v1", n_steps=64, batch_size=64).learn(64).save(path)
     (episode,) = rollout(short("cartpole"), load(path, TASKS["cartpole"]), STARTS[:1])

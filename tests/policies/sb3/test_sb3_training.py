@@ -28,7 +28,7 @@ def test_only_practice_seeds_are_trained_on(toy_task):
 
 
 def test_training_resets_to_practice_seeds_alone(monkeypatch):
-    """Whatever it goes through."""
+    """Seen at the simulator's own reset, below all wrappers."""
     met = []
     reset = CartPoleEnv.reset
 
@@ -52,7 +52,7 @@ def test_training_is_reproducible():
 
 
 def test_a_normalised_policy_plays_as_it_was_trained(monkeypatch):
-    """Its states were normalised in training, and are not when it plays."""
+    """States are normalised in training alone: the normalisation is folded into the policy's weights."""
     seen = {}
 
     def noted(normalised, model):
