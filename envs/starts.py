@@ -73,9 +73,7 @@ def as_needed(task: Task, split: str, n: int, batch: int = 50) -> Iterator[int]:
     def found() -> Iterator[int]:
         done = 0
         while done < n:
-            some, _ = search(
-                task, SPLITS[split], min(n, done + batch)
-            )  # keys are computed once: only what is new costs
+            some, _ = search(task, SPLITS[split], min(n, done + batch))  # keys are cached: only new seeds cost a reset
             yield from some[done:]
             if len(some) < min(n, done + batch):
                 return

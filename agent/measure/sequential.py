@@ -75,8 +75,8 @@ def play_until(
     """Play batches of the starts until the success rate's interval has at most this half-width, a rate: 0.05.
 
     Starts are drawn as they are needed. Returns the episodes and their `anytime_rate`, after all starts where the
-    interval is wider still. Raises UserError for a half-width outside (0, 0.5), where there are no starts, and where all
-    episodes are broken.
+    interval is wider still. Raises UserError for a half-width outside (0, 0.5), where there are no starts, and where
+    all episodes are broken.
     """
     check_half_width(half_width)
     played: list[Episode] = []

@@ -40,11 +40,9 @@ class Audit:
         critic = checked(
             Critic, {"proposals": self.proposals, "revisions": self.revisions, "threshold": self.threshold}
         )
+        policy = find_policy(self.policy)
         with Workers(self.workers) as pool:
-            results = {
-                name: audit(find_policy(self.policy), name, self.episodes, critic, pool, self.beside)
-                for name in self.tasks
-            }
+            results = {name: audit(policy, name, self.episodes, critic, pool, self.beside) for name in self.tasks}
         console.print(audit_table(results))
         if self.json:
             self.json.write_text(dumps(results, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The statistics, against published values and by hand."""
+"""Statistics, checked against published values and by hand."""
 
 import math
 
