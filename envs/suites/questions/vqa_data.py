@@ -10,7 +10,8 @@ Models on University-Level Physics Problem Solving") where they are numbers: the
 - a `DatasetDict` that `datasets` saved (`save_to_disk`), its parts train, validation and test;
 - Parquet files named after these parts, such as `train-00000-of-00001.parquet`.
 
-A question without a picture (null) is left out, and, where answers are to begin with a solution, one of train without.
+A set may have a part `final` too, for the split of that name. A question without a picture (null) is left out, and,
+where answers are to begin with a solution, one of train without.
 """
 
 import json
@@ -97,8 +98,8 @@ def _encoded(source: Any) -> bytes:
 
 @cache
 def load(folder: str, answers: str, solutions: bool = False) -> dict[str, tuple[Row, ...]]:
-    """practice, gate, heldout, final -> its questions, those with `choices` or a `free` answer, as seeds ask them; with
-    `solutions`, none of practice without one.
+    """practice, gate, heldout, and final where there is such a part -> its questions, those with `choices` or a `free`
+    answer, in the order that seeds ask; with `solutions`, none of practice without one.
 
     Raises UserError for a folder in no layout, and for a row, by its name, without what it needs.
     """
@@ -122,6 +123,7 @@ def load(folder: str, answers: str, solutions: bool = False) -> dict[str, tuple[
     return {
         split: tuple(rows[i] for i in np.random.default_rng(0).permutation(len(rows)))
         for split, rows in of_split.items()
+        if rows or split != "final"
     }
 
 
