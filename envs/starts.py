@@ -19,7 +19,7 @@ from envs.task import Task
 
 PROBES = 8  # sequences of random actions that tell whether two seeds with the same key lead to the same states
 PROBE_STEPS = 30  # of each sequence, at most
-PATIENCE = 20, 2000  # seeds without a new start that end a search: so many per start asked for, and at least so many
+PATIENCE = 2000  # seeds without a new start that end a search
 # Distinct starts of each split that training stays away from: as many as an evaluation plays. More would leave too few
 # to train on where there are few: Taxi has 300 in all.
 RESERVED = {"gate": 100, "heldout": 200, "final": 100}
@@ -56,13 +56,36 @@ def distinct(task: Task, split: str, n: int, first: int = 0, but: Collection[byt
 
     Raises UserError for seeds outside the split, and where fewer starts are found.
     """
-    seeds(split, n, first)
-    if split not in splits_of(task):
-        raise UserError(f"split {split!r} of task {task.name!r} is empty; valid: {', '.join(splits_of(task))}")
+    _check_split(task, split, n, first)
     found, looked = search(task, SPLITS[split][first:], n, but)
     if len(found) < n:
         raise too_few(task, split, n, len(found), looked)
     return found
+
+
+def as_needed(task: Task, split: str, n: int, batch: int = 50) -> Iterator[int]:
+    """The seeds that `distinct` would find, at most `n` or as many as there are, a batch at a time.
+
+    A search for many starts takes long where most seeds begin alike. Raises UserError as `distinct` does, at once.
+    """
+    _check_split(task, split, n)
+
+    def found() -> Iterator[int]:
+        done = 0
+        while done < n:
+            some, _ = search(task, SPLITS[split], min(n, done + batch))  # keys are cached: only new seeds cost a reset
+            yield from some[done:]
+            if len(some) < min(n, done + batch):
+                return
+            done = len(some)
+
+    return found()
+
+
+def _check_split(task: Task, split: str, n: int, first: int = 0) -> None:
+    seeds(split, n, first)
+    if split not in splits_of(task):
+        raise UserError(f"split {split!r} of task {task.name!r} is empty; valid: {', '.join(splits_of(task))}")
 
 
 def too_few(task: Task, split: str, n: int, found: int, looked: int) -> UserError:
@@ -79,7 +102,6 @@ def search(
     The search ends early after `PATIENCE` seeds without a new start. repeats: starts may be the same as each other.
     """
     found, met, looked, barren = [], set(), 0, 0
-    patience = max(PATIENCE[0] * n, PATIENCE[1])
     with closing(keyed(task, candidates if n else ())) as pairs:
         for seed, key in pairs:
             looked, barren = looked + 1, barren + 1
@@ -87,7 +109,7 @@ def search(
                 found.append(seed)
                 met.add(key)
                 barren = 0
-            if len(found) == n or barren == patience:
+            if len(found) == n or barren == PATIENCE:
                 break
     return found, looked
 
@@ -127,9 +149,7 @@ def keyed(task: Task, some: Iterable[int]) -> Iterator[tuple[int, bytes]]:
                     _KEYS[name, seed] = _told_apart(task, seed, start_key(task, env))
                 except UserError:
                     raise
-                except (
-                    Exception
-                ):  # whatever an environment raises: a rollout tells it, as a broken episode of this seed
+                except Exception:  # whatever an environment raises: a rollout reports a broken episode of this seed
                     _KEYS[name, seed] = f"{name} {seed}".encode()
                     env = env.close()
             yield seed, _KEYS[name, seed]

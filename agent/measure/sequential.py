@@ -11,8 +11,9 @@ as no library is kept well enough: confseq's last release is of January 2023 and
 and ville (2026) are below 1.0, and the first of them has no release for Python 3.11.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -66,26 +67,29 @@ def anytime_rate(successes: Sequence[bool], half_width: float) -> dict[str, Any]
 
 
 def play_until(
-    play: Callable[[Sequence[Any]], Sequence[Episode]], starts: Sequence[Any], half_width: float, batch: int = 50
+    play: Callable[[Sequence[Any]], Sequence[Episode]],
+    starts: Iterator[Any],
+    half_width: float,
+    batch: int = 50,
 ) -> tuple[list[Episode], dict[str, Any]]:
     """Play batches of the starts until the success rate's interval has at most this half-width, a rate: 0.05.
 
-    Returns the episodes and their `anytime_rate`, after all starts where the interval is wider still. Raises UserError
-    for a half-width outside (0, 0.5), where there are no starts, and where all episodes are broken.
+    Starts are drawn as they are needed. Returns the episodes and their `anytime_rate`, after all starts where the
+    interval is wider still. Raises UserError for a half-width outside (0, 0.5), where there are no starts, and where
+    all episodes are broken.
     """
     check_half_width(half_width)
-    if not starts:
-        raise UserError("no starts to play; valid: at least 1")
     played: list[Episode] = []
-    for first in range(0, len(starts), batch):
-        played += play(starts[first : first + batch])
-        if all(e.ending == "broken" for e in played) and len(played) < len(starts):
+    while some := list(islice(starts, batch)):
+        played += play(some)
+        if all(e.ending == "broken" for e in played):
             continue
-        rate = anytime_rate(successes(played), half_width)
-        low, high = rate["ci95"]
+        low, high = anytime_rate(successes(played), half_width)["ci95"]
         if high - low <= 2 * half_width:
             break
-    return played, rate
+    if not played:
+        raise UserError("no starts to play; valid: at least 1")
+    return played, anytime_rate(successes(played), half_width)
 
 
 def check_half_width(half_width: float) -> None:

@@ -85,7 +85,7 @@ def player(episode):
 
 def test_it_plays_until_the_interval_is_narrow(player):
     play, sizes = player("+++++++++-" * 100)
-    played, told = play_until(play, range(1000), 0.1, batch=20)
+    played, told = play_until(play, iter(range(1000)), 0.1, batch=20)
     assert sizes == [20] * (len(played) // 20)
     assert 20 < len(played) < 300
     low, high = told["ci95"]
@@ -98,7 +98,7 @@ def test_it_plays_until_the_interval_is_narrow(player):
 
 def test_it_ends_with_the_starts(player):
     play, sizes = player("+-" * 25)
-    played, told = play_until(play, range(50), 0.05, batch=20)
+    played, told = play_until(play, iter(range(50)), 0.05, batch=20)
     assert sizes == [20, 20, 10]
     assert (len(played), told["k"], told["n"]) == (50, 25, 50)
     assert told["ci95"][1] - told["ci95"][0] > 0.1
@@ -106,17 +106,17 @@ def test_it_ends_with_the_starts(player):
 
 def test_broken_episodes_do_not_count(player):
     play, _ = player("x" * 20 + "+-x" * 10)
-    assert play_until(play, range(50), 0.05, batch=20)[1]["n"] == 20
+    assert play_until(play, iter(range(50)), 0.05, batch=20)[1]["n"] == 20
     play, _ = player("x" * 50)
     with pytest.raises(UserError, match="every episode of 'toy' broke"):
-        play_until(play, range(50), 0.05, batch=20)
+        play_until(play, iter(range(50)), 0.05, batch=20)
 
 
 @pytest.mark.parametrize("half_width", [0.0, -0.05, 0.5, 5.0, float("nan")])
 def test_a_half_width_must_be_one(half_width, player):
     play, sizes = player("+")
     with pytest.raises(UserError, match=r"points; valid: from 0\.5 to below 50 points"):
-        play_until(play, range(1), half_width)
+        play_until(play, iter(range(1)), half_width)
     assert not sizes
     with pytest.raises(UserError, match="no starts"):
-        play_until(play, [], 0.05)
+        play_until(play, iter(()), 0.05)

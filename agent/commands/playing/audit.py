@@ -31,6 +31,7 @@ class Audit:
         from agent.record.tables import audit_table
         from envs import registry
         from envs.starts import distinct
+        from policies.base import find_policy
 
         at_least(1, episodes=self.episodes, workers=self.workers)
         at_least(2, proposals=self.proposals)
@@ -39,10 +40,9 @@ class Audit:
         critic = checked(
             Critic, {"proposals": self.proposals, "revisions": self.revisions, "threshold": self.threshold}
         )
+        policy = find_policy(self.policy)
         with Workers(self.workers) as pool:
-            results = {
-                name: audit(Path(self.policy), name, self.episodes, critic, pool, self.beside) for name in self.tasks
-            }
+            results = {name: audit(policy, name, self.episodes, critic, pool, self.beside) for name in self.tasks}
         console.print(audit_table(results))
         if self.json:
             self.json.write_text(dumps(results, indent=1) + "\n")

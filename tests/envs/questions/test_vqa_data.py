@@ -40,7 +40,7 @@ def put(folder, changes=None, place="images/train/1"):
 @pytest.mark.parametrize("place", ["images/train/1", "train/1"])
 def test_the_layout_of_scienceqa_is_read(tmp_path, place):
     rows = load(put(tmp_path, place=place), "choices")
-    assert {split: len(some) for split, some in rows.items()} == dict.fromkeys(SIZES, 1) | {"final": 0}
+    assert {split: len(some) for split, some in rows.items()} == dict.fromkeys(SIZES, 1)
     (row,) = rows["practice"]
     assert (row.choices, row.answer) == (("red", "blue"), 1)
     assert row.instruction == "Look. Which? (a) red (b) blue"
@@ -70,7 +70,7 @@ def test_a_question_of_text_alone_is_left_out(tmp_path):
         ({"answer": 2}, "row '1' of .* has the answer 2; valid: 0 to 1"),
         ({"choices": ["red"]}, "row '1' of .* has 1 choices; valid: 2 to 26"),
         ({"question": None}, "row '1' of .* has no 'question'; valid: question, image"),
-        ({"split": "minival"}, r"unknown split of row '1' .*, 'minival'.*valid: test, train, val, valid"),
+        ({"split": "minival"}, r"unknown split of row '1' .*, 'minival'.*valid: final, test, train, val, valid"),
         ({"split": "test", "image": None}, "no questions with a picture in part 'train'"),
     ],
 )
