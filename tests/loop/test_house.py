@@ -66,14 +66,19 @@ def test_every_command_has_a_file_of_its_own():
     assert files == Counter(command.__module__.split(".")[-1] for command in COMMANDS.values())
 
 
-def test_rooms_and_modules_in_the_file_tree_exist():
-    """Each `room/` and `module.py` that README's tree names, in a line's text too: in the line's folder or below it."""
-    (tree,) = re.findall(r"^```\n(agent/ .*?)^```", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE)
-    missing, top = [], ""
+def readme_tree():
+    """(top folder, path below it) of each `room/` and `module.py` that README's file tree names, also within a line."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+    (tree,) = (block for block in blocks if re.search("^agent/ ", block, flags=re.MULTILINE))
+    top = ""
     for line in tree.splitlines():
         top = line.split()[0].split("/")[0] if re.match(r"\w+/", line) else top
         for name in re.findall(r"[\w/]+(?:/(?=[\s;:,.]|$)|\.py\b)", line):
-            below = name.removeprefix(f"{top}/").strip("/")
-            if below and not list((ROOT / top).rglob(below)):
-                missing.append(f"{top}/{below}")
-    assert missing == []
+            yield top, name.removeprefix(f"{top}/").strip("/")
+
+
+def test_rooms_and_modules_in_the_file_tree_exist():
+    named = list(readme_tree())
+    assert [f"{top}/{path}" for top, path in named if path and not list((ROOT / top).rglob(path))] == []
+    rooms = {path.parent.name for path in (ROOT / "agent").glob("*/__init__.py")}
+    assert rooms <= {path for top, path in named if top == "agent"}
