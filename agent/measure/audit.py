@@ -54,7 +54,7 @@ def audit(
 
     def play(title: str, job: Job) -> list[Episode]:
         with bar(title, len(job.starts)) as progress:
-            return workers.play(job, [progress])
+            return workers.rollout(job, [progress])
 
     greedy = play(f"greedy {name}", replace(job, starts=[(seed, 0) for seed in starts], snapshots=True))
     hot = replace(job, temperature=TEMPERATURE)
@@ -100,7 +100,7 @@ def _answers(
 
     def verdicts(seen: Sequence[Observation]) -> np.ndarray:
         """(answers,), given what is seen at each point."""
-        return np.array([c.verdict for c in workers.ask(judge, job, [seen[i] for i in of], answers)])
+        return np.array([c.verdict for c in workers.query(judge, job, [seen[i] for i in of], answers)])
 
     judged, blind = verdicts(moments), verdicts(_shuffled(moments, rng))
     at = [np.flatnonzero(np.array(of) == i) for i in dict.fromkeys(of)]  # answers of each point, the greedy one first

@@ -26,6 +26,6 @@ def _judged(r: Round, task: str, moments: Sequence[Measured]) -> list[list[tuple
     """For each moment its answers' verdicts, and whether each answer ties with the best."""
     said = [(moment.observation, answer) for moment in moments for answer in moment.answers]
     critiques = iter(
-        r.workers.ask(judge, r.job(task, r.imitator), [o for o, _ in said], [answer for _, answer in said])
+        r.workers.query(judge, r.job(task, r.imitator), [o for o, _ in said], [answer for _, answer in said])
     )
     return [[(next(critiques).verdict, good) for good in moment.good] for moment in moments]

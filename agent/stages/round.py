@@ -103,7 +103,7 @@ class Round:
     def play(self, title: str, job: Job, charged_to: str = "env_steps") -> list[Episode]:
         """Play the job, charge what it spent, and log it under the title."""
         with bar(title, len(job.starts)) as progress:
-            episodes = self.workers.play(job, [progress])
+            episodes = self.workers.rollout(job, [progress])
         steps = sum(len(e.steps) for e in episodes)
         self.charge(self.workers.take_spent(), charged_to)
         whole = [e.success for e in episodes if e.ending != "broken"]
