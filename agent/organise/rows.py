@@ -1,4 +1,4 @@
-"""SFT examples and preference pairs -> rows of trl: frames, a prompt, and one answer, or a chosen and a rejected one."""
+"""SFT examples and preference pairs -> rows of trl: frames, a prompt, and one answer, or a chosen and a rejected."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
