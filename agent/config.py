@@ -181,7 +181,7 @@ class Config:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Comparison:
+class Experiment:
     """An experiment: the run `base`, with the keys of `common` and of one arm changed, once for each arm and seed.
 
     Keys are dotted, as on the command line. Arms are compared with the first.

@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.collect.workers import Workers
 from agent.config import Config
-from agent.measure.statistics import compare
+from agent.measure.statistics import heldout_gains
 from agent.record.provenance import declared_tasks, source, versions, weights_sha256
 from agent.record.rundir import RunDir
 from agent.record.tables import Report
@@ -59,7 +59,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         "certified": config.collect.certify,
         "budget": budget,
         "rounds": rows,
-        **compare(before, after),
+        **heldout_gains(before, after),
         "policy": str(incumbent),
     }
     budget["wall_s"] = time.monotonic() - started

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agent.config import Comparison, Config, load
+from agent.config import Config, Experiment, load
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Compare:
 
     def run(self) -> None:
         """Raises UserError, before the first run, for a config or an arm that cannot run here."""
-        settings = load(self.config, kind=Comparison)
+        settings = load(self.config, kind=Experiment)
         settings = replace(settings, seeds=self.seeds) if self.seeds else settings
         from agent.commands.checks import check_improve
         from agent.commands.training.improve import improve
