@@ -33,7 +33,7 @@ FRAMES = 60  # timed frames of each renderer
 
 
 def bench(checkpoint: Path, restores: int, parts: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Rows of the named parts, or of all parts: name, unit, ours, reference, ratio (ours / reference) and what they are."""
+    """Rows of the named parts, or of all: name, unit, ours, reference, ratio (ours / reference), what was measured."""
     measures = {
         "save": lambda: [saving("push")],
         "branch": lambda: [branching("push", checkpoint)],
