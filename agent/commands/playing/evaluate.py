@@ -1,22 +1,22 @@
-"""`handeye eval`: success with an interval."""
+"""`handeye eval`: success rate with an interval."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Success with a 95 % interval."""
+    """Success rate of a policy on a task, with a 95 % interval."""
 
     task: str  # a name from `handeye tasks`
     policy: str = "policies/seed"  # a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert
     episodes: int = 100  # how many seeds
     split: str = "heldout"  # practice, gate or heldout
     temperature: float = 0.0  # 0 is greedy
-    proposals: int = 1  # answers that the critic chooses among
+    proposals: int = 1  # answers drawn per decision, of which the critic chooses one
     revisions: int = 0
-    """how often it answers again, told what is wrong, where the best verdict is below the threshold"""
-    threshold: float = 0.5  # a verdict from 0 to 1
-    seed: int = 0  # of what the policy draws at random
+    """how often the policy answers again, with the critique in its prompt, where the best verdict is below threshold"""
+    threshold: float = 0.5  # of a verdict, from 0 to 1
+    seed: int = 0  # of the policy's random draws
     n_envs: int = 64  # environments in lockstep; the result does not depend on it
 
     def run(self) -> None:
