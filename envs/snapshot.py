@@ -34,6 +34,7 @@ _STATELESS = (
     MethodType,
     ModuleType,
 )
+_NO_STATE = ("_np_random_seed", "P")  # where Gymnasium's environments keep the last seed, and a transition table
 _STATELESS_NAMES = ("MujocoModelNames",)  # of Gymnasium-Robotics, which need not be installed
 
 
@@ -133,17 +134,22 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
             _put(layer, attributes)
         self._observation = deepcopy(snapshot.observation)
 
-    def fingerprint(self) -> bytes:
+    def fingerprint(self, generators: bool = True) -> bytes:
         """16 bytes (BLAKE2b), a hash of the environment's state, the same on every machine.
 
-        It covers the physics, numbers and random generators; without physics, also the last observation.
+        It covers the physics, numbers and random generators; without physics, also the last observation. Not
+        generators: without their states and the seed, which differ even where two seeds lead to the same state, and
+        without the transition table of a toy text, tens of thousands of numbers that follow from its map.
         """
         digest = hashlib.blake2b(digest_size=16)
         if self._data is not None:
             digest.update(physics_of(self._data).tobytes())
         else:
             _digest(self._observation, digest)
-        _digest(_plain(self.unwrapped, strict=False), digest)
+        if generators:
+            _digest(_plain(self.unwrapped, strict=False), digest)
+        else:
+            _digest(_without_generators(_plain(self.unwrapped, strict=False, but=_NO_STATE)), digest)
         return digest.digest()
 
     def _attributes(self) -> tuple[dict[str, Any], ...] | None:
@@ -165,10 +171,10 @@ def physics_of(data: mujoco.MjData) -> np.ndarray:
     return state
 
 
-def _plain(owner: Any, strict: bool = True) -> dict[str, Any]:
+def _plain(owner: Any, strict: bool = True, but: tuple[str, ...] = ()) -> dict[str, Any]:
     """Copies of an object's attributes. Raises _NotPlainError for one that is not plain; not strict, leaves it out."""
     attributes = {}
-    fixed = getattr(owner, "set_by_reset", ())
+    fixed = (*getattr(owner, "set_by_reset", ()), *but)
     for name, value in vars(owner).items():
         if (
             isinstance(value, _STATELESS)
@@ -183,6 +189,14 @@ def _plain(owner: Any, strict: bool = True) -> dict[str, Any]:
             if strict:
                 raise
     return attributes
+
+
+def _without_generators(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_generators(item) for key, item in value.items() if not isinstance(item, _Generator)}
+    if isinstance(value, (list, tuple, deque)):
+        return [_without_generators(item) for item in value if not isinstance(item, _Generator)]
+    return value
 
 
 def _is_window(value: Any) -> bool:

@@ -1,4 +1,8 @@
-"""Seed ranges that never meet: what is practised, what accepts a round, what is reported."""
+"""Seed ranges that never meet: what is practised, what accepts a round, what is reported, what is touched once.
+
+The held-out split has informed the design since the beginning. `final` has not: no config, experiment, default or test
+evaluates on it. Different seeds may begin the same episode: see `envs/starts.py`.
+"""
 
 from envs.errors import UserError, unknown
 
@@ -6,6 +10,7 @@ SPLITS = {
     "practice": range(0, 1_000_000),
     "gate": range(1_000_000, 2_000_000),
     "heldout": range(2_000_000, 3_000_000),
+    "final": range(3_000_000, 4_000_000),
 }
 
 

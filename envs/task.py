@@ -107,7 +107,6 @@ class Task:
 
     split: `practice`, or `heldout` for goals or an appearance that are never trained on. tags: of published splits and
     of held-out appearances. setback: a step with this reward or less lost ground, where rewards measure progress.
-    starts: how many starts of a split of seeds differ, where that is fewer than it has seeds.
     """
 
     name: str
@@ -117,7 +116,6 @@ class Task:
     tags: tuple[str, ...] = ()
     actions: ActionWords = ActionWords()
     setback: float = -inf
-    starts: Mapping[str, int] = field(default_factory=dict, hash=False)
     language: Language = field(default_factory=Language)
     teacher: Teacher = Teacher()
 

@@ -7,7 +7,7 @@ what you trust. The statistics of a VecNormalize around it are not in it.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ UNUSED = {
 WORDS = 32  # of an instruction, at most
 READINGS = 8  # words and numbers of a proprioception, at most
 SIGNS = 32  # that stand for a word
+DRAWS = 2000  # of practice seeds with a start that is held out, in a row, before training gives up
 NUMBER_SCALE = 32  # a number is divided by it; trained .zip files rest on this value
 SMALLEST = 36  # [px] of a frame's side: SB3's convolutions need as much
 
@@ -117,15 +118,26 @@ class Within(gym.ActionWrapper[Any, Any, Any]):
 
 
 class Practice(gym.Wrapper[Any, Any, Any, Any]):
-    """Begins every episode with a random seed of the practice split, whatever seed it is given. seed: of the draws."""
+    """Begins every episode with a random seed of the practice split, whatever seed it is given. seed: of the draws.
 
-    def __init__(self, env: gym.Env[Any, Any], seed: Sequence[int]):
+    is_held_back: whether the start that the environment was just reset to, with the seed drawn, is one to stay away
+    from. Another is drawn then.
+    """
+
+    def __init__(
+        self, env: gym.Env[Any, Any], seed: Sequence[int], is_held_back: Callable[[int], bool] = lambda drawn: False
+    ):
         super().__init__(env)
-        self._rng = np.random.default_rng(seed)
+        self._rng, self._is_held_back = np.random.default_rng(seed), is_held_back
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        drawn = SPLITS["practice"][int(self._rng.integers(len(SPLITS["practice"])))]
-        return self.env.reset(seed=drawn, options=options)
+        """Raises UserError where DRAWS seeds in a row have starts that are held back."""
+        for _ in range(DRAWS):
+            drawn = SPLITS["practice"][int(self._rng.integers(len(SPLITS["practice"])))]
+            begun = self.env.reset(seed=drawn, options=options)
+            if not self._is_held_back(drawn):
+                return begun
+        raise UserError(f"each of {DRAWS} practice seeds has a start that is held out; valid: a task with more starts")
 
 
 def watched(task: Task, observe: str) -> gym.Env[Any, Any]:

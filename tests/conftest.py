@@ -1,4 +1,4 @@
-"""What the tests share: the embedded model with random weights, and a toy environment that can be told to fail."""
+"""Shared fixtures: the embedded model with random weights, and a toy environment whose failures are chosen."""
 
 import os
 from copy import copy
@@ -22,7 +22,7 @@ from policies.base import Decision
 
 @pytest.fixture(scope="session")
 def words() -> tuple[str, ...]:
-    """What the embedded policy's tokenizer must know as whole words, of the tabletop's tasks."""
+    """The words of the tabletop's tasks, each one token of the embedded policy's tokenizer."""
     from agent.optimise.pretrain import words
 
     return words(map(TASKS.get, tagged("tabletop")))
@@ -57,14 +57,14 @@ def fresh_backend(nano_checkpoint):
 
 @pytest.fixture
 def env(chosen):
-    """The environment of the task that a file of tests has chosen."""
+    """The environment of the test module's fixture `chosen`, a task."""
     env = chosen.make()
     yield env
     env.close()
 
 
 class ToyEnv(gym.Env[np.ndarray, np.ndarray]):
-    """Counts steps. Its seed decides all: `ends` -> the step it succeeds at, `raises` -> the step it raises at."""
+    """Counts steps. `ends` and `raises` map a seed to the step at which it succeeds or raises."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012 (gymnasium's own form)
     instruction = "count"
@@ -109,7 +109,7 @@ def toy_task():
 
 @pytest.fixture
 def any_action():
-    """Makes a task whose thoughts call for no action: what random weights do seldom follows from what they think."""
+    """Makes a task whose thoughts call for no action: random weights seldom act as their thought says."""
 
     def make(task: Task) -> Task:
         language = copy(task.language)
@@ -121,7 +121,7 @@ def any_action():
 
 @pytest.fixture
 def episode(toy_task, monkeypatch):
-    """Makes an episode of one step for each move, a (right, far); its frames tell what was done before."""
+    """Makes an episode of one step per move (right, far). Each frame depends on all moves before it."""
     monkeypatch.setitem(TASKS, "toy", toy_task())
 
     def make(moves, success=False, seed=0, attempt=0, ending=None, task="toy", verdicts=None) -> Episode:

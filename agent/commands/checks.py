@@ -7,10 +7,9 @@ from typing import Any
 
 from trl import DPOConfig, SFTConfig
 
-from agent.collect.starts import branch_seeds, gate_seeds, practice_seeds
+from agent.collect.starts import check_practice, gate_seeds, heldout_seeds, practice_seeds, pretraining_seeds
 from agent.commands.arguments import check_practised
 from agent.config import Config, Pretrain
-from agent.measure.statistics import check_distinct
 from agent.optimise.sft import CPU_SAFE
 from envs import registry
 from envs.errors import UserError, unknown
@@ -42,14 +41,15 @@ def check_improve(config: Config) -> None:
     _check_trainer("sft", config.sft, SFTConfig)
     _check_trainer("dpo", config.dpo, DPOConfig)
     for number in (1, config.rounds):
-        practice_seeds(config, number)
-        branch_seeds(config, number)
-        gate_seeds(config, number)
+        check_practice(config, number)
+        seeds("gate", config.gate.episodes, (number - 1) * config.gate.episodes)
     seeds("heldout", config.evaluation.episodes)
-    for name in config.tasks:
-        check_distinct(registry.task(name), "gate", config.gate.episodes)
     for name in config.evaluation.tasks:
-        check_distinct(registry.task(name), "heldout", config.evaluation.episodes)
+        heldout_seeds(config, name)
+    for name in config.tasks:
+        for number in range(1, config.rounds + 1):
+            gate_seeds(config, number, name)
+            practice_seeds(config, number, name)
     HFBackend.load(find_policy(config.policy))
     if config.tracking.mode == "online":
         _check_login()
@@ -95,6 +95,9 @@ def check_pretrain(config: Pretrain) -> None:
             seeds("practice", stage.scenes_of(task), stage.first_scene)
             seeds("practice", stage.demonstrations.get(task, 0), stage.first_demonstration)
         seeds("practice", stage.critiques, stage.first_critique)
+        for task in tasks.values():
+            some = stage.scenes_of(task.name) or stage.demonstrations.get(task.name) or stage.critiques
+            pretraining_seeds(task, 1 if some else 0, stage.first_scene)
         _check_trainer(f"stages.{name}.sft", stage.sft, SFTConfig)
     if config.start:
         HFBackend.load(find_policy(config.start))

@@ -17,7 +17,7 @@ from agent.organise.outcome import outcomes_of
 from agent.record.console import bar
 from envs.observation import Observation
 from envs.registry import task
-from envs.splits import seeds
+from envs.starts import distinct
 
 TEMPERATURE = 1.0  # of the answers that are tried, and of the sampled episodes, which add failures
 TIE = Tie()
@@ -36,7 +36,7 @@ def audit(
     beside: Sequence[Path] = (),
     n_envs: int = 64,
 ) -> dict[str, Any]:
-    """Audit the critic of one task on `episodes` held-out starts, each played greedily and as in practice.
+    """Audit the critic of one task on `episodes` distinct held-out starts, each played greedily and as in practice.
 
     ends: `verdict_scores` of its verdicts on the endings of its own episodes.
     ends_beside: the same with the episodes of the checkpoints `beside` at the same starts added, where there are any. A
@@ -51,7 +51,7 @@ def audit(
     acting: gain of whole episodes with criticism over those without.
     claims: how often the step that the critic blames for a failure is the one that bisection finds.
     """
-    starts = list(seeds("heldout", episodes))
+    starts = distinct(task(name), "heldout", episodes)
     job = Job(name, checkpoint, (), n_envs=n_envs)
 
     def collect(title: str, job: Job) -> list[Episode]:

@@ -3,6 +3,7 @@
 import inspect
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,13 +20,13 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from agent.collect.play import play
 from agent.config import Baseline
-from agent.measure.statistics import check_distinct, outcome_string, rate, successes
+from agent.measure.statistics import outcome_string, rate, successes
 from agent.record.console import Bar, bar
 from agent.record.provenance import declared_tasks, source, versions, weights_sha256
 from agent.record.rundir import check_replaceable
 from envs import registry
 from envs.errors import UserError, unknown
-from envs.splits import seeds
+from envs.starts import RESERVED, distinct, is_among, reserved
 from envs.task import Task
 from policies.sb3 import ALGORITHMS, Practice, Within, check_actions, watched
 from policies.threads import one_thread
@@ -45,16 +46,16 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
     """
     check_replaceable(out, overwrite, "baseline's folder", "baseline.json")
     task = registry.task(settings.task)
-    check_distinct(task, "heldout", settings.episodes)
     check_actions(task, settings.algorithm)
     _check(task, settings)
-    starts = [(seed, 0) for seed in seeds("heldout", settings.episodes)]
+    starts = [(seed, 0) for seed in distinct(task, "heldout", settings.episodes)]
+    held_back = reserved(task, heldout=max(RESERVED["heldout"], settings.episodes))
     provenance = {"source": source(), "tasks": declared_tasks((settings.task,))}
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         made = Path(scratch) / out.name
         made.mkdir()
-        model = train(task, settings)
+        model = train(task, settings, held_back)
         model.save(made / "policy.zip")
         played = play(settings.task, str(made / "policy.zip"), starts)
         result = rate(successes(played)) | {"split": "heldout", "outcomes": outcome_string(played)}
@@ -97,14 +98,16 @@ def _check(task: Task, settings: Baseline) -> None:
         )
 
 
-def train(task: Task, settings: Baseline) -> BaseAlgorithm:
+def train(task: Task, settings: Baseline, held_back: Collection[bytes] = frozenset()) -> BaseAlgorithm:
     """A model trained on practice seeds. PPO and TRPO complete their last rollout, past `steps`.
 
-    Raises UserError for values of parameters that the algorithm's class does not take.
+    held_back: keys of starts that it never meets. Raises UserError for values of parameters that the algorithm's class
+    does not take, and where no other start is found.
     """
 
     def practice(i: int) -> Practice:
-        return Practice(Within(watched(task, settings.observe)), (settings.seed, i))
+        env = Within(watched(task, settings.observe))
+        return Practice(env, (settings.seed, i), lambda seed: is_among(task, env, seed, held_back))
 
     env: VecEnv = DummyVecEnv([lambda i=i: practice(i) for i in range(settings.n_envs)])
     if settings.normalize:

@@ -5,6 +5,7 @@ No policy plays: the outcomes of episodes are drawn, and decided on by the code 
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -61,14 +62,18 @@ def simulate_until(
         always = True
         while True:
             k, n = k + int(rng.binomial(batch, true_rate)), n + batch
-            wilson = rate([True] * k + [False] * (n - k))["ci95"]
-            low, high = confidence_sequence(k, n, half_width) if anytime else wilson
+            low, high = confidence_sequence(k, n, half_width) if anytime else _wilson(k, n)
             held = low <= true_rate <= high
             always &= held
             if high - low <= 2 * half_width:
                 break
         results.append((held, always, n))
     return tuple(float(mean) for mean in np.mean(results, axis=0))
+
+
+@cache
+def _wilson(k: int, n: int) -> list[float]:
+    return rate([True] * k + [False] * (n - k))["ci95"]
 
 
 def tables(repeats: int = REPEATS) -> str:

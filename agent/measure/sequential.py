@@ -11,8 +11,9 @@ as no library is kept well enough: confseq's last release is of January 2023 and
 and ville (2026) are below 1.0, and the first of them has no release for Python 3.11.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -34,17 +35,18 @@ def log_e_better(gained: int, lost: int) -> float:
     b uniform on (0, 1). With q = (1 + b) / 2 this is a beta-binomial mixture, of gains with probability q, over the
     sign test's 1/2. It is an e-process at looks after as many pairs of every task: for the same b the expected product
     over tasks is prod(1 + b * gain) <= (1 + b * mean gain)^tasks <= 1. Against "not worse" it is
-    log_e_better(lost, gained).
+    log_e_better(lost, gained). -inf where it underflows, which is no evidence.
     """
     n = gained + lost
     return float((n + 1) * np.log(2) + special.betaln(gained + 1, lost + 1) + stats.binom.logcdf(gained, n + 1, 0.5))
 
 
+@cache
 def confidence_sequence(k: int, n: int, half_width: float, alpha: float = ALPHA) -> tuple[float, float]:
     """The interval of the rates that k successes in n do not speak against; it holds at all n at once.
 
     Each rate p is tested by a beta-binomial mixture whose prior has the mean p and the standard deviation `half_width`:
-    about the one that Howard et al. (2021, section 3.5) find best where the interval has this half-width. The interval
+    about the one that Howard et al. (2021) find best where the interval has this half-width. The interval
     holds whatever that is. Raises ValueError for no episodes.
     """
     if not 0 <= k <= n or n == 0:
@@ -65,26 +67,29 @@ def anytime_rate(successes: Sequence[bool], half_width: float) -> dict[str, Any]
 
 
 def play_until(
-    play: Callable[[Sequence[Any]], Sequence[Episode]], starts: Sequence[Any], half_width: float, batch: int = 50
+    play: Callable[[Sequence[Any]], Sequence[Episode]],
+    starts: Iterator[Any],
+    half_width: float,
+    batch: int = 50,
 ) -> tuple[list[Episode], dict[str, Any]]:
     """Play batches of the starts until the success rate's interval has at most this half-width, a rate: 0.05.
 
-    Returns the episodes and their `anytime_rate`, after all starts where the interval is wider still. Raises UserError
-    for a half-width outside (0, 0.5), where there are no starts, and where all episodes are broken.
+    Starts are drawn as they are needed. Returns the episodes and their `anytime_rate`, after all starts where the
+    interval is wider still. Raises UserError for a half-width outside (0, 0.5), where there are no starts, and where
+    all episodes are broken.
     """
     check_half_width(half_width)
-    if not starts:
-        raise UserError("no starts to play; valid: at least 1")
     played: list[Episode] = []
-    for first in range(0, len(starts), batch):
-        played += play(starts[first : first + batch])
-        if all(e.ending == "broken" for e in played) and len(played) < len(starts):
+    while some := list(islice(starts, batch)):
+        played += play(some)
+        if all(e.ending == "broken" for e in played):
             continue
-        rate = anytime_rate(successes(played), half_width)
-        low, high = rate["ci95"]
+        low, high = anytime_rate(successes(played), half_width)["ci95"]
         if high - low <= 2 * half_width:
             break
-    return played, rate
+    if not played:
+        raise UserError("no starts to play; valid: at least 1")
+    return played, anytime_rate(successes(played), half_width)
 
 
 def check_half_width(half_width: float) -> None:

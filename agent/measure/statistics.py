@@ -9,7 +9,6 @@ from scipy import stats
 
 from agent.organise.episode import Episode, whole_by_task
 from envs.errors import UserError
-from envs.task import Task
 
 RESAMPLES = 10_000
 BINS = 5  # of a reliability diagram (calibration)
@@ -20,12 +19,6 @@ def rate(successes: Sequence[bool]) -> dict[str, Any]:
     k, n = int(np.sum(successes)), len(successes)
     interval = stats.binomtest(k, n).proportion_ci(method="wilson")
     return {"k": k, "n": n, "rate": k / n, "ci95": [float(interval.low), float(interval.high)]}
-
-
-def check_distinct(task: Task, split: str, n: int) -> None:
-    """Raises UserError for more episodes than there are starts: the same one twice is no further evidence."""
-    if n > task.starts.get(split, n):
-        raise UserError(f"{n} episodes of {split} of {task.name!r}; valid: at most {task.starts[split]}, all it has")
 
 
 def successes(episodes: Sequence[Episode]) -> np.ndarray:

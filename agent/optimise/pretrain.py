@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agent.collect.rollout import rollout
+from agent.collect.starts import pretraining_seeds
 from agent.config import Pretrain, Tie
 from agent.optimise.sft import train_sft
 from agent.organise.critiques import criticised, ending
@@ -25,7 +26,6 @@ from agent.record.rundir import check_replaceable
 from envs import registry
 from envs.observation import Observation
 from envs.snapshot import Restorable, Snapshot
-from envs.splits import seeds
 from envs.task import Task
 from policies import critic, nano, prompt
 from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
@@ -213,18 +213,18 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
             rows = []
             for task in tasks:
                 n = settings.scenes_of(task.name) if task.teacher.captions else 0
-                scenes = seeds("practice", n, settings.first_scene)
+                scenes = pretraining_seeds(task, n, settings.first_scene)
                 with bar(f"{stage}: scenes of {task.name}", len(scenes)) as progress:
                     asked = settings.questions, settings.instructions, settings.wander
                     for examples in progress.track(caption_examples(task, scenes, *asked)):
                         rows += examples
                 n = settings.demonstrations.get(task.name, 0)
-                starts = seeds("practice", n, settings.first_demonstration)
+                starts = pretraining_seeds(task, n, settings.first_demonstration)
                 shown = list(demonstrations(task, codec_for(task), starts, settings.disturbed))
                 rows += shown * settings.repeats
                 if settings.critiques:
                     with bar(f"{stage}: critiques of {task.name}", settings.critiques) as progress:
-                        scenes = seeds("practice", settings.critiques, settings.first_critique)
+                        scenes = pretraining_seeds(task, settings.critiques, settings.first_critique)
                         for examples in progress.track(critic_examples(task, backend, scenes)):
                             rows += examples
             random.Random(config.seed).shuffle(rows)

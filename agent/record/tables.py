@@ -99,6 +99,8 @@ def audit_table(results: Mapping[str, Any]) -> Table:
         ("with other frames", lambda r: f"{r['shuffled_answers']:.2f}"),
         ("answers: Brier", lambda r: f"{r['answers']['brier']:.3f}"),
         ("of the base rate", lambda r: f"{r['answers']['base_brier']:.3f}"),
+        ("at a moment: its best of K ties with the best", lambda r: f"{100 * r['within']['best']:.0f} %"),
+        ("a choice at random", lambda r: f"{100 * r['within']['chance']:.0f} %"),
         ("success after the greedy answer", lambda r: f"{100 * r['best_of']['greedy']:.0f} %"),
         ("the critic's choice", lambda r: f"{100 * r['best_of']['critic']:.0f} %"),
         ("the simulator's (oracle)", lambda r: f"{100 * r['best_of']['oracle']:.0f} %"),

@@ -22,7 +22,7 @@ def branch(r: Round) -> dict[str, int | dict[str, int]]:
         job = r.job(task, r.imitator, temperature=settings.follow_temperature, certify=certify, end_loops=greedy)
         branching = Branching(r.workers, job, _charged(r), r.config.collect.attempts, r.rng(f"branch {task}"))
         tried = branching.explore([e for e in r.episodes("episodes") if e.task == task], settings)
-        tried += branching.explore_own(branch_seeds(r.config, r.number), settings)
+        tried += branching.explore_own(branch_seeds(r.config, r.number, task), settings)
         played += r.concluded(job, tried)
         r.log(f"branch/{task}", branching.agreement())
     if played:

@@ -11,11 +11,11 @@ from agent.stages.round import Round
 
 def evaluate(r: Round, checkpoint: Path, name: str) -> dict[str, list[Episode]]:
     """Task -> its held-out episodes, stored in the run's folder `heldout/NAME`."""
-    starts = [(seed, 0) for seed in heldout_seeds(r.config)]
-    played = {
-        task: r.measure(f"held-out {task}", r.job(task, checkpoint, starts=starts, critic=r.config.critic))
-        for task in r.config.evaluation.tasks
-    }
+    played = {}
+    for task in r.config.evaluation.tasks:
+        starts = [(seed, 0) for seed in heldout_seeds(r.config, task)]
+        job = r.job(task, checkpoint, starts=starts, critic=r.config.critic)
+        played[task] = r.measure(f"held-out {task}", job)
     r.run.heldout(name).append(e for episodes in played.values() for e in episodes)
     return played
 

@@ -21,7 +21,7 @@ def gate(r: Round, incumbent: Path) -> dict[str, Any]:
     the same ones the best of several candidates would pass for its luck.
     """
     rule = r.config.gate
-    starts = {task: [(seed, 0) for seed in gate_seeds(r.config, r.number)] for task in r.config.tasks}
+    starts = {task: [(seed, 0) for seed in gate_seeds(r.config, r.number, task)] for task in r.config.tasks}
     size = rule.batch if rule.sequential else max(map(len, starts.values()))
     standing, challenge, before, after, verdict = [], [], [], [], None
     while verdict is None:

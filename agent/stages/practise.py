@@ -26,10 +26,12 @@ def practise(r: Round, checkpoint: Path) -> dict[str, Any]:
     The folder `archive` holds the archive itself, which continues that of the round before.
     """
     c, archive = r.config.collect, Archive.load(r.before().folder / "archive", ARCHIVED, r.rng("archive"))
-    starts = list(itertools.product(practice_seeds(r.config, r.number), range(c.attempts)))
     at_once = max(1, r.config.workers * r.config.n_envs // c.attempts) * c.attempts
     played, archived = [], []
     for task in r.config.tasks:
+        seeds = practice_seeds(r.config, r.number, task)
+        r.log(f"practise/{task}", {"starts": len(seeds)})
+        starts = list(itertools.product(seeds, range(c.attempts)))
         job = r.job(task, checkpoint, temperature=c.temperature, certify=c.certify == "all")
         again = _restarted(r, job, archive)
         whole = within(c.env_steps, starts, at_once, partial(_attempts, r, job))

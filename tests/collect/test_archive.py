@@ -1,4 +1,4 @@
-"""Practice from states of earlier successes: nearer to the start as the policy gets better."""
+"""Practice from archived states of earlier successes. They move towards the start as the policy improves."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ ATTEMPTS = 4
 
 @pytest.fixture(scope="module")
 def rare():
-    """Of each of 8 starts one success and three failures."""
+    """Four episodes from each of 8 starts: one success and three failures."""
     whole = rollout(PUSH, EXPERT, [(seed, 0) for seed in range(8)], snapshots=True)
     starts = [(seed, k) for seed in range(8) for k in range(1, 9)]
     failures = [e for e in rollout(PUSH, RANDOM, starts, snapshots=True) if not e.success]
@@ -25,7 +25,7 @@ def rare():
 
 
 def practise(archive, policy):
-    """One round: how many of the attempts from the archive's states succeed, and where these are."""
+    """One round of practice from archived states: how many attempts succeed, and the steps they begin at."""
     points, successes = archive.points("push", 99), 0
     for point in points:
         rests = rollout(PUSH, policy, [point.start(k, k) for k in range(ATTEMPTS)])

@@ -1,4 +1,4 @@
-"""Branches: a moment is returned to exactly, other answers are measured from there, and only what is new is counted."""
+"""Branches: a state is restored exactly, other answers are played from there, and only new steps are counted."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def expert_episode():
 
 
 class Blundering(RandomPolicy):
-    """Random moves, in words."""
+    """Acts at random; its answers are text."""
 
     def act(self, observations, rngs):
         thought = "red cube 1 2; red pad 3 4 left; behind 5 6 +1 +1"
@@ -88,9 +88,9 @@ def test_branches_do_not_depend_on_what_is_played_beside_them(failures):
 
 # where -----------------------------------------------------------------------------------------------------------
 def searching(truth):
-    """A Branching whose second repeats succeed up to the step `truth` of their seed, and how much it played each time.
+    """A Branching whose second repeats succeed up to step `truth[seed]`, and how many starts it played each time.
 
-    Only the outcome is played here, so that the truth is known.
+    The outcome of an episode is given by `truth`; no environment is stepped.
     """
     played = []
 
@@ -158,7 +158,7 @@ def test_exploring_measures_distinct_answers_to_what_was_seen(
 
 @pytest.mark.slow
 def test_roots_are_played_as_branches_are_followed(nano_checkpoint, monkeypatch, any_action):
-    """Greedily here: so that what is branched from is what the policy would do."""
+    """Roots are greedy, as branches are after their first answer, so that they are what the policy would do."""
     monkeypatch.setitem(TASKS, "push", any_action(PUSH))
     settings = Branch(starts=2, where="uniform", moments=3, answers=2)
     job = Job("push", nano_checkpoint, (), certify=True)
@@ -175,7 +175,7 @@ def test_roots_are_played_as_branches_are_followed(nano_checkpoint, monkeypatch,
 
 @pytest.mark.slow
 def test_whatever_else_it_might_answer_is_tried_anywhere(nano_checkpoint, monkeypatch):
-    """Also where no thought of its calls for that action: a critic is to know such answers too."""
+    """Also an answer whose action follows from no thought: the critic learns from such answers too."""
     monkeypatch.setattr(branching, "promising", lambda task, observation, answer: False)
     job = Job("push", nano_checkpoint, (), certify=True)
     with Workers(1) as workers:
@@ -213,7 +213,7 @@ def test_two_workers_answer_as_one(nano_checkpoint, failures):
 # selection -------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def branched(episode):
-    """A failure A C C, and from its second step: B A and A, which succeed, and C, which fails."""
+    """A failed episode A C C and three branches from its second step: B A and A succeed, C fails."""
     failure = episode([A, C, C])
     tries = [
         episode([A, *moves], success, attempt=i)

@@ -1,4 +1,4 @@
-"""What is spent is counted as it is spent: steps, pictures, answers and verdicts, and certificates apart."""
+"""The budget counts what was done: steps, rendered frames, answers and verdicts. Certificates are counted apart."""
 
 from dataclasses import replace
 
@@ -21,14 +21,14 @@ PUSH = TASKS["push"]
 
 
 def metered(task, policy, starts):
-    """Episodes, and what they took."""
+    """The episodes of the starts, and the counts of the meter that listened to them."""
     meter = Meter()
     return rollout(task, MeteredPolicy(policy, meter.spent), starts, subscribers=[meter]), meter.spent
 
 
 @pytest.fixture
 def rendered(monkeypatch):
-    """Counts each picture of the tabletop as it is rendered."""
+    """A list that grows by one each time the tabletop renders a frame."""
     drawn, kind = [], type(PUSH.make().unwrapped)
     render = kind.render
 

@@ -1,4 +1,4 @@
-"""A failure that reached another goal is a success of that goal, if the simulator says so."""
+"""A failed episode that reached another goal becomes a success of that goal, once the simulator confirms it."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ CODEC = codec_for(REACH)
 
 
 class Mistaken(ExpertPolicy):
-    """Goes for another object on the table, and says it is the one."""
+    """Goes for another object on the table and names it in its thought."""
 
     def act_on(self, envs):
         decisions = []

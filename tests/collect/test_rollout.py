@@ -1,4 +1,4 @@
-"""Episodes: each start once, the same whatever is played beside it, and a crash that stays its own."""
+"""Rollouts: each start is played once, does not depend on the episodes beside it, and crashes alone."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ STARTS = [(3, 1), (3, 0), (1, 0), (2, 0), (9, 0)]
 
 
 class StepPolicy:
-    """A legal action, and the number of observations of each call."""
+    """Answers with a legal action, and records how many observations each call had."""
 
     def __init__(self):
         self.batches = []

@@ -1,4 +1,4 @@
-"""A stored episode is believed only if it happens again, bit for bit; whatever was done to it is found and named."""
+"""A stored episode has a certificate only if its replay is equal bit for bit; every change to it is found and named."""
 
 import copy
 from dataclasses import replace
@@ -35,7 +35,7 @@ def verifier():
 
 @pytest.fixture
 def part(played, tmp_path):
-    """The file that holds `played`."""
+    """The Parquet file of the store that holds `played`."""
     store = EpisodeStore(tmp_path / "round_001" / "episodes")
     store.append(played)
     return store.parts()[0]
@@ -90,7 +90,7 @@ def test_a_cut_off_file_loses_only_its_last_episode(verifier, part):
 
 
 def changed(episode, **of_second_step):
-    """The episode, stored anew with another second step."""
+    """The episode with some fields of its second step changed."""
     result = copy.deepcopy(episode)
     result.steps[1] = replace(result.steps[1], **of_second_step)
     return result

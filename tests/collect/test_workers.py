@@ -1,4 +1,4 @@
-"""Several processes play what one would have played, and a worker's error is the caller's."""
+"""Several processes play the same episodes as one; an error in a worker is raised by the caller."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Languages: grammar, parser and sayer of one family agree, and nothing but a teacher reads the true state."""
+"""Languages: a family's grammar, parser and text agree, and only a teacher reads the true state."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ ALTERNATIVES = re.compile(r"\(([^()]*)\)(\??)")
 
 
 def sampled(regex, rng):
-    """A text of a grammar that is made of alternatives, optional ones, and signs."""
+    """A random text of a regex that consists of alternatives, optional groups and signs."""
 
     def drawn(match):
         words, optional = match.groups()
@@ -44,7 +44,7 @@ def test_whatever_the_grammar_allows_is_said_as_it_was_parsed(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_what_is_derived_is_derived_already(name):
-    """And parses."""
+    """What is derived parses too."""
     language, rng = TASKS[name].language, np.random.default_rng(1)
     own = {"reacher": "arm 24 +0 30 -2"}.get(name, "gripper 12 20" + " mid open" * (name in ("lift", "place")))
     for _ in range(100):
@@ -93,7 +93,7 @@ def test_a_level_is_spelt_as_one_of_the_words(kind):
 
 
 def test_no_acting_policy_reaches_a_teacher():
-    """Of the modules of policies/, only the one with the expert names it, and what a model is asked gets no task."""
+    """In policies/ only baselines.py, which has the expert, reads `teacher`; MLLMPolicy and `conclude` get no task."""
     modules = Path(policies.__file__).parent.glob("*.py")
     reaching = [
         path.name

@@ -1,4 +1,4 @@
-"""Reacher in words: what a thought calls for, and what a success proves of it."""
+"""Reacher's language: the action that a thought calls for, and relabelling after a success."""
 
 import numpy as np
 import pytest

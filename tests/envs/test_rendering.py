@@ -29,7 +29,7 @@ assert env.render().std() > 5
 
 
 def caught(code):
-    """Prints what a user would be told."""
+    """Code that runs `code` and prints a UserError's message, as the command does."""
     return f"from envs.errors import UserError\ntry:\n{indent(code, '    ')}\nexcept UserError as e:\n    print(e)"
 
 
@@ -42,7 +42,7 @@ def test_a_broken_backend_is_one_clear_error():
 
 
 def test_a_broken_backend_is_one_clear_error_of_a_task():
-    """Whoever renders comes by the tasks, which import mujoco too."""
+    """The registry of tasks imports mujoco too."""
     result = run(caught(RENDER), MUJOCO_GL="nonsense")
     assert result.returncode == 0, result.stderr
     assert "MUJOCO_GL='nonsense'" in result.stdout

@@ -1,4 +1,4 @@
-"""A state that was saved is returned to exactly: what follows is the same, bit for bit, through all wrappers."""
+"""A saved state is restored exactly: the steps that follow are equal bit for bit, through all wrappers."""
 
 import pickle
 
@@ -52,7 +52,7 @@ def test_a_mujoco_state_is_copied_and_small(name):
 
 @pytest.mark.parametrize("name", ["reach", *STOCK[:1], "CartPole-v1"])
 def test_what_was_observed_comes_back(name):
-    """Who acts on it acts as before."""
+    """A policy that acts on the restored observation acts as before."""
     env = make(name)
     wander(env, 3)
     saved, seen = env.snapshot(), env.observation.copy()

@@ -1,4 +1,4 @@
-"""Numbers of a state as words."""
+"""State words: numbers of a state as text, parsed back, and asked about."""
 
 import numpy as np
 import pytest

@@ -37,7 +37,7 @@ def handeye(tmp_path):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, capfd):
-    """The command in this process, which has loaded all that is slow to load; as `handeye` otherwise."""
+    """Runs the command as `handeye` does, but in this process, where slow imports are loaded already."""
     cwd = tmp_path / "here"
     cwd.mkdir(exist_ok=True)
 
@@ -62,7 +62,7 @@ def config(tmp_path, nano_checkpoint):
 
 
 def test_help_is_quick():
-    """It loads nothing heavy, for the command and for each of its subcommands."""
+    """No heavy import, for the command and for each of its subcommands."""
     code = """
 import contextlib, io, sys
 from agent.cli import COMMANDS, main
@@ -201,7 +201,7 @@ def test_a_mistyped_command_is_no_crash(here, arguments):
 
 
 def test_an_override_may_hold_any_value(here, config):
-    """Also one that is the command's own name, or the config's."""
+    """Also the command's own name, or the config's."""
     result = here("improve", "config.yaml", "--policy", "improve")
     assert "no checkpoint in 'improve'" in result.stderr
     result = here("improve", "config.yaml", "--policy", "config.yaml")

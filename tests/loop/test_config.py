@@ -1,4 +1,4 @@
-"""What a run is told is checked whole before anything starts, and every mistake is one line with the valid values."""
+"""Configs are checked whole before anything starts; every mistake is one line with the valid values."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def write(tmp_path):
 
 
 def message(path, overrides=(), kind=Config):
-    """The one line that a user is told."""
+    """The message of the UserError that loading the config raises: one line."""
     with pytest.raises(UserError) as error:
         load(path, overrides, kind)
     assert "\n" not in str(error.value)
@@ -177,7 +177,7 @@ def test_preflight(write, nano_checkpoint, overrides, parts):
 
 
 def test_preflight_asks_for_seeds_that_are_there(write, nano_checkpoint):
-    """Not an hour later, in the last round."""
+    """Before the run, not in its last round."""
     from agent.commands.checks import check_improve
 
     path = write(f"policy: {nano_checkpoint}\ntasks: [reach]\n")

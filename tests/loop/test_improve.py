@@ -1,4 +1,4 @@
-"""The whole loop, small: what it leaves behind, what others read, and that it copes with a policy that fails."""
+"""Tiny runs of the whole loop: their folders, results.json, and how failures and broken episodes are handled."""
 
 import json
 from dataclasses import asdict, replace
@@ -40,7 +40,7 @@ gym.register("HandEyeTest/Near-v0", entry_point=Near, max_episode_steps=6)
 
 @pytest.fixture(autouse=True)
 def near(monkeypatch, any_action):
-    """A fifth task, for these tests only, where a thought calls for no action: random ones seldom agree."""
+    """A task of these tests, whose thoughts call for no action: random thoughts and actions seldom agree."""
     task = replace(any_action(TASKS["reach"]), name="near").with_env(id="HandEyeTest/Near-v0")
     monkeypatch.setitem(TASKS, "near", task)
 
@@ -97,7 +97,7 @@ def assert_provenance(results, config):
 
 
 def assert_budget(budget, config):
-    """Of a run that plays without criticism, and without branches: every step was asked for once, unless it raised."""
+    """For a run without critic, branches and steps that raise: one decision and one proposal a step."""
     assert set(budget) == {*SPENT, "wall_s"}
     assert budget["wall_s"] > 0
     assert budget["decisions"] == budget["proposals"] == budget["env_steps"] > 0
@@ -108,7 +108,7 @@ def assert_budget(budget, config):
 
 
 def assert_schema(results, config):
-    """As DESIGN.md gives it: other programs read these keys."""
+    """The keys of results.json, which other programs read."""
     assert set(results) >= {"schema", "config", "versions", "provenance", "budget", "rounds", "heldout", "heldout_mean"}
     assert results["schema"] == 1
     assert results["config"] == json.loads(json.dumps(asdict(config)))
@@ -339,4 +339,4 @@ def test_two_tasks_and_two_rounds(config):
     assert results["rounds"][1]["sft_examples"] >= results["rounds"][0]["sft_examples"]
     seeds = [{e.seed for e in EpisodeStore(path / f"round_00{n}" / "episodes")} for n in (1, 2)]
     assert not seeds[0] & seeds[1]  # each round has its own starts
-    assert not set(gate_seeds(settings, 1)) & set(gate_seeds(settings, 2))
+    assert not set(gate_seeds(settings, 1, "near")) & set(gate_seeds(settings, 2, "near"))

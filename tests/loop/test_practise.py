@@ -1,4 +1,4 @@
-"""With `collect.certify: kept`, all that selection keeps is certified, what takes the place of a denied success too."""
+"""With `collect.certify: kept`, every selected episode is certified, also one that replaces a denied success."""
 
 from types import SimpleNamespace
 

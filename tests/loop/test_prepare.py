@@ -1,4 +1,4 @@
-"""A fresh machine: what is missing is found before the long install, and installed where that is allowed."""
+"""A fresh machine: missing libraries are found before the long install, and installed where that is allowed."""
 
 import os
 import re
@@ -16,7 +16,7 @@ ARGUMENTS = 'case "$*" in'
 
 @pytest.fixture
 def machine(tmp_path):
-    """Runs .ci/prepare where only some fake programs exist: a Python that lacks things, an apt-get that brings them."""
+    """Runs .ci/prepare with fake programs alone: a Python without some modules, an apt-get that installs them."""
     folder = tmp_path / "bin"
     folder.mkdir()
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_installed_is_one_line(machine, case, part):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Mesa's software EGL is Linux's")
 def test_a_missing_driver_is_noticed(tmp_path):
-    """This machine renders; with libEGL alone, and no vendor's library behind it, it would not."""
+    """The probe passes on this machine, and fails where libEGL is there without a vendor's library."""
     program = [sys.executable, str(ROOT / ".ci" / "can_render.py")]
     environment = {**os.environ, "MUJOCO_GL": "egl"}
     assert subprocess.run(program, env=environment, timeout=30).returncode == 0

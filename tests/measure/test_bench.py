@@ -1,4 +1,4 @@
-"""The benchmark measures both sides, and says what it compared."""
+"""Each row of the benchmark measures both sides and describes the comparison."""
 
 import pytest
 

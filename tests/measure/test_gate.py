@@ -1,4 +1,4 @@
-"""A candidate passes only if it is better on the same episodes, in all and on no task worse."""
+"""The gate: a candidate passes if it is better on the same episodes overall and worse on no task."""
 
 import re
 from dataclasses import replace
@@ -14,6 +14,7 @@ from agent.record.rundir import RunDir
 from agent.stages.gate import gate
 from agent.stages.round import Round
 from envs.errors import UserError
+from envs.validation import checked
 from policies.critic import Critique
 
 GATE = 1_000_000  # the first seed of its split
@@ -147,8 +148,14 @@ def test_it_stops_where_it_is_clear(reach, push, accepted, reason):
         assert re.match(reason, decision[1])
 
 
+@pytest.mark.parametrize(("key", "value"), [("alpha", 0), ("alpha", 1), ("batch", 0), ("worst_task", 1.5)])
+def test_a_gate_that_cannot_work_is_refused(key, value):
+    with pytest.raises(UserError, match=key):
+        checked(Gate, {key: value})
+
+
 def test_who_asks_for_more_is_not_content_with_less():
-    """A p-value below alpha is what an early acceptance must reach too."""
+    """A `p_value` below `alpha` is the level of an early acceptance too."""
     some = tallies((9, 0), (6, 1))
     assert early(some, LEFT, Gate(p_value=0.05))[0]
     assert early(some, LEFT, Gate(p_value=1e-6)) is None
@@ -270,7 +277,7 @@ def test_a_candidate_does_not_pass_by_praising_itself(acted):
 
 
 def test_the_incumbents_critic_is_believed_about_both(acted):
-    """It has an eye for what it calls a success, whoever did it: here, every other start, whatever really happened."""
+    """Here it calls every other start a success, whatever happened and whoever acted."""
     wins = {"old": "+" * 20, "policy": "-" * 20}
     r = acted(wins, {"old": lambda e: e.seed % 2, "policy": honest}, gate=Gate(episodes=20), select=Select(by="critic"))
     row = gate(r, Path("old"))

@@ -1,4 +1,4 @@
-"""Real trl trainers on a handful of rows: what is imitated is learned, what is preferred becomes likelier."""
+"""trl's trainers on a handful of rows: SFT learns the answers, DPO raises the margin of the chosen ones."""
 
 import re
 from collections import Counter
@@ -50,14 +50,14 @@ def examples(codec):
 
 
 def preferences(examples):
-    """The right answer of each observation over another's."""
+    """Pairs: the right answer of each observation over the right answer of another one."""
     return [
         Pair(e.frames, e.prompt, e.answer, examples[i - 4].answer, Outcome(1.0, 0.5)) for i, e in enumerate(examples)
     ]
 
 
 def log_probability(backend, frames, prompt, answer):
-    """Of the whole answer and its end, by a plain forward pass."""
+    """Log probability of the answer and its end token, by one plain forward pass."""
     processor = backend.processor
     chat = processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
     inputs = processor(text=[chat + answer + "</s>"], images=[[Image.fromarray(frames[0])]], return_tensors="pt")
@@ -79,7 +79,7 @@ def margins(backend, pairs):
 
 @pytest.mark.slow
 def test_imitation_learns_the_answers(fresh_backend, codec, examples, tmp_path):
-    """Through the grammar, so that training and acting must agree on the form of a conversation."""
+    """Checked by constrained generation, so that training and acting must use the same chat template."""
     losses = Losses()
     settings = SFT | {"max_steps": 40}
     metrics = train_sft(fresh_backend.model, fresh_backend.processor, examples, tmp_path, settings, callbacks=[losses])
@@ -123,7 +123,7 @@ def test_preference_raises_the_margin_of_the_chosen(nano_checkpoint, examples, t
 
 @pytest.mark.slow
 def test_a_rehearsed_example_is_imitated_and_prefers_nothing(nano_checkpoint, examples, tmp_path):
-    """Of two answers that are the same the preference has no gradient, so that only the SFT term trains."""
+    """Chosen and rejected are equal, so that the preference has no gradient and only the SFT term trains."""
 
     def trained(rows, **loss):
         backend, reference = HFBackend.load(nano_checkpoint), HFBackend.load(nano_checkpoint)
@@ -173,7 +173,7 @@ def test_demonstrations_are_the_experts_episodes(codec):
 
 
 def test_a_disturbed_demonstration_shows_how_the_expert_recovers(codec):
-    """From where another action led; the same seed is disturbed alike."""
+    """After a random action the expert goes on from there. The same seed gives the same disturbances."""
     straight, made, again = (list(demonstrations(TASKS["reach"], codec, [3], share)) for share in (0.0, 0.5, 0.5))
     assert [example.answer for example in made] == [example.answer for example in again]
     assert made[0].answer == straight[0].answer
@@ -274,7 +274,7 @@ def test_the_critic_is_asked_about_measured_answers_and_real_endings(backend, na
 
 
 def test_what_the_critic_is_told_of_endings_is_true(backend):
-    """The gripper is over the place that is named, or it is not done."""
+    """The critic's label is yes where the gripper is over the position that the answer names."""
     for scene in critic_examples(TASKS["reach"], backend, range(700_000, 700_024), answers=1):
         for example in scene:
             if text(example).endswith("done?"):

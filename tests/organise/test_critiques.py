@@ -1,4 +1,4 @@
-"""What the critic learns from: measured alternatives at one observation, and how episodes ended."""
+"""The critic's training examples: measured alternatives at one observation, and endings of episodes."""
 
 from collections import Counter
 from dataclasses import replace
@@ -31,7 +31,7 @@ def text(example):
 
 @pytest.fixture
 def practised(episode):
-    """From each of four starts A, which succeeds, and B, which fails."""
+    """Two episodes from each of four starts: A succeeds, B fails."""
     return [e for seed in range(4) for e in (episode([A], True, seed=seed), episode([B], seed=seed, attempt=1))]
 
 
@@ -74,7 +74,7 @@ def test_alternatives_are_questions(practised):
 
 
 def test_what_was_seen_first_is_what_the_critic_sees(episode):
-    """Of branches that is the greedy answer's thought."""
+    """All answers at one observation are criticised under the thought of the first, greedy one."""
     episodes = [episode([B]), episode([A], True, attempt=1)]
     for e, thought in zip(episodes, ("red cube 1 2", "red cube 9 9"), strict=True):
         decision = e.steps[0].decision
@@ -91,7 +91,7 @@ def test_a_step_lost_is_told_where_any_loss_counts(episode, margin, told):
 
 
 def test_where_all_did_equally_well_one_is_good(episode):
-    """With what the critic would do, which is what was done first, and how far that is from the answer."""
+    """Its label is yes, after the preferred action, which was done first, and the answer's offset from it."""
     episodes = [episode([A], True), episode([B], True, attempt=1)]
     made = [answer_critiques(episodes, 9, TIE, None, np.random.default_rng(seed)) for seed in range(20)]
     assert {len(some) for some in made} == {1}
@@ -102,7 +102,7 @@ def test_where_all_did_equally_well_one_is_good(episode):
 
 
 def test_what_was_done_is_compared_with_what_nobody_measured(episode):
-    """In each observation of what is imitated, without a verdict."""
+    """One contrast an observation that SFT imitates; it holds no label."""
     kept = [episode([A], True), episode([B, C], True, seed=9)]
     made = contrasts(kept, 99, rng())
     done = {step.observation.frames.tobytes(): step.decision.answer for e in kept for step in e.own}

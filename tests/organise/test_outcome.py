@@ -1,4 +1,4 @@
-"""What an answer was worth means the same on every time scale, and a failure never passes for a success."""
+"""Outcomes mean the same on every time scale, and a failure never ties with a success."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_a_failure_never_ties_with_a_success(later):
 
 
 def test_a_step_lost_counts_where_steps_are_few():
-    """And is nothing where there are many: 0.05 of the steps left."""
+    """The tie is 0.05 of the steps left, so that one step of many is within it."""
     assert not outcome(True, 2, 8).ties(outcome(True, 3, 8), Tie())
     assert outcome(True, 2, 500).ties(outcome(True, 3, 500), Tie())
     assert not outcome(True, 2, 500).ties(outcome(True, 100, 500), Tie())

@@ -1,4 +1,4 @@
-"""What becomes training data: the shortest successes, and measured preferences where attempts part ways."""
+"""Selection and pairs: the shortest successes, and measured preferences where attempts first differ."""
 
 from dataclasses import replace
 
@@ -69,7 +69,7 @@ def test_examples_are_what_was_seen_and_answered(episode):
 
 # forks -----------------------------------------------------------------------------------------------------------
 def outcomes(fork):
-    """What was answered -> what followed, of 4 steps: success, and the share of the steps left that it saved."""
+    """Answer -> outcomes of the episodes that gave it: success, and the share of the steps left that was saved."""
     return {
         steps[0][0].decision.answer: sorted((value.success, round(value.saved, 3)) for _, value in steps)
         for steps in fork.outcomes.values()
@@ -125,7 +125,7 @@ def test_real_attempts_share_the_frame_they_part_at():
     from policies.base import Decision
 
     class Coin:
-        """Right or left, so that attempts share prefixes."""
+        """Moves right or left at random, so that attempts often begin alike."""
 
         def act(self, observations, rngs):
             return [
@@ -192,7 +192,7 @@ def test_soon_is_preferred_to_late(episode):
 
 @pytest.mark.parametrize(("success", "n"), [(0.0, 1), (0.5, 1), (0.51, 0), (1.0, 0)])
 def test_small_margins_are_no_preference(episode, success, n):
-    """The speed decides nothing where success differs."""
+    """Speed does not count where success differs."""
     attempts = [episode([A], True), episode([B], attempt=1), episode([B], True, attempt=2)]
     made = pairs(attempts, Margin(success, 0.0), 9)
     assert len(made) == n

@@ -1,4 +1,4 @@
-"""Episodes on disk come back as they were."""
+"""Episodes are read from disk exactly as they were written."""
 
 from dataclasses import replace
 
@@ -75,7 +75,7 @@ def test_odd_episodes_make_the_round_trip(store, episode, toy_task):
 
 
 def test_choices_make_the_round_trip(store, episode):
-    """One of several actions is no array; also one that no float32 can tell."""
+    """A discrete action is an integer, also one that float32 cannot represent."""
     one = episode([(1, 0), (0, 1)])
     for i, choice in enumerate((0, 2**24 + 1)):
         one.steps[i] = replace(one.steps[i], decision=replace(one.steps[i].decision, action=np.int64(choice)))

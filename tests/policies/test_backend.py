@@ -1,4 +1,4 @@
-"""Answers that always parse, that depend on their own seed alone, and that are drawn from the right distribution."""
+"""Constrained generation: answers always parse, depend on their own seed alone, and follow the softmax."""
 
 import re
 
@@ -73,7 +73,7 @@ def test_odds_do_not_depend_on_the_batch(backend, requests_):
 
 
 class EndsWhenTold(Ended):
-    """Asks the model for each end, as `xgrammar.contrib.hf` does."""
+    """Asks the model for the end token of each answer, as `xgrammar.contrib.hf` does."""
 
     def __init__(self, allowed):
         super().__init__(allowed)
@@ -188,7 +188,7 @@ TEMPERATURES = (0.0, 0.7, 1.0)
 
 @pytest.fixture(scope="module")
 def prefilled_once(backend, codec, requests_):
-    """What was seen, three answers to each, and the questions about them."""
+    """A prefilled batch, three answers to each of its prompts, and the critic's questions about these."""
     prefilled = backend.prefill(requests_)
     seeds = [range(10 * i, 10 * i + 3) for i in range(N)]
     answers = prefilled.generate(codec.regex, TEMPERATURES, seeds)
@@ -272,7 +272,7 @@ CHAT_TEMPLATE = (
 
 @pytest.mark.slow
 def test_a_chat_model_criticises_itself_in_plain_text(codec, requests_):
-    """Another template, and a tokenizer that knows none of our words: it spells them, `yes` and `no` too."""
+    """It has another chat template, and a tokenizer that splits our words, `yes` and `no` too."""
     processor = nano.build_processor(())
     processor.chat_template = CHAT_TEMPLATE
     backend = HFBackend(nano.build_model(processor, 0), processor)

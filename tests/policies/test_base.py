@@ -1,4 +1,4 @@
-"""A policy is found by its name from any folder, and a name that is none is answered with the valid ones."""
+"""A policy is found by its name from any folder; an unknown name raises an error with the valid ones."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A trained policy that looks ahead, and trained experts that ship."""
+"""Lookahead: a trained policy that plans in the simulator; trained experts that ship."""
 
 import pytest
 
@@ -11,13 +11,13 @@ from policies.lookahead import Lookahead
 
 
 def quick(name, steps=None):
-    """The task without a history of frames, ending after some steps."""
+    """The task with one small frame, truncated after `steps`."""
     task = TASKS[name].with_env(image_size=8, frames=1)
     return task.with_env(kwargs={**task.env.kwargs, "max_episode_steps": steps}) if steps else task
 
 
 def own(task):
-    """Shown by what ships, as it is."""
+    """The task with the trained policy itself as its expert, without lookahead."""
     return with_expert(task, SHIPPED[task.name])
 
 
@@ -64,7 +64,7 @@ def test_looking_moves_nothing(hopper):
 
 
 def test_what_is_foreseen_comes(hopper, monkeypatch):
-    """It looks ahead anew only after the steps that it chose."""
+    """It plans anew only after the steps of its plan, which go as predicted."""
     looked, plan = [], Lookahead._plan
 
     def counted(self, now, seen, left):

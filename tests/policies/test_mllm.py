@@ -1,4 +1,4 @@
-"""Propose, criticise, act: the multimodal policy on a backend that maps messages to text."""
+"""Propose, criticise, revise, act: MLLMPolicy on a backend that maps messages to text."""
 
 import re
 
@@ -19,8 +19,8 @@ def answer(level):
 
 
 class FakeBackend:
-    """Answers with the level that (instruction, temperature, seed) map to; likes the levels of `liked`, or what
-    `likes` says of a question. It would always rather do RATHER."""
+    """Maps messages to text: answers with `level(text, temperature, seed)`, judges by `liked` (level -> verdict, else
+    0.1), and prefers the action RATHER."""
 
     def __init__(self, level, liked=None):
         self.level, self.liked = level, liked or {}
@@ -158,7 +158,7 @@ def test_verdicts_go_to_their_own_observation(codec, observations):
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("proposals", [1, 3])
 def test_an_action_is_judged_by_what_the_critic_sees_itself(codec, observations, temperature, proposals):
-    """Not by the words of the answer, which say what was seen when it was drawn."""
+    """The question holds the greedy thought, not the thought of the sampled answer."""
     backend = FakeBackend(lambda text, temperature, seed: f"{seed % 9 - 4:+d} +0" if temperature else "-4 +4")
     backend.answer = lambda way: f"red cube 1 2; over 3 4 {way}; move {way}"
     policy = MLLMPolicy(backend, codec, temperature, proposals, revisions=1, threshold=0.0)
@@ -180,7 +180,7 @@ def test_what_is_drawn_comes_from_the_episodes_generator(codec, observations):
 
 # revisions -------------------------------------------------------------------------------------------------------
 def contrite():
-    """Level 0 at first, and 3 once the prompt holds a critique."""
+    """A backend's `level`: 0 at first, and 3 once the prompt holds a critique."""
     return lambda text, temperature, seed: 3 if text.endswith(f"{RATHER} +4 +0; no") else 0
 
 

@@ -51,7 +51,7 @@ def test_other_words_can_be_spelled(backend):
 
 
 def test_words_can_be_added():
-    """What was said before is said alike; new words are one token each, as unlike as the others, by the seed alone."""
+    """Old tokens and logits stay; new words are one token each, with distinct embeddings drawn from a fixed seed."""
     backend = HFBackend.load("policies/seed")
     old, new = backend.processor.tokenizer, ("which", "where", "answered", "answer", "an", "(b)", "near by")
     before = logits(backend)

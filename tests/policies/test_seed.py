@@ -1,4 +1,4 @@
-"""The seed policy that ships: what its config makes, small, and fluent in the tasks' answers."""
+"""The seed policy that ships: it is what its config makes, small, and uses the frames."""
 
 import json
 from dataclasses import asdict
@@ -30,14 +30,14 @@ MADE = json.loads((SEED / "pretrain.json").read_text())
 
 
 def leaves(tree, prefix=()):
-    """Key path -> value, of nested mappings."""
+    """Flattens nested mappings: path of keys -> value."""
     if not isinstance(tree, dict) or not tree:
         return {prefix: tree}
     return {path: value for key, item in tree.items() for path, value in leaves(item, (*prefix, key)).items()}
 
 
 def differences(made, config):
-    """The dotted keys whose meaning differs: today's defaults are what a config said that did not know a key yet.
+    """Dotted keys whose values differ. A key that `made` does not have yet has today's default.
 
     Raises UserError for a key that today's configs no longer know.
     """
@@ -78,7 +78,7 @@ def test_it_is_small():
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_it_looks_at_what_is_named(name):
-    """Its thought begins with the object of the instruction, spelt in whole words."""
+    """Its thought begins with the object that the instruction names."""
     task, backend = TASKS[name], HFBackend.load(SEED)
     env, codec = task.make(), codec_for(task)
     observations = []
@@ -97,7 +97,7 @@ def test_it_looks_at_what_is_named(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["reach", "push"])
 def test_its_critic_looks(name):
-    """It tells answers and endings of scenes it never saw apart, and cannot with the frames of others."""
+    """Its AUROC on unseen scenes is above chance, and at chance with the frames of other scenes."""
     task, backend = TASKS[name], HFBackend.load(SEED)
     rows = [e for scene in critic_examples(task, backend, seeds("practice", 120, 740_000)) for e in scene]
     for question, floor in (("good?", 0.62), ("done?", 0.8)):

@@ -1,4 +1,4 @@
-"""The bar at the terminal: what a rollout and a trainer move it by."""
+"""The terminal's progress bar: a rollout moves it by episodes, a trainer by steps."""
 
 from types import SimpleNamespace
 

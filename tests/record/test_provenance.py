@@ -1,4 +1,4 @@
-"""Where a number comes from can be checked: the code, the weights, and what a declared task said at the time."""
+"""Provenance: the commit, hashes of weights, and the content of declared tasks."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from agent.record.provenance import FILE, config_sha256, declared_tasks, sign, s
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A git repository of one commit, in the place of this one."""
+    """A git repository with one commit, which provenance takes for the project's own."""
     source.cache_clear()
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     (tmp_path / "code.py").write_text("1")

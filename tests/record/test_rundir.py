@@ -1,4 +1,4 @@
-"""A run's folder: nothing of an earlier run is lost by accident, and other programs can read what is written."""
+"""Run folders: no earlier run is overwritten by accident, and results are plain JSON."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Metrics are always lines of JSON in the run's folder; Weights & Biases beside them, without a login."""
+"""Metrics are lines of JSON in the run's folder, and go to Weights & Biases, offline without a login."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from agent.record.tracking import Tracker
 
 @pytest.fixture(autouse=True)
 def _no_login(monkeypatch, tmp_path):
-    """Nobody is logged in, and nothing is found at home."""
+    """No variable of W&B is set, and the home folder is empty."""
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     home = tmp_path / "home"

@@ -11,7 +11,7 @@ class Audit:
 
     policy: str  # a checkpoint folder
     tasks: tuple[str, ...] = ("reach", "push", "reach-heldout", "push-heldout")  # names from `handeye tasks`
-    episodes: int = 100  # how many seeds of each task
+    episodes: int = 100  # how many distinct starts of each task
     beside: tuple[Path, ...] = ()
     """checkpoint folders whose episodes the critic judges too: a good policy leaves few failures of its own"""
     proposals: int = 4  # answers drawn per decision, of which the critic chooses one
@@ -27,22 +27,22 @@ class Audit:
         from agent.commands.arguments import at_least
         from agent.config import Critic, checked
         from agent.measure.audit import audit
-        from agent.measure.statistics import check_distinct
         from agent.record.console import console
         from agent.record.tables import audit_table
         from envs import registry
+        from envs.starts import distinct
+        from policies.base import find_policy
 
         at_least(1, episodes=self.episodes, workers=self.workers)
         at_least(2, proposals=self.proposals)
         for name in self.tasks:
-            check_distinct(registry.task(name), "heldout", self.episodes)
+            distinct(registry.task(name), "heldout", self.episodes)
         critic = checked(
             Critic, {"proposals": self.proposals, "revisions": self.revisions, "threshold": self.threshold}
         )
+        policy = find_policy(self.policy)
         with Workers(self.workers) as pool:
-            results = {
-                name: audit(Path(self.policy), name, self.episodes, critic, pool, self.beside) for name in self.tasks
-            }
+            results = {name: audit(policy, name, self.episodes, critic, pool, self.beside) for name in self.tasks}
         console.print(audit_table(results))
         if self.json:
             self.json.write_text(dumps(results, indent=1) + "\n")

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Success rate of a policy on a task, with a 95 % interval."""
+    """Success rate of a policy on a task, with a 95 % interval; with `until`, of as many episodes as that takes."""
 
     task: str  # a name from `handeye tasks`
-    policy: str = "policies/seed"  # a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert
-    episodes: int = 100  # how many seeds
-    split: str = "heldout"  # practice, gate or heldout
+    policy: str = "seed"  # a checkpoint folder, a .zip of Stable-Baselines3, or one of seed, zero, random, expert
+    episodes: int | None = None  # distinct starts: 100; with until at most so many, or else 2000
+    until: float | None = None
+    """play on until the interval is at most this many points to each side; it is wider than Wilson's, as it holds
+    whenever one stops"""
+    split: str = "heldout"  # practice, gate or heldout; final, whose every use is recorded
     temperature: float = 0.0  # 0 is greedy
     proposals: int = 1  # answers drawn per decision, of which the critic chooses one
     revisions: int = 0
@@ -21,24 +24,41 @@ class Evaluate:
 
     def run(self) -> None:
         """Raises UserError, before an episode is played, for a value that cannot work."""
+        from functools import partial
+
         from agent.collect.play import play
         from agent.commands.arguments import at_least
         from agent.config import Critic, checked
-        from agent.measure.statistics import acted_on, check_distinct, critic_scores, rate, successes
+        from agent.measure.sequential import check_half_width, play_until
+        from agent.measure.statistics import acted_on, critic_scores, rate, successes
         from agent.record.console import console
+        from agent.record.final import record_final
         from agent.record.tables import percent
         from envs import registry
-        from envs.splits import seeds
+        from envs.starts import as_needed, distinct
 
-        at_least(1, episodes=self.episodes, n_envs=self.n_envs)
+        episodes = self.episodes if self.episodes is not None else 100 if self.until is None else 2000
+        at_least(1, episodes=episodes, n_envs=self.n_envs)
         at_least(0, seed=self.seed, temperature=self.temperature)
-        check_distinct(registry.task(self.task), self.split, self.episodes)
+        if self.until is not None:
+            check_half_width(self.until / 100)
         critic = checked(
             Critic, {"proposals": self.proposals, "revisions": self.revisions, "threshold": self.threshold}
         )
-        starts = [(s, 0) for s in seeds(self.split, self.episodes)]
-        played = play(self.task, self.policy, starts, self.temperature, critic, self.n_envs, self.seed)
-        console.print(f"{self.task}: {percent(rate(successes(played)))} of {len(played)} episodes")
+        task = registry.task(self.task)
+        settings = {"temperature": self.temperature, "critic": critic, "n_envs": self.n_envs, "seed": self.seed}
+        play_some = partial(play, self.task, self.policy, **settings)
+        if self.until is None:
+            played = play_some([(s, 0) for s in distinct(task, self.split, episodes)])
+            result, kind = rate(successes(played)), ""
+        else:
+            starts = ((s, 0) for s in as_needed(task, self.split, episodes))
+            played, result = play_until(play_some, starts, self.until / 100)
+            kind = f", an anytime-valid interval: played until at most {self.until:g} points to each side, "
+            kind += f"or {episodes} distinct starts, or all there are"
+        console.print(f"{self.task}: {percent(result)} of {len(played)} episodes{kind}", soft_wrap=True)
+        if self.split == "final":
+            console.print(record_final(self.policy, self.task, result), soft_wrap=True)
         if critic.proposals > 1 or critic.revisions:
             scores = critic_scores(acted_on(played), played)
             console.print(f"critic: AUROC {scores['auroc']:.2f}, Brier {scores['brier']:.2f}")

@@ -13,9 +13,9 @@ class Rollout:
 
     task: str  # a name from `handeye tasks`
     out: Path  # the folder; episodes are added to what it holds
-    policy: str = "policies/seed"  # a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert
-    episodes: int = 100  # how many seeds
-    attempts: int = 1  # episodes from each seed
+    policy: str = "seed"  # a checkpoint folder, a .zip of Stable-Baselines3, or one of seed, zero, random, expert
+    episodes: int = 100  # how many distinct starts
+    attempts: int = 1  # episodes from each start
     split: str = "practice"  # practice, gate or heldout
     temperature: float = 0.0  # 0 is greedy
     seed: int = 0  # of the policy's random draws
@@ -27,13 +27,14 @@ class Rollout:
         from agent.commands.arguments import at_least
         from agent.organise.store import EpisodeStore
         from agent.record.console import console
-        from envs.splits import seeds
+        from envs import registry
+        from envs.starts import distinct
 
         at_least(1, episodes=self.episodes, attempts=self.attempts, n_envs=self.n_envs)
         at_least(0, seed=self.seed, temperature=self.temperature)
         if self.out.exists() and not self.out.is_dir():
             raise UserError(f"{str(self.out)!r} is a file; valid: a folder, which need not exist")
-        starts = list(product(seeds(self.split, self.episodes), range(self.attempts)))
+        starts = list(product(distinct(registry.task(self.task), self.split, self.episodes), range(self.attempts)))
         played = play(self.task, self.policy, starts, self.temperature, n_envs=self.n_envs, seed=self.seed)
         EpisodeStore(self.out).append(played)
         n = sum(e.success for e in played)

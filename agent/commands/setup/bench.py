@@ -14,7 +14,7 @@ class Bench:
 
     parts: Positional[tuple[Literal["save", "branch", "criticise", "render", "restore"], ...]] = ()
     """what to measure; all, if none is named"""
-    policy: str = "policies/seed"  # a checkpoint folder
+    policy: str = "seed"  # a checkpoint folder
     restores: int = 300  # states restored, of each environment
     json: Path | None = None  # a file to write the rows to
 
@@ -25,9 +25,10 @@ class Bench:
         from agent.commands.arguments import at_least
         from agent.measure.bench import bench
         from agent.record.console import console
+        from policies.base import find_policy
 
         at_least(1, restores=self.restores)
-        rows = bench(Path(self.policy), self.restores, self.parts)
+        rows = bench(find_policy(self.policy), self.restores, self.parts)
         table = Table("name", "unit", "ours", "reference", "ratio", "what")
         for row in rows:
             numbers = [f"{row[name]:.4g}" for name in ("ours", "reference", "ratio")]

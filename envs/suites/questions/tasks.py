@@ -57,12 +57,15 @@ class QuestionEnv(gym.Env[Any, Any], ABC):
 
     # gymnasium ---------------------------------------------------------------------------------------------------
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Without a seed, a question of practice. Raises UserError for a seed that is in no split."""
+        """Without a seed, a question of practice. Raises UserError for a seed in no split or one without questions."""
         super().reset(seed=seed)
         place = int(self.np_random.integers(len(SPLITS["practice"]))) if seed is None else seed
         self.split = next((split for split, whole in SPLITS.items() if place in whole), "")
         if not self.split:
             raise UserError(f"seed {seed} of a question; valid: 0 to {max(whole[-1] for whole in SPLITS.values())}")
+        if self.split not in self.splits:
+            valid = ", ".join(self.splits)
+            raise UserError(f"seed {seed} is of split {self.split!r}, which has no questions; valid: {valid}")
         self.number = (place - SPLITS[self.split][0]) % len(self.rows[self.split])
         self.said = ""
         return self._state(), {"success": False, "is_success": False}
@@ -92,6 +95,16 @@ class QuestionEnv(gym.Env[Any, Any], ABC):
     @property
     def instruction(self) -> str:
         return self.row.instruction
+
+    # starts ------------------------------------------------------------------------------------------------------
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those that have questions."""
+        return tuple(split for split, rows in self.rows.items() if rows)
+
+    def start_key(self) -> bytes:
+        """The question with its answer and its pictures: the same one twice is one start, in whatever rows."""
+        return self.row.digest()
 
 
 class MultipleChoice(QuestionEnv):
@@ -195,7 +208,6 @@ def question_task(
             image_size=image_size,
         ),
         actions=ActionWords(names=letters(rows) if answers == "choices" else units(rows), verb=VERB),
-        starts={split: len(some) for split, some in rows.items()},
         language=QuestionLanguage(thought_regex, words(folder, answers, solutions)),
         teacher=Teacher(
             expert=lambda env: (solution(env), env.unwrapped.expert()),

@@ -10,7 +10,8 @@ Models on University-Level Physics Problem Solving") where they are numbers: the
 - a `DatasetDict` that `datasets` saved (`save_to_disk`), its parts train, validation and test;
 - Parquet files named after these parts, such as `train-00000-of-00001.parquet`.
 
-A question without a picture (null) is left out, and, where answers are to begin with a solution, one of train without.
+A set may have a part `final` too, for the split of that name. A question without a picture (null) is left out, and,
+where answers are to begin with a solution, one of train without.
 """
 
 import json
@@ -18,6 +19,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 from string import ascii_lowercase
@@ -30,7 +32,9 @@ from envs.errors import UserError, unknown
 from envs.splits import SPLITS
 from envs.suites.questions import units as quantities
 
-PARTS = {"train": "practice", "val": "gate", "validation": "gate", "test": "heldout"}  # of the data -> of the seeds
+# Of the data -> of the seeds. A set may have no part of questions for the gate, or of final ones.
+PARTS = {"train": "practice", "val": "gate", "validation": "gate", "test": "heldout", "final": "final"}
+OPTIONAL = ("val", "final")
 LAYOUTS = "problems.json, or what datasets saved of a DatasetDict, or train-*.parquet, validation-*, test-*"
 BACKGROUND = "white"
 VERB = "answer"  # before each answer
@@ -73,19 +77,29 @@ class Row:
             left += image.width
         return np.array(ImageOps.pad(whole, (size, size), color=BACKGROUND))
 
+    def digest(self) -> bytes:
+        """16 bytes (BLAKE2b) of what is asked, its right answer, and the encoded pictures."""
+        digest = blake2b(f"{self.instruction}\0{self.answer}\0".encode(), digest_size=16)
+        for source in self.images:
+            digest.update(_encoded(source))
+        return digest.digest()
+
     def _decoded(self, source: Any) -> Image.Image:
-        data = source.read_bytes() if isinstance(source, Path) else source.as_py()
         try:
-            image = Image.open(BytesIO(data)).convert("RGBA")
+            image = Image.open(BytesIO(_encoded(source))).convert("RGBA")
         except OSError as error:
             raise UserError(f"the image of {self.name} cannot be read: {error}; valid: a PNG or JPEG") from error
         return Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image).convert("RGB")
 
 
+def _encoded(source: Any) -> bytes:
+    return source.read_bytes() if isinstance(source, Path) else source.as_py()
+
+
 @cache
 def load(folder: str, answers: str, solutions: bool = False) -> dict[str, tuple[Row, ...]]:
-    """practice, gate, heldout -> its questions, those with `choices` or a `free` answer, in the order that seeds ask;
-    with `solutions`, none of practice without one.
+    """practice, gate, heldout, and final where there is such a part -> its questions, those with `choices` or a `free`
+    answer, in the order that seeds ask; with `solutions`, none of practice without one.
 
     Raises UserError for a folder in no layout, and for a row, by its name, without what it needs.
     """
@@ -102,13 +116,14 @@ def load(folder: str, answers: str, solutions: bool = False) -> dict[str, tuple[
     for part, row in rows:
         if row.solution or not solutions or part != "train":
             of_split[PARTS[part]].append(row)
-    empty = [part for part, split in PARTS.items() if part != "val" and not of_split[split]]
+    empty = [part for part, split in PARTS.items() if part not in OPTIONAL and not of_split[split]]
     if empty:
         needed = "a picture and a solution" if solutions and empty[0] == "train" else "a picture"
         raise UserError(f"no questions with {needed} in part {empty[0]!r} of {folder!r}; valid: some in each part")
     return {
         split: tuple(rows[i] for i in np.random.default_rng(0).permutation(len(rows)))
         for split, rows in of_split.items()
+        if rows or split != "final"
     }
 
 

@@ -1,4 +1,4 @@
-"""Lift and place: what counts as done, what holds, and that the words tell it."""
+"""Lift and place: success, grasping by friction, and actions that follow from the words of a thought."""
 
 import re
 
@@ -25,7 +25,7 @@ def chosen(request):
 
 
 def until(env, task, phase):
-    """Go on as the expert does until it calls for that phase; the step is yet to be taken."""
+    """Steps with the expert until its next thought ends with `phase`; returns that thought, its step not taken."""
     while not (thought := task.teacher.expert(env)[0]).endswith(f"; {phase}"):
         assert not env.step(task.teacher.expert(env)[1])[2]
     return thought
@@ -43,7 +43,7 @@ def test_the_pusher_is_as_it_was():
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("off", [(0.0, 0.0), (0.0075, 0.0075), (-0.0075, 0.0075), (0.0075, -0.0075)])
 def test_every_shape_is_held_by_friction_alone(shape, off):
-    """Half a bin off the middle, and swung about."""
+    """Grasped up to half a bin off its centre, lifted, and moved sideways."""
     scene, name = GraspScene(), f"red {shape}"
     assert scene.model.eq_type.tolist() == [mujoco.mjtEq.mjEQ_JOINT]  # of the fingers, and no weld
     scene.arrange(np.array(off), {name: np.zeros(2)}, {}, 0.06)
@@ -65,7 +65,7 @@ def test_every_shape_is_held_by_friction_alone(shape, off):
 
 
 def test_the_action_follows_from_words_that_the_grammar_allows(chosen, env):
-    """At every step: of the thought, the proprioception and the action's own words."""
+    """At every step: the thought is in the grammar, and thought and proprioception determine the action."""
     known, codec = {word for entry in vocabulary() for word in entry.split()}, codec_for(chosen)
     for seed in range(8):
         env.reset(seed=seed)
@@ -86,7 +86,7 @@ def test_the_action_follows_from_words_that_the_grammar_allows(chosen, env):
 
 
 def test_the_expert_stands_places_that_are_a_bin_off(chosen, env):
-    """Anew at every step, as what a small model sees is."""
+    """The error is drawn anew at every step, as a small model's errors are."""
     for seed in range(20):
         env.reset(seed=seed)
         inner, rng, ended = env.unwrapped, np.random.default_rng(seed), False

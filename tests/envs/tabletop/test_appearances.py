@@ -1,4 +1,4 @@
-"""Held-out appearances: another picture of the same episode."""
+"""Held-out appearances: other frames of the same episode."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_an_appearance_changes_the_picture_and_nothing_else(name, appearance):
 
 @pytest.mark.parametrize("appearance", APPEARANCES)
 def test_all_of_the_table_is_in_the_picture(appearance):
-    """Each corner in which a thing may lie."""
+    """Each corner of the area in which objects may lie projects into the frame."""
     env = TASKS["reach"].make(appearance=appearance)
     env.reset(seed=0)
     data = env.unwrapped.data

@@ -1,4 +1,4 @@
-"""Thoughts of lift and place: derived, corrected by what a success proved; endings in words."""
+"""Thoughts of lift and place: recomputed from positions, relabelled after a success; endings in words."""
 
 import numpy as np
 import pytest
@@ -121,7 +121,7 @@ def test_an_ending_in_words(thought, hand, success, expected):
 
 
 class Greedy(ExpertPolicy):
-    """Lifts another object, and says it is the one."""
+    """Lifts another object and names it in its thought."""
 
     def act_on(self, envs):
         decisions = []

@@ -1,4 +1,4 @@
-"""Thoughts of reach and push: parsed and said, derived, corrected by what a success proved; endings in words."""
+"""Thoughts of reach and push: recomputed from positions, relabelled after a success; endings in words."""
 
 import re
 from dataclasses import replace
@@ -74,7 +74,7 @@ def test_steps_that_lost_ground_are_left_out(expert_episodes):
 
 
 def test_what_the_thought_does_not_call_for_is_left_out(expert_episodes):
-    """All of an expert's steps stay; of the same steps standing still, none."""
+    """All steps of the expert are kept; none where the same thoughts are followed by no movement."""
     assert len(examples(expert_episodes)) == sum(len(episode.steps) for episode in expert_episodes)
     still = [
         replace(
@@ -102,13 +102,13 @@ def _standing(answer):
     ],
 )
 def test_a_thought_is_derived_from_the_places_it_says(said, derived):
-    """And from where the gripper is; whether to go through is what the answer decides."""
+    """Also from the gripper's position. `through` is the answer's own decision and stays."""
     language = PUSH if "pad" in said else REACH
     assert language.derive(said, "gripper 10 9") == derived
 
 
 def test_an_answer_is_promising_if_it_acts_on_what_it_sees():
-    """Though it got the way wrong: that can be put right, what it did cannot."""
+    """Even with a wrong offset in its thought: the offset can be recomputed, the action was taken."""
     task, seen = TASKS["reach"], Observation(np.zeros((1, 8, 8, 3), np.uint8), "reach the red cube", "gripper 10 9")
     assert promising(task, seen, "red cube 3 11; over 3 11 +2 +5; move -4 +2")
     assert not promising(task, seen, "red cube 3 11; over 3 11 +2 +5; move +2 +4")

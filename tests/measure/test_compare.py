@@ -1,4 +1,4 @@
-"""Arms of an experiment are compared seed by seed on the same episodes, and what was run is not run again."""
+"""Arms of an experiment are compared by seed on the same episodes; finished runs are not run again."""
 
 import json
 import re
@@ -139,7 +139,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("configs/experiments/*.yaml")), ids=lambda path: path.stem)
 def test_the_experiments_that_ship_can_run(path, monkeypatch):
-    """And every arm may spend as many environment steps as any other; what relabelling takes is not known before."""
+    """Every arm has the same limit of environment steps, but for arms that relabel: their cost is not known before."""
     monkeypatch.chdir(ROOT)
     runs = configs(load(path, kind=Experiment), Path("runs"))
     for arm in runs.values():

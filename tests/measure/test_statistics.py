@@ -1,4 +1,4 @@
-"""The statistics, against published values and by hand."""
+"""Statistics, checked against published values and by hand."""
 
 import math
 
@@ -7,12 +7,14 @@ import pytest
 
 from agent.measure.statistics import (
     acted_on,
+    best_of,
     critic_scores,
     heldout_gains,
     mcnemar,
     mean_gain,
     paired,
     rate,
+    sign_test,
     successes,
     verdict_scores,
 )
@@ -52,6 +54,14 @@ def test_mcnemar_exact(gained, lost, p):
     assert mcnemar(*outcomes(gained, lost, both=0, neither=90)) == pytest.approx(p)  # concordant pairs do not count
 
 
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"),
+    [(0, 0, 1.0), (1, 0, 1.0), (0, 1, 1 / 2), (0, 5, 1 / 32), (2, 3, 16 / 32), (2, 8, (1 + 10 + 45) / 1024)],
+)
+def test_a_one_sided_sign_test(gained, lost, p):
+    assert sign_test(gained, lost, worse=True) == pytest.approx(p)
+
+
 # pairs of episodes -----------------------------------------------------------------------------------------------
 @pytest.fixture
 def episodes(episode):
@@ -76,15 +86,30 @@ def test_pairs_are_made_start_by_start_and_broken_ones_dropped(episodes):
     assert after.tolist() == [False, True, True]
 
 
+def test_pairs_are_matched_by_their_starts(episodes):
+    before, after = paired(episodes("+--"), episodes("-++")[::-1])
+    assert before.tolist() == [True, False, False]
+    assert after.tolist() == [False, True, True]
+    several = [*episodes("+-"), *episodes("-+", task="push")]
+    before, after = paired(several, [*episodes("+-", task="push"), *episodes("++")])
+    assert before.tolist() == [True, False, False, True]
+    assert after.tolist() == [True, True, True, False]
+
+
+def test_a_broken_episode_may_be_missing_on_the_other_side(episodes):
+    before, after = paired(episodes("+-x"), episodes("++"))
+    assert (before.tolist(), after.tolist()) == ([True, False], [True, True])
+
+
 def test_different_starts_are_no_pairs(episodes, episode):
-    with pytest.raises(ValueError, match="different starts"):
-        paired(episodes("+-"), episodes("+-")[::-1])
     with pytest.raises(ValueError, match="different starts"):
         paired(episodes("+-"), episodes("+-+"))
     with pytest.raises(ValueError, match="different starts"):
         paired(episodes("+"), episodes("+", task="push"))
     with pytest.raises(ValueError, match="different starts"):
         paired([episode([(1, 0)])], [episode([(1, 0)], attempt=1)])
+    with pytest.raises(ValueError, match="2 episodes of 1 starts: a start is there twice"):
+        paired(episodes("+") * 2, episodes("+") * 2)
 
 
 def test_nothing_whole_is_no_measurement(episodes):
@@ -209,3 +234,35 @@ def test_who_always_says_the_same_tells_nothing(constant):
     scores = verdict_scores([constant] * 6, [True, False, True, True, False, True])
     assert (scores["auroc"], scores["balanced_accuracy"]) == (0.5, 0.5)
     assert scores["brier"] >= scores["base_brier"]
+
+
+def test_the_best_of_a_moment():
+    """Only moments with good and other answers tell; of two equal verdicts the first counts."""
+    moments = [
+        [(0.9, True), (0.1, False)],
+        [(0.2, True), (0.3, False), (0.1, False), (0.0, False)],
+        [(0.5, True), (0.5, False)],
+        [(0.9, True), (0.1, True)],
+        [(0.4, False)],
+        [],
+    ]
+    scores = best_of(moments)
+    assert (scores["best"], scores["n"]) == (pytest.approx(2 / 3), 3)
+    assert scores["chance"] == pytest.approx((1 / 2 + 1 / 4 + 1 / 2) / 3)
+
+
+def test_a_critic_that_knows_only_the_better_moment_is_no_better_than_chance_within_one():
+    """Its AUROC over all answers says much, its choice nothing: every verdict of a moment is the same."""
+    easy, hard = [(0.9, False), (0.9, True), (0.9, True), (0.9, True)], [(0.1, False), (0.1, False), (0.1, True)]
+    moments = [easy, hard]
+    every = [answer for moment in moments for answer in moment]
+    assert verdict_scores(*zip(*every, strict=True))["auroc"] > 0.6
+    assert best_of(moments)["best"] == 0 < best_of(moments)["chance"]
+
+
+@pytest.mark.parametrize("moments", [[], [[]], [[(0.9, True), (0.2, True)]], [[(0.9, False)]]])
+def test_without_a_choice_there_is_no_best(moments):
+    scores = best_of(moments)
+    assert scores["n"] == 0
+    assert math.isnan(scores["best"])
+    assert math.isnan(scores["chance"])

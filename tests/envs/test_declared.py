@@ -1,0 +1,60 @@
+"""Tasks from YAML: a file declares a task of any environment, and a bad key is named."""
+
+import pytest
+
+from agent.collect.rollout import rollout
+from envs.declared import declared
+from envs.errors import UserError
+from envs.registry import task
+from policies.action_codec import codec_for
+from policies.baselines import RandomPolicy
+
+DECLARED = "id: HandEyeTest/Counting-v0\ninstruction: count\nsuccess: {of: return, at_least: 4}\n"
+
+
+@pytest.fixture
+def declare(tmp_path):
+    def make(text):
+        path = tmp_path / f"task{len(list(tmp_path.iterdir()))}.yaml"
+        path.write_text(text)
+        return str(path)
+
+    return make
+
+
+def test_a_file_declares_a_task(declare):
+    path = declare(DECLARED + "repeat: 2\nframes: 2\nimage_size: 16\nmax_steps: 6\nactions: [one, two, three]\n")
+    chosen = task(path)
+    assert chosen is declared(path)
+    codec = codec_for(chosen)
+    assert codec.decode("move two")[1] == 2
+    (episode,) = rollout(chosen, RandomPolicy(codec.action.space), [(0, 0)])
+    assert (len(episode.steps), episode.success, episode.task) == (3, True, path)
+    assert episode.steps[0].observation.frames.shape == (2, 16, 16, 3)
+    assert episode.steps[0].observation.instruction == "count"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id: Countin-v0\ninstruction: count\nsuccess: {of: return}\n", "unknown environment 'Countin-v0'; valid: "),
+        (DECLARED + "framse: 2\n", "unknown config key 'framse' .did you mean 'frames'"),
+        (DECLARED + "frames: 0\n", "'frames' = 0"),
+        (DECLARED + "actions: [one, two]\n", "actions one, two; valid: 3 different names"),
+        (DECLARED + "camera: top\n", "camera 'top' of an environment without MuJoCo"),
+        (
+            "id: Reacher-v5\ninstruction: reach\nsuccess: {of: return}\ncamera: top\n",
+            "unknown camera 'top'; valid: none",
+        ),
+        ("id: CartPole-v1\nsuccess: {of: return}\n", "'instruction' is missing"),
+        ("- CartPole-v1\n", "holds list; valid: a mapping"),
+    ],
+)
+def test_a_bad_declaration_is_named(declare, text, message):
+    with pytest.raises(UserError, match=message):
+        codec_for(task(declare(text)))
+
+
+def test_a_missing_declaration_is_named():
+    with pytest.raises(UserError, match=r"no config 'nowhere.yaml'"):
+        task("nowhere.yaml")
