@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Success rate of a policy on a task, with a 95 % interval; with `until`, of as many episodes as that takes."""
+    """Success rate of a policy on a task, with a 95 % interval; `until` adds episodes until the interval is narrow."""
 
     task: str  # a name from `handeye tasks`
     policy: str = "seed"  # a checkpoint folder, a .zip of Stable-Baselines3, or one of seed, zero, random, expert
-    episodes: int | None = None  # distinct starts: 100; with until at most so many, or else 2000
+    episodes: int | None = None  # number of distinct starts, by default 100; with until the most, by default 2000
     until: float | None = None
-    """play on until the interval is at most this many points to each side; it is wider than Wilson's, as it holds
-    whenever one stops"""
+    """half-width of the interval in points at which to stop; the interval is anytime-valid, which makes it wider than
+    Wilson's"""
     split: str = "heldout"  # practice, gate or heldout; final, whose every use is recorded
     temperature: float = 0.0  # 0 is greedy
     proposals: int = 1  # answers drawn per decision, of which the critic chooses one
