@@ -1,4 +1,4 @@
-"""The `handeye` command: puts the commands together. What one needs is imported when it runs: `--help` is quick."""
+"""The `handeye` command line. A command imports what it needs when it runs, so that `--help` is fast."""
 
 import os
 import sys
@@ -25,13 +25,13 @@ from agent.commands.training.improve import Improve
 from agent.commands.training.pretrain import Pretrain
 from envs.errors import UserError
 
-# A waiting torch thread must not spin: on a shared CPU that slows single-frame inference tens of times.
+# Waiting torch threads must not spin: on a shared CPU, spinning slows single-frame inference by tens of times.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 class Command(Protocol):
-    """A dataclass of a command's arguments."""
+    """A command: a dataclass of its arguments, which tyro fills, and what it does."""
 
     def run(self) -> None: ...
 
@@ -54,7 +54,7 @@ COMMANDS: dict[str, type[Command]] = {
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """The command that was typed. Exits with status 2 for one that is mistyped, and with 0 for `--help`.
+    """The command with its arguments. Exits with status 2 for arguments that do not parse, and with 0 for `--help`.
 
     A command with a field `overrides` takes every key of its config as an option beside its own.
     """
@@ -72,7 +72,7 @@ def parse(arguments: Sequence[str]) -> Command:
 
 
 def main() -> None:
-    """Runs a command; a mistake of the user becomes one line and exit status 2."""
+    """Run a command. A UserError becomes one line on stderr and exit status 2."""
     try:
         parse(sys.argv[1:]).run()
     except UserError as error:

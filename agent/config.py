@@ -1,4 +1,4 @@
-"""What a run is told: YAML with dotted overrides, checked whole before anything starts."""
+"""The config of a run: YAML with dotted overrides, checked whole before anything starts."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,11 +27,14 @@ Tasks = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_expanded
 
 @dataclass(frozen=True, config=STRICT)
 class Collect:
-    """Practice of one round. starts: per task. attempts: episodes from each start. env_steps: of a task, after which no
-    more starts are played. archived: starts beside these, per task, in the middle of earlier successes. certify: which
-    episodes are simulated again, and left out where they differ: all of practice and branches; kept, the successes that
-    selection keeps and the branches, so that pairs, endings and answers of other practice are learned from without; or
-    none.
+    """Practice of one round.
+
+    starts: per task. attempts: sampled episodes from each start. env_steps: limit per task, after which no further
+    starts are rolled out. archived: restarts from states of archived successes, per task, beside the starts.
+    temperature: of the attempts.
+    certify: which episodes need a replay certificate and are left out without. all: practice and branches. kept: the
+    branches, and the successes that selection keeps; other practice enters pairs, endings and critiques uncertified.
+    none: no episode.
     """
 
     starts: Count = 100
@@ -44,15 +47,19 @@ class Collect:
 
 @dataclass(frozen=True, config=STRICT)
 class Branch:
-    """Other answers of the policy that imitated this round's practice, tried at moments of failed episodes.
+    """Branches from failed episodes: other answers of the imitator, the policy after SFT on this round's practice.
 
-    failures: of practice, at most, per task and round. starts: or else new practice seeds, at most, per task and round,
-    to find its own failures on, played as branches are followed. moments: of each failure. where: bisect, the last one
-    not lost; critic, its claim of the step that broke the episode; uniform, any that saw something new; early, the
-    first of these, with most time left. answers: to each, at most, distinct in their action, that of its own failure
-    among them. anywhere: moments drawn at random of each episode from `starts`, failed or not, where the critic learns
-    what else might be answered there is worth. repeats: episodes that each is followed through, with common random
-    numbers. env_steps: of a task and round, after which no more failures are branched from.
+    failures: most failures of practice to branch from, per task and round.
+    starts: instead, most new practice seeds per task and round. A root episode is rolled out from each, with
+    `follow_temperature`, and the failures among these are branched from.
+    moments: of each failure. where: which ones. bisect: the last one from which success was still reached. critic: the
+    step that the critic blames. uniform: at random among distinct observations. early: the first of these, which leave
+    most time.
+    answers: distinct actions tried at each moment, the failed episode's own included.
+    anywhere: random moments of each root episode, failed or not, whose other answers are measured for the critic.
+    repeats: rollouts after each answer, with common random numbers.
+    temperature: of the answers. follow_temperature: of the steps after them; 0 is greedy and needs no repeats.
+    env_steps: limit per task and round, after which no further failures are branched from.
     """
 
     failures: NonNegativeInt = 0
@@ -62,15 +69,18 @@ class Branch:
     answers: Annotated[int, Field(ge=2)] = 4
     anywhere: NonNegativeInt = 0
     repeats: Count = 1
-    temperature: Annotated[float, Field(gt=0)] = 1.0  # of the answers
-    follow_temperature: Annotated[float, Field(ge=0)] = 0.0  # of what follows: 0 is greedy, and needs no repeats
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    follow_temperature: Annotated[float, Field(ge=0)] = 0.0
     env_steps: Count | None = None
 
 
 @dataclass(frozen=True, config=STRICT)
 class Margin:
-    """A difference of two measured outcomes. success: in the share of repeats that succeeded. saved: where success is
-    equally frequent, in the share of the steps left that were not needed."""
+    """A difference of two measured outcomes.
+
+    success: in the success rate over repeats. saved: where the success rates are equal, in the share of the remaining
+    steps that success did not need.
+    """
 
     success: Fraction
     saved: Fraction
@@ -78,7 +88,7 @@ class Margin:
 
 @dataclass(frozen=True, config=STRICT)
 class Tie(Margin):
-    """Up to this difference, two answers are as good as each other. A failure never ties with a success."""
+    """The largest difference of outcomes at which two answers tie. A failure never ties with a success."""
 
     success: Annotated[float, Field(ge=0, lt=1)] = 0.0
     saved: Fraction = 0.05
@@ -86,26 +96,32 @@ class Tie(Margin):
 
 @dataclass(frozen=True, config=STRICT)
 class Select:
-    """What becomes training data. by: whose word it is that an episode succeeded, the environment's or, to see what
-    reward is worth, the policy's own as its critic. per_start: successes kept of a start. rounds: the latest rounds
-    whose successes are imitated. critiques: questions to the critic, of each kind and round, at most. tie: see
-    `Tie`. min_margin: difference in outcome that makes a preference pair, in success or else in speed. pair_p_value: of
-    Fisher's exact test, at most, that the chosen answer succeeds more often than the rejected one. pair_repeats: how
-    often each pair is shown in an epoch. rehearsed: examples that are imitated again between the pairs. flip_pairs:
-    which answer is preferred is drawn at random, to see what measuring is worth.
+    """Selection of training data.
+
+    by: what labels an episode's success: the environment's reward, or the policy's own critic, which measures what the
+    reward is worth.
+    per_start: most successes kept of each start. rounds: number of latest rounds whose successes are imitated.
+    hindsight: relabel the thoughts of successes by what followed. relabel: simulate failures under other goals, and
+    learn from those that succeed there.
+    critiques: most examples for the critic, of each kind and round. tie: see `Tie`.
+    min_margin: smallest difference in outcome of a preference pair, in success or else in speed. max_pairs: pairs kept.
+    pair_p_value: largest p of Fisher's exact test that the chosen answer succeeds more often than the rejected one.
+    rejected: most answers to one observation that are each paired with the best. pair_repeats: how often each pair is
+    shown in an epoch. rehearsed: SFT examples mixed with the pairs.
+    flip_pairs: a control that draws at random which answer is preferred.
     """
 
     by: Literal["reward", "critic"] = "reward"
     per_start: Count = 1
     rounds: Count = 2
-    hindsight: bool = True  # correct the thoughts of successes by what the episode proved
-    relabel: bool = False  # a failure that reached another goal is a success of that, once simulated so
+    hindsight: bool = True
+    relabel: bool = False
     critiques: NonNegativeInt = 500
     tie: Tie = Field(default_factory=Tie)
     min_margin: Margin = Field(default_factory=lambda: Margin(0.5, 0.5))
     max_pairs: NonNegativeInt = 500
     pair_p_value: Fraction = 1.0
-    rejected: Count = 1  # answers to one observation, each paired with the best
+    rejected: Count = 1
     pair_repeats: Count = 1
     rehearsed: NonNegativeInt = 0
     flip_pairs: bool = False
@@ -113,9 +129,10 @@ class Select:
 
 @dataclass(frozen=True, config=STRICT)
 class Critic:
-    """How the policy criticises itself before it acts, where it is measured. proposals: answers among which its
-    verdicts choose. revisions: how often it answers again, told what is wrong, where the best verdict is below
-    `threshold`.
+    """Self-criticism before acting, at the gate and in the report.
+
+    proposals: answers drawn per decision, of which the one with the best verdict acts. revisions: how often the policy
+    answers again, with the critique in its prompt, where the best verdict is below `threshold`.
     """
 
     proposals: Count = 1
@@ -142,7 +159,7 @@ class Gate:
 
 @dataclass(frozen=True, config=STRICT)
 class Evaluation:
-    """The report, before and after. episodes: per task. videos: episodes filmed, outside the statistics."""
+    """The held-out report, before and after. episodes: per task. videos: episodes filmed, outside the statistics."""
 
     tasks: Tasks = ("reach", "push", "reach-heldout", "push-heldout")
     episodes: Count = 60
@@ -159,14 +176,14 @@ class Tracking:
 
 @dataclass(frozen=True, config=STRICT)
 class Config:
-    """A run of self-improvement. `sft` and `dpo` are fields of trl's SFTConfig and DPOConfig, passed through."""
+    """A run of self-improvement. sft, dpo: fields of trl's SFTConfig and DPOConfig, passed through."""
 
     policy: str  # the seed policy: a checkpoint folder, or `seed`, the one that ships
     tasks: Tasks
     out: str = "runs/improve"  # run folder
-    seed: Annotated[int, Field(ge=0, lt=50)] = 0  # from 50 on, practice would meet the scenes of pretraining
+    seed: Annotated[int, Field(ge=0, lt=50)] = 0  # from 50 on, practice seeds would overlap with pretraining's
     rounds: Count = 2
-    workers: Count = 1  # processes that play episodes
+    workers: Count = 1  # processes that roll out episodes
     n_envs: Count = 64  # of each worker, in lockstep
     threads: Count = 2  # of torch, in training
     collect: Collect = Field(default_factory=Collect)
@@ -181,10 +198,10 @@ class Config:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Comparison:
-    """An experiment: the run `base`, with the keys of `common` and of one arm changed, once for each arm and seed.
+class Experiment:
+    """An experiment: one run of `base` for each arm and seed, with the keys of `common` and of the arm changed.
 
-    Keys are dotted, as on the command line. Arms are compared with the first.
+    common, arms: dotted key -> value, as on the command line. The first arm is the reference.
     """
 
     out: str
@@ -194,41 +211,42 @@ class Comparison:
     common: dict[str, Any] = Field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True)  # not checked when made: it is also what tyro reads the command line by
+@dataclasses.dataclass(frozen=True)  # not a pydantic one: tyro fills it from the command line, then it is checked
 class Baseline:
-    """What Stable-Baselines3 is trained on, and how many held-out episodes it is measured on."""
+    """A Stable-Baselines3 baseline: task, algorithm, training steps, and held-out episodes."""
 
     task: str  # a name from `handeye tasks`
     algorithm: Literal["ppo", "sac", "dqn", "trpo"] = "ppo"
     """ppo; sac for continuous actions; dqn for discrete ones; trpo"""
     observe: Literal["state", "pixels"] = "state"
-    """state, the environment's own observation; or pixels, frames and words as every policy is given"""
-    steps: Count = 100_000  # of the environments together
-    n_envs: Count = 4  # environments it learns from
+    """state: the environment's own observation; pixels: frames and words, as the other policies observe"""
+    steps: Count = 100_000  # environment steps, of all environments together
+    n_envs: Count = 4  # training environments
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """of its weights, its exploration and which practice seeds it meets"""
-    normalize: bool = False  # a state and its rewards by their running statistics, with ppo and trpo
+    """of the initial weights, the exploration and the order of practice seeds"""
+    normalize: bool = False  # state and rewards, by their running statistics; with ppo and trpo
     params: dict[str, bool | int | float] = dataclasses.field(default_factory=dict)
-    """arguments of the algorithm's class, name and value by turns: learning_rate 0.01 gamma 0.98"""
+    """arguments of the algorithm's class, alternating names and values: learning_rate 0.01 gamma 0.98"""
     episodes: Count = 100  # how many held-out seeds
 
 
 @dataclass(frozen=True, config=STRICT)
 class Stage:
-    """One stage of pretraining: rows about scenes (of every task, or task -> scenes), steps of experts' episodes, each
-    `repeats` times, and questions to the critic about scenes (per task) and what the policy so far would do there.
+    """One stage of pretraining: SFT on captions of scenes, on demonstrations, and on critiques of the policy so far.
 
-    `sft` are fields of trl's SFTConfig.
+    scenes: of every task, or task -> scenes. demonstrations: task -> episodes of its expert; their steps are repeated
+    `repeats` times. critiques: scenes per task. first_*: offset of the first practice seed of each kind. sft: fields of
+    trl's SFTConfig.
     """
 
     scenes: NonNegativeInt | dict[str, NonNegativeInt]
     first_scene: NonNegativeInt
-    questions: Count = 2  # where things are, a scene, beside its caption
-    wander: Count = 10  # steps into an episode, fewer than these, before a scene is asked about
-    instructions: bool = False  # also: where an instruction leads, a goal that is practised
-    demonstrations: dict[str, NonNegativeInt] = Field(default_factory=dict)  # task -> episodes
+    questions: Count = 2  # per scene, about where things are, beside its caption
+    wander: Count = 10  # a scene lies fewer than these steps into an episode
+    instructions: bool = False  # also questions in the words of an instruction, with practised goals
+    demonstrations: dict[str, NonNegativeInt] = Field(default_factory=dict)
     first_demonstration: NonNegativeInt = 600_000
-    disturbed: Fraction = 0.0  # share of a demonstration's steps at which another action is taken than is shown
+    disturbed: Fraction = 0.0  # share of a demonstration's steps that take a random action, not the one shown
     repeats: Count = 1
     critiques: NonNegativeInt = 0
     first_critique: NonNegativeInt = 700_000
@@ -240,17 +258,17 @@ class Stage:
 
 @dataclass(frozen=True, config=STRICT)
 class Pretrain:
-    """The making of a seed policy, stage by stage: sight first, then the form of an answer.
+    """The training of a seed policy, stage by stage: perception first, then the form of an answer.
 
-    experts: task -> a .zip of Stable-Baselines3 that shows it, instead of the task's own expert.
+    experts: task -> a .zip of Stable-Baselines3 that demonstrates the task, instead of the task's own expert.
     """
 
     out: str
     tasks: Tasks
     stages: Annotated[dict[str, Stage], Field(min_length=1)]
     experts: dict[str, Path] = Field(default_factory=dict)
-    start: str | None = None  # checkpoint folder to go on from, or `seed`; without one, from nothing
-    new_words: bool = False  # the tasks' words that its tokenizer spells become tokens of their own
+    start: str | None = None  # initial checkpoint folder, or `seed`; None: random weights
+    new_words: bool = False  # words of the tasks that the start's tokenizer splits become single tokens
     seed: NonNegativeInt = 0
     threads: Count = 2  # of torch
 
@@ -258,7 +276,7 @@ class Pretrain:
 def load(
     path: Path, overrides: Sequence[str] = (), kind: type[T] = Config, changes: Mapping[str, Any] | None = None
 ) -> T:
-    """The YAML file with changes by dotted key, and with `--dotted.key value` overrides.
+    """The config of a YAML file, with `changes` by dotted key, then `--dotted.key value` overrides, applied.
 
     Raises UserError naming the bad key or value.
     """

@@ -1,7 +1,7 @@
-"""The rounds in order: practise, imitate what succeeded, try what else could have, prefer it, pass the gate, go again.
+"""The loop: practise, imitate successes, branch from failures, prefer the better answers, pass the gate, repeat.
 
-The only file that knows the order. After Deng et al. (2025), "Self-Improvement in Multimodal Large Language Models:
-A Survey": data collection, data organisation, model optimisation, repeated.
+This is the only file that knows the order of the stages. After Deng et al. (2025), "Self-Improvement in Multimodal
+Large Language Models: A Survey": data collection, data organisation, model optimisation, repeated.
 """
 
 import time
@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.collect.workers import Workers
 from agent.config import Config
-from agent.measure.statistics import compare
+from agent.measure.statistics import heldout_gains
 from agent.record.provenance import declared_tasks, source, versions, weights_sha256
 from agent.record.rundir import RunDir
 from agent.record.tables import Report
@@ -29,7 +29,7 @@ from policies.base import find_policy
 
 
 def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
-    """Improve the policy of `config` for its rounds and return what results.json holds."""
+    """Improve the policy of `config` for `config.rounds` rounds; returns what results.json holds."""
     started, budget, rows = time.monotonic(), dict.fromkeys(SPENT, 0), []
     run.write_config(asdict(config))
     tracker, report = Tracker(run.path, config.tracking, asdict(config)), Report(run)
@@ -59,7 +59,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         "certified": config.collect.certify,
         "budget": budget,
         "rounds": rows,
-        **compare(before, after),
+        **heldout_gains(before, after),
         "policy": str(incumbent),
     }
     budget["wall_s"] = time.monotonic() - started
@@ -70,17 +70,17 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
 
 
 def provenance_of(config: Config, policy: Path) -> dict[str, Any]:
-    """What a run begins with: the code, the seed policy's weights, and the content of declared tasks."""
+    """Provenance of a run at its beginning: the code, the seed policy's weights, and the content of declared tasks."""
     tasks = declared_tasks((*config.tasks, *config.evaluation.tasks))
     return {"source": source(), "seed_policy": weights_sha256(policy), "tasks": tasks}
 
 
 def one_round(r: Round, incumbent: Path) -> dict[str, Any]:
-    """The stages of a round, each from folders into a folder; what they say of themselves is its row of the results."""
+    """Run the stages of a round, each from folders into a folder; returns the round's row of results.json."""
     row = practise(r, incumbent)  # data collection
     row |= relabel(r)
     row |= imitate(r, incumbent)  # data organisation and model optimisation: SFT on successes
-    row |= branch(r)  # data collection: other answers at the same states, measured
+    row |= branch(r)  # data collection: measured outcomes of other answers at the same states
     row |= prefer(r)  # data organisation and model optimisation: DPO on pairs
     row |= gate(r, incumbent)
     row |= criticise(r)

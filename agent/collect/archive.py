@@ -1,8 +1,8 @@
-"""An archive of successes, from whose states practice restarts: a reverse curriculum.
+"""A reverse curriculum: practice restarts from states of archived successes.
 
-Restarts move from the end of a success towards its start as the policy gets better (Florensa et al., 2017, "Reverse
-Curriculum Generation for Reinforcement Learning"; Salimans and Chen, 2018, "Learning Montezuma's Revenge from a Single
-Demonstration"): near the goal even a poor policy succeeds at times.
+The restart states move from the end of a success towards its reset as the policy gets better: from a state near the
+goal, a poor policy succeeds at times too. Florensa et al. (2017), "Reverse Curriculum Generation for Reinforcement
+Learning"; Salimans and Chen (2018), "Learning Montezuma's Revenge from a Single Demonstration".
 """
 
 import json
@@ -19,19 +19,22 @@ from agent.organise.episode import Episode
 from agent.organise.store import EpisodeStore
 
 STEPS = "steps.json"
-HOPELESS, EASY = 0.1, 0.9  # success rates between which a state is worth practising from
+HOPELESS, EASY = 0.1, 0.9  # success rates: between them a restart state stays where it is
 
 
 @dataclass
 class _Trail:
-    """A success, and the step before which practice begins."""
+    """An archived success. Practice restarts from the state before its step `step`."""
 
     episode: Episode
     step: int
 
 
 class Archive:
-    """Successes of each task, at most `capacity`, of different starts that are not easy from their beginning."""
+    """At most `capacity` successes of each task, one of each start that succeeds in at most EASY of its attempts.
+
+    rng: draws the states to restart from.
+    """
 
     def __init__(self, capacity: int, rng: np.random.Generator):
         self._capacity, self._rng = capacity, rng
@@ -39,7 +42,7 @@ class Archive:
 
     @classmethod
     def load(cls, folder: Path, capacity: int, rng: np.random.Generator) -> Self:
-        """From the folder that `save` made; empty where there is none."""
+        """The archive that `save` wrote into the folder; an empty one where there is no folder."""
         archive = cls(capacity, rng)
         if folder.exists():
             steps = json.loads((folder / STEPS).read_text())
@@ -48,13 +51,13 @@ class Archive:
         return archive
 
     def save(self, folder: Path) -> None:
-        """Into a folder that does not exist yet: the episodes, and before which step of each practice begins."""
+        """Write the episodes and their restart steps into a folder that does not exist yet."""
         trails = [trail for of_task in self._trails.values() for trail in of_task.values()]
         EpisodeStore(folder).append(trail.episode for trail in trails)
         (folder / STEPS).write_text(json.dumps([trail.step for trail in trails]))
 
     def add(self, attempts: Sequence[Episode]) -> None:
-        """Add the shortest success of each start with mixed outcomes; `attempts` are whole episodes of one task."""
+        """Add the shortest success of each start that is not EASY. attempts: from reset, all attempts of each start."""
         by_seed = defaultdict(list)
         for episode in attempts:
             if episode.ending != "broken":
@@ -66,15 +69,15 @@ class Archive:
                 self._trails[task].setdefault(seed, _Trail(best, len(best.steps) - 1))
 
     def points(self, task: str, n: int) -> list[Point]:
-        """At most `n` states to restart from, each of another start."""
+        """At most `n` states to restart from, drawn without replacement, one of each archived start."""
         trails = list(self._trails[task].values())
         chosen = self._rng.permutation(len(trails))[:n]
         return [Point(trails[i].episode, trails[i].step) for i in chosen]
 
     def learn(self, point: Point, successes: int, attempts: int) -> None:
-        """Move a restart halfway to the start if it is EASY now, or halfway to the end if HOPELESS.
+        """Move a restart state halfway to the reset if its attempts are above EASY, halfway to the end if HOPELESS.
 
-        A success that is easy from its very start leaves the archive.
+        A success whose attempts are EASY from the reset leaves the archive.
         """
         trails, seed = self._trails[point.episode.task], point.episode.seed
         rate, last = successes / attempts, len(point.episode.steps) - 1

@@ -1,7 +1,7 @@
-"""What another answer would have brought: return to a moment of a failed episode, answer otherwise, play on.
+"""Branching: restore a state of an episode, take another answer there, and roll out the rest to measure its outcome.
 
-A branch is an attempt like any other from its start: it shares its first steps with the episode that it left, so that
-what is selected and preferred among attempts is selected and preferred among branches too.
+A branch is stored as a whole attempt from its start. It shares its first steps with the episode that it branched from,
+so that selection and pairs treat branches as they treat attempts.
 """
 
 import itertools
@@ -22,15 +22,15 @@ from envs.snapshot import Snapshot
 from policies.base import Decision
 
 T = TypeVar("T")
-POINTS_AT_ONCE = 32  # failures, or starts, between two looks at what was spent
-DRAWS = 3  # times as many answers are drawn as are wanted: some act alike
+BATCH = 32  # failures, or starts, of one batch; the step limit is checked between batches
+DRAWS = 3  # answers drawn for each answer wanted: several draws may decode to the same action
 
-Play = Callable[[str, Job], list[Episode]]  # title, job
+Rollout = Callable[[str, Job], list[Episode]]  # title of a progress bar, job -> one episode for each start
 
 
 @dataclass(frozen=True)
 class Point:
-    """Before the `step`-th step of an episode. Without the step's snapshot the way back are the actions before it."""
+    """The state of an episode before its step `step`. Without a snapshot, a restore repeats the actions so far."""
 
     episode: Episode
     step: int
@@ -38,16 +38,19 @@ class Point:
     @property
     def moment(self) -> Moment:
         e, step = self.episode, self.episode.steps[self.step]
-        way = tuple(s.decision.action for s in e.steps[: self.step])
-        return Moment(step.snapshot or Snapshot(e.seed, e.options or None, way), step.observation, step.fingerprint)
+        actions = tuple(s.decision.action for s in e.steps[: self.step])
+        return Moment(step.snapshot or Snapshot(e.seed, e.options or None, actions), step.observation, step.fingerprint)
 
     def start(self, attempt: int, repeat: int, first: Decision | None = None) -> Start:
-        """Play on from here. The draws are the repeat's, whatever is answered first: common random numbers."""
+        """A rollout from here, with the first decision given or left to the policy.
+
+        Random draws depend on the repeat, not on the first decision: common random numbers across answers.
+        """
         draws = self.episode.attempt, self.step, repeat
         return Start(self.episode.seed, attempt, self.moment, first, draws)
 
     def graft(self, rest: Episode) -> Episode:
-        """What led here, and what followed."""
+        """The branch as a whole episode: the steps before this point, then those of `rest`."""
         steps = [*self.episode.steps[: self.step], *rest.steps]
         return replace(rest, steps=steps, branched_at=self.step, begins_at=None)
 
@@ -55,58 +58,65 @@ class Point:
 class Branching:
     """Branches of episodes of the job's task.
 
-    play: plays the job with other starts, under a title. first_attempt: branches are numbered from there on. rng:
-    chooses among failures and moments.
+    rollout: rolls out the job from other starts, under a title. first_attempt: the attempt number of the first branch.
+    rng: draws failures and moments.
     """
 
-    def __init__(self, workers: Workers, job: Job, play: Play, first_attempt: int, rng: np.random.Generator):
-        self._workers, self._job, self._play, self._rng = workers, job, play, rng
+    def __init__(self, workers: Workers, job: Job, rollout: Rollout, first_attempt: int, rng: np.random.Generator):
+        self._workers, self._job, self._rollout, self._rng = workers, job, rollout, rng
         self._attempts = itertools.count(first_attempt)
-        self._apart: list[int] = []  # steps between the critic's claim and what bisection found
+        self._claim_errors: list[int] = []  # steps between the critic's claim and the moment that bisection found
 
     def roots(self, starts: Sequence[int]) -> list[Episode]:
-        """One episode from each start, a seed, played as branches are followed; its steps keep their snapshots."""
+        """One episode from each seed, with the job's settings as for branches; steps keep their snapshots."""
         first = next(self._attempts)
         job = replace(self._job, starts=[(seed, first) for seed in starts], snapshots=True)
-        return self._play(f"root {self._job.task}", job)
+        return self._rollout(f"root {self._job.task}", job)
 
     def explore(self, practised: Sequence[Episode], settings: Branch) -> list[Episode]:
-        """Every branch of some failures: of one from each start, then of another from each, and so on."""
+        """The branches of at most `settings.failures` practised failures, taken round-robin over their starts."""
         of_start = defaultdict(list)
         for episode in failed(practised[i] for i in self._rng.permutation(len(practised))):
             of_start[episode.seed].append(episode)
         in_turn = itertools.chain.from_iterable(itertools.zip_longest(*of_start.values()))
         failures = [episode for episode in in_turn if episode][: settings.failures]
-        return within(settings.env_steps, failures, POINTS_AT_ONCE, lambda some: self._branch(some, settings))
+        return within(settings.env_steps, failures, BATCH, lambda some: self._branch(some, settings))
 
     def explore_own(self, starts: Sequence[int], settings: Branch) -> list[Episode]:
-        """One episode from each start, a seed, played as branches are followed; and every branch of those that fail.
+        """New root episodes, one from each seed, the branches of those that fail, and branches for the critic.
 
-        And whatever else it might answer at moments of any drawn at random, for the critic.
+        The branches for the critic try other answers at `settings.anywhere` random moments of every root, failed or
+        not.
         """
 
-        def play(some: Sequence[int]) -> list[Episode]:
+        def collect(some: Sequence[int]) -> list[Episode]:
             own = self.roots(some)
-            tried = self._branch(failed(own), settings, known=True)  # its own answers were followed alike
+            tried = self._branch(failed(own), settings, root_measured=True)
             points = [point for e in own if e.end for point in self.anywhere(e, settings.anywhere)]
             others = self.others(points, settings.answers - 1, settings.temperature)
             return own + tried + self.measure(points, others, settings.repeats)
 
-        return within(settings.env_steps, starts, POINTS_AT_ONCE, play)
+        return within(settings.env_steps, starts, BATCH, collect)
 
     def agreement(self) -> dict[str, float]:
-        """How often the critic named the moment that bisection found, where that was looked for."""
-        if not self._apart:
+        """How often the critic's claim was the moment that bisection found, or next to it; empty without bisection."""
+        if not self._claim_errors:
             return {}
-        exact, near = np.array(self._apart) == 0, np.array(self._apart) <= 1
+        exact, near = np.array(self._claim_errors) == 0, np.array(self._claim_errors) <= 1
         return {"critic_exact": float(exact.mean()), "critic_within_1": float(near.mean())}
 
-    def _branch(self, failures: Sequence[Episode], settings: Branch, known: bool = False) -> list[Episode]:
+    def _branch(self, failures: Sequence[Episode], settings: Branch, root_measured: bool = False) -> list[Episode]:
+        """Branches of the failures.
+
+        root_measured: the failures were rolled out with the settings of their branches. Their outcomes already measure
+        their own answers, so that only other answers are tried.
+        """
         if settings.where == "bisect":
             points, played = self.bisected(failures, settings.repeats)
         else:
             points, played = self._points(failures, settings), []
-        answers = self.answers(points, settings.answers - known, settings.temperature, others_only=known)
+        n = settings.answers - root_measured
+        answers = self.answers(points, n, settings.temperature, others_only=root_measured)
         return played + self.measure(points, answers, settings.repeats)
 
     def _points(self, failures: Sequence[Episode], settings: Branch) -> list[Point]:
@@ -117,28 +127,28 @@ class Branching:
         return self.claims(failures)
 
     def anywhere(self, episode: Episode, n: int) -> list[Point]:
-        """At most `n` moments of an episode that saw something new, drawn at random."""
+        """At most `n` moments of an episode with an observation that it did not have before, drawn at random."""
         return [Point(episode, int(step)) for step in self._rng.permutation(distinct_moments(episode))[:n]]
 
     def bisected(self, failures: Sequence[Episode], repeats: int) -> tuple[list[Point], list[Episode]]:
-        """As `last_chances`, and how far from these the critic's claims are is remembered."""
+        """As `last_chances`; also records the distance in steps of the critic's claims, for `agreement`."""
         points, played = self.last_chances(failures, repeats)
-        self._apart += [abs(p.step - c.step) for p, c in zip(points, self.claims(failures), strict=True)]
+        self._claim_errors += [abs(p.step - c.step) for p, c in zip(points, self.claims(failures), strict=True)]
         return points, played
 
     def claims(self, failures: Sequence[Episode]) -> list[Point]:
-        """The step that broke each failure, as the critic has it."""
+        """The critic's claim of the step that lost each failed episode, from its verdicts on all answers (`claim`)."""
         steps = [step for e in failures for step in e.steps]
         answers = [step.decision.answer for step in steps]
-        critiques = self._workers.ask(judge, self._job, [step.observation for step in steps], answers)
+        critiques = self._workers.query(judge, self._job, [step.observation for step in steps], answers)
         verdicts = (c.verdict for c in critiques)
         return [Point(e, claim(list(itertools.islice(verdicts, len(e.steps))))) for e in failures]
 
     def last_chances(self, failures: Sequence[Episode], repeats: int) -> tuple[list[Point], list[Episode]]:
-        """For each failure the last moment from which it was not lost yet, and the branches played to find it.
+        """The last moment of each failure from which success was still reached, and the branches that found it.
 
-        By bisection: a moment counts as lost where none of `repeats` episodes played on from it succeeds. The start is
-        taken as not lost, and a moment after a lost one as lost.
+        Bisection: a moment is lost where none of `repeats` rollouts from it succeeds. The reset is assumed not to be
+        lost, and every moment after a lost one to be lost.
         """
         alive, lost = [0] * len(failures), [len(episode.steps) for episode in failures]
         played = []
@@ -156,30 +166,29 @@ class Branching:
     def answers(
         self, points: Sequence[Point], n: int, temperature: float, others_only: bool = False, consistent: bool = True
     ) -> list[list[Decision]]:
-        """The policy's own answers to each point, at most `n`, distinct in what they do.
+        """At most `n` answers that the policy draws at each point, with distinct actions.
 
-        consistent: only those whose action is what they call for once their thought is put right: hindsight would leave
-        no other to be imitated or preferred, whatever followed.
-        others_only: distinct from what the point's episode did as well.
+        consistent: keeps answers whose action equals the one that the recomputed thought calls for; training would drop
+        the rest. others_only: drops answers with the action that the point's episode took.
         """
         draws = [(p.episode.seed, p.episode.attempt, p.step, k) for p in points for k in range(n * DRAWS)]
         observations = [p.moment.observation for p in points for _ in range(n * DRAWS)]
-        drawn = self._workers.ask(propose, replace(self._job, temperature=temperature), observations, draws)
-        taken = [[p.episode.steps[p.step].decision] if others_only else [] for p in points]
+        drawn = self._workers.query(propose, replace(self._job, temperature=temperature), observations, draws)
+        excluded = [[p.episode.steps[p.step].decision] if others_only else [] for p in points]
         each = (drawn[i : i + n * DRAWS] for i in range(0, len(drawn), n * DRAWS))
         chosen = task(self._job.task)
         every = [
             [d for d in some if not consistent or promising(chosen, p.moment.observation, d.answer)]
             for p, some in zip(points, each, strict=True)
         ]
-        return [distinct(some, n, but) for some, but in zip(every, taken, strict=True)]
+        return [distinct(some, n, but) for some, but in zip(every, excluded, strict=True)]
 
     def others(self, points: Sequence[Point], n: int, temperature: float) -> list[list[Decision]]:
-        """What else it might answer at each point, consistent or not, at most `n`."""
+        """At most `n` other answers at each point, consistent or not, with actions that the episode did not take."""
         return self.answers(points, n, temperature, others_only=True, consistent=False)
 
     def measure(self, points: Sequence[Point], answers: Sequence[Sequence[Decision]], repeats: int) -> list[Episode]:
-        """Each answer to each point, followed through `repeats` times with common random numbers."""
+        """`repeats` rollouts after each answer at each point, with common random numbers across the answers."""
         return self._follow(
             "branch",
             [
@@ -190,12 +199,13 @@ class Branching:
             ],
         )
 
-    def _follow(self, title: str, ways: Sequence[tuple[Point, int, Decision | None]]) -> list[Episode]:
-        if not ways:
+    def _follow(self, title: str, branches: Sequence[tuple[Point, int, Decision | None]]) -> list[Episode]:
+        """One whole episode for each (point, repeat, first decision)."""
+        if not branches:
             return []
-        starts = [point.start(next(self._attempts), repeat, first) for point, repeat, first in ways]
-        played = self._play(f"{title} {self._job.task}", replace(self._job, starts=starts))
-        return [point.graft(rest) for (point, _, _), rest in zip(ways, played, strict=True)]
+        starts = [point.start(next(self._attempts), repeat, first) for point, repeat, first in branches]
+        rests = self._rollout(f"{title} {self._job.task}", replace(self._job, starts=starts))
+        return [point.graft(rest) for (point, _, _), rest in zip(branches, rests, strict=True)]
 
 
 def failed(episodes: Iterable[Episode]) -> list[Episode]:
@@ -203,7 +213,7 @@ def failed(episodes: Iterable[Episode]) -> list[Episode]:
 
 
 def distinct_moments(episode: Episode) -> list[int]:
-    """The steps that saw something for the first time: later there is less time left for another answer."""
+    """The first step of each distinct observation: at later ones, another answer has less time left to succeed."""
     first: dict[bytes, int] = {}
     for i, step in enumerate(episode.steps):
         first.setdefault(step.observation.key(), i)
@@ -211,7 +221,7 @@ def distinct_moments(episode: Episode) -> list[int]:
 
 
 def distinct(answers: Sequence[Decision], n: int, but: Sequence[Decision] = ()) -> list[Decision]:
-    """The first `n` answers that act differently, from those of `but` too."""
+    """The first `n` answers with distinct actions, none of them an action of `but`."""
     by_action: dict[bytes, Decision] = {}
     for answer in (*but, *answers):
         by_action.setdefault(answer.action.tobytes(), answer)
@@ -219,24 +229,24 @@ def distinct(answers: Sequence[Decision], n: int, but: Sequence[Decision] = ()) 
 
 
 def claim(verdicts: Sequence[float]) -> int:
-    """The step that broke an episode, as its critic has it: the first that will not work, or the most doubtful."""
+    """The step that lost an episode, by the critic's verdicts: the first below 0.5, or else the lowest."""
     doubtful = (i for i, verdict in enumerate(verdicts) if verdict < 0.5)
     return next(doubtful, min(range(len(verdicts)), key=verdicts.__getitem__))
 
 
 def within(
-    limit: int | None, items: Sequence[T], size: int, play: Callable[[Sequence[T]], list[Episode]]
+    limit: int | None, items: Sequence[T], size: int, collect: Callable[[Sequence[T]], list[Episode]]
 ) -> list[Episode]:
-    """Play batches of `size` items until about `limit` environment steps are spent; all at once without a limit.
+    """Collect batches of `size` items until about `limit` environment steps are spent; all at once without a limit.
 
-    Not the batch that, at the mean of those before, would end farther beyond the limit than it begins below.
+    Stops when the next batch, at the mean cost so far, is expected to overshoot by more than stopping undershoots.
     """
     if limit is None:
-        return play(items) if items else []
+        return collect(items) if items else []
     played: list[Episode] = []
     for n, first in enumerate(range(0, len(items), size)):
         spent = sum(len(episode.own) for episode in played)
         if n and spent + spent / n / 2 > limit:
             break
-        played += play(items[first : first + size])
+        played += collect(items[first : first + size])
     return played

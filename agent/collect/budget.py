@@ -1,4 +1,4 @@
-"""What a run spends, counted in the process that plays, as it plays, and added up by the one that runs the rounds."""
+"""What a run spends: each worker process counts its own, and the process that runs the rounds adds the counts up."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,15 +19,18 @@ from policies.critic import Critique
 class Spent:
     """Counts that add up.
 
-    env_steps: of `env.step`, of episodes as they are recorded. restore_env_steps: the actions taken again on the way
-    back to a state that could not be copied. verify_env_steps, verify_frames: of certificates, their restores too.
-    frames: pictures rendered for a policy to see, cameras x observations, those of restores too. decisions: asked of
-    the policy in episodes. proposals: all answers that it drew, for decisions (with their revisions) and for branches.
-    critiques: verdicts asked, on answers and on endings. certificates: episodes simulated again.
+    env_steps: calls of `env.step` in recorded episodes.
+    restore_env_steps: actions repeated to restore a state that could not be copied.
+    verify_env_steps, verify_frames: steps and frames of replay certificates, their restores included.
+    frames: images rendered for a policy (cameras x observations), those of restores included.
+    decisions: decisions of the policy in episodes.
+    proposals: answers drawn for decisions (revisions included) and for branches.
+    critiques: verdicts on answers and on endings.
+    certificates: episodes simulated again.
 
-    Not counted: pictures for people (films); what checks do before a run starts; the answer of its own that a critic
-    gives before a verdict, which is part of the critique; the first picture that a history of frames draws when a
-    copied state is returned to; and what an environment did in a step or reset that raised.
+    Not counted: films; the checks before a run starts; the critic's own greedy answer before a verdict (part of the
+    critique); the first frame that a frame history renders after a copied state is restored; a step or reset that
+    raised.
     """
 
     env_steps: int = 0
@@ -46,7 +49,7 @@ class Spent:
         return self
 
     def answered(self, answers: Iterable[Decision | Critique]) -> None:
-        """Count the proposals and critiques behind what a policy answered."""
+        """Count the proposals and critiques that these decisions and critiques took."""
         for answer in answers:
             if isinstance(answer, Critique):
                 self.critiques += 1
@@ -56,7 +59,7 @@ class Spent:
 
 
 class MeteredPolicy:
-    """A policy around a policy, which counts what it is asked."""
+    """A policy around a policy that counts its decisions, proposals and critiques."""
 
     def __init__(self, policy: Policy, spent: Spent):
         self.policy, self.spent = policy, spent
@@ -70,7 +73,7 @@ class MeteredPolicy:
 
 @dataclass
 class Meter:
-    """A rollout's subscriber, which counts steps and frames of each finished episode."""
+    """A rollout's subscriber that counts the steps and frames of each finished episode."""
 
     spent: Spent = field(default_factory=Spent)
 
@@ -86,10 +89,10 @@ class Meter:
 
 
 def views(task: Task, observation: Observation) -> int:
-    """Pictures that one observation adds, one of each camera: a history keeps those of the observations before."""
+    """Images that one observation renders, one for each camera; a frame history holds those of earlier observations."""
     return len(observation.frames) // task.env.frames
 
 
 def restore_views(task: Task, snapshot: Snapshot) -> int:
-    """Observations rendered by a return to a state: where the actions are taken again, a history draws each."""
+    """Observations that a restore renders: all on the way where actions are repeated under a frame history, else 0."""
     return 1 + len(snapshot.actions) if task.env.frames > 1 and snapshot.attributes is None else 0

@@ -1,4 +1,4 @@
-"""Episodes of a checkpoint, or of a baseline by its name, played in this process."""
+"""Episodes of a checkpoint or of a named baseline, rolled out in this process for a command of the user's."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -25,11 +25,12 @@ def play(
     n_envs: int = 64,
     seed: int = 0,
 ) -> list[Episode]:
-    """One episode for each start, (seed, attempt), as a run plays them; says which broke.
+    """One episode for each start (seed, attempt), rolled out as in a run; prints how many broke.
 
     policy: a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert, seed (the one that ships).
-    Raises UserError for one that is not there, for an unknown task, and for temperature or critic where the policy is
-    no checkpoint.
+    seed: of the random draws.
+    Raises UserError for a policy that is not there, for an unknown task, and for a temperature or critic where the
+    policy is no checkpoint.
     """
     chosen = registry.task(task)
     codec = codec_for(chosen)
@@ -54,7 +55,7 @@ def play(
 
             critic = critic or Critic()
             job = Job(task, path, starts, temperature, critic, n_envs=n_envs, sampling_seed=seed)
-            played = Workers(1).play(job, subscribers)
+            played = Workers(1).rollout(job, subscribers)
     broken = [e for e in played if e.ending == "broken"]
     if broken:
         console.print(f"{len(broken)} broken, left out; the first: seed {broken[0].seed}: {broken[0].error}")

@@ -1,7 +1,7 @@
-"""Failures that reached another goal: simulated again under that goal, they are its successes.
+"""Hindsight experience replay: a failure that reached another goal is simulated again under that goal, as a success.
 
-After Andrychowicz et al. (2017), "Hindsight Experience Replay"; here the goal is words, and the environment says itself
-whether it was reached.
+After Andrychowicz et al. (2017), "Hindsight Experience Replay". Here a goal is words of the instruction, and the
+environment itself decides whether it was reached.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from policies.action_codec import action_of, joined, thought_of
 
 
 def relabelled(episodes: Iterable[Episode]) -> tuple[list[Episode], Spent]:
-    """The successes that failures are under other goals of the same scene, and what this took."""
+    """The failures that succeed under another goal of their scene, relabelled, and what their simulation spent."""
     found, spent, envs = [], Spent(), {}
     try:
         for episode in episodes:
@@ -38,15 +38,15 @@ def relabelled(episodes: Iterable[Episode]) -> tuple[list[Episode], Spent]:
 
 
 def _under(goal: str, chosen: Task, env: Restorable, episode: Episode) -> Episode:
-    """The episode's actions under another goal, to success at most."""
+    """The episode's actions simulated under another goal, until the environment terminates or truncates."""
     options = episode.options | {"goal": goal}
     result = Episode(chosen.name, episode.seed, episode.attempt, options=options, versions=simulation_versions())
     env.reset(seed=episode.seed, options=options)
     for step in episode.steps:
         observation, fingerprint = chosen.observe(env), env.fingerprint()
         _, reward, terminated, truncated, info = env.step(step.decision.action)
-        said = step.decision.answer
-        answer = joined(chosen.language.about(thought_of(said), goal), action_of(said))
+        original = step.decision.answer
+        answer = joined(chosen.language.about(thought_of(original), goal), action_of(original))
         decision = replace(step.decision, answer=answer, verdict=None)
         result.steps.append(Step(observation, decision, float(reward), fingerprint))
         if terminated or truncated:

@@ -16,7 +16,7 @@ from policies.base import Decision, Policy, Privileged
 
 
 class Subscriber(Protocol):
-    """Something that wants to know of every finished episode: a store, a video, a progress bar."""
+    """Is called with every finished episode: a store, a video, a progress bar."""
 
     def on_episode(self, episode: Episode) -> None: ...
 
@@ -24,8 +24,8 @@ class Subscriber(Protocol):
 class Start(NamedTuple):
     """Where an episode begins: at the reset of its seed, or at a moment of a recorded episode of that seed.
 
-    first: what to do before the policy is asked. draws: what decides, with the seed, what is drawn at random; the
-    attempt where it is not given.
+    first: the decision of the first step, instead of the policy's. draws: with the seed, these numbers seed the
+    episode's random generator; the attempt where they are empty.
     """
 
     seed: int
@@ -46,7 +46,7 @@ class _Slot:
 
     @property
     def given(self) -> Decision | None:
-        """What to do without asking the policy."""
+        """The decision that the start gives for this step; None where the policy decides."""
         return None if self.episode.steps else self.start.first
 
 
@@ -60,12 +60,14 @@ def rollout(
     snapshots: bool = False,
     end_loops: bool = False,
 ) -> list[Episode]:
-    """Play one episode for each start, or (seed, attempt), and return them in the order of the starts.
+    """One episode for each start, or (seed, attempt), in the order of the starts.
 
-    Each start is played once whatever its length, so quick failures are not counted more often. What an episode draws
-    at random depends on `sampling_seed` and its start alone: not on `n_envs`, nor on what is played beside it.
-    An episode that begins at a moment holds the steps from there on. With `snapshots`, steps keep their states.
-    With `end_loops`, for a greedy policy, an episode fails where it sees what the policy has answered before.
+    Each start is rolled out once, however short its episode, so that quick failures are not counted more often. An
+    episode's random draws depend on `sampling_seed` and its start alone, not on `n_envs` or on the episodes beside it.
+    An episode that begins at a moment holds only the steps from there on.
+
+    snapshots: steps keep the environment's state. end_loops: for a deterministic policy; an episode that returns to an
+    observation that the policy has answered ends there, as a failure.
     """
     starts = [Start(*start) for start in starts]
     waiting, finished = deque(starts), {}
@@ -82,7 +84,7 @@ def rollout(
                 finished[slot.episode.seed, slot.episode.attempt] = slot.episode
                 for subscriber in subscribers:
                     subscriber.on_episode(slot.episode)
-                if slot.episode.ending == "broken":  # who knows in what state it is
+                if slot.episode.ending == "broken":  # the environment's state is undefined
                     slot.env.close()
                     slot.env = task.make()
                 idle.append(slot.env)
@@ -111,12 +113,12 @@ def _begin(task: Task, env: Restorable, start: Start, sampling_seed: int) -> _Sl
 
 
 def _decide(policy: Policy | Privileged, slots: list[_Slot]) -> list[Decision]:
-    asked = [slot for slot in slots if slot.given is None]
+    undecided = [slot for slot in slots if slot.given is None]
     decisions = iter(())
-    if asked and isinstance(policy, Privileged):
-        decisions = iter(policy.act_on([slot.env for slot in asked]))
-    elif asked:
-        decisions = iter(policy.act([slot.observation for slot in asked], [slot.rng for slot in asked]))
+    if undecided and isinstance(policy, Privileged):
+        decisions = iter(policy.act_on([slot.env for slot in undecided]))
+    elif undecided:
+        decisions = iter(policy.act([slot.observation for slot in undecided], [slot.rng for slot in undecided]))
     return [slot.given or next(decisions) for slot in slots]
 
 
@@ -133,7 +135,7 @@ def _advance(task: Task, slot: _Slot, decision: Decision, snapshots: bool, end_l
     except Exception as error:  # whatever an environment raises breaks its episode, not the run
         _break(episode, error)
         return
-    answered = episode.steps[slot.start.first is not None :]  # by the policy
+    answered = episode.steps[slot.start.first is not None :]  # without the decision that the start gave
     looped = end_loops and slot.observation.key() in {step.observation.key() for step in answered}
     if terminated or truncated or looped:
         episode.ending = "terminated" if terminated else "truncated" if truncated else "looped"

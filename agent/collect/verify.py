@@ -1,4 +1,4 @@
-"""The replay certificate: what is learned from must happen again, bit for bit, when its actions are taken again."""
+"""The replay certificate: an episode must happen again, bit for bit, when its actions are repeated."""
 
 from typing import Self
 
@@ -14,9 +14,9 @@ from policies.action_codec import AnswerCodec, codec_for
 
 
 class Verifier:
-    """Simulates episodes again, in environments of its own. As a rollout's subscriber, it breaks those that differ.
+    """Simulates episodes again, in its own environments. As a rollout's subscriber it marks those that differ broken.
 
-    spent: what that took so far.
+    spent: steps, frames and certificates so far.
     """
 
     def __init__(self) -> None:
@@ -30,10 +30,10 @@ class Verifier:
             env.close()
 
     def flaw(self, episode: Episode) -> str:
-        """What denies the episode its certificate; empty if nothing does.
+        """Why the episode gets no certificate; empty where it gets one.
 
-        Compared are versions, and at each step the state's fingerprint, all that was observed, the action that the
-        answer says, and the reward; at the end also success and how it ended.
+        Compared are the package versions; at each step the state's fingerprint, the observation, the action that the
+        answer decodes to, and the reward; at the end also success and the kind of ending.
         """
         if episode.ending == "broken":
             return episode.error
@@ -47,7 +47,7 @@ class Verifier:
             self.spent.certificates += 1
             return _difference(chosen, codec_for(chosen), self._envs[chosen.name], episode, self.spent)
         except Exception as error:  # whatever an environment raises, or an answer that does not parse
-            if env := self._envs.pop(episode.task, None):  # who knows in what state it is
+            if env := self._envs.pop(episode.task, None):  # its state is undefined
                 env.close()
             return f"{type(error).__name__}: {error}"
 
@@ -56,13 +56,13 @@ class Verifier:
 
 
 def deny(episode: Episode, flaw: str) -> None:
-    """Break an episode with a flaw: it is not learned from."""
+    """Mark an episode with a flaw as broken, so that nothing is learned from it."""
     if flaw and episode.ending != "broken":
         episode.success, episode.ending, episode.error = False, "broken", f"no certificate: {flaw}"
 
 
 def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Episode, spent: Spent) -> str:
-    """The first difference between the episode and what happens when its actions are taken again; empty if none."""
+    """The first difference between the episode and a simulation of its actions; empty where there is none."""
     moment = episode.begins_at
 
     def observe() -> Observation:
@@ -82,8 +82,8 @@ def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Epis
             return f"step {i}: {ending} before"
         if env.fingerprint() != step.fingerprint:
             return f"step {i}: another state"
-        recorded_before = moment and i == 0  # its picture was taken before MuJoCo's last step took effect on it
-        if not recorded_before and observe().key() != step.observation.key():
+        lagging = moment and i == 0  # its frame was rendered from derived poses that lag MuJoCo's state by a step
+        if not lagging and observe().key() != step.observation.key():
             return f"step {i}: another observation"
         answer, action = step.decision.answer, step.decision.action
         if answer and not np.array_equal(codec.decode(answer)[1], action):

@@ -1,4 +1,4 @@
-"""Episodes of a checkpoint, played by several processes at once: a small model gains little from torch's threads."""
+"""Rollouts of a checkpoint in several processes, one thread of torch each: a small model gains little from more."""
 
 import multiprocessing
 import os
@@ -28,14 +28,19 @@ from policies.base import Decision
 from policies.mllm import MLLMPolicy
 from policies.threads import one_thread
 
-POLL_S = 0.5  # between looks whether a worker failed
+POLL_S = 0.5  # between checks whether a worker failed
 _loaded: tuple[Path, HFBackend] | None = None  # this process's last checkpoint
 _finished: Any = None  # in a worker: the queue on which it hands over each finished episode
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to play: `starts` are (seed, attempt); the rest is of MLLMPolicy and of rollout."""
+    """What to roll out, and with which settings of `MLLMPolicy` and `rollout`.
+
+    checkpoint: the policy's folder. starts: `Start`s, or (seed, attempt). n_envs: environments in lockstep, of each
+    worker. certify: simulate each episode again; one that differs is broken. snapshots: steps keep the environment's
+    state. end_loops: see `rollout`, for a greedy policy.
+    """
 
     task: str
     checkpoint: Path
@@ -44,33 +49,33 @@ class Job:
     critic: Critic = field(default_factory=Critic)
     n_envs: int = 64
     sampling_seed: int = 0
-    certify: bool = False  # play each episode twice: one that differs is broken
-    snapshots: bool = False  # keep the state of each step
-    end_loops: bool = False  # of a greedy policy
+    certify: bool = False
+    snapshots: bool = False
+    end_loops: bool = False
 
 
-Question = Callable[[MLLMPolicy, Sequence[Observation], Sequence[Any]], Sequence[Any]]
+Query = Callable[[MLLMPolicy, Sequence[Observation], Sequence[Any]], Sequence[Any]]  # one detail, one result for each
 
 
 def propose(policy: MLLMPolicy, observations: Sequence[Observation], draws: Sequence[Sequence[int]]) -> list[Decision]:
-    """A question: an answer to each observation, drawn by the generator that its seeds make."""
+    """A query: a decision for each observation. draws: the seeds of each decision's random generator."""
     return policy.act(observations, [np.random.default_rng(seeds) for seeds in draws])
 
 
 def judge(policy: MLLMPolicy, observations: Sequence[Observation], answers: Sequence[str]) -> list[critic.Critique]:
-    """A question: will each answer work?"""
+    """A query: the critic's verdict on each answer, whether it will work."""
     return critic.judge(policy.backend, policy.codec, observations, answers)
 
 
 def _conclude(policy: MLLMPolicy, ends: Sequence[Observation], tasks: Sequence[str]) -> list[critic.Critique]:
-    """A question: whether each is done, all of one task."""
+    """A query: the critic's verdict on each ending, whether the task is done; all of one task."""
     return critic.conclude(policy.backend, registry.task(tasks[0]).language, ends)
 
 
 class Workers:
-    """`n` processes that share a job's starts, each with one thread of torch; with one, this process itself plays.
+    """`n` processes that share a job's starts, each with one thread of torch. With n = 1 this process does the work.
 
-    An episode is the same whichever worker plays it.
+    An episode does not depend on the worker that rolls it out.
     """
 
     def __init__(self, n: int):
@@ -88,18 +93,18 @@ class Workers:
             self._pool.shutdown(cancel_futures=True)
 
     def take_spent(self) -> Spent:
-        """What was spent since this was last asked."""
+        """What was spent since the last call."""
         spent, self._spent = self._spent, Spent()
         return spent
 
-    def play(self, job: Job, subscribers: Sequence[Subscriber] = ()) -> list[Episode]:
+    def rollout(self, job: Job, subscribers: Sequence[Subscriber] = ()) -> list[Episode]:
         """One episode for each start, in their order."""
         if self.n == 1:
-            episodes, spent = _play(job, subscribers)
+            episodes, spent = _rollout(job, subscribers)
             self._spent += spent
             return episodes
         parts = [replace(job, starts=job.starts[i :: self.n]) for i in range(self.n)]
-        futures = [self._pool.submit(_play_part, part) for part in parts if part.starts]
+        futures = [self._pool.submit(_rollout_part, part) for part in parts if part.starts]
         finished: dict[tuple[int, int], Episode] = {}
         while len(finished) < len(job.starts):
             try:
@@ -118,24 +123,22 @@ class Workers:
             self._spent += future.result()
         return [finished[start[:2]] for start in job.starts]
 
-    def ask(
-        self, question: Question, job: Job, observations: Sequence[Observation], details: Sequence[Any]
-    ) -> list[Any]:
-        """What the job's policy says to each observation and its detail."""
+    def query(self, query: Query, job: Job, observations: Sequence[Observation], details: Sequence[Any]) -> list[Any]:
+        """The job's policy queried about each observation and its detail, outside an episode; one result for each."""
         if self.n == 1:
-            answers, spent = _ask(question, job, observations, details)
+            results, spent = _query(query, job, observations, details)
             self._spent += spent
-            return answers
+            return results
         parts = [(observations[i :: self.n], details[i :: self.n]) for i in range(self.n)]
-        futures = [self._pool.submit(_ask, question, job, *part) for part in parts]
-        answers: list[Any] = [None] * len(observations)
+        futures = [self._pool.submit(_query, query, job, *part) for part in parts]
+        results: list[Any] = [None] * len(observations)
         for i, future in enumerate(futures):
-            answers[i :: self.n], spent = future.result()
+            results[i :: self.n], spent = future.result()
             self._spent += spent
-        return answers
+        return results
 
     def certify(self, episodes: Sequence[Episode]) -> None:
-        """Simulate the episodes again; one that differs is broken from here on."""
+        """Simulate the episodes again, and mark those that differ as broken."""
         parts = [list(episodes[i :: self.n]) for i in range(self.n)]
         found = map(_flaws, parts) if self.n == 1 else self._pool.map(_flaws, parts)
         for part, (flaws, spent) in zip(parts, found, strict=True):
@@ -144,13 +147,13 @@ class Workers:
                 deny(episode, flaw)
 
     def conclude(self, job: Job, ends: Sequence[Observation]) -> list[critic.Critique]:
-        """Whether the job's task is done, as its policy has it, given what was seen at each end."""
-        return self.ask(_conclude, job, ends, [job.task] * len(ends))
+        """The verdict of the job's policy on each ending (first and last frame), whether the task is done."""
+        return self.query(_conclude, job, ends, [job.task] * len(ends))
 
 
 @contextmanager
 def policy_of(job: Job) -> Iterator[MLLMPolicy]:
-    """The policy that plays the job, in this process, with one thread of torch."""
+    """The job's policy, loaded in this process, with one thread of torch. The last checkpoint stays loaded."""
     global _loaded
     if _loaded is None or _loaded[0] != job.checkpoint:
         _loaded = job.checkpoint, HFBackend.load(job.checkpoint)
@@ -159,7 +162,7 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
         yield MLLMPolicy(_loaded[1], codec, job.temperature, **asdict(job.critic))
 
 
-def _play(job: Job, subscribers: Sequence[Subscriber]) -> tuple[list[Episode], Spent]:
+def _rollout(job: Job, subscribers: Sequence[Subscriber]) -> tuple[list[Episode], Spent]:
     meter = Meter()
     with policy_of(job) as policy, Verifier() as verifier:
         certifying = [verifier] if job.certify else []
@@ -177,18 +180,18 @@ def _play(job: Job, subscribers: Sequence[Subscriber]) -> tuple[list[Episode], S
     return episodes, meter.spent
 
 
-def _ask(
-    question: Question, job: Job, observations: Sequence[Observation], details: Sequence[Any]
+def _query(
+    query: Query, job: Job, observations: Sequence[Observation], details: Sequence[Any]
 ) -> tuple[list[Any], Spent]:
     spent = Spent()
     with policy_of(job) as policy:
-        answers = [
-            answer
+        results = [
+            result
             for i in range(0, len(observations), job.n_envs)
-            for answer in question(policy, observations[i : i + job.n_envs], details[i : i + job.n_envs])
+            for result in query(policy, observations[i : i + job.n_envs], details[i : i + job.n_envs])
         ]
-    spent.answered(answers)
-    return answers, spent
+    spent.answered(results)
+    return results, spent
 
 
 def _flaws(episodes: Sequence[Episode]) -> tuple[list[str], Spent]:
@@ -204,20 +207,20 @@ class _HandOver:
 def _start(finished: Any) -> None:
     global _finished
     _finished = finished
-    finished.cancel_join_thread()  # after an error nobody reads on: what is left unread must not keep a worker alive
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # while idle, an interrupt is the parent's business
+    finished.cancel_join_thread()  # after an error nobody reads the queue: unread episodes must not keep a worker alive
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # while idle, the parent handles an interrupt
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed cannot tell its workers."""
+    """Exit when the parent does: a parent that is killed cannot stop its workers."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
-def _play_part(job: Job) -> Spent:
+def _rollout_part(job: Job) -> Spent:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return _play(job, [_HandOver()])[1]
+        return _rollout(job, [_HandOver()])[1]
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,16 +1,16 @@
-"""What several commands ask of their arguments before anything starts; nothing here is slow to import."""
+"""Checks of arguments that several commands share; nothing here is slow to import."""
 
 from collections.abc import Iterable, Sequence
 
 from envs.errors import UserError
 
-OWN_FLAGS = ("--overwrite", "--no-overwrite", "--help")  # of a command that takes a config
+OWN_FLAGS = ("--overwrite", "--no-overwrite", "--help")  # no config keys, in a command that takes a config
 
 
 def at_least(minimum: int, **values: float) -> None:
-    """Raises UserError naming the first value below `minimum`."""
+    """Raises UserError naming the first value that is below `minimum` or NaN."""
     for name, value in values.items():
-        if not value >= minimum:  # so that NaN is refused too
+        if not value >= minimum:  # true for NaN
             raise UserError(f"{name} = {value}; valid: at least {minimum}")
 
 
@@ -25,7 +25,7 @@ def check_practised(names: Iterable[str]) -> None:
 
 
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The command's own arguments, and the config's `--key value` or `--key=value` among them."""
+    """The command's own arguments, and the overrides of its config, `--key value` or `--key=value`."""
     own, overrides, rest = [], [], iter(arguments)
     for argument in rest:
         if not argument.startswith("--") or argument in OWN_FLAGS:

@@ -1,4 +1,4 @@
-"""Whether a config can run here, asked before anything is written or trained."""
+"""Checks of a config on this machine, before anything is written or trained."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -20,7 +20,8 @@ from policies.baselines import with_expert
 
 
 def check_improve(config: Config) -> None:
-    """Raises UserError for what is unknown or missing, too many episodes, or a machine that cannot render."""
+    """Raises UserError for an unknown or missing task, policy or setting, for settings that exclude each other, for too
+    many episodes, and on a machine that cannot render."""
     _check_tasks((*config.tasks, *config.evaluation.tasks))
     check_practised(config.tasks)
     if config.policy not in NAMED and Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
@@ -55,7 +56,7 @@ def check_improve(config: Config) -> None:
 
 
 def _check_rewardless(config: Config) -> None:
-    """Where the critic's word counts, nothing else may tell what the environment said. Raises UserError."""
+    """Raises UserError for select.by = critic with a setting that uses the environment's reward or success."""
     rewarded = {
         "collect.archived": config.collect.archived,
         "branch.failures": config.branch.failures,
@@ -69,7 +70,8 @@ def _check_rewardless(config: Config) -> None:
 
 
 def check_pretrain(config: Pretrain) -> None:
-    """Raises UserError for what is unknown or missing, too many scenes, or a machine that cannot render."""
+    """Raises UserError for an unknown or missing task, expert, start or setting, for too many scenes, and on a machine
+    that cannot render."""
     _check_tasks(config.tasks)
     check_practised(config.tasks)
     for name in config.experts:
@@ -114,13 +116,16 @@ def _check_login() -> None:
     import wandb  # slow to import, and only needed here
 
     try:
-        wandb.login()  # asks at a terminal
+        wandb.login()  # prompts for a key at a terminal
     except wandb.errors.UsageError as error:
         raise UserError(f"tracking.mode = 'online': {error} Valid: that first, or offline, disabled") from error
 
 
 def _check_trainer(section: str, settings: Mapping[str, Any], kind: type) -> None:
-    """A default that is a number must stay one: YAML takes `1e-3`, without a point, for a word."""
+    """Raises UserError for settings that trl's config class `kind` does not take.
+
+    Text for a number is one of them: YAML reads `1e-3`, without a point, as text.
+    """
     defaults = {field.name: field.default for field in fields(kind) if field.name != "output_dir"}
     for name, value in settings.items():
         if name not in defaults:

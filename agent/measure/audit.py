@@ -1,4 +1,4 @@
-"""What a policy's criticism of itself is worth on held-out episodes: its verdicts, and what the simulator measures."""
+"""Audit of a policy's critic on held-out episodes: its verdicts against outcomes that the simulator measures."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ import numpy as np
 from agent.collect.branching import Branching, failed
 from agent.collect.workers import Job, Workers, judge
 from agent.config import Critic, Tie
-from agent.measure.statistics import best_of, compare, verdict_scores
+from agent.measure.statistics import best_of, heldout_gains, verdict_scores
 from agent.organise.episode import Episode
 from agent.organise.outcome import outcomes_of
 from agent.record.console import bar
@@ -19,11 +19,11 @@ from envs.observation import Observation
 from envs.registry import task
 from envs.starts import distinct
 
-TEMPERATURE = 1.0  # of the answers that are tried, and of the episodes that are played to have failures too
+TEMPERATURE = 1.0  # of the answers that are tried, and of the sampled episodes, which add failures
 TIE = Tie()
-TRIED = 8  # answers to a moment, at most
-REPEATS = 4  # episodes that decide whether a failure was lost at a moment
-SAMPLED = range(1, 5)  # attempts at each start, as in practice, beside the greedy attempt 0
+TRIED = 8  # most answers tried at a moment
+REPEATS = 4  # rollouts that decide in bisection whether a moment was lost
+SAMPLED = range(1, 5)  # numbers of the sampled attempts at each start; attempt 0 is greedy
 FIRST_BRANCH = SAMPLED.stop
 
 
@@ -38,41 +38,42 @@ def audit(
 ) -> dict[str, Any]:
     """Audit the critic of one task on `episodes` distinct held-out starts, each played greedily and as in practice.
 
-    ends: `verdict_scores` of its conclusions, of its own episodes. ends_beside: of these and of episodes that other
-    checkpoints play at the same starts, where there are any: a policy that hardly fails leaves few failures to know.
-    answers: of verdicts on answers to a moment of each greedy episode, against whether an answer did as well as any
-    that was tried, followed greedily; moments where none succeeded have no such answer. shuffled_*: the AUROCs with the
-    frames of other episodes; chance, if the frames are looked at.
-    within: of `critic.proposals` of these answers, how often the best verdict is on one that ties with the best of them
-    (`statistics.best_of`). best_of: of the same answers, success after the greedy one, after the one that the critic
-    likes best, and after the one that the simulator found to be best (an oracle: no policy can know that).
-    acting: whole episodes with and without criticism. claims: how often the step that it says broke a failure is the
-    one that bisection finds.
+    ends: `verdict_scores` of its verdicts on the endings of its own episodes.
+    ends_beside: the same with the episodes of the checkpoints `beside` at the same starts added, where there are any. A
+    policy that hardly fails leaves few failures to score on.
+    answers: `verdict_scores` of its verdicts on answers at one moment of each greedy episode. The label is whether the
+    answer, followed greedily, ties with the best answer tried. Moments where no answer succeeded are left out.
+    shuffled_*: the AUROC with the frames of other episodes; near chance for a critic that uses the frames.
+    within: among `critic.proposals` of these answers, how often the best verdict is on one that ties with the best
+    (`statistics.best_of`).
+    best_of: among the same answers, the success rate after the greedy one, after the one with the best verdict, and
+    after the one that the simulator found best (an oracle, which no policy has).
+    acting: gain of whole episodes with criticism over those without.
+    claims: how often the step that the critic blames for a failure is the one that bisection finds.
     """
     starts = distinct(task(name), "heldout", episodes)
     job = Job(name, checkpoint, (), n_envs=n_envs)
 
-    def play(title: str, job: Job) -> list[Episode]:
+    def collect(title: str, job: Job) -> list[Episode]:
         with bar(title, len(job.starts)) as progress:
-            return workers.play(job, [progress])
+            return workers.rollout(job, [progress])
 
-    greedy = play(f"greedy {name}", replace(job, starts=[(seed, 0) for seed in starts], snapshots=True))
+    greedy = collect(f"greedy {name}", replace(job, starts=[(seed, 0) for seed in starts], snapshots=True))
     hot = replace(job, temperature=TEMPERATURE)
     sampled_starts = list(product(starts, SAMPLED))
-    sampled = play(f"sampled {name}", replace(hot, starts=sampled_starts, snapshots=True))
-    critical = play(f"critical {name}", replace(job, starts=[(seed, 0) for seed in starts], critic=critic))
+    sampled = collect(f"sampled {name}", replace(hot, starts=sampled_starts, snapshots=True))
+    critical = collect(f"critical {name}", replace(job, starts=[(seed, 0) for seed in starts], critic=critic))
     rng = np.random.default_rng(0)
     ends = _ends(job, workers, greedy + sampled, rng)
-    others = [
-        e for other in beside for e in play(f"{name} by another", replace(hot, checkpoint=other, starts=sampled_starts))
-    ]
+    elsewhere = [replace(hot, checkpoint=other, starts=sampled_starts) for other in beside]
+    others = [e for other in elsewhere for e in collect(f"{name} by another", other)]
     if others:
         ends["ends_beside"] = _ends(job, workers, greedy + sampled + others, rng)["ends"]
-    branching = Branching(workers, replace(job, end_loops=True), play, FIRST_BRANCH, rng)
+    branching = Branching(workers, replace(job, end_loops=True), collect, FIRST_BRANCH, rng)
     answers = _answers(job, workers, branching, greedy, critic.proposals, rng)
-    claims = Branching(workers, hot, play, FIRST_BRANCH, rng)
+    claims = Branching(workers, hot, collect, FIRST_BRANCH, rng)
     claims.bisected(failed(e for e in sampled if e.attempt == SAMPLED.start), REPEATS)
-    acting = compare({name: greedy}, {name: critical})["heldout"][name]
+    acting = heldout_gains({name: greedy}, {name: critical})["heldout"][name]
     return ends | answers | {"acting": acting, "claims": claims.agreement()}
 
 
@@ -80,8 +81,8 @@ def _ends(job: Job, workers: Workers, episodes: Sequence[Episode], rng: np.rando
     whole = [e for e in episodes if e.end]
     ends, outcomes = [e.end for e in whole], [e.success for e in whole]
 
-    def scores(seen: Sequence[Observation]) -> dict[str, Any]:
-        return verdict_scores([c.verdict for c in workers.conclude(job, seen)], outcomes)
+    def scores(observations: Sequence[Observation]) -> dict[str, Any]:
+        return verdict_scores([c.verdict for c in workers.conclude(job, observations)], outcomes)
 
     return {"ends": scores(ends), "shuffled_ends": scores(_shuffled(ends, rng))["auroc"]}
 
@@ -95,17 +96,17 @@ def _answers(
     played, horizon = branching.measure(points, tried, 1), task(job.task).horizon
     each = [(i, decision.answer) for i, some in enumerate(tried) for decision in some]
     whole = [(*one, outcomes_of(e, horizon)[0]) for one, e in zip(each, played, strict=True) if e.ending != "broken"]
-    of, answers, outcomes = (list(some) for some in zip(*whole, strict=True))  # of: the point of each answer
+    of, answers, outcomes = (list(some) for some in zip(*whole, strict=True))  # of: index of each answer's point
     moments = [p.moment.observation for p in points]
 
-    def verdicts(seen: Sequence[Observation]) -> np.ndarray:
-        """(answers,), given what is seen at each point."""
-        return np.array([c.verdict for c in workers.ask(judge, job, [seen[i] for i in of], answers)])
+    def verdicts(observations: Sequence[Observation]) -> np.ndarray:
+        """(answers,) float, given the observation of each point."""
+        return np.array([c.verdict for c in workers.query(judge, job, [observations[i] for i in of], answers)])
 
-    judged, blind = verdicts(moments), verdicts(_shuffled(moments, rng))
+    judged, shuffled = verdicts(moments), verdicts(_shuffled(moments, rng))
     at = [np.flatnonzero(np.array(of) == i) for i in dict.fromkeys(of)]  # answers of each point, the greedy one first
     best = {i: max(value for j, value in zip(of, outcomes, strict=True) if j == i) for i in dict.fromkeys(of)}
-    told = np.array([best[i].success > 0 for i in of])
+    scored = np.array([best[i].success > 0 for i in of])  # answers of moments where any answer succeeded
     good = np.array([value.ties(best[i], TIE) for i, value in zip(of, outcomes, strict=True)])
     proposed = [some[:n] for some in at]
     choices = {
@@ -119,13 +120,14 @@ def _answers(
         if top.success
     ]
     return {
-        "answers": verdict_scores(judged[told], good[told]),
-        "shuffled_answers": verdict_scores(blind[told], good[told])["auroc"],
+        "answers": verdict_scores(judged[scored], good[scored]),
+        "shuffled_answers": verdict_scores(shuffled[scored], good[scored])["auroc"],
         "within": best_of(within),
         "best_of": {name: float(np.mean([value.success > 0 for value in some])) for name, some in choices.items()},
     }
 
 
-def _shuffled(seen: Sequence[Observation], rng: np.random.Generator) -> list[Observation]:
-    """Each with the frames of another."""
-    return [replace(o, frames=seen[i].frames) for o, i in zip(seen, rng.permutation(len(seen)), strict=True)]
+def _shuffled(observations: Sequence[Observation], rng: np.random.Generator) -> list[Observation]:
+    """A control: the observations with their frames permuted."""
+    order = rng.permutation(len(observations))
+    return [replace(o, frames=observations[i].frames) for o, i in zip(observations, order, strict=True)]

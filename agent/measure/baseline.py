@@ -1,4 +1,4 @@
-"""A baseline: Stable-Baselines3, with its own settings, on a task's practice seeds; measured on held-out episodes."""
+"""A baseline: Stable-Baselines3 (SB3) with its own defaults, trained on practice seeds, measured on held-out ones."""
 
 import inspect
 import json
@@ -31,19 +31,18 @@ from envs.task import Task
 from policies.sb3 import ALGORITHMS, Practice, Within, check_actions, watched
 from policies.threads import one_thread
 
-ROLLOUT = 2048  # steps between PPO's and TRPO's updates, SB3's default, of all environments together
-BATCH = {"ppo": 64, "trpo": 128}  # steps, at most: SB3's default
-BUFFER = {"state": 1_000_000, "pixels": 50_000}  # steps remembered, at most: SB3's default, and what fits in 3 GB
-OURS = ("policy", "env", "seed", "device", "verbose", "tensorboard_log")  # parameters that are not the caller's
+ROLLOUT = 2048  # most steps between updates of PPO and TRPO, over all environments: SB3's default
+BATCH = {"ppo": 64, "trpo": 128}  # most steps of a minibatch: SB3's default
+BUFFER = {"state": 1_000_000, "pixels": 50_000}  # most steps in the replay buffer: SB3's default, and what fits in 3 GB
+OURS = ("policy", "env", "seed", "device", "verbose", "tensorboard_log")  # parameters that `params` may not set
 
 
 def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str, Any]:
-    """Trains and measures; makes a folder of `policy.zip` and `baseline.json`, whole or not at all. What the latter
-    holds is returned.
+    """Train and measure a baseline; returns what `baseline.json` holds.
 
-    Raises UserError for an existing folder, unless it is a baseline's and may be overwritten, for a task that is
-    unknown or has fewer starts than episodes, and for an algorithm that cannot choose its actions, learn from
-    what it is shown, or be given these parameters.
+    The folder `out` gets `policy.zip` and `baseline.json`, both or neither. Raises UserError for an existing folder,
+    unless it is a baseline's and may be overwritten; for a task that is unknown or has fewer starts than episodes; and
+    for an algorithm that does not take the task's actions, its observations or these parameters.
     """
     check_replaceable(out, overwrite, "baseline's folder", "baseline.json")
     task = registry.task(settings.task)
@@ -60,7 +59,7 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
         model.save(made / "policy.zip")
         played = play(settings.task, str(made / "policy.zip"), starts)
         result = rate(successes(played)) | {"split": "heldout", "outcomes": outcome_string(played)}
-        told = {
+        record = {
             "command": "handeye baseline",
             "config": asdict(settings),
             "versions": versions(),
@@ -68,15 +67,18 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
             "steps": model.num_timesteps,
             "result": result,
         }
-        (made / "baseline.json").write_text(json.dumps(told, indent=1) + "\n")
+        (made / "baseline.json").write_text(json.dumps(record, indent=1) + "\n")
         if out.exists():
             shutil.rmtree(out)
         made.rename(out)
-    return told
+    return record
 
 
 def _check(task: Task, settings: Baseline) -> None:
-    """Raises UserError for parameters that the algorithm's class has not, and where nothing can be normalised."""
+    """Raises UserError for parameters that the algorithm's class does not have, and for a state without normalisation.
+
+    Normalisation needs an on-policy algorithm and a vector state.
+    """
     taken = inspect.signature(ALGORITHMS[settings.algorithm]).parameters
     valid = [name for name in taken if name not in OURS and not name.startswith("_")]
     for name, value in settings.params.items():
@@ -97,7 +99,7 @@ def _check(task: Task, settings: Baseline) -> None:
 
 
 def train(task: Task, settings: Baseline, held_back: Collection[bytes] = frozenset()) -> BaseAlgorithm:
-    """A model trained on practice seeds. PPO and TRPO go on to the end of their last rollout, past `steps`.
+    """A model trained on practice seeds. PPO and TRPO complete their last rollout, past `steps`.
 
     held_back: keys of starts that it never meets. Raises UserError for values of parameters that the algorithm's class
     does not take, and where no other start is found.
@@ -113,7 +115,7 @@ def train(task: Task, settings: Baseline, held_back: Collection[bytes] = frozens
     try:
         with one_thread(), bar(f"{settings.algorithm} on {task.name}", settings.steps) as progress:
             model = _fresh(settings, env)
-            model.set_logger(Logger(None, []))  # else it makes a folder for files that it does not write
+            model.set_logger(Logger(None, []))  # SB3's own would create an empty folder
             model.learn(settings.steps, callback=_Feed(progress))
             if isinstance(env, VecNormalize):
                 _fold(env, model)
@@ -123,7 +125,7 @@ def train(task: Task, settings: Baseline, held_back: Collection[bytes] = frozens
 
 
 def _fresh(settings: Baseline, env: VecEnv) -> BaseAlgorithm:
-    """An untrained model. With several environments it learns as often, and from as much, as with one."""
+    """An untrained model, whose updates per step and data per update do not depend on the number of environments."""
     if settings.algorithm in BATCH:
         n_steps = max(2, min(ROLLOUT, settings.steps) // settings.n_envs)
         own = {"n_steps": n_steps, "batch_size": min(BATCH[settings.algorithm], n_steps * settings.n_envs)}
@@ -144,7 +146,7 @@ def _fresh(settings: Baseline, env: VecEnv) -> BaseAlgorithm:
 
 
 def _fold(normalised: VecNormalize, model: BaseAlgorithm) -> None:
-    """Writes what observations were normalised by into the first layers that saw them so: it plays without."""
+    """Folds the normalisation of observations into the first layers' weights, so that the model acts without it."""
     mean = torch.as_tensor(normalised.obs_rms.mean, dtype=torch.float32)
     deviation = torch.as_tensor(np.sqrt(normalised.obs_rms.var + normalised.epsilon), dtype=torch.float32)
     with torch.no_grad():
@@ -154,7 +156,7 @@ def _fold(normalised: VecNormalize, model: BaseAlgorithm) -> None:
 
 
 class _Feed(BaseCallback):
-    """Moves a bar, with the success of the last hundred episodes."""
+    """Advances a bar and shows the success rate of the last hundred episodes."""
 
     def __init__(self, progress: Bar):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Our speed and exactness against a reference, both sides measured in one run: machines differ, ratios less."""
+"""Speed and exactness against a reference. Both sides are measured in one process: ratios vary less across machines."""
 
 import time
 from collections.abc import Callable, Collection
@@ -27,13 +27,13 @@ RESTORED = (
     "FrozenLake-v1",
 )
 RENDERED = ("half-cheetah", "hopper", "pusher", "fetch-push", "mw-push")
-STEPS = 50  # after a restore
-SAVES = 500
-FRAMES = 60
+STEPS = 50  # replayed after a restore
+SAVES = 500  # timed repeats of save and restore
+FRAMES = 60  # timed frames of each renderer
 
 
 def bench(checkpoint: Path, restores: int, parts: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Rows of name, unit, ours, reference, ratio (ours over reference) and what was compared; all parts without any."""
+    """Rows of the named parts, or of all: name, unit, ours, reference, ratio (ours / reference), what was measured."""
     measures = {
         "save": lambda: [saving("push")],
         "branch": lambda: [branching("push", checkpoint)],
@@ -49,7 +49,7 @@ def _row(name: str, unit: str, ours: float, reference: float, what: str) -> dict
 
 
 def saving(name: str) -> dict[str, Any]:
-    """Save plus restore of a MuJoCo task, against MuJoCo's own calls."""
+    """Microseconds of a snapshot and its restore on a MuJoCo task, against MuJoCo's own calls."""
     env = make(name)
     env.reset(seed=0)
     env.step(env.action_space.sample())
@@ -69,9 +69,9 @@ def saving(name: str) -> dict[str, Any]:
 
 
 def rendering(name: str, n: int = FRAMES) -> list[dict[str, Any]]:
-    """Frames a second of a MuJoCo task, against the environment's own scaled down, and against a bare renderer.
+    """Frames per second of a MuJoCo task, against the environment's own render resized, and a bare mujoco.Renderer.
 
-    The three take turns at each state of one episode, so that they see the same and share what else the machine does.
+    The three render each state of one episode in turn, so that scenes and other load on the machine are the same.
     """
     chosen = task(name)
     env, own = chosen.make(), gym.make(chosen.env.id, render_mode="rgb_array", **chosen.env.kwargs)
@@ -97,7 +97,7 @@ def rendering(name: str, n: int = FRAMES) -> list[dict[str, Any]]:
         for side, call in (("ours", env.render), ("own", scaled_down), ("bare", rendered)):
             started = time.perf_counter()
             call()
-            spent[side] += (frame > 0) * (time.perf_counter() - started)  # the first makes contexts
+            spent[side] += (frame > 0) * (time.perf_counter() - started)  # the first frame creates the GL contexts
     env.close(), own.close(), bare.close()
     against = {"own": "env.render() and cv2.resize", "bare": "mujoco.Renderer, the same flags"}
     return [
@@ -116,7 +116,7 @@ def _microseconds(call: Callable[[], Any]) -> float:
 
 
 def branching(name: str, checkpoint: Path, n: int = 128, n_envs: int = 64) -> dict[str, Any]:
-    """Decisions a second of branches from moments of failed episodes, against plain episodes of the same policy."""
+    """Decisions per second of branches from random moments of failures, against whole episodes of the same policy."""
     plain = Job(name, checkpoint, [(seed, 0) for seed in range(n)], temperature=1.0)
     with policy_of(plain) as policy:
         rollout(task(name), policy, plain.starts[:n_envs], n_envs)  # to warm up
@@ -135,7 +135,7 @@ def branching(name: str, checkpoint: Path, n: int = 128, n_envs: int = 64) -> di
 
 
 def criticising(name: str, checkpoint: Path, n: int = 96, n_envs: int = 32, proposals: int = 4) -> dict[str, Any]:
-    """Time of a decision with proposals and their critiques, against that of a single answer."""
+    """Milliseconds per decision with proposals and their critiques, against a single answer."""
     spent = {}
     for critic in (Critic(), Critic(proposals)):
         job = Job(name, checkpoint, [(seed, 0) for seed in range(n)], critic=critic)
@@ -149,16 +149,17 @@ def criticising(name: str, checkpoint: Path, n: int = 96, n_envs: int = 32, prop
 
 
 def restoring(name: str, n: int) -> dict[str, Any]:
+    """The number of exact restores, of `n`."""
     return _row("exact restores", "of all", replays(name, n), n, f"{name}: {STEPS} steps after a restore, bit for bit")
 
 
 def make(name: str) -> Restorable:
-    """A task by its name, or any environment that Gymnasium knows."""
+    """The environment of a task by its name, or of a Gymnasium id."""
     return TASKS[name].make() if name in TASKS else Restorable(gym.make(name))
 
 
 def trajectory(env: Restorable, actions: list[Any]) -> list[tuple]:
-    """What each step brought and what state it led to, to the end of the episode at most."""
+    """(observation, reward, terminated, truncated, fingerprint) of each action, until the episode ends."""
     result = []
     for action in actions:
         observation, reward, terminated, truncated, _ = env.step(action)
@@ -169,7 +170,7 @@ def trajectory(env: Restorable, actions: list[Any]) -> list[tuple]:
 
 
 def wander(env: Restorable, seed: int) -> list[Any]:
-    """Go up to 30 random steps into the episode of `seed`, not to its end; return the actions of `STEPS` more."""
+    """Take fewer than 30 random steps into the episode of `seed`, not to its end; returns `STEPS` further actions."""
     env.action_space.seed(seed)
     actions = [env.action_space.sample() for _ in range(seed % 30 + STEPS)]
     env.reset(seed=seed)
@@ -181,8 +182,10 @@ def wander(env: Restorable, seed: int) -> list[Any]:
 
 
 def replays(name: str, n: int) -> int:
-    """How many of `n` states, once restored, are followed by what followed them first: there, in another environment,
-    and there again."""
+    """How many of `n` states restore exactly: fingerprint and trajectory of the same actions are equal, bit for bit.
+
+    Each state is restored in its own environment, in another, and in its own again.
+    """
     env, other, exact = make(name), make(name), 0
     for seed in range(n):
         actions = wander(env, 7 * seed)

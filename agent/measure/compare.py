@@ -1,4 +1,4 @@
-"""Arms of an experiment: the same run with some keys changed, over several seeds, compared on the same episodes."""
+"""An experiment: arms that differ in some config keys, each run with several seeds, compared on the same episodes."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -7,47 +7,47 @@ from typing import Any
 
 import numpy as np
 
-from agent.config import Comparison, Config, load
+from agent.config import Config, Experiment, load
 from agent.measure.statistics import RESAMPLES
 from agent.record.console import console
 from agent.record.tables import points
 from envs.errors import UserError, unknown
 
 
-def configs(comparison: Comparison, out: Path) -> dict[str, list[Config]]:
-    """Arm -> the config of each seed. Raises UserError for a bad key or value."""
+def configs(experiment: Experiment, out: Path) -> dict[str, list[Config]]:
+    """Arm -> the config of each of its seeds. Raises UserError for a bad key or value."""
     return {
         arm: [
             load(
-                Path(comparison.base),
-                changes=comparison.common | changes | {"seed": seed, "out": str(out / arm / f"seed_{seed}")},
+                Path(experiment.base),
+                changes=experiment.common | changes | {"seed": seed, "out": str(out / arm / f"seed_{seed}")},
             )
-            for seed in comparison.seeds
+            for seed in experiment.seeds
         ]
-        for arm, changes in comparison.arms.items()
+        for arm, changes in experiment.arms.items()
     }
 
 
 def compare_arms(
-    comparison: Comparison,
+    experiment: Experiment,
     out: Path,
     check: Callable[[Config], None],
     run: Callable[[Config], None],
     against: str | None = None,
 ) -> str:
-    """Run every config that has no results yet, and return the table: each arm less `against`, or less the first.
+    """Run every config without results, and return the table: each arm minus the arm `against`, by default the first.
 
-    check: raises UserError for a config that cannot run. run: makes the config's run folder, with results.json; begins
-    it afresh if it was left unfinished. Raises UserError before the first run for a bad one, or for an arm that is not
-    there.
+    check: raises UserError for a config that cannot run. run: makes the config's run folder with results.json; an
+    unfinished folder is made anew. Raises UserError, before the first run, for a config that cannot run or an unknown
+    arm.
     """
-    against = against or next(iter(comparison.arms))
-    if against not in comparison.arms:
-        raise unknown("arm", against, comparison.arms)
-    runs = configs(comparison, out)
+    against = against or next(iter(experiment.arms))
+    if against not in experiment.arms:
+        raise unknown("arm", against, experiment.arms)
+    runs = configs(experiment, out)
     for config in (config for arm in runs.values() for config in arm):
         check(config)
-    for seed in range(len(comparison.seeds)):  # seed by seed, so that arms can be compared early
+    for seed in range(len(experiment.seeds)):  # seed by seed, so that arms can be compared early
         for arm in runs.values():
             config = arm[seed]
             if (Path(config.out) / "results.json").exists():
@@ -65,7 +65,7 @@ def _results(config: Config) -> dict[str, Any]:
 
 
 def table(results: dict[str, Sequence[dict[str, Any]]], reference: str) -> str:
-    """Markdown: each arm's mean success after its runs, what it gained, and the difference to the arm `reference`."""
+    """Markdown: each arm's success after its runs, its gain over before, and its difference to the arm `reference`."""
     lines = [
         f"| arm | success after, mean of {len(results[reference])} seeds | each seed | gain | less {reference} | "
         "practice steps | branch steps | examples | pairs |",
@@ -91,12 +91,11 @@ def table(results: dict[str, Sequence[dict[str, Any]]], reference: str) -> str:
 def difference(
     runs: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], when: str = "after"
 ) -> tuple[float, list[float]]:
-    """Mean success after some runs less that of others with the same seeds, in points, and its 95 % interval.
+    """Mean success after `runs` minus that of `others`, paired by seed, in points, and its 95 % interval.
 
-    when: `after` the others, or `before`.
-
-    A bootstrap over seeds and, within each, over the episodes of each task, which both played. Raises UserError for
-    runs that were not evaluated on the same episodes.
+    when: whether the others are taken `after` their runs or `before`. The interval is a bootstrap over seeds and,
+    within a seed, over the paired episodes of each task. Raises UserError for runs that were not evaluated on the same
+    episodes.
     """
     seeds = [_differences(run, other, when) for run, other in zip(runs, others, strict=True)]
     mean = 100 * float(np.mean([d.mean() for tasks in seeds for d in tasks]))
@@ -110,7 +109,7 @@ def difference(
 
 
 def _differences(run: dict[str, Any], other: dict[str, Any], when: str) -> list[np.ndarray]:
-    """For each task (n,) float: success in the one less success in the other, of the episodes both played whole."""
+    """For each task (n,) float: success in `run` minus success in `other`, on the episodes that broke in neither."""
     result = []
     for task, row in run["heldout"].items():
         a, b = row["outcomes"]["after"], other["heldout"].get(task, {"outcomes": {when: ""}})["outcomes"][when]

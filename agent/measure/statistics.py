@@ -1,4 +1,4 @@
-"""Success with intervals, and two policies compared on the same episodes."""
+"""Success rates with intervals, paired gains of one policy over another, and scores of a critic's verdicts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -11,18 +11,18 @@ from agent.organise.episode import Episode, whole_by_task
 from envs.errors import UserError
 
 RESAMPLES = 10_000
-BINS = 5  # of a reliability diagram
+BINS = 5  # of a reliability diagram (calibration)
 
 
 def rate(successes: Sequence[bool]) -> dict[str, Any]:
-    """k of n with the Wilson 95 % interval. Raises ValueError for no episodes."""
+    """A RATE of results.json: k of n with the Wilson 95 % interval. Raises ValueError for no episodes."""
     k, n = int(np.sum(successes)), len(successes)
     interval = stats.binomtest(k, n).proportion_ci(method="wilson")
     return {"k": k, "n": n, "rate": k / n, "ci95": [float(interval.low), float(interval.high)]}
 
 
 def successes(episodes: Sequence[Episode]) -> np.ndarray:
-    """(n,) bool. Broken episodes are no failures: they are left out. Raises UserError where all are broken."""
+    """(n,) bool, of the episodes that are not broken. Raises UserError where all are broken."""
     whole = [e.success for e in episodes if e.ending != "broken"]
     if episodes and not whole:
         raise UserError(f"every episode of {episodes[0].task!r} broke; the first: {episodes[0].error}")
@@ -30,7 +30,7 @@ def successes(episodes: Sequence[Episode]) -> np.ndarray:
 
 
 def whole_pairs(before: Sequence[Episode], after: Sequence[Episode]) -> list[tuple[Episode, Episode]]:
-    """The episodes that both played whole, matched by (task, seed, attempt), in the order of those before.
+    """The episodes that broke on neither side, matched by (task, seed, attempt), in the order of those before.
 
     An episode that broke on one side leaves both, whether the other side has it or not. Raises ValueError for other
     differences between the starts, and for a start that one side holds twice.
@@ -47,9 +47,9 @@ def whole_pairs(before: Sequence[Episode], after: Sequence[Episode]) -> list[tup
 
 
 def paired(before: Sequence[Episode], after: Sequence[Episode]) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) and (n,) bool: the successes of the episodes that both played whole, see `whole_pairs`.
+    """(n,) and (n,) bool: the successes before and after, of the episodes that broke on neither side (`whole_pairs`).
 
-    Raises ValueError for different starts, UserError where no episode was played whole by both.
+    Raises ValueError for different starts, and UserError where every pair has a broken episode.
     """
     whole = [(b.success, a.success) for b, a in whole_pairs(before, after)]
     if not whole:
@@ -67,7 +67,7 @@ def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
 
 @cache
 def sign_test(gained: int, lost: int, worse: bool = False) -> float:
-    """Exact p of a fair coin for these discordant pairs: two-sided, or one-sided against fewer losses."""
+    """Exact p of the sign test on discordant pairs: two-sided, or one-sided for more losses where `worse` is set."""
     n = gained + lost
     more = lost if worse else max(gained, lost)
     p = float(stats.binom.sf(more - 1, n, 0.5))
@@ -86,8 +86,8 @@ def mean_gain(differences: Sequence[np.ndarray]) -> tuple[float, list[float]]:
     return points, [float(low), float(high)]
 
 
-def compare(before: Mapping[str, Sequence[Episode]], after: Mapping[str, Sequence[Episode]]) -> dict[str, Any]:
-    """`heldout` and `heldout_mean` of results.json: task -> paired episodes before and after."""
+def heldout_gains(before: Mapping[str, Sequence[Episode]], after: Mapping[str, Sequence[Episode]]) -> dict[str, Any]:
+    """`heldout` and `heldout_mean` of results.json, from task -> its episodes before and after, at the same starts."""
     pairs = {task: paired(before[task], after[task]) for task in before}
     tasks = {}
     for task, (b, a) in pairs.items():
@@ -106,16 +106,16 @@ def compare(before: Mapping[str, Sequence[Episode]], after: Mapping[str, Sequenc
 
 
 def outcome_string(episodes: Sequence[Episode]) -> str:
-    """One character an episode: 1 success, 0 failure, - broken."""
+    """One character per episode: 1 success, 0 failure, - broken."""
     return "".join("-" if e.ending == "broken" else str(int(e.success)) for e in episodes)
 
 
 def verdict_scores(verdicts: Sequence[float], outcomes: Sequence[bool]) -> dict[str, Any]:
-    """How well probabilities foretold (n,) outcomes.
+    """Discrimination and calibration of (n,) verdicts in [0, 1] against (n,) boolean outcomes.
 
-    auroc (0.5 is chance); balanced_accuracy of a verdict of 0.5 or more; brier score (0 is best) and base_brier, that
-    of always saying the base rate; reliability, for each of BINS equal bins with anything in it the mean verdict, the
-    share of yes and the count; k of n were yes. NaN where the outcomes are all alike or there are none.
+    auroc: 0.5 is chance. balanced_accuracy: at a threshold of 0.5. brier: score, 0 is best. base_brier: that of always
+    saying the base rate. reliability: of each non-empty bin of BINS equal ones, the mean verdict, the share of true
+    outcomes and the count. k of n outcomes are true. The scores are NaN where all outcomes are equal or there are none.
     """
     p, y = np.asarray(verdicts, float), np.asarray(outcomes, bool)
     scores: dict[str, Any] = dict.fromkeys(("auroc", "balanced_accuracy", "brier", "base_brier"), float("nan"))
@@ -131,10 +131,10 @@ def verdict_scores(verdicts: Sequence[float], outcomes: Sequence[bool]) -> dict[
 
 
 def critic_scores(answers: Iterable[Sequence[tuple[float, bool]]], episodes: Sequence[Episode]) -> dict[str, Any]:
-    """How well the policy's verdicts on `answers` of each task, with the truth, and its conclusions from last frames
-    foretold success.
+    """Scores of the verdicts on answers, and under `ends` of the verdicts on the endings of episodes.
 
-    Each number is the mean over tasks, of those with successes and failures: knowing the easier task is no criticism.
+    answers: for each task, (verdict, label). Each number is the mean over the tasks that have both labels: a critic
+    that only knows which task is easier scores chance.
     """
     ends = [
         [(e.conclusion.verdict, e.success) for e in some if e.conclusion] for some in whole_by_task(episodes).values()
@@ -144,7 +144,7 @@ def critic_scores(answers: Iterable[Sequence[tuple[float, bool]]], episodes: Seq
 
 
 def acted_on(episodes: Sequence[Episode]) -> list[list[tuple[float, bool]]]:
-    """For each task the verdicts on the answers that were acted on, and whether their episodes succeeded."""
+    """For each task, (verdict, success of the episode) of every answer that was acted on and judged."""
     return [
         [(s.decision.verdict, e.success) for e in some for s in e.steps if s.decision.verdict is not None]
         for some in whole_by_task(episodes).values()
@@ -152,10 +152,11 @@ def acted_on(episodes: Sequence[Episode]) -> list[list[tuple[float, bool]]]:
 
 
 def best_of(moments: Sequence[Sequence[tuple[float, bool]]]) -> dict[str, Any]:
-    """How often the best verdict at a moment is on a good answer, of n moments with good and other answers.
+    """How often the answer with the best verdict at a moment is a good one.
 
-    Each moment holds (verdict, good) of its answers. best: that share; chance: the share of good answers, which is what
-    a choice at random would have. NaN without such moments.
+    moments: for each, (verdict, good) of its answers. Only the n moments with good and bad answers count. best: the
+    share of these moments. chance: the mean share of good answers, which a random choice would reach. NaN without such
+    moments.
     """
     decided = [moment for moment in moments if len({good for _, good in moment}) == 2]
     if not decided:

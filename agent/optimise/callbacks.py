@@ -1,4 +1,4 @@
-"""What shows a trl trainer's progress at the terminal. Apart from `agent.record.console`, which loads no torch."""
+"""A progress bar for trl's trainers. Not in `agent.record.console`, because that must load without torch."""
 
 from transformers import TrainerCallback
 
@@ -6,7 +6,7 @@ from agent.record.console import Bar, console
 
 
 class BarCallback(TrainerCallback):
-    """Moves a bar with the trainer's steps, and notes its loss."""
+    """Advances a bar with the trainer's steps and shows the loss."""
 
     def __init__(self, bar: Bar):
         self._bar, self._loss = bar, ""
@@ -21,10 +21,10 @@ class BarCallback(TrainerCallback):
         if logs and "loss" in logs:
             self._loss = f"loss {float(logs['loss']):.3f}"
             self._bar.at(state.global_step, self._loss)
-            if not console.is_terminal:  # a log shows a bar only once it is full
+            if not console.is_terminal:  # written to a file, a bar appears only when it is full
                 console.print(f"step {state.global_step} of {state.max_steps}: {self._loss}")
 
 
 def trainer_callback(listener: TrainerCallback | Bar) -> TrainerCallback:
-    """What transformers' Trainer calls: the listener itself, or one that moves the bar."""
+    """The listener as a callback of transformers' Trainer; a bar is wrapped."""
     return BarCallback(listener) if isinstance(listener, Bar) else listener

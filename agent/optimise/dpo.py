@@ -1,4 +1,4 @@
-"""Direct preference optimisation (Rafailov et al., 2023): trl's DPOTrainer on same-observation pairs."""
+"""Direct preference optimisation (DPO, Rafailov et al., 2023): trl's DPOTrainer on pairs of one observation."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ def train_dpo(
     settings: Mapping[str, Any],
     callbacks: Iterable[TrainerCallback | Bar] = (),
 ) -> dict[str, float]:
-    """Train `model` in place against `reference`; `settings` are fields of trl's DPOConfig. Returns closing metrics."""
+    """Train `model` in place against `reference`. settings: fields of trl's DPOConfig. Returns the final metrics."""
     trainer = DPOTrainer(
         model=model,
         ref_model=reference,

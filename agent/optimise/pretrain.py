@@ -1,4 +1,4 @@
-"""The seed policy from nothing: sight from captions, the form of an answer from few demonstrations."""
+"""A seed policy from random weights, by SFT on captions, few demonstrations, and critiques of its own answers."""
 
 import json
 import random
@@ -35,33 +35,36 @@ from policies.base import find_policy
 from policies.baselines import with_expert
 from policies.mllm import MLLMPolicy
 
-SCENES_AT_ONCE = 64  # whose answers are asked for together
-OWN = 3  # of its answers in a critic's scene, good or not, are shown as its own
-ENDS = 4  # of the expert in a critic's scene
-ASTRAY = 0.3  # share of random actions on the way to a scene: what the policy will see when it goes wrong
+SCENES_AT_ONCE = 64  # scenes whose prompts are prefilled as one batch
+OWN = 3  # sampled answers of a critic's scene that are imitated, good or not, so that acting stays as it is
+ENDS = 4  # endings of the expert, from the start of each critic's scene
+ASTRAY = 0.3  # share of random actions on the way to a scene: states that a policy meets after mistakes
 
 
-def sight_examples(
+def caption_examples(
     task: Task, seeds: Sequence[int], questions: int = 2, instructions: bool = False, wander: int = 10
 ) -> Iterator[list[Example]]:
-    """One scene a seed, fewer than `wander` steps into an expert's episode: the task's own questions about it, a
-    caption first."""
+    """Captions and questions about one scene per seed, answered from the true state; the caption comes first.
+
+    wander: a scene lies fewer than these steps into an expert's episode. questions: about how many, beside the caption.
+    instructions: also questions in the words of an instruction.
+    """
     env = task.make()
     for seed in seeds:
         rng = np.random.default_rng([seed, 1])  # not the environment's own stream, which `seed` alone would repeat
         env.reset(seed=seed, options=task.teacher.captions.scenes(rng))
         _wander(task, env, rng, wander)
         frames = task.observe(env).frames
-        asked = task.teacher.captions.ask(env, rng, questions, instructions)
-        yield [Example(frames, prompt.user(question, len(frames)), answer) for question, answer in asked]
+        answered = task.teacher.captions.ask(env, rng, questions, instructions)
+        yield [Example(frames, prompt.user(question, len(frames)), answer) for question, answer in answered]
     env.close()
 
 
 def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int], disturbed: float = 0.0) -> Iterator[Example]:
-    """Every step of the expert's successes, one episode a seed: what it sees, where it heads, how it moves.
+    """Every step of the expert's successes, one episode per seed: the observation, the expert's thought and action.
 
-    disturbed: share of the steps at which a random action is taken instead, so that it shows how it recovers (Laskey et
-    al., 2017, "DART: Noise Injection for Robust Imitation Learning").
+    disturbed: share of the steps at which a random action is taken instead of the expert's, so that the demonstrations
+    show recoveries (Laskey et al., 2017, "DART: Noise Injection for Robust Imitation Learning").
     """
     env = task.make()
     for seed in seeds:
@@ -83,12 +86,12 @@ def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int], disturb
 
 
 def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answers: int = 6) -> Iterator[list[Example]]:
-    """Questions to the critic about one scene a seed, some way into an expert's episode.
+    """Examples for the critic at one scene per seed, some steps into an expert's episode.
 
-    Will it work? The policy's greedy answer and `answers` more are each tried there, and the expert goes on: it will if
-    that succeeds as soon as the expert would alone. The expert's own answers are not shown: thousands of them would be
-    demonstrations. Is it done? See `_endings`. And what it would have answered there anyway: what it learns to
-    criticise is not to change how it acts.
+    Answers: the policy's greedy answer and `answers` sampled ones are each tried, and the expert acts to the end. An
+    answer is labelled good where success comes as soon as with the expert alone. The expert's own answers are not
+    shown: thousands of them would be demonstrations. Endings: see `_endings`. Acting: OWN of the sampled answers are
+    imitated, so that learning to criticise does not change how the policy acts.
     """
     env, codec = task.make(), codec_for(task)
     policy = MLLMPolicy(backend, codec, temperature=1.0)
@@ -110,14 +113,16 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
             rng = np.random.default_rng([episode.seed, 3])
             ends = [ending(*end) for end in _endings(task, env, episode, rng)]
             own = [Example(observation.frames, prompt.act(observation), answer) for answer in others[:OWN]]
-            asked = criticised(codec, observation, thought_of(greedy), tried, Tie(), None, rng, 2, best, again=False)
-            yield asked + ends + own
+            judged = criticised(codec, observation, thought_of(greedy), tried, Tie(), None, rng, 2, best, again=False)
+            yield judged + ends + own
     env.close()
 
 
 def _wander(task: Task, env: Restorable, rng: np.random.Generator, steps: int = 10) -> int | None:
-    """Go some way, fewer than `steps`, into an episode, as the expert does, if there is one, now and then astray.
-    How many steps were taken, or None where it ended."""
+    """Take fewer than `steps` steps, the expert's, with a share ASTRAY of random ones; all random without an expert.
+
+    Returns the number of steps, or None where the episode ended.
+    """
     env.action_space.seed(int(rng.integers(2**31)))
     taken = int(rng.integers(0, steps))
     for _ in range(taken):
@@ -129,14 +134,14 @@ def _wander(task: Task, env: Restorable, rng: np.random.Generator, steps: int = 
 
 
 class Scene(NamedTuple):
-    """A state some way into an episode, and the decisions that are left there."""
+    """A state some steps into an episode. left: decisions until the horizon."""
 
     snapshot: Snapshot
     left: int
 
 
 def _outcome(task: Task, env: Restorable, scene: Scene, answer: str = "") -> Outcome:
-    """Of an answer, if there is one, after which the expert goes on."""
+    """The outcome of an answer in a scene, followed by the expert; without an answer, of the expert alone."""
     env.restore(scene.snapshot)
     first = codec_for(task).decode(answer)[1] if answer else None
     success, later = _follow(env, lambda: task.teacher.expert(env)[1], first)
@@ -146,9 +151,10 @@ def _outcome(task: Task, env: Restorable, scene: Scene, answer: str = "") -> Out
 def _endings(
     task: Task, env: Restorable, episode: Episode, rng: np.random.Generator
 ) -> Iterator[tuple[Observation, str, bool]]:
-    """What was seen at ends, in words too, and whether it was done: of the policy's own episode; and from its start,
-    ENDS times, what the expert brings about after going astray, and something that is not done, as the teacher
-    misleads.
+    """Labelled endings from the start of the policy's episode: first and last frame, their words, whether it is done.
+
+    One is that of the episode itself. ENDS times, one is that of the expert after random steps, and one is an ending
+    that is not done: the expert is given a wrong goal position, or the instruction changes (`task.Endings.misled`).
     """
     teacher, first = task.teacher.endings, episode.steps[0].observation
 
@@ -172,7 +178,10 @@ def _endings(
 
 
 def _follow(env: Restorable, act: Callable[[], np.ndarray], first: np.ndarray | None = None) -> tuple[bool, int]:
-    """To the end of the episode, by the first action if there is one: its success, and the steps after the first."""
+    """Act to the end of the episode, with `first` as the first action where it is given.
+
+    Returns success, and the number of steps after the first.
+    """
     for steps in count():
         action = act() if steps or first is None else first
         _, _, terminated, truncated, info = env.step(action)
@@ -181,10 +190,10 @@ def _follow(env: Restorable, act: Callable[[], np.ndarray], first: np.ndarray | 
 
 
 def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
-    """Make the seed policy's checkpoint; `pretrain.json` beside its weights says how, and their hash.
+    """Train a seed policy stage by stage into the folder `config.out`; `pretrain.json` there holds its provenance.
 
-    Until it is whole, the last finished stage is in `<out>.tmp`: a `start` to go on from. Raises UserError for an
-    existing folder, unless it may be overwritten, and for a missing start.
+    Until the last stage is finished, `<out>.tmp` holds the checkpoint of the last finished one, which may serve as a
+    `start`. Raises UserError for an existing folder, unless it may be overwritten, and for a missing start.
     """
     out = Path(config.out)
     check_replaceable(out, overwrite, "checkpoint folder", "config.json")
@@ -207,7 +216,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
                 scenes = pretraining_seeds(task, n, settings.first_scene)
                 with bar(f"{stage}: scenes of {task.name}", len(scenes)) as progress:
                     asked = settings.questions, settings.instructions, settings.wander
-                    for examples in progress.track(sight_examples(task, scenes, *asked)):
+                    for examples in progress.track(caption_examples(task, scenes, *asked)):
                         rows += examples
                 n = settings.demonstrations.get(task.name, 0)
                 starts = pretraining_seeds(task, n, settings.first_demonstration)
@@ -238,8 +247,8 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
 
 
 def words(tasks: Iterable[Task]) -> tuple[str, ...]:
-    """What the tokenizer must know as whole words: of the tasks, of their actions, of the questions."""
+    """The vocabulary of a new tokenizer: words of the tasks' languages, of their actions, of prompts and verdicts."""
     tasks = list(tasks)
-    said = dict.fromkeys(word for task in tasks for word in task.language.words)
+    language = dict.fromkeys(word for task in tasks for word in task.language.words)
     actions = {word for task in tasks for word in codec_for(task).action.vocabulary}
-    return (*said, *sorted(actions), "move", *prompt.WORDS, *critic.VERDICTS)
+    return (*language, *sorted(actions), "move", *prompt.WORDS, *critic.VERDICTS)

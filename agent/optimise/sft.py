@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: trl's SFTTrainer on rows of frames, prompt and completion."""
+"""Supervised fine-tuning (SFT): trl's SFTTrainer on rows of frames, prompt and completion."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from agent.optimise.callbacks import trainer_callback
 from agent.organise.rows import Example, sft_rows
 from agent.record.console import Bar
 
-# What trl's own defaults get wrong here: image tokens must not be cut, and a CPU has no fast bfloat16.
+# Instead of trl's defaults: image tokens must not be truncated, and bfloat16 is slow on a CPU.
 CPU_SAFE: dict[str, Any] = {
     "max_length": None,
     "bf16": False,
@@ -32,7 +32,7 @@ def train_sft(
     settings: Mapping[str, Any],
     callbacks: Iterable[TrainerCallback | Bar] = (),
 ) -> dict[str, float]:
-    """Train `model` in place; `settings` are fields of trl's SFTConfig. Returns the trainer's closing metrics."""
+    """Train `model` in place. settings: fields of trl's SFTConfig. Returns the trainer's final metrics."""
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(output_dir=str(out), **{**CPU_SAFE, **settings}),

@@ -1,4 +1,4 @@
-"""What the critic learns from: answers whose worth was measured at one state, what succeeded, how episodes ended."""
+"""SFT examples for the critic: answers with measured outcomes, contrasts of imitated answers, and labelled endings."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -21,64 +21,64 @@ from policies.action_codec import AnswerCodec, codec_for, thought_of
 def answer_critiques(
     tried: Iterable[Episode], n: int, tie: Margin, min_margin: Margin | None, rng: np.random.Generator
 ) -> list[Example]:
-    """About `n` examples, as many of each task, about answers, where one observation had several.
+    """About `n` examples that judge an answer, equally many of each task, at observations with several answers.
 
-    One that ties with the best and one that the best beats by `min_margin`, or, without one, that does not tie; where
-    all tie one of them: a critic that is asked only where answers differ in worth takes any difference for a fault.
+    At each observation: one answer that ties with the best, labelled yes, and one that the best beats by `min_margin`
+    (without a margin: that does not tie), labelled no. Where all answers succeed and tie, one of them, labelled yes:
+    without such examples the critic learns that any difference from its own action is a fault.
     """
     of_task, result = whole_by_task(tried), []
     for name, episodes in of_task.items():
-        asked: list[Example] = []
-        parted = list(forks(episodes))
-        for i in rng.permutation(len(parted)):
-            if len(asked) >= n // len(of_task):
+        rows: list[Example] = []
+        found = list(forks(episodes))
+        for i in rng.permutation(len(found)):
+            if len(rows) >= n // len(of_task):
                 break
-            codec, alternatives = codec_for(task(name)), _alternatives(parted[i])
-            asked += criticised(codec, *alternatives, tie, min_margin, rng) or _agreed(codec, *alternatives, tie, rng)
-        result += asked
+            codec, alternatives = codec_for(task(name)), _alternatives(found[i])
+            rows += criticised(codec, *alternatives, tie, min_margin, rng) or _agreed(codec, *alternatives, tie, rng)
+        result += rows
     return result
 
 
-class Ending(NamedTuple):
-    """What was seen when an episode of a task was over, in words too, and whether it was done."""
+class LabelledEnd(NamedTuple):
+    """The end of an episode: first and last frame (2, H, W, 3), what there is to say of it, and the label."""
 
     task: str
-    seen: Observation
+    observation: Observation
     words: str
     success: bool
 
 
-def endings(episodes: Iterable[Episode]) -> list[Ending]:
-    """How whole episodes ended, by what the environment told, in the words of the policy.
+def endings(episodes: Iterable[Episode]) -> list[LabelledEnd]:
+    """The ends of whole episodes, labelled by the environment's success, with the policy's own words.
 
-    Those of its conclusion, if that was right; else those of its last step, corrected (reasons that lead to the right
-    answer, else to be rationalised: STaR, Zelikman et al., 2022). Only what ended is asked about. A step before a
-    success is not done either, but hardly an ending: with many of those the critic draws its line before the one that
-    the environment draws.
+    The words are the reason of the policy's conclusion where its verdict was right. Otherwise they are derived from the
+    thought of the last step and the label (rationalisation, STaR, Zelikman et al., 2022). Only ends are used: a step
+    before a success is not done either, but with many of those the critic's threshold moves past the environment's.
     """
     return [
-        Ending(name, e.end, _said(e), e.success)
+        LabelledEnd(name, e.end, _words(e), e.success)
         for name, some in whole_by_task(episodes).items()
         for e in some
         if e.end
     ]
 
 
-def _said(e: Episode) -> str:
+def _words(e: Episode) -> str:
     if e.conclusion and (e.conclusion.verdict >= 0.5) == e.success:
         return e.conclusion.reason
     thought = thought_of(e.steps[-1].decision.answer)
     return task(e.task).language.conclude(thought, e.final_proprioception, e.success)
 
 
-def end_critiques(ended: Iterable[Ending], n: int, rng: np.random.Generator) -> list[Example]:
-    """At most `n` questions whether it is done, as many of each task, half of them to be answered by yes.
+def end_critiques(ends: Iterable[LabelledEnd], n: int, rng: np.random.Generator) -> list[Example]:
+    """At most `n` examples that judge an ending, equally many of each task and of each label.
 
-    As many of each task: else the critic learns which is the easier one.
+    With unequal numbers the critic would learn which task is the easier one.
     """
-    of_task: defaultdict[str, dict[bool, list[Ending]]] = defaultdict(lambda: {True: [], False: []})
-    for one in ended:
-        of_task[one.task][one.success].append(one)
+    of_task: defaultdict[str, dict[bool, list[LabelledEnd]]] = defaultdict(lambda: {True: [], False: []})
+    for end in ends:
+        of_task[end.task][end.success].append(end)
     result = []
     for by_success in of_task.values():
         each = min(n // len(of_task) // 2, *map(len, by_success.values()))
@@ -88,11 +88,11 @@ def end_critiques(ended: Iterable[Ending], n: int, rng: np.random.Generator) -> 
 
 
 def contrasts(kept: Iterable[Episode], n: int, rng: np.random.Generator) -> list[Example]:
-    """At most `n` examples, as many of each task: what to do instead of an answer whose outcome was not measured.
+    """At most `n` examples, equally many of each task: the preferred action, given an answer of unknown outcome.
 
-    What to do is the action of an imitated success, the other answer comes from another step, and there is no verdict.
-    Good actions are known at every imitated step, bad ones only where they were tried. Without these examples the
-    critic forgets how an action follows from an observation, and its verdicts get worse.
+    The preferred action is that of an imitated step; the answer comes from another step. The example has the reason of
+    a critique and no verdict: a good action is known at every imitated step, a bad one only where it was tried. Without
+    these examples the critic forgets how an action follows from an observation, and its verdicts get worse.
     """
     of_task, result = whole_by_task(kept), []
     for name, episodes in of_task.items():
@@ -106,7 +106,7 @@ def contrasts(kept: Iterable[Episode], n: int, rng: np.random.Generator) -> list
 
 
 class Measured(NamedTuple):
-    """The answers to one observation, and whether each ties with the best of them."""
+    """The answers to one observation, and for each whether its outcome ties with the best."""
 
     observation: Observation
     answers: list[str]
@@ -114,7 +114,7 @@ class Measured(NamedTuple):
 
 
 def measured(tried: Iterable[Episode], tie: Margin) -> dict[str, list[Measured]]:
-    """Task -> the observations that had several answers and a success."""
+    """Task -> its observations with several measured answers, at least one of which succeeded."""
     result = {}
     for name, episodes in whole_by_task(tried).items():
         result[name] = []
@@ -127,9 +127,10 @@ def measured(tried: Iterable[Episode], tie: Margin) -> dict[str, list[Measured]]
 
 
 def _alternatives(fork: Fork) -> tuple[Observation, str, list[tuple[str, Outcome]]]:
-    """The fork's observation, what was seen there, and its answers, one for each action, with their mean outcomes.
+    """The fork's observation, the critic's thought there, and one answer for each action with its mean outcome.
 
-    What was seen is the thought of the answer given first: of branches the greedy one, which the critic goes by.
+    The thought is that of the first answer. Of branches that is the root's greedy one, which the critic has when it
+    judges.
     """
     first, tried = next(iter(fork.outcomes.values()))[0][0], []
     for steps in fork.outcomes.values():
@@ -143,7 +144,7 @@ def _alternatives(fork: Fork) -> tuple[Observation, str, list[tuple[str, Outcome
 def criticised(
     codec: AnswerCodec,
     observation: Observation,
-    sight: str,
+    thought: str,
     tried: Sequence[tuple[str, Outcome]],
     tie: Margin,
     min_margin: Margin | None,
@@ -152,15 +153,16 @@ def criticised(
     best: Outcome | None = None,
     again: bool = True,
 ) -> list[Example]:
-    """At most `n` answers to an observation that tie with the best, and as many that did worse, as questions.
+    """Examples that judge up to `n` answers as good and as many as bad, at one observation.
 
-    Worse are those that the best beats by `min_margin`; without one, all that do not tie with it.
+    Good answers tie with the best outcome. Bad ones are beaten by it by `min_margin`; without a margin, they do not
+    tie. All examples have the same frames and situation, so that only the answers tell them apart. There are none
+    where nothing succeeded, or where no answer is bad.
 
-    sight: what the critic sees there. tried: answers with their measured outcomes; of those that did best the first is
-    what the critic is to do, and each critique says how that differs from the answer. best: the best outcome that is
-    known of, else that of the best answer. With `again`, to answer again after the critique of one that did worse is to
-    give the best. All have the same frames and the same situation: only the answers can tell them apart. None where
-    nothing succeeded, or nothing did worse.
+    thought: the critic's own thought at the observation. tried: answers with their measured outcomes; the first good
+    one has the preferred action, and each critique says how that differs from the judged action. best: the best outcome
+    known, where that is not among `tried`. again: adds an example of revision, from the critique of the last bad answer
+    to the first good one.
     """
     best = max(value for _, value in tried) if best is None else best
     good = [answer for answer, value in tried if value >= best or value.ties(best, tie)]
@@ -169,7 +171,7 @@ def criticised(
     n = min(n, len(good), len(bad)) if best.success else 0
     right, wrong = ([str(answer) for answer in rng.permutation(some)[:n]] for some in (good, bad))
     said = [(a, critic.critique(codec.instead(a, good[0]), some is right)) for some in (right, wrong) for a in some]
-    rows = [Example(observation.frames, prompt.judge(observation, sight, a), c) for a, c in said]
+    rows = [Example(observation.frames, prompt.judge(observation, thought, a), c) for a, c in said]
     revised = [Example(observation.frames, prompt.revise(observation, *last), good[0]) for last in said[-1:] if again]
     return rows + revised
 
@@ -177,21 +179,24 @@ def criticised(
 def _agreed(
     codec: AnswerCodec,
     observation: Observation,
-    sight: str,
+    thought: str,
     tried: Sequence[tuple[str, Outcome]],
     tie: Margin,
     rng: np.random.Generator,
 ) -> list[Example]:
-    """One of the answers as a question, to be answered by yes, if all succeeded and tie; the critic does the first."""
+    """An example that judges one answer, drawn at random, as good, where all succeeded and tie; else none.
+
+    The first answer has the preferred action.
+    """
     worst, *_, best = sorted(value for _, value in tried)
     if not worst.success or not best.ties(worst, tie):
         return []
     answers = [answer for answer, _ in tried]
     answer = str(rng.choice(answers))
     said = critic.critique(codec.instead(answer, answers[0]), True)
-    return [Example(observation.frames, prompt.judge(observation, sight, answer), said)]
+    return [Example(observation.frames, prompt.judge(observation, thought, answer), said)]
 
 
 def ending(end: Observation, words: str, success: bool) -> Example:
-    """The question whether it is done, answered with what is seen there, in words, and the truth."""
+    """The example that judges an ending: `words` as the reason, the label as the verdict."""
     return Example(end.frames, prompt.done(end), critic.critique(words, success))

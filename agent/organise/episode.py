@@ -1,4 +1,4 @@
-"""Episodes: the steps of a rollout from reset to the end, with every decision and its reward."""
+"""Episodes: the steps of a rollout from reset to the end, each with its observation, decision and reward."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -19,20 +19,22 @@ Ending = Literal["terminated", "truncated", "looped", "broken"]
 
 @dataclass(frozen=True)
 class Step:
-    """One decision: the observation that it was based on, the action, and the reward of its `env.step`."""
+    """One decision, the observation before it, and the reward of its `env.step`.
+
+    fingerprint: of the environment's state at the observation. snapshot: of the same state, where the rollout keeps
+    snapshots; not stored.
+    """
 
     observation: Observation
     decision: Decision
     reward: float
-    fingerprint: bytes = b""  # of the environment's state at the observation
-    snapshot: Snapshot | None = field(
-        default=None, repr=False
-    )  # of the same state, where a rollout keeps it; not stored
+    fingerprint: bytes = b""
+    snapshot: Snapshot | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A state of a recorded episode, which can be restored, and the observation that the policy had there."""
+    """A state of a recorded episode that can be restored, and the policy's observation there."""
 
     snapshot: Snapshot
     observation: Observation
@@ -44,10 +46,10 @@ class Episode:
     """A rollout from reset to the end.
 
     ending: `terminated` and `truncated` as in Gymnasium. `broken`: the environment or the reward raised, which is no
-    failure of the policy. `looped`: ended early as a failure, because a deterministic policy came back to an
-    observation that it had answered, and would repeat itself until the time limit.
-    branched_at: a branch shares its first `branched_at` steps with the episode that it left.
-    conclusion: the critic's verdict on `end`, whether the episode succeeded; None where the critic was not asked.
+    failure of the policy. `looped`: a deterministic policy returned to an observation that it had answered and would
+    repeat itself until the time limit; ended early, as a failure.
+    branched_at: a branch shares its first `branched_at` steps with the episode that it branched from.
+    conclusion: the critic's verdict on `end`, whether the episode succeeded; None without a critic.
     """
 
     task: str
@@ -63,8 +65,8 @@ class Episode:
     conclusion: Critique | None = None
     options: dict[str, Any] = field(default_factory=dict)  # of `env.reset`
     branched_at: int = 0
-    begins_at: Moment | None = None  # the restored state of the first step, if that is no reset; not stored
-    versions: dict[str, str] = field(default_factory=dict)  # of the packages that simulated it
+    begins_at: Moment | None = None  # the restored state of the first step, where that is no reset; not stored
+    versions: dict[str, str] = field(default_factory=dict)  # package -> version, see `simulation_versions`
 
     @property
     def own(self) -> list[Step]:
@@ -85,7 +87,7 @@ class Episode:
 
 
 def whole_by_task(episodes: Iterable[Episode]) -> defaultdict[str, list[Episode]]:
-    """Task name -> its episodes, without broken ones."""
+    """Task name -> its episodes that are not broken."""
     of_task = defaultdict(list)
     for episode in episodes:
         if episode.ending != "broken":
@@ -95,5 +97,5 @@ def whole_by_task(episodes: Iterable[Episode]) -> defaultdict[str, list[Episode]
 
 @cache
 def simulation_versions() -> dict[str, str]:
-    """Package -> version, of the packages that decide an episode's course once its actions are given."""
+    """Package -> version, of the packages that determine an episode, given its seed and actions."""
     return {name: version(name) for name in ("handeye", "gymnasium", "mujoco", "numpy")}

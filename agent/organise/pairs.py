@@ -1,8 +1,8 @@
-"""Episodes from one start -> preference pairs, at observations that had several answers.
+"""Episodes from one start -> preference pairs, at observations with several answers.
 
 The simulator is deterministic: episodes with the same start and the same actions so far have the same observation, and
-an episode that returns to a state has its observation again. Where the next actions differ, one observation has several
-answers, and the rest of each episode measures its answer (the policy's later steps included).
+an episode that returns to a state repeats its observation. Where the next actions differ, one observation has several
+answers. The rest of each episode, the policy's later decisions included, measures the outcome of its answer.
 """
 
 from collections import defaultdict
@@ -25,22 +25,22 @@ from policies import prompt
 class Fork:
     """One observation of a task and its measured answers.
 
-    outcomes: for each action, the steps that took it, each with the outcome that followed.
+    outcomes: action (bytes) -> the steps that took it, each with its outcome.
     """
 
     task: str
     outcomes: dict[bytes, list[tuple[Step, Outcome]]]
 
     def is_informative(self, tie: Margin) -> bool:
-        """Whether its actions led to different outcomes."""
+        """Whether the best and the worst mean outcome differ by more than a tie."""
         (worst, _), *_, (best, _) = self.ranked()
         return not best.ties(worst, tie)
 
     def ranked(self) -> list[tuple[Outcome, list[tuple[Step, Outcome]]]]:
-        """(mean outcome, steps, worst first) of each action, worst first.
+        """The actions, worst first: (mean outcome, its steps with their outcomes, worst first).
 
-        Of equally bad actions the most frequent is first, then the earliest, which is the branched episode's own: the
-        policy is most likely to take it, so rejecting it teaches most.
+        Of equally bad actions the most frequent comes first, then the earliest, which is that of the episode branched
+        from. The policy is most likely to take it, so that rejecting it teaches most.
         """
         rated = [
             (mean(value for _, value in steps), sorted(steps, key=lambda item: item[1]))
@@ -50,24 +50,26 @@ class Fork:
 
 
 def forks(episodes: Iterable[Episode]) -> Iterator[Fork]:
-    """Every observation to which episodes from one start, or one episode at two steps, gave different actions."""
+    """Every observation after which episodes from one start, or two steps of one episode, took different actions."""
     for (name, _), attempts in by_start(episodes).items():
-        seen = defaultdict(lambda: defaultdict(list))
+        taken = defaultdict(lambda: defaultdict(list))  # observation -> action -> steps with outcomes
         for attempt in attempts:
             for step, value in zip(attempt.own, outcomes_of(attempt, task(name).horizon), strict=True):
-                seen[step.observation.key()][step.decision.action.tobytes()].append((step, value))
-        yield from (Fork(name, dict(outcomes)) for outcomes in seen.values() if len(outcomes) > 1)
+                taken[step.observation.key()][step.decision.action.tobytes()].append((step, value))
+        yield from (Fork(name, dict(outcomes)) for outcomes in taken.values() if len(outcomes) > 1)
 
 
 def pairs(
     episodes: Iterable[Episode], min_margin: Margin, max_pairs: int, p_value: float = 1.0, rejected: int = 1
 ) -> list[Pair]:
-    """The best answer of each fork against the `rejected` worst that its mean outcome beats by `min_margin`.
+    """Pairs of the best answer of a fork with each of its `rejected` worst, where the best beats it by `min_margin`.
 
-    chosen: of the best action's answers the one with the soonest success, among those worth imitating (the action
-    follows from its thought; else DPO loosens the tie between thought and action). rejected: of a worse action's
-    answers the one with the latest success, or none. p_value: of Fisher's exact test, at most, that the best action
-    succeeds more often. max_pairs: the pairs of the largest margins are kept.
+    The chosen answer is the one with the soonest success among the best action's answers that are worth imitating: its
+    action follows from its thought, or DPO would loosen that. The rejected answer is the one with the worst outcome
+    among the worse action's.
+
+    p_value: largest p of Fisher's exact test that the best action succeeds more often. max_pairs: pairs kept, those
+    with the largest margins.
     """
     result = []
     for fork in forks(episodes):
@@ -91,7 +93,7 @@ def more_often(winners: Sequence[tuple[Step, Outcome]], losers: Sequence[tuple[S
 
 
 def flipped(preferences: Iterable[Pair], rng: np.random.Generator) -> list[Pair]:
-    """A control: in each pair, a fair coin decides which answer is chosen, so that the measured preference is gone."""
+    """A control: a fair coin decides which answer of each pair is chosen, which removes the measured preference."""
     return [
         replace(pair, chosen=pair.rejected, rejected=pair.chosen) if rng.random() < 0.5 else pair
         for pair in preferences

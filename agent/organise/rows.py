@@ -1,4 +1,4 @@
-"""Examples and pairs -> trl rows: the frames, the prompt, and one answer to imitate or two to compare."""
+"""SFT examples and preference pairs -> rows of trl: frames, a prompt, and one answer, or a chosen and a rejected."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from policies.prompt import Message, assistant
 
 @dataclass(frozen=True)
 class Example:
-    """One question about frames, (T, H, W, 3) uint8, and the answer to imitate."""
+    """A prompt about frames (T, H, W, 3) uint8, and the answer to imitate."""
 
     frames: np.ndarray
     prompt: list[Message]
@@ -22,7 +22,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Pair:
-    """One question about frames, (T, H, W, 3) uint8, two answers, and the measured difference of their outcomes."""
+    """A prompt about frames (T, H, W, 3) uint8, two answers, and the measured difference of their outcomes."""
 
     frames: np.ndarray
     prompt: list[Message]
@@ -32,10 +32,7 @@ class Pair:
 
 
 def rehearsal(example: Example) -> Pair:
-    """The example as a row of preference training that prefers nothing.
-
-    Its two answers are the same, so that only the SFT term of the loss has a gradient.
-    """
+    """The example as a row of DPO with equal answers, so that only the SFT term of the loss has a gradient."""
     return Pair(example.frames, example.prompt, example.answer, example.answer, Outcome(0.0, 0.0))
 
 
@@ -44,7 +41,7 @@ def _images(frames: np.ndarray) -> list[Image.Image]:
 
 
 def sft_rows(examples: Iterable[Example]) -> Dataset:
-    """Rows for trl's SFTTrainer; the loss is on the completion."""
+    """Rows for trl's SFTTrainer; the loss covers the completion alone."""
     return Dataset.from_list(
         [{"images": _images(e.frames), "prompt": e.prompt, "completion": assistant(e.answer)} for e in examples]
     )

@@ -1,4 +1,4 @@
-"""Episodes -> SFT examples: which of its own episodes the policy imitates."""
+"""Episodes -> SFT examples: which episodes and steps the policy imitates, with which thoughts."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from policies.action_codec import action_of, codec_for, joined, thought_of
 
 
 def by_start(episodes: Iterable[Episode]) -> dict[tuple[str, int], list[Episode]]:
-    """(task, seed) -> the whole attempts from that start; broken ones are left out."""
+    """(task, seed) -> the attempts from that start that are not broken."""
     starts = defaultdict(list)
     for episode in episodes:
         if episode.ending != "broken":
@@ -23,9 +23,10 @@ def by_start(episodes: Iterable[Episode]) -> dict[tuple[str, int], list[Episode]
 
 
 def as_judged(episodes: Iterable[Episode]) -> list[Episode]:
-    """The whole episodes as the policy's own critic has them: success by its word, and no rewards.
+    """The episodes labelled by the policy's own critic: its conclusion decides success, and rewards are zero.
 
-    What is measured with this says what reward is worth: the self-driven selection of Deng et al. (2025), section 3.
+    Episodes without a conclusion are left out. This is the self-driven selection of Deng et al. (2025), section 3: the
+    arm without reward, which measures what the reward is worth.
     """
     return [
         replace(e, success=e.conclusion.verdict >= 0.5, steps=[replace(step, reward=0.0) for step in e.steps])
@@ -35,10 +36,9 @@ def as_judged(episodes: Iterable[Episode]) -> list[Episode]:
 
 
 def keep(episodes: Iterable[Episode], per_start: int) -> list[Episode]:
-    """The shortest successes from each start, `per_start` at most; each moment that was branched from is one too.
+    """The shortest successes from each start, at most `per_start`. Each moment branched from counts as a start.
 
-    A success that was sampled is full of detours; the shortest has the fewest. A bound for each start keeps the easy
-    starts from drowning the hard ones.
+    A sampled success has detours; the shortest has the fewest. The bound keeps easy starts from outnumbering hard ones.
     """
     kept = []
     for attempts in by_start(episodes).values():
@@ -52,27 +52,27 @@ def keep(episodes: Iterable[Episode], per_start: int) -> list[Episode]:
 
 
 def hindsight(episodes: Iterable[Episode]) -> list[Episode]:
-    """The episodes, the thoughts of successes corrected by what each proved; actions and failures stay."""
+    """The episodes, with the thoughts of successes relabelled by what followed; actions and failures stay."""
     return [_corrected(episode) if episode.success else episode for episode in episodes]
 
 
 def _corrected(episode: Episode) -> Episode:
     language = task(episode.task).language
-    said = [step.decision.answer for step in episode.steps]
+    originals = [step.decision.answer for step in episode.steps]
     proprioception = [step.observation.proprioception for step in episode.steps] + [episode.final_proprioception]
     rewards = [step.reward for step in episode.steps]
     actions = [step.decision.action for step in episode.steps]
-    thoughts = language.relabel([thought_of(answer) for answer in said], proprioception, rewards, actions)
-    answers = [joined(thought, action_of(answer)) for thought, answer in zip(thoughts, said, strict=True)]
+    thoughts = language.relabel([thought_of(answer) for answer in originals], proprioception, rewards, actions)
+    answers = [joined(thought, action_of(answer)) for thought, answer in zip(thoughts, originals, strict=True)]
     decisions = [replace(step.decision, answer=answer) for step, answer in zip(episode.steps, answers, strict=True)]
     return replace(episode, steps=[replace(s, decision=d) for s, d in zip(episode.steps, decisions, strict=True)])
 
 
 def examples(episodes: Iterable[Episode]) -> list[Example]:
-    """What was answered at each step that lost no ground and took the action that its thought calls for.
+    """The observation and answer of each step that is worth imitating.
 
-    A success that was sampled also holds steps back, and actions that have nothing to do with what was seen: that they
-    were part of a success is luck.
+    A sampled success also has steps that lost ground, and actions that do not follow from their thoughts: it succeeded
+    in spite of them.
     """
     return [
         Example(step.observation.frames, prompt.act(step.observation), step.decision.answer)
@@ -86,18 +86,18 @@ def imitated_steps(episodes: Iterable[Episode]) -> list[Step]:
 
 
 def worth_imitating(task: Task, step: Step) -> bool:
-    """It lost no ground and took the action that its thought calls for."""
+    """Whether the step lost no ground (reward above `task.setback`) and took the action that its thought calls for."""
     return step.reward > task.setback and follows(task, step.observation, step.decision.answer)
 
 
 def promising(task: Task, observation: Observation, answer: str) -> bool:
-    """Whether the action is what the answer's thought calls for once all in it follows from what it sees."""
+    """Whether the action is the one that the answer's thought calls for, once the thought is recomputed (`derive`)."""
     derived = task.language.derive(thought_of(answer), observation.proprioception)
     return follows(task, observation, joined(derived, action_of(answer)))
 
 
 def follows(task: Task, observation: Observation, answer: str) -> bool:
-    """Whether the answer's action is the one that its thought calls for, where its language knows that."""
+    """Whether the answer's action is the one that its thought calls for; True where the language cannot tell."""
     thought = thought_of(answer)
     action = task.language.called_for(thought, observation.proprioception)
     return action is None or codec_for(task).encode(thought, action) == answer

@@ -1,4 +1,4 @@
-"""Episodes on disk: Parquet, one row a step; a batch of episodes is one file, which appears whole or not at all."""
+"""Episodes on disk: Parquet, one row per step. A batch of episodes is one file, written whole or not at all."""
 
 import hashlib
 import json
@@ -24,12 +24,12 @@ SCHEMA = pa.schema(
         "attempt": pa.int32(),
         "options": pa.string(),  # JSON
         "branched_at": pa.int32(),
-        "step": pa.int32(),  # the last row of an episode holds only how it was at its end
+        "step": pa.int32(),  # an episode's last row has no decision: its final frame, proprioception, state
         "instruction": pa.string(),
         "proprioception": pa.string(),
         "frames": pa.list_(pa.binary()),  # PNG
         "answer": pa.string(),
-        "action": pa.string(),  # JSON: numbers, a number or text
+        "action": pa.string(),  # JSON: a list of numbers, a number, or text
         "verdict": pa.float32(),
         "proposals": pa.string(),  # JSON
         "critique": pa.string(),
@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
         "fingerprint": pa.binary(),  # of the state that was observed
         "success": pa.bool_(),
         "ending": pa.string(),
-        "conclusion": pa.float64(),  # the critic's verdict of the end, and what it said
+        "conclusion": pa.float64(),  # the critic's verdict on the ending; next, its reason
         "conclusion_reason": pa.string(),
         "error": pa.string(),
         "versions": pa.string(),  # JSON
@@ -94,7 +94,7 @@ def _rows(episode: Episode) -> Iterator[dict]:
 
 
 def _action(stored: str) -> Action:
-    """(d,) float32, or the number or name of one action of many."""
+    """(d,) float32 of a continuous action, int64 of a discrete one, or text of a free answer."""
     value = json.loads(stored)
     return {list: np.float32, int: np.int64, str: np.str_}[type(value)](value)
 
@@ -107,7 +107,7 @@ def _digest(rows: Iterable[dict]) -> bytes:
 
 
 def _episode(rows: list[dict]) -> Episode:
-    """The episode that the rows hold; a broken one where their digest is not the stored one."""
+    """The episode of the rows; broken where the digest of the rows is not the stored one."""
     *steps, last = rows
     episode = Episode(*(rows[0][name] for name in ("task", "seed", "attempt")))
     if last["digest"] != _digest(rows):
@@ -130,13 +130,13 @@ def _episode(rows: list[dict]) -> Episode:
 
 
 class EpisodeStore:
-    """A folder of Parquet parts. Parts are only added, each written to a temporary file and renamed."""
+    """A folder of Parquet parts. Parts are only added, each by a temporary file and a rename."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def append(self, episodes: Iterable[Episode]) -> None:
-        """Add the episodes as one part; none make an empty part."""
+        """Add the episodes as one part, an empty one where there are none."""
         table = pa.Table.from_pylist([row for episode in episodes for row in _rows(episode)], schema=SCHEMA)
         rows, digests = [], []
         for row in table.to_pylist():
@@ -156,13 +156,13 @@ class EpisodeStore:
         return sorted(self.folder.glob("part-*.parquet"))
 
     def __iter__(self) -> Iterator[Episode]:
-        """Every episode; a damaged one is broken. Raises UserError for a part that cannot be read."""
+        """Every episode; damaged ones are broken. Raises UserError for a part that cannot be read."""
         for path in self.parts():
             yield from read(path)
 
 
 def read(path: Path) -> Iterator[Episode]:
-    """The episodes of one part. Raises UserError where it cannot be read."""
+    """The episodes of one part. Raises UserError for a file that cannot be read or lacks columns."""
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:

@@ -1,4 +1,4 @@
-"""What a person at the terminal sees: bars with rates and time left, a table after each round."""
+"""Progress at the terminal: bars with the rate and the time left."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ console = Console()
 
 
 class _Rate(ProgressColumn):
-    """Over all the time so far: rich's own is of the latest advances, and episodes that end together come in bursts."""
+    """Items per second since the start. rich's own rate covers the latest advances, and episodes finish in bursts."""
 
     def render(self, task: Task) -> Text:
         elapsed = task.finished_time or task.elapsed
@@ -24,7 +24,7 @@ class _Rate(ProgressColumn):
 
 
 class Bar:
-    """A progress bar. A rollout feeds it as its subscriber, a trainer through `agent.optimise.callbacks`."""
+    """A progress bar: a rollout's subscriber, or advanced by a trainer through `agent.optimise.callbacks`."""
 
     def __init__(self, progress: Progress, task_id):
         self._progress, self._task_id, self._successes, self._n = progress, task_id, 0, 0
@@ -41,11 +41,11 @@ class Bar:
         self._progress.update(self._task_id, advance=1, note=note)
 
     def at(self, completed: int, note: str = "", total: int | None = None) -> None:
-        """So much of it is done, of `total` where that was not known before."""
+        """Set the items completed, a note, and the total where it was not known before."""
         self._progress.update(self._task_id, completed=completed, total=total, note=note)
 
     def track(self, items: Iterable[T]) -> Iterator[T]:
-        """Passes the items on, one advance each."""
+        """Yields the items, and advances by one after each."""
         for item in items:
             yield item
             self._progress.advance(self._task_id)

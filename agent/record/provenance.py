@@ -1,4 +1,4 @@
-"""Where numbers and weights come from: the code, the packages, the weights, and the content of declared tasks."""
+"""Provenance of results and weights: the code, the packages, hashes of weights, the content of declared tasks."""
 
 import hashlib
 import json
@@ -13,22 +13,22 @@ from typing import Any
 from envs.validation import read
 
 PACKAGES = ("handeye", "torch", "transformers", "trl", "gymnasium", "mujoco", "stable-baselines3", "xgrammar", "numpy")
-ROOT = Path(__file__).resolve().parents[2]  # that holds the packages: a checkout, or site-packages
+ROOT = Path(__file__).resolve().parents[2]  # the folder that holds `agent`: a checkout, or site-packages
 FILE = "provenance.json"  # in the folder of each checkpoint that a run writes
 GIT_TIMEOUT_S = 10
 
 
 def versions() -> dict[str, str]:
-    """What the numbers depend on."""
+    """Package -> version, of Python and the packages that results depend on."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 @cache
 def source() -> dict[str, Any]:
-    """The code of this process, as it was when this was first asked: `version`, and in a git checkout `commit` and
-    `clean`, whether nothing was changed or added beside what git ignores.
+    """The code of this process at the first call: `version`, `commit`, and `clean`.
 
-    commit and clean are None outside a checkout, and where git cannot be run.
+    clean: whether nothing was changed or added in the checkout beside what git ignores. commit and clean are None
+    outside a git checkout, and where git cannot be run.
     """
     top = _git("rev-parse", "--show-toplevel")
     ours = top is not None and Path(top).resolve() == ROOT  # not a checkout of something else around site-packages
@@ -38,7 +38,7 @@ def source() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git prints; None where it fails, or is not there."""
+    """The output of a git command in ROOT; None where it fails, or git is not installed."""
     command = ["git", "-C", str(ROOT), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=True)
@@ -50,8 +50,7 @@ def _git(*arguments: str) -> str | None:
 def weights_sha256(policy: Path) -> str | None:
     """SHA-256 of a policy's weights, in hex: of a file, or of the *.safetensors in a checkpoint's folder.
 
-    Of one file, the file's own. Of several (shards), that of the lines that `sha256sum *.safetensors` prints. None
-    where there are none.
+    Several files (shards) are hashed by the lines that `sha256sum *.safetensors` prints. None without any file.
     """
     if policy.is_file():
         return _sha256(policy)
@@ -62,21 +61,21 @@ def weights_sha256(policy: Path) -> str | None:
 
 
 def declared_tasks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Path -> of each task that a YAML file declares: `content`, its mapping, and `sha256`, of the file.
+    """Path of each task declared by a YAML file -> `content`, the file's mapping, and `sha256`, of the file.
 
-    Of questions in a folder also `questions_sha256`: of the lines that sha256sum prints for its files, in the order
-    of their paths. Raises UserError for a file that is not there.
+    A task of questions in a folder also has `questions_sha256`: of the lines that sha256sum prints for its files, in
+    the order of their paths. Raises UserError for a missing file.
     """
     return {name: _declared(Path(name)) for name in dict.fromkeys(names) if name.endswith((".yaml", ".yml"))}
 
 
 def _declared(path: Path) -> dict[str, Any]:
     content = read(path)
-    told = {"content": json.loads(json.dumps(content, default=str)), "sha256": _sha256(path)}
+    record = {"content": json.loads(json.dumps(content, default=str)), "sha256": _sha256(path)}
     if "questions" in content:
         folder = Path(content["questions"])
-        told["questions_sha256"] = _of_files(folder, sorted(p for p in folder.rglob("*") if p.is_file()))
-    return told
+        record["questions_sha256"] = _of_files(folder, sorted(p for p in folder.rglob("*") if p.is_file()))
+    return record
 
 
 def config_sha256(config: Mapping[str, Any]) -> str:
@@ -85,24 +84,28 @@ def config_sha256(config: Mapping[str, Any]) -> str:
 
 
 def sign(checkpoint: Path, parent: Path, **made_by: Any) -> None:
-    """Write `provenance.json` into a checkpoint's folder: its weights, those that it was trained from, the code, the
-    packages, and what made it (run, round, stage, the config's hash)."""
-    told = {
+    """Write `provenance.json` into a checkpoint's folder: hashes of its weights and its parent's, code and packages.
+
+    parent: the checkpoint that it was trained from. made_by: further entries, such as run, round, stage and the hash of
+    the config.
+    """
+    record = {
         **made_by,
         "weights": weights_sha256(checkpoint),
         "parent": {"policy": str(parent), "weights": weights_sha256(parent)},
         "source": source(),
         "versions": versions(),
     }
-    (checkpoint / FILE).write_text(json.dumps(told, indent=1) + "\n")
+    (checkpoint / FILE).write_text(json.dumps(record, indent=1) + "\n")
 
 
 def _of_files(folder: Path, files: Iterable[Path]) -> str:
+    """SHA-256 of the lines that sha256sum prints for the files, in hex."""
     lines = (f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:
-    """Read piece by piece: weights may not fit into memory."""
+    """SHA-256 of a file, in hex; read in pieces, because weights may not fit into memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

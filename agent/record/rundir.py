@@ -1,4 +1,4 @@
-"""A run's folder: where its files lie, and guards against overwriting anything that is no run."""
+"""A run's folder: the paths of its files, and guards against overwriting a folder that is no run."""
 
 import json
 import math
@@ -14,7 +14,10 @@ from envs.errors import UserError
 
 
 def check_replaceable(path: Path, overwrite: bool, kind: str, marker: str) -> None:
-    """Raises UserError for an existing path, unless `overwrite` is set and `marker`, a file of this kind, is in it."""
+    """Raises UserError for an existing path, unless `overwrite` is set and the path holds the file `marker`.
+
+    The marker shows that the folder is of this kind, and not something else that must not be deleted.
+    """
     if path.exists() and not overwrite:
         raise UserError(f"{kind} {str(path)!r} exists; valid: another --out, or --overwrite")
     if path.exists() and not (path / marker).is_file():
@@ -22,7 +25,7 @@ def check_replaceable(path: Path, overwrite: bool, kind: str, marker: str) -> No
 
 
 def copy_folder(source: Path, destination: Path) -> None:
-    """A copy of all files, over what the destination holds."""
+    """Copy all files into the destination, over those that it holds."""
     shutil.copytree(source, destination, dirs_exist_ok=True)
 
 
@@ -30,7 +33,7 @@ class RunDir:
     """`config.yaml`, `round_001/ ...`, `heldout/ ...`, `metrics.jsonl`, `results.json`."""
 
     def __init__(self, path: Path, overwrite: bool = False):
-        """Raises UserError for a folder that exists, unless it is a run's and may be overwritten."""
+        """Make the folder. Raises UserError for one that exists, unless it is a run's and may be overwritten."""
         self.path = path
         if not (overwrite and path.is_dir() and not any(path.iterdir())):  # an empty folder is no loss
             check_replaceable(path, overwrite, "run folder", "config.yaml")
@@ -42,14 +45,14 @@ class RunDir:
         return self.path / f"round_{number:03d}"
 
     def heldout(self, name: str) -> EpisodeStore:
-        """The report's episodes: `before` the first round, or `after` the last."""
+        """The report's episodes. name: `before` the first round, or `after` the last."""
         return EpisodeStore(self.path / "heldout" / name)
 
     def write_config(self, config: dict[str, Any]) -> None:
         (self.path / "config.yaml").write_text(yaml.safe_dump(_plain(config), sort_keys=False))
 
     def write_results(self, results: dict[str, Any]) -> Path:
-        """Whole or not at all; NaN becomes null."""
+        """Write results.json whole or not at all; NaN and infinity become null."""
         path = self.path / "results.json"
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(_plain(results), indent=1, allow_nan=False) + "\n")
@@ -58,7 +61,7 @@ class RunDir:
 
 
 def _plain(value: Any) -> Any:
-    """Mappings, lists and scalars that YAML and JSON know."""
+    """The value with tuples as lists and NaN or infinity as None, for YAML and JSON."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

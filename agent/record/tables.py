@@ -1,4 +1,4 @@
-"""Tables at the terminal: the rounds of a run, success before and after, the audit of a critic."""
+"""Tables at the terminal: the rounds of a run, held-out success before and after, the audit of a critic."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ def percent(rate: dict[str, Any]) -> str:
 
 
 def points(gain: float, ci95: Sequence[float]) -> str:
-    """A gain in points and its interval as `+16 [+8, +24]`."""
+    """A gain in percentage points and its 95 % interval as `+16 [+8, +24]`."""
     low, high = ci95
     return f"{gain:+.0f} [{low:+.0f}, {high:+.0f}]"
 
@@ -29,9 +29,10 @@ class Report:
         self.run, self.rounds = run, []
 
     def round(self, row: dict[str, Any]) -> None:
-        """All rounds so far. pairs: below, the informative moments and all that had several measured answers.
+        """Print all rounds so far.
 
-        Of the critic: AUROC of verdicts on answers, balanced accuracy of those on endings.
+        Column `pairs of moments`: pairs; below, informative moments / moments with several measured answers. Column
+        `AUROC ends`: AUROC of verdicts on answers; below, balanced accuracy of verdicts on endings.
         """
         self.rounds.append(row)
         table = _table(
@@ -63,7 +64,7 @@ class Report:
         console.print(table)
 
     def end(self, results: dict[str, Any]) -> None:
-        """Before and after on held-out episodes, and where everything lies."""
+        """Print held-out success before and after, and the paths of the run, its policy and its videos."""
         table = _table(
             "held-out success, same episodes before and after", ("task", "before", "after", "gain in points", "p")
         )
@@ -82,7 +83,7 @@ class Report:
 
 
 def audit_table(results: Mapping[str, Any]) -> Table:
-    """An audit of each task in a few numbers."""
+    """The audits of some tasks as a table, one column per task."""
     beside = [
         ("others' ends too: balanced accuracy", lambda r: f"{100 * r['ends_beside']['balanced_accuracy']:.0f} %"),
         ("failures among them", lambda r: _failures(r["ends_beside"])),
@@ -122,18 +123,18 @@ def _failures(scores: Mapping[str, Any]) -> str:
 
 
 def _pairs(row: Mapping[str, Any]) -> str:
-    """How many pairs, and below of how many moments, those first whose answers had different outcomes."""
+    """Pairs; below, informative moments / moments with several measured answers."""
     moments = row["branched"]
     return f"{row['pairs']}\n{moments['informative']} / {moments['moments']}"
 
 
 def _stacked(rate: dict[str, Any]) -> str:
-    """A RATE for a narrow column: the interval below."""
+    """A RATE for a narrow column, with the interval on a second line."""
     return percent(rate).replace("% ", "%\n")
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
-    """Narrow enough for 80 characters a line."""
+    """A table that fits into 80 characters."""
     table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0))
     for name in columns:
         table.add_column(name, justify="right")

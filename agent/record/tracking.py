@@ -1,4 +1,4 @@
-"""Metrics: always a line of JSON in the run's folder, and Weights & Biases unless it is disabled."""
+"""Metrics: a line of JSON in the run's metrics.jsonl, and Weights & Biases unless that is disabled."""
 
 import json
 import math
@@ -13,13 +13,13 @@ from agent.config import Tracking
 
 
 class Tracker:
-    """Logs numbers and videos under a common step count, one for each call of `log`."""
+    """Logs numbers and videos under a common step, which each call of `log` advances by one."""
 
     def __init__(self, folder: Path, settings: Tracking, config: Mapping[str, Any]):
         self.folder, self.step, self.run = folder, 0, None
         self._file = (folder / "metrics.jsonl").open("a")
         if settings.mode != "disabled":
-            import wandb  # slow to import, and not needed when disabled
+            import wandb  # slow to import, and unused where tracking is disabled
 
             self.run = wandb.init(
                 project=settings.project,
@@ -31,7 +31,7 @@ class Tracker:
             )
 
     def log(self, metrics: Mapping[str, Any]) -> None:
-        """Numbers only are kept; NaN becomes null in JSON."""
+        """Log the numbers among the metrics; NaN becomes null in JSON."""
         numbers_ = {k: float(v) for k, v in metrics.items() if isinstance(v, numbers.Real)}
         line = {k: v if math.isfinite(v) else None for k, v in numbers_.items()}
         self._file.write(json.dumps({"step": self.step, **line}) + "\n")
@@ -41,7 +41,7 @@ class Tracker:
         self.step += 1
 
     def log_tree(self, prefix: str, tree: Mapping[str, Any]) -> None:
-        """The numbers of a nested mapping, under `prefix/key/key`."""
+        """Log the numbers of a nested mapping, under `prefix/key/key`."""
         self.log(dict(_leaves(prefix, tree)))
 
     def video(self, name: str, path: Path) -> None:
@@ -57,7 +57,7 @@ class Tracker:
 
 
 class TrackTraining(TrainerCallback):
-    """Sends a trl trainer's own numbers to the tracker, under a prefix."""
+    """Sends the metrics of a trl trainer to the tracker, under a prefix."""
 
     def __init__(self, tracker: Tracker, prefix: str):
         self.tracker, self.prefix = tracker, prefix

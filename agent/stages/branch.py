@@ -1,4 +1,4 @@
-"""Branch: what other answers at the same state would have brought, measured."""
+"""Branch: measure the outcomes of other answers at the same state."""
 
 from collections.abc import Callable
 
@@ -11,15 +11,15 @@ from agent.stages.round import Round
 
 
 def branch(r: Round) -> dict[str, int | dict[str, int]]:
-    """Other answers of the imitator at moments of failures, into `branches`.
+    """Branches of failures, rolled out by the imitator, into `branches`.
 
-    They are certified unless `collect.certify` is none. The failures are of this round's practice, or of new episodes
-    played as branches are followed, which come too.
+    The failures are those of this round's practice (`branch.failures`), or of new root episodes (`branch.starts`),
+    which are stored with their branches. All are certified unless `collect.certify` is none.
     """
     settings, played = r.config.branch, []
+    certify, greedy = r.config.collect.certify != "none", settings.follow_temperature == 0
     for task in r.config.tasks if settings.failures or settings.starts else ():
-        hot = settings.follow_temperature
-        job = r.job(task, r.imitator, temperature=hot, certify=r.config.collect.certify != "none", end_loops=hot == 0)
+        job = r.job(task, r.imitator, temperature=settings.follow_temperature, certify=certify, end_loops=greedy)
         branching = Branching(r.workers, job, _charged(r), r.config.collect.attempts, r.rng(f"branch {task}"))
         tried = branching.explore([e for e in r.episodes("episodes") if e.task == task], settings)
         tried += branching.explore_own(branch_seeds(r.config, r.number, task), settings)
@@ -27,10 +27,11 @@ def branch(r: Round) -> dict[str, int | dict[str, int]]:
         r.log(f"branch/{task}", branching.agreement())
     if played:
         r.store("branches").append(played)
-    parted = list(forks(played))
-    informative = sum(fork.is_informative(r.config.select.tie) for fork in parted)
-    return {"branches": len(played), "branched": {"moments": len(parted), "informative": informative}}
+    found = list(forks(played))
+    informative = sum(fork.is_informative(r.config.select.tie) for fork in found)
+    return {"branches": len(played), "branched": {"moments": len(found), "informative": informative}}
 
 
 def _charged(r: Round) -> Callable[[str, Job], list[Episode]]:
+    """A rollout whose steps are charged to the budget of branches."""
     return lambda title, job: r.play(title, job, "branch_env_steps")

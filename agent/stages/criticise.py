@@ -1,4 +1,4 @@
-"""Criticise: what the critic's verdicts are worth, on answers that were measured and on endings at the gate."""
+"""Criticise: score the critic's verdicts, on answers with measured outcomes and on endings at the gate."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,22 +10,23 @@ from agent.stages.round import Round
 
 
 def criticise(r: Round) -> dict[str, Any]:
-    """`critic` of the round's row. The imitator is asked about the answers: it was not taught yet what they brought.
+    """`critic` of the round's row.
 
-    auroc, brier: of which answers tie with the best, over all answers of a task. best_of: the same within a moment,
-    which is what acting uses. ends: of the candidate's verdicts on its own endings.
+    The imitator judges the answers: their outcomes were not in its training data. auroc, brier: against whether an
+    answer ties with the best, over all answers of a task. best_of: within a moment, which is what acting uses. ends:
+    the candidate's verdicts on the endings of its own gate episodes.
     """
     tried = r.episodes("branches") or r.episodes("episodes")
     judged = [_judged(r, task, moments) for task, moments in measured(tried, r.config.select.tie).items()]
-    everything = [[answer for moment in task for answer in moment] for task in judged]
+    by_task = [[answer for moment in task for answer in moment] for task in judged]
     moments = [moment for task in judged for moment in task]
-    return {"critic": critic_scores(everything, r.episodes("gate/candidate")) | {"best_of": best_of(moments)}}
+    return {"critic": critic_scores(by_task, r.episodes("gate/candidate")) | {"best_of": best_of(moments)}}
 
 
 def _judged(r: Round, task: str, moments: Sequence[Measured]) -> list[list[tuple[float, bool]]]:
-    """For each moment its answers' verdicts, and whether each answer ties with the best."""
-    said = [(moment.observation, answer) for moment in moments for answer in moment.answers]
+    """For each moment, (verdict, whether the answer ties with the best) of each answer."""
+    answered = [(moment.observation, answer) for moment in moments for answer in moment.answers]
     critiques = iter(
-        r.workers.ask(judge, r.job(task, r.imitator), [o for o, _ in said], [answer for _, answer in said])
+        r.workers.query(judge, r.job(task, r.imitator), [o for o, _ in answered], [a for _, a in answered])
     )
     return [[(next(critiques).verdict, good) for good in moment.good] for moment in moments]

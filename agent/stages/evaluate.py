@@ -1,4 +1,4 @@
-"""Evaluate: greedy episodes of every task of the report on held-out seeds, and a few more as films."""
+"""Evaluate: greedy episodes of every task of the report on held-out seeds, and films of other held-out seeds."""
 
 import re
 from pathlib import Path
@@ -21,12 +21,12 @@ def evaluate(r: Round, checkpoint: Path, name: str) -> dict[str, list[Episode]]:
 
 
 def film(r: Round, checkpoint: Path) -> None:
-    """The same few held-out episodes each time, as videos in the round's folder."""
+    """Films of held-out starts, the same in every round, as videos in the round's folder."""
     evaluation = r.config.evaluation
     starts = [(seed, 0) for seed in film_seeds(r.config)]
     for task in evaluation.tasks if starts else ():
         played = r.play(f"film {task}", r.job(task, checkpoint, starts=starts, critic=r.config.critic))
-        name = re.sub(r"[^\w-]+", "_", task)  # that of a declared task is a path, and may lead out of the run
+        name = re.sub(r"[^\w-]+", "_", task)  # a declared task's name is a path, which may lead out of the run
         for i, episode in enumerate(e for e in played if e.ending != "broken"):
             path = r.folder / "videos" / f"{name}-{i}.mp4"
             video.write(path, [video.film(episode)])

@@ -1,4 +1,4 @@
-"""Imitate: supervised fine-tuning on what succeeded, with questions to the critic mixed in."""
+"""Imitate: supervised fine-tuning (SFT) on successes, mixed with examples for the critic."""
 
 import random
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ from policies.backend_hf import HFBackend
 
 
 def imitate(r: Round, checkpoint: Path) -> dict[str, int]:
-    """SFT of the checkpoint on the latest rounds' successes, into `sft`; without any rows, the checkpoint as it is."""
-    learned = [past.practice() for past in r.latest()]
-    kept = [e for episodes in learned for e in selection.keep(episodes, r.config.select.per_start)]
-    ends = [end for episodes in learned for end in endings(episodes)]
+    """SFT of the checkpoint on the successes of the latest rounds, into `sft`; a copy where there are no rows."""
+    practised = [past.practice() for past in r.latest()]
+    kept = [e for episodes in practised for e in selection.keep(episodes, r.config.select.per_start)]
+    ends = [end for episodes in practised for end in endings(episodes)]
     examples, n, rng = selection.examples(kept), r.config.select.critiques, r.rng("imitate")
-    rows = examples + asked_of_answers(r.before()) + end_critiques(ends, n, rng) + contrasts(kept, n, rng)
+    rows = examples + measured_critiques(r.before()) + end_critiques(ends, n, rng) + contrasts(kept, n, rng)
     _train(r, checkpoint, rows)
     r.sign(r.imitator, checkpoint, "sft")
     return {"sft_examples": len(examples)}
 
 
-def asked_of_answers(r: Round) -> list[Example]:
-    """Questions to the critic about answers of a round that were measured at one state."""
+def measured_critiques(r: Round) -> list[Example]:
+    """Examples for the critic that judge answers with measured outcomes, from the round's branches or its practice."""
     select, branches = r.config.select, r.episodes("branches")
-    margin: Margin | None = None if branches else select.min_margin  # branches are followed alike: any loss counts
+    margin: Margin | None = None if branches else select.min_margin  # common random numbers: any difference counts
     tried = branches or r.seen(r.episodes("episodes"))
     return answer_critiques(tried, select.critiques, select.tie, margin, r.rng("answers"))
 

@@ -1,4 +1,4 @@
-"""Practise: K sampled attempts from each start, certified and stored."""
+"""Practise: sampled attempts from each start, certified and stored."""
 
 import itertools
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from agent.organise import selection
 from agent.organise.episode import Episode
 from agent.stages.round import Round
 
-ARCHIVED = 200  # successes of a task, at most, whose states are restarted from
+ARCHIVED = 200  # most successes of a task in the archive
 
 
 def practise(r: Round, checkpoint: Path) -> dict[str, Any]:
-    """Play each task's starts of the round into `episodes`, and restarts from archived states into `archived`.
+    """Attempts from the round's starts of each task, into `episodes`; attempts from archived states, into `archived`.
 
-    The archive itself is the folder `archive`, made from that of the round before.
+    The folder `archive` holds the archive itself, which continues that of the round before.
     """
     c, archive = r.config.collect, Archive.load(r.before().folder / "archive", ARCHIVED, r.rng("archive"))
     at_once = max(1, r.config.workers * r.config.n_envs // c.attempts) * c.attempts
@@ -55,15 +55,15 @@ def practise(r: Round, checkpoint: Path) -> dict[str, Any]:
 
 def _attempts(r: Round, job: Job, starts: Sequence[Start | tuple[int, int]]) -> list[Episode]:
     episodes = r.concluded(job, r.measure(f"practise {job.task}", replace(job, starts=starts)))
-    r.budget["practice_env_steps"] += sum(len(e.steps) for e in episodes)  # of env_steps
+    r.budget["practice_env_steps"] += sum(len(e.steps) for e in episodes)  # a part of env_steps
     return episodes
 
 
 def certify_kept(r: Round, episodes: Sequence[Episode]) -> None:
-    """Simulate again what selection would keep, until it keeps only what has its certificate.
+    """Certify the episodes that selection keeps, and those that take the place of denied ones, until all have one.
 
-    The stages that learn select among these and more: what they keep of these is kept here too. An archive takes the
-    shortest success of a start, which is kept.
+    The stages that train select among these and other episodes: what they keep of these is kept here too. The archive
+    takes the shortest success of a start, which is kept.
     """
     original, certified = {(e.task, e.seed, e.attempt, e.branched_at): e for e in episodes}, set()
     while True:
@@ -76,14 +76,14 @@ def certify_kept(r: Round, episodes: Sequence[Episode]) -> None:
 
 
 def _restarted(r: Round, job: Job, archive: Archive) -> list[Episode]:
-    """Attempts from archived states, which share the archived episode's first steps."""
+    """Attempts that restart from archived states and share the archived episode's first steps."""
     points = archive.points(job.task, r.config.collect.archived)
     if not points:
         return []
     k = r.config.collect.attempts
-    ways = [(point, attempt) for point in points for attempt in range(k)]
-    rests = _attempts(r, job, [point.start(attempt, attempt) for point, attempt in ways])
-    episodes = [point.graft(rest) for (point, _), rest in zip(ways, rests, strict=True)]
+    restarts = [(point, attempt) for point in points for attempt in range(k)]
+    rests = _attempts(r, job, [point.start(attempt, attempt) for point, attempt in restarts])
+    episodes = [point.graft(rest) for (point, _), rest in zip(restarts, rests, strict=True)]
     for i, point in enumerate(points):
         tried = [e for e in episodes[i * k : (i + 1) * k] if e.ending != "broken"]
         if tried:

@@ -1,4 +1,4 @@
-"""Prefer: direct preference optimisation on answers to one observation whose outcomes were measured."""
+"""Prefer: direct preference optimisation (DPO) on pairs of answers to one observation with measured outcomes."""
 
 import random
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from agent.organise.rows import Example, Pair, rehearsal
 from agent.record.console import bar
 from agent.record.rundir import copy_folder
 from agent.record.tracking import TrackTraining
-from agent.stages.imitate import asked_of_answers
+from agent.stages.imitate import measured_critiques
 from agent.stages.round import Round
 from policies.backend_hf import HFBackend
 
 
 def prefer(r: Round) -> dict[str, int]:
-    """DPO of the imitator with an SFT term, against the imitator itself, into `policy`; without pairs, as it is.
+    """DPO of the imitator with an SFT term, into `policy`; the reference is the imitator. A copy without pairs.
 
-    Some examples and the questions to the critic are imitated between the pairs, which are few: alone they undo what
-    they do not show.
+    Rehearsed SFT examples and the examples for the critic are mixed in. The pairs are few: alone, they make the policy
+    forget what they do not show.
     """
     select, rng = r.config.select, r.rng("prefer")
-    branched = r.proven(r.episodes("branches"))
+    branched = r.hindsight(r.episodes("branches"))
     bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
     preferences = pairs.pairs(branched or r.practice(), *bounds)
     if not preferences:
@@ -31,21 +31,21 @@ def prefer(r: Round) -> dict[str, int]:
         return {"pairs": 0}
     if select.flip_pairs:
         preferences = pairs.flipped(preferences, rng)
-    learned = [past.practice() for past in r.latest()]
-    kept = [e for episodes in learned for e in selection.keep(episodes, select.per_start)]
+    practised = [past.practice() for past in r.latest()]
+    kept = [e for episodes in practised for e in selection.keep(episodes, select.per_start)]
     succeeded = selection.keep(branched, select.per_start)
-    ends = endings(e for episodes in (*learned, branched) for e in episodes)
+    ends = endings(e for episodes in (*practised, branched) for e in episodes)
     n, examples = select.critiques, selection.examples([*kept, *succeeded])
-    questions = asked_of_answers(r) + end_critiques(ends, n, rng) + contrasts([*kept, *succeeded], n, rng)
-    _train(r, preferences, examples, questions)
+    critiques = measured_critiques(r) + end_critiques(ends, n, rng) + contrasts([*kept, *succeeded], n, rng)
+    _train(r, preferences, examples, critiques)
     r.sign(r.candidate, r.imitator, "dpo")
     return {"pairs": len(preferences)}
 
 
-def _train(r: Round, preferences: Sequence[Pair], examples: Sequence[Example], questions: Sequence[Example]) -> None:
+def _train(r: Round, preferences: Sequence[Pair], examples: Sequence[Example], critiques: Sequence[Example]) -> None:
     select, rng = r.config.select, random.Random(r.config.seed)
     rehearsed = rng.sample(examples, min(select.rehearsed, len(examples)))
-    rows = [*preferences] * select.pair_repeats + [rehearsal(e) for e in (*rehearsed, *questions)]
+    rows = [*preferences] * select.pair_repeats + [rehearsal(e) for e in (*rehearsed, *critiques)]
     backend, reference = HFBackend.load(r.imitator), HFBackend.load(r.imitator)
     with bar("prefer (DPO)") as progress:
         settings = {"seed": r.config.seed} | r.config.dpo

@@ -1,11 +1,11 @@
-"""Relabel: failures that reached another goal, simulated again under that goal (hindsight experience replay)."""
+"""Relabel: failures that reached another goal become successes under that goal (hindsight experience replay)."""
 
 from agent.collect.relabel import relabelled
 from agent.stages.round import Round
 
 
 def relabel(r: Round) -> dict[str, int]:
-    """The round's failures that are successes of other goals, into `relabelled`, where `select.relabel` asks for it."""
+    """The round's failures that succeed under another goal, into `relabelled`; none unless `select.relabel`."""
     if not r.config.select.relabel:
         return {}
     found, spent = relabelled(r.episodes("episodes"))

@@ -1,7 +1,7 @@
-"""What every stage of a round is given: the run's config and folders, its workers, and a count of what is spent.
+"""The context of a round's stages: config, folders, workers, tracker and budget.
 
-A stage is a function of the config and of folders into a folder of its own, named below. Its random numbers come from
-(seed, round, stage), so that a stage draws the same whatever ran before it.
+A stage is a function of the config and of committed folders into a folder of its own. Its random numbers come from
+(seed, round, stage), so that they do not depend on the stages before it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ SPENT = ("practice_env_steps", "branch_env_steps", *(each.name for each in field
 
 
 class Round:
-    """Round `number` of a run; round 0 is before the first. budget: what the rounds have spent so far, in place."""
+    """Round `number` of a run, from 1; round 0 is before the first. budget: the run's counts, shared by all rounds."""
 
     def __init__(
         self, number: int, config: Config, run: RunDir, workers: Workers, tracker: Tracker, budget: dict[str, int]
@@ -48,46 +48,47 @@ class Round:
 
     @property
     def candidate(self) -> Path:
-        """The checkpoint that DPO makes of it."""
+        """The checkpoint that DPO makes of the imitator."""
         return self.folder / "policy"
 
     def before(self, back: int = 1) -> "Round":
-        """An earlier round of the run."""
+        """The round `back` rounds earlier."""
         return Round(self.number - back, self.config, self.run, self.workers, self.tracker, self.budget)
 
     def latest(self) -> Iterator["Round"]:
-        """The rounds whose successes are imitated, this one the last."""
+        """The last `select.rounds` rounds, whose successes are imitated; this one comes last."""
         for back in reversed(range(min(self.config.select.rounds, self.number))):
             yield self.before(back)
 
     def store(self, name: str) -> EpisodeStore:
-        """Episodes of this round: `episodes`, `archived`, `relabelled` or `branches`."""
+        """Episodes of this round: `episodes`, `archived`, `relabelled`, `branches` or `gate/...`."""
         return EpisodeStore(self.folder / name)
 
     def episodes(self, *names: str) -> list[Episode]:
-        """All episodes of these stores; none of one that is not there."""
+        """All episodes of these stores; a store that does not exist is empty."""
         return [episode for name in names for episode in self.store(name)]
 
     def practice(self) -> list[Episode]:
-        """What is learned from: practice, the branches of the round before, and failures under other goals.
+        """Training data of the round: practice, the branches of the round before, and relabelled failures.
 
-        As the environment's reward has it, or as the critic has it; the thoughts of successes relabelled.
+        Success is labelled by the reward or the critic (`select.by`); the thoughts of successes are relabelled
+        (`select.hindsight`).
         """
-        return self.proven(
+        return self.hindsight(
             self.seen([*self.episodes("episodes", "archived"), *self.before().episodes("branches")])
             + self.episodes("relabelled")
         )
 
     def seen(self, episodes: Sequence[Episode]) -> list[Episode]:
-        """The episodes with success by the word that counts: the reward's, or the critic's."""
+        """The episodes, with success labelled by the environment's reward or by the policy's critic (`select.by`)."""
         return selection.as_judged(episodes) if self.config.select.by == "critic" else list(episodes)
 
-    def proven(self, episodes: Sequence[Episode]) -> list[Episode]:
-        """The episodes, the thoughts of successes corrected where that is asked for."""
+    def hindsight(self, episodes: Sequence[Episode]) -> list[Episode]:
+        """The episodes, with the thoughts of successes relabelled where `select.hindsight` is set."""
         return selection.hindsight(episodes) if self.config.select.hindsight else list(episodes)
 
     def sign(self, checkpoint: Path, parent: Path, stage: str) -> None:
-        """Write into a checkpoint's folder what it was made of. stage: `sft` or `dpo`."""
+        """Write the checkpoint's provenance into its folder. stage: `sft` or `dpo`."""
         config = provenance.config_sha256(asdict(self.config))
         run = str(self.run.path)
         provenance.sign(checkpoint, parent, run=run, round=self.number, stage=stage, config_sha256=config)
@@ -96,14 +97,14 @@ class Round:
     def rng(self, stage: str) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, self.number, crc32(stage.encode())])
 
-    # playing -----------------------------------------------------------------------------------------------------
+    # rollouts ----------------------------------------------------------------------------------------------------
     def job(self, task: str, checkpoint: Path, **settings: Any) -> Job:
         return Job(task, checkpoint, n_envs=self.config.n_envs, sampling_seed=self.config.seed, **settings)
 
     def play(self, title: str, job: Job, charged_to: str = "env_steps") -> list[Episode]:
-        """Play the job, charge what it spent, and log it under the title."""
+        """Roll out the job, charge its cost to the budget, and log it under the title."""
         with bar(title, len(job.starts)) as progress:
-            episodes = self.workers.play(job, [progress])
+            episodes = self.workers.rollout(job, [progress])
         steps = sum(len(e.steps) for e in episodes)
         self.charge(self.workers.take_spent(), charged_to)
         whole = [e.success for e in episodes if e.ending != "broken"]
@@ -120,18 +121,18 @@ class Round:
         return episodes
 
     def charge(self, spent: Spent, charged_to: str = "env_steps") -> None:
-        """Add to the run's budget. charged_to: whose steps they are, `env_steps` or `branch_env_steps`."""
+        """Add counts to the run's budget. charged_to: the entry for env_steps, `env_steps` or `branch_env_steps`."""
         for name, n in asdict(spent).items():
             self.budget[charged_to if name == "env_steps" else name] += n
 
     def measure(self, title: str, job: Job) -> list[Episode]:
-        """Episodes to count. Raises UserError where all are broken; a film or branch that breaks is only left out."""
+        """As `play`, for episodes that enter a success rate. Raises UserError where all are broken."""
         episodes = self.play(title, job)
         successes(episodes)
         return episodes
 
     def concluded(self, job: Job, episodes: list[Episode]) -> list[Episode]:
-        """The episodes, with the verdict of the job's policy on which of them succeeded."""
+        """The episodes, each with the verdict of the job's policy on its ending, set in place."""
         whole = [e for e in episodes if e.end]
         for episode, conclusion in zip(whole, self.workers.conclude(job, [e.end for e in whole]), strict=True):
             episode.conclusion = conclusion

@@ -142,7 +142,7 @@ def test_exploring_measures_distinct_answers_to_what_was_seen(
     settings = Branch(failures=2, where=where, answers=3, repeats=2)
     job = Job("push", nano_checkpoint, (), temperature=1.0, certify=True)
     with Workers(1) as workers:
-        branching = Branching(workers, job, lambda title, job: workers.play(job), 1, np.random.default_rng(0))
+        branching = Branching(workers, job, lambda title, job: workers.rollout(job), 1, np.random.default_rng(0))
         branches, agreement = branching.explore(failures, settings), branching.agreement()
     assert set(agreement) == ({"critic_exact", "critic_within_1"} if where == "bisect" else set())
     assert {e.ending for e in branches} <= {"terminated", "truncated"}
@@ -163,9 +163,9 @@ def test_roots_are_played_as_branches_are_followed(nano_checkpoint, monkeypatch,
     settings = Branch(starts=2, where="uniform", moments=3, answers=2)
     job = Job("push", nano_checkpoint, (), certify=True)
     with Workers(1) as workers:
-        branching = Branching(workers, job, lambda title, job: workers.play(job), 4, np.random.default_rng(0))
+        branching = Branching(workers, job, lambda title, job: workers.rollout(job), 4, np.random.default_rng(0))
         played = branching.explore_own([1, 2], settings)
-        again = workers.play(replace(job, starts=[(1, 0), (2, 0)]))
+        again = workers.rollout(replace(job, starts=[(1, 0), (2, 0)]))
     roots, branches = played[:2], played[2:]
     assert [(e.seed, e.attempt) for e in roots] == [(1, 4), (2, 4)]
     assert [actions(e) for e in roots] == [actions(e) for e in again]
@@ -179,7 +179,7 @@ def test_whatever_else_it_might_answer_is_tried_anywhere(nano_checkpoint, monkey
     monkeypatch.setattr(branching, "promising", lambda task, observation, answer: False)
     job = Job("push", nano_checkpoint, (), certify=True)
     with Workers(1) as workers:
-        chosen = Branching(workers, job, lambda title, job: workers.play(job), 4, np.random.default_rng(0))
+        chosen = Branching(workers, job, lambda title, job: workers.rollout(job), 4, np.random.default_rng(0))
         played = chosen.explore_own([1, 2], Branch(starts=2, where="early", answers=3, anywhere=2))
     roots, branches = played[:2], played[2:]
     for root in roots:
@@ -203,8 +203,8 @@ def test_two_workers_answer_as_one(nano_checkpoint, failures):
     observations = [step.observation for step in failures[0].steps[:5]]
     draws = [(1, i) for i in range(5)]
     with Workers(2) as two, Workers(1) as one:
-        answers = [[d.answer for d in workers.ask(propose, job, observations, draws)] for workers in (one, two)]
-        critiques = [workers.ask(judge, job, observations, answers[0]) for workers in (one, two)]
+        answers = [[d.answer for d in workers.query(propose, job, observations, draws)] for workers in (one, two)]
+        critiques = [workers.query(judge, job, observations, answers[0]) for workers in (one, two)]
         verdicts = [[c.verdict for c in some] for some in critiques]
     assert answers[0] == answers[1]
     assert verdicts[0] == pytest.approx(verdicts[1])

@@ -102,12 +102,12 @@ def test_workers_hand_their_counts_back(nano_checkpoint):
     spent = []
     for n in (1, 2):
         with Workers(n) as workers:
-            episodes = workers.play(job)
+            episodes = workers.rollout(job)
             played = workers.take_spent()
             steps = [step for e in episodes for step in e.steps]
             seen = [step.observation for step in steps]
-            workers.ask(judge, job, seen[:5], [step.decision.answer for step in steps[:5]])
-            workers.ask(propose, job, seen[:4], [(i,) for i in range(4)])
+            workers.query(judge, job, seen[:5], [step.decision.answer for step in steps[:5]])
+            workers.query(propose, job, seen[:4], [(i,) for i in range(4)])
             workers.certify(episodes)
             spent.append((played, workers.take_spent()))
             assert workers.take_spent() == Spent()

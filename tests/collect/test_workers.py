@@ -23,9 +23,9 @@ def two():
 def test_two_workers_play_what_one_plays(two, nano_checkpoint):
     job = Job("reach", nano_checkpoint, STARTS[:5], temperature=1.0, critic=Critic(revisions=1, threshold=0.0))
     listener = Listener()
-    episodes = two.play(job, [listener])
+    episodes = two.rollout(job, [listener])
     with Workers(1) as one:
-        alone = one.play(job)
+        alone = one.rollout(job)
     assert_same(episodes, alone)
     assert [(e.seed, e.attempt) for e in episodes] == STARTS[:5]
     verdicts = [[step.decision.verdict for step in e.steps] for e in episodes]
@@ -35,13 +35,13 @@ def test_two_workers_play_what_one_plays(two, nano_checkpoint):
 
 
 def test_fewer_starts_than_workers(two, nano_checkpoint):
-    (episode,) = two.play(Job("push", nano_checkpoint, [(4, 0)]))
+    (episode,) = two.rollout(Job("push", nano_checkpoint, [(4, 0)]))
     assert episode.seed == 4
 
 
 def test_an_error_in_a_worker_is_raised_here(two, tmp_path):
     with pytest.raises(UserError, match="no checkpoint in"):
-        two.play(Job("reach", tmp_path / "nowhere", STARTS))
+        two.rollout(Job("reach", tmp_path / "nowhere", STARTS))
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):

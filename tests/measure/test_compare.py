@@ -11,7 +11,7 @@ import pytest
 from agent.collect.branching import within
 from agent.commands.checks import check_improve
 from agent.commands.training.improve import improve
-from agent.config import Comparison, load
+from agent.config import Experiment, load
 from agent.measure.compare import compare_arms, configs, difference, table
 from envs.errors import UserError
 
@@ -94,7 +94,7 @@ def comparison(nano_checkpoint, tmp_path):
     (tmp_path / "base.yaml").write_text(json.dumps(base))
     arms = {"plain": {}, "branches": {"branch.failures": 1, "branch.where": "uniform"}}
     common = {"collect.attempts": 2, "sft": {"max_steps": 1, "learning_rate": 5e-05}}
-    return Comparison(str(tmp_path / "out"), str(tmp_path / "base.yaml"), (0, 1), arms, common)
+    return Experiment(str(tmp_path / "out"), str(tmp_path / "base.yaml"), (0, 1), arms, common)
 
 
 def run(config):
@@ -141,7 +141,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_experiments_that_ship_can_run(path, monkeypatch):
     """Every arm has the same limit of environment steps, but for arms that relabel: their cost is not known before."""
     monkeypatch.chdir(ROOT)
-    runs = configs(load(path, kind=Comparison), Path("runs"))
+    runs = configs(load(path, kind=Experiment), Path("runs"))
     for arm in runs.values():
         check_improve(arm[0])
     played = [c for arm in runs.values() for c in arm if not c.select.relabel]

@@ -8,8 +8,8 @@ import pytest
 from agent.measure.statistics import (
     acted_on,
     best_of,
-    compare,
     critic_scores,
+    heldout_gains,
     mcnemar,
     mean_gain,
     paired,
@@ -149,7 +149,7 @@ def test_intervals_are_reproducible():
 def test_comparison_of_two_policies(episodes):
     before = {"reach": episodes("++--------"), "push": episodes("----x", "push")}
     after = {"reach": episodes("-++++++---"), "push": episodes("---++", "push")}
-    result = compare(before, after)
+    result = heldout_gains(before, after)
     reach, push = result["heldout"]["reach"], result["heldout"]["push"]
     assert (reach["before"]["k"], reach["after"]["k"], reach["before"]["n"]) == (2, 6, 10)
     assert (push["before"]["k"], push["after"]["k"], push["before"]["n"]) == (0, 1, 4)

@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 
 from agent.config import Pretrain, Stage
 from agent.optimise.dpo import train_dpo
-from agent.optimise.pretrain import critic_examples, demonstrations, pretrain, sight_examples
+from agent.optimise.pretrain import caption_examples, critic_examples, demonstrations, pretrain
 from agent.optimise.sft import train_sft
 from agent.organise.outcome import Outcome
 from agent.organise.rows import Pair, dpo_rows, rehearsal, sft_rows
@@ -193,7 +193,7 @@ def text(example):
 
 @pytest.mark.parametrize("name", ["reach", "push"])
 def test_captions_and_questions_agree_about_a_scene(name):
-    scenes = list(sight_examples(TASKS[name], range(12), questions=2))
+    scenes = list(caption_examples(TASKS[name], range(12), questions=2))
     assert len(scenes) == 12
     asked = Counter()
     for caption, *questions in scenes:
@@ -231,7 +231,7 @@ def test_captions_and_questions_agree_about_a_scene(name):
 @pytest.mark.parametrize("name", ["reach", "push"])
 def test_instructions_lead_where_the_expert_heads_and_never_to_heldout_goals(name):
     asked = Counter()
-    for scene in sight_examples(TASKS[name], range(12), questions=1, instructions=True):
+    for scene in caption_examples(TASKS[name], range(12), questions=1, instructions=True):
         for example in scene:
             words = text(example)
             if words.startswith(("reach", "push")):

@@ -1,4 +1,4 @@
-"""`handeye audit`: what a policy's criticism of itself is worth."""
+"""`handeye audit`: how good a policy's critic is."""
 
 from dataclasses import dataclass
 from json import dumps
@@ -7,18 +7,18 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Audit:
-    """What a policy's criticism of itself is worth on held-out episodes."""
+    """How good a policy's critic is on held-out episodes: verdicts against measured outcomes, gain when acting."""
 
     policy: str  # a checkpoint folder
     tasks: tuple[str, ...] = ("reach", "push", "reach-heldout", "push-heldout")  # names from `handeye tasks`
     episodes: int = 100  # how many distinct starts of each task
     beside: tuple[Path, ...] = ()
-    """checkpoint folders whose episodes it judges too: a good policy leaves few failures to know"""
-    proposals: int = 4  # answers that the critic chooses among
+    """checkpoint folders whose episodes the critic judges too: a good policy leaves few failures of its own"""
+    proposals: int = 4  # answers drawn per decision, of which the critic chooses one
     revisions: int = 0
-    """how often it answers again, told what is wrong, where the best verdict is below the threshold"""
-    threshold: float = 0.5  # a verdict from 0 to 1
-    workers: int = 1  # processes that play episodes
+    """how often the policy answers again, with the critique in its prompt, where the best verdict is below threshold"""
+    threshold: float = 0.5  # of a verdict, from 0 to 1
+    workers: int = 1  # processes that roll out episodes
     json: Path | None = None  # a file to write all numbers to
 
     def run(self) -> None:

@@ -1,25 +1,25 @@
-"""`handeye eval`: success with an interval."""
+"""`handeye eval`: success rate with an interval."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Success with a 95 % interval; with `until`, of as many episodes as a narrow interval takes."""
+    """Success rate of a policy on a task, with a 95 % interval; `until` adds episodes until the interval is narrow."""
 
     task: str  # a name from `handeye tasks`
     policy: str = "seed"  # a checkpoint folder, a .zip of Stable-Baselines3, or one of seed, zero, random, expert
-    episodes: int | None = None  # distinct starts: 100; with until at most so many, or else 2000
+    episodes: int | None = None  # number of distinct starts, by default 100; with until the most, by default 2000
     until: float | None = None
-    """play on until the interval is at most this many points to each side; it is wider than Wilson's, as it holds
-    whenever one stops"""
+    """half-width of the interval in points at which to stop; the interval is anytime-valid, which makes it wider than
+    Wilson's"""
     split: str = "heldout"  # practice, gate or heldout; final, whose every use is recorded
     temperature: float = 0.0  # 0 is greedy
-    proposals: int = 1  # answers that the critic chooses among
+    proposals: int = 1  # answers drawn per decision, of which the critic chooses one
     revisions: int = 0
-    """how often it answers again, told what is wrong, where the best verdict is below the threshold"""
-    threshold: float = 0.5  # a verdict from 0 to 1
-    seed: int = 0  # of what the policy draws at random
+    """how often the policy answers again, with the critique in its prompt, where the best verdict is below threshold"""
+    threshold: float = 0.5  # of a verdict, from 0 to 1
+    seed: int = 0  # of the policy's random draws
     n_envs: int = 64  # environments in lockstep; the result does not depend on it
 
     def run(self) -> None:

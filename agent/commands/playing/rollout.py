@@ -18,7 +18,7 @@ class Rollout:
     attempts: int = 1  # episodes from each start
     split: str = "practice"  # practice, gate or heldout
     temperature: float = 0.0  # 0 is greedy
-    seed: int = 0  # of what the policy draws at random
+    seed: int = 0  # of the policy's random draws
     n_envs: int = 64  # environments in lockstep; the result does not depend on it
 
     def run(self) -> None:

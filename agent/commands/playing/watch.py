@@ -26,7 +26,7 @@ class Watch:
         films = []
         for name in (self.policy, self.against) if self.against else (self.policy,):
             (episode,) = played = play(self.task, name, [(self.seed, 0)])
-            successes(played)  # raises for a broken one
+            successes(played)  # raises UserError for a broken episode
             films.append(video.film(episode))
             print(f"{name}: {'success' if episode.success else 'failure'} after {len(episode.steps)} steps")
         video.write(self.out, films)

@@ -1,4 +1,4 @@
-"""`handeye replay`: do stored episodes happen again?"""
+"""`handeye replay`: replay certificates of stored episodes."""
 
 import sys
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from envs.errors import UserError
 
 @dataclass(frozen=True)
 class Replay:
-    """Simulate stored episodes again: each must happen as recorded, bit for bit. Exit status 1 where one does not."""
+    """Simulate stored episodes again: each must match its record, bit for bit. Exit status 1 where one does not."""
 
-    folder: Path  # a run's folder, or any that holds episodes
+    folder: Path  # a run's folder, or any folder with episodes
 
     def run(self) -> None:
         """Raises UserError for a folder without episodes."""
@@ -31,7 +31,7 @@ class Replay:
 
 
 def _certify(folder: Path, parts: list[Path]) -> tuple[int, list[str]]:
-    """How many of the episodes in Parquet files happen again, and what is wrong with each other file or episode."""
+    """The number of certified episodes in the Parquet files, and the flaw of every other episode or unreadable file."""
     from agent.collect.verify import Verifier
     from agent.organise.store import read
     from agent.record.console import bar

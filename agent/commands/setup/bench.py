@@ -10,12 +10,12 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True)
 class Bench:
-    """Our speed and exactness against a reference, in one run."""
+    """Speed and exactness against a reference, both measured in one process."""
 
     parts: Positional[tuple[Literal["save", "branch", "criticise", "render", "restore"], ...]] = ()
     """what to measure; all, if none is named"""
     policy: str = "seed"  # a checkpoint folder
-    restores: int = 300  # states to return to, of each environment
+    restores: int = 300  # states restored, of each environment
     json: Path | None = None  # a file to write the rows to
 
     def run(self) -> None:

@@ -14,7 +14,7 @@ class Questions:
     train: int = 12_000  # how many of each kind, to practise on
     validation: int = 300  # how many of each kind, for the gate
     test: int = 300  # how many of each kind, for the report
-    seed: int = 0  # of what is drawn at random
+    seed: int = 0  # of all random draws
 
     def run(self) -> None:
         """Raises UserError for a number that is too small, or a folder that exists."""

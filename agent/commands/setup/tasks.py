@@ -1,4 +1,4 @@
-"""`handeye tasks`: what can be run."""
+"""`handeye tasks`: the tasks, and the observation and actions of one."""
 
 import re
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True)
 class Tasks:
-    """What can be run: the list, or what a policy sees of one task and may do."""
+    """The list of tasks, or the observation and the actions of one."""
 
     what: Positional[Literal["list", "show"]] = "list"  # list, or show with a name
     name: Positional[str] = ""  # from the list, or a YAML file that declares a task
-    frame: Path | None = None  # where to save what is seen of it, as a picture (NAME.png)
+    frame: Path | None = None  # where to save the frames of its observation, as an image (NAME.png)
 
     def run(self) -> None:
-        """Raises UserError for a name that is not in the list."""
+        """Raises UserError for an unknown name."""
         if self.what == "list":
             _list()
         else:
@@ -37,7 +37,7 @@ def _list() -> None:
 
 
 def _show(name: str, frame: Path) -> None:
-    """Prints what a policy is given at a reset of the task, and saves its frames side by side as a picture."""
+    """Print a policy's observation after a reset of the task, and save its frames side by side as an image."""
     import imageio.v3 as iio
     import numpy as np
     from rich.table import Table
@@ -49,14 +49,14 @@ def _show(name: str, frame: Path) -> None:
     task = registry.task(name)
     env = task.make()
     env.reset(seed=0)
-    seen = task.observe(env)
+    observation = task.observe(env)
     codec, rule = codec_for(task), task.env.success
     table = Table.grid(padding=(0, 2))
     for row in (
         ("environment", f"{task.env.id}, {task.suite}, {task.split}"),
-        ("instruction", seen.instruction),
-        ("proprioception", seen.proprioception or "none"),
-        ("frames", " x ".join(map(str, seen.frames.shape))),
+        ("instruction", observation.instruction),
+        ("proprioception", observation.proprioception or "none"),
+        ("frames", " x ".join(map(str, observation.frames.shape))),
         ("answer", "a thought, then an action" if task.language.thought_regex else "an action"),
         ("action", re.sub(r"\\(\W)", r"\1", codec.action.regex)),
         ("of", f"{env.action_space}" + (f", each {task.env.repeat} times" if task.env.repeat > 1 else "")),
@@ -64,6 +64,6 @@ def _show(name: str, frame: Path) -> None:
     ):
         table.add_row(*row)
     console.print(table, markup=False)
-    iio.imwrite(frame, np.concatenate(list(seen.frames), axis=1))
+    iio.imwrite(frame, np.concatenate(list(observation.frames), axis=1))
     print(f"frame    {frame}")
     env.close()

@@ -8,7 +8,7 @@ from agent import config
 
 @dataclass(frozen=True)
 class Baseline(config.Baseline):
-    """Stable-Baselines3 trained on a task, and its success on held-out seeds, the same episodes as of `eval`."""
+    """Train Stable-Baselines3 on a task and measure it on held-out seeds, the same episodes as `eval`."""
 
     out: Path = Path("runs/baseline")  # the folder for policy.zip and baseline.json
     overwrite: bool = False  # replace the folder if it exists

@@ -3,23 +3,23 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agent.config import Comparison, Config, load
+from agent.config import Config, Experiment, load
 
 
 @dataclass(frozen=True)
 class Compare:
-    """An experiment: a run with some keys changed, arm by arm over several seeds, on the same episodes.
+    """The arms of an experiment: runs that differ in some config keys, with several seeds, on the same episodes.
 
-    What was run before is kept: to add a seed or an arm, run it again.
+    Finished runs are kept: to add a seed or an arm, run the command again.
     """
 
     config: Path  # a YAML file, such as configs/experiments/branching.yaml
-    seeds: tuple[int, ...] | None = None  # instead of the config's
+    seeds: tuple[int, ...] | None = None  # instead of the seeds in the config
     against: str | None = None  # the arm that each is compared with, instead of the first
 
     def run(self) -> None:
         """Raises UserError, before the first run, for a config or an arm that cannot run here."""
-        settings = load(self.config, kind=Comparison)
+        settings = load(self.config, kind=Experiment)
         settings = replace(settings, seeds=self.seeds) if self.seeds else settings
         from agent.commands.checks import check_improve
         from agent.commands.training.improve import improve

@@ -12,7 +12,7 @@ from agent.config import Config, load
 class Improve:
     """Rounds of self-improvement.
 
-    Any key of the config can be given as `--dotted.key value` after its name.
+    Any key of the config can be overridden by `--dotted.key value` after the file's name.
     """
 
     config: Path  # a YAML file, such as configs/demo.yaml
@@ -29,7 +29,7 @@ class Improve:
 
 
 def improve(config: Config, overwrite: bool) -> None:
-    """Play the rounds of a config that was checked, with worker processes of its own."""
+    """Run the rounds of a checked config, with worker processes of its own."""
     import torch
 
     from agent.collect.workers import Workers

@@ -10,7 +10,7 @@ from agent import config
 
 @dataclass(frozen=True)
 class Pretrain:
-    """The seed policy from nothing: sight from captions, the form of an answer from few demonstrations."""
+    """A seed policy from random weights, by SFT on captions, few demonstrations, and critiques of its own answers."""
 
     config: Path  # a YAML file, such as configs/pretrain.yaml
     overwrite: bool = False  # replace the checkpoint folder if it exists
