@@ -25,7 +25,7 @@ def film(r: Round, checkpoint: Path) -> None:
     evaluation = r.config.evaluation
     starts = [(seed, 0) for seed in film_seeds(r.config)]
     for task in evaluation.tasks if starts else ():
-        played = r.play(f"film {task}", r.job(task, checkpoint, starts=starts, critic=r.config.critic))
+        played = r.rollout(f"film {task}", r.job(task, checkpoint, starts=starts, critic=r.config.critic))
         name = re.sub(r"[^\w-]+", "_", task)  # a declared task's name is a path, which may lead out of the run
         for i, episode in enumerate(e for e in played if e.ending != "broken"):
             path = r.folder / "videos" / f"{name}-{i}.mp4"

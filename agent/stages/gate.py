@@ -52,7 +52,7 @@ def _played(r: Round, role: str, checkpoint: Path, starts: Starts) -> list[Episo
     for task, some in starts.items():
         if some:
             job = r.job(task, checkpoint, starts=some, critic=r.config.critic)
-            played += r.concluded(job, r.play(f"gate {role} {task}", job))
+            played += r.concluded(job, r.rollout(f"gate {role} {task}", job))
     return played
 
 
@@ -66,7 +66,7 @@ def _by_incumbent(r: Round, incumbent: Path, episodes: Sequence[Episode]) -> lis
 
 def _counted(r: Round, episodes: Sequence[Episode]) -> list[Episode]:
     """The episodes with success by the word that counts, the reward's or the critic's; broken ones stay broken."""
-    return r.seen([e for e in episodes if e.ending != "broken"]) + [e for e in episodes if e.ending == "broken"]
+    return r.labelled([e for e in episodes if e.ending != "broken"]) + [e for e in episodes if e.ending == "broken"]
 
 
 def _check_whole(*sides: Sequence[Episode]) -> None:

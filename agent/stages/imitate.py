@@ -32,7 +32,7 @@ def measured_critiques(r: Round) -> list[Example]:
     """Examples for the critic that judge answers with measured outcomes, from the round's branches or its practice."""
     select, branches = r.config.select, r.episodes("branches")
     margin: Margin | None = None if branches else select.min_margin  # common random numbers: any difference counts
-    tried = branches or r.seen(r.episodes("episodes"))
+    tried = branches or r.labelled(r.episodes("episodes"))
     return answer_critiques(tried, select.critiques, select.tie, margin, r.rng("answers"))
 
 

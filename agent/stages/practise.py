@@ -67,7 +67,7 @@ def certify_kept(r: Round, episodes: Sequence[Episode]) -> None:
     """
     original, certified = {(e.task, e.seed, e.attempt, e.branched_at): e for e in episodes}, set()
     while True:
-        kept = selection.keep(r.seen(episodes), r.config.select.per_start)
+        kept = selection.keep(r.labelled(episodes), r.config.select.per_start)
         new = [key for e in kept if (key := (e.task, e.seed, e.attempt, e.branched_at)) not in certified]
         if not new:
             return

@@ -75,11 +75,11 @@ class Round:
         (`select.hindsight`).
         """
         return self.hindsight(
-            self.seen([*self.episodes("episodes", "archived"), *self.before().episodes("branches")])
+            self.labelled([*self.episodes("episodes", "archived"), *self.before().episodes("branches")])
             + self.episodes("relabelled")
         )
 
-    def seen(self, episodes: Sequence[Episode]) -> list[Episode]:
+    def labelled(self, episodes: Sequence[Episode]) -> list[Episode]:
         """The episodes, with success labelled by the environment's reward or by the policy's critic (`select.by`)."""
         return selection.as_judged(episodes) if self.config.select.by == "critic" else list(episodes)
 
@@ -101,7 +101,7 @@ class Round:
     def job(self, task: str, checkpoint: Path, **settings: Any) -> Job:
         return Job(task, checkpoint, n_envs=self.config.n_envs, sampling_seed=self.config.seed, **settings)
 
-    def play(self, title: str, job: Job, charged_to: str = "env_steps") -> list[Episode]:
+    def rollout(self, title: str, job: Job, charged_to: str = "env_steps") -> list[Episode]:
         """Roll out the job, charge its cost to the budget, and log it under the title."""
         with bar(title, len(job.starts)) as progress:
             episodes = self.workers.rollout(job, [progress])
@@ -126,8 +126,8 @@ class Round:
             self.budget[charged_to if name == "env_steps" else name] += n
 
     def measure(self, title: str, job: Job) -> list[Episode]:
-        """As `play`, for episodes that enter a success rate. Raises UserError where all are broken."""
-        episodes = self.play(title, job)
+        """As `rollout`, for episodes that enter a success rate. Raises UserError where all are broken."""
+        episodes = self.rollout(title, job)
         successes(episodes)
         return episodes
 

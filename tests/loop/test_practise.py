@@ -42,7 +42,7 @@ def test_what_is_kept_is_certified(episode, denied, asked):
     ]
     workers = Certifier(denied)
     config = SimpleNamespace(select=SimpleNamespace(per_start=1))
-    certify_kept(SimpleNamespace(workers=workers, seen=list, config=config), attempts)
+    certify_kept(SimpleNamespace(workers=workers, labelled=list, config=config), attempts)
     assert workers.asked == asked
     kept = {(e.seed, e.attempt) for e in selection.keep(attempts, 1)}
     assert kept == set(asked) - set(denied)

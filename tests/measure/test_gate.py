@@ -224,7 +224,7 @@ class Acted(Round):
         self.playable = {name: made(episode, "reach", letters) for name, letters in wins.items()}
         self.praise, self.played = praise, []
 
-    def play(self, title, job):
+    def rollout(self, title, job):
         self.played.append((job.checkpoint.name, len(job.starts)))
         episodes = [self.playable[job.checkpoint.name][seed - GATE] for seed, _ in job.starts]
         return [replace(e, seed=seed) for e, (seed, _) in zip(episodes, job.starts, strict=True)]
