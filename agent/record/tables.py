@@ -125,7 +125,7 @@ def _failures(scores: Mapping[str, Any]) -> str:
 def _pairs(row: Mapping[str, Any]) -> str:
     """Pairs; below, informative moments / moments with several measured answers."""
     moments = row["branched"]
-    return f"{row['pairs']}\n{moments['informative']} / {moments['moments']}"
+    return f"{row['pairs']}\n{moments['informative']}/{moments['moments']}"
 
 
 def _stacked(rate: dict[str, Any]) -> str:
