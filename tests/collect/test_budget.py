@@ -42,7 +42,7 @@ def rendered(monkeypatch):
 
 @pytest.mark.parametrize("frames", [1, 3])
 def test_pictures_are_counted_that_are_rendered(rendered, monkeypatch, frames):
-    task = replace(PUSH, name="history", frames=frames)
+    task = replace(PUSH.with_env(frames=frames), name="history")
     monkeypatch.setitem(TASKS, "history", task)
     policy = RandomPolicy(codec_for(task).action.space)
     episodes, spent = metered(task, policy, [(1, 0), (2, 0)])
@@ -58,7 +58,7 @@ def test_pictures_are_counted_that_are_rendered(rendered, monkeypatch, frames):
 
 @pytest.mark.parametrize("frames", [1, 3])
 def test_the_way_back_to_a_state_is_counted_apart(rendered, monkeypatch, frames):
-    task = replace(PUSH, name="history", frames=frames)
+    task = replace(PUSH.with_env(frames=frames), name="history")
     monkeypatch.setitem(TASKS, "history", task)
     policy = RandomPolicy(codec_for(task).action.space)
     ((episode,), _) = metered(task, policy, [(1, 0)])
