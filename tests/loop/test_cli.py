@@ -151,6 +151,7 @@ def test_tasks_are_listed(handeye):
         (("audit", "nowhere", "--threshold", "-1"), ("'threshold'", "-1.0", "0")),
         (("eval", "reach", "--policy", "."), ("no checkpoint in '.'",)),
         (("rollout", "reach", "config.yaml", "--policy", "expert"), ("'config.yaml' is a file",)),
+        (("rollout", "reach", "out", "--split", "final"), ("'final'", "practice, gate, heldout")),
         (("watch", "raech", "out.mp4", "--policy", "expert"), ("'raech'",)),
         (("watch", "reach", "out.mp4", "--policy", "nowhere"), ("'nowhere'",)),
         (("watch", "reach", "out.mp4", "--policy", "expert", "--seed", "-1"), ("seed", "-1")),

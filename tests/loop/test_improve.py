@@ -144,6 +144,7 @@ def test_a_round_from_practice_to_report(config):
     assert row["successes"] > 0
     assert row["sft_examples"] > 0
     assert row["pairs"] > 0
+    assert row["branched"]["moments"] >= row["branched"]["informative"] > 0  # of practice, as there are no branches
     assert 0 <= row["critic"]["auroc"] <= 1
 
     assert load(path / "config.yaml") == settings
