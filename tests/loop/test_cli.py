@@ -149,6 +149,11 @@ def test_tasks_are_listed(handeye):
         (("eval", "reach", "--policy", "expert", "--threshold", "2"), ("'threshold'", "2.0", "1")),
         (("eval", "reach", "--policy", "expert", "--proposals", "0"), ("'proposals'", "0")),
         (("audit", "nowhere", "--threshold", "-1"), ("'threshold'", "-1.0", "0")),
+        (
+            ("audit", "seed", "--tasks", "reach", "--episodes", "1", "--beside", "nowhere"),
+            ("no checkpoint in 'nowhere'",),
+        ),
+        (("audit", "seed", "--tasks", "reach", "--episodes", "1", "--beside", "."), ("no checkpoint in '.'",)),
         (("eval", "reach", "--policy", "."), ("no checkpoint in '.'",)),
         (("rollout", "reach", "config.yaml", "--policy", "expert"), ("'config.yaml' is a file",)),
         (("rollout", "reach", "out", "--split", "final"), ("'final'", "practice, gate, heldout")),
