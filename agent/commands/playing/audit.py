@@ -28,6 +28,7 @@ class Audit:
         from agent.config import Critic, checked
         from agent.measure.audit import audit
         from agent.record.console import console
+        from agent.record.rundir import plain
         from agent.record.tables import audit_table
         from envs import registry
         from envs.starts import distinct
@@ -48,4 +49,4 @@ class Audit:
             results = {name: audit(policy, name, self.episodes, critic, pool, beside) for name in self.tasks}
         console.print(audit_table(results))
         if self.json:
-            self.json.write_text(dumps(results, indent=1) + "\n")
+            self.json.write_text(dumps(plain(results), indent=1, allow_nan=False) + "\n")
