@@ -1,5 +1,6 @@
-# Two commands on a fresh machine: `make demo` and `make test`. They need Python 3.11 or newer with its module venv and,
-# to render without a screen, Mesa's software EGL; .ci/prepare installs what is missing, or says how, before all else.
+# Two commands on a fresh machine: `make demo` and `make test`. They need Python 3.11, 3.12 or 3.13 with its module
+# venv and, to render without a screen, Mesa's software EGL; .ci/prepare installs what is missing, or says how, before
+# all else.
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs/demo

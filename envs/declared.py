@@ -54,21 +54,21 @@ def declared(path: str) -> Task:
         asked = checked(DeclaredQuestions, values)
         more = {"tolerance": asked.tolerance} if asked.answers == "free" else {}
         return question_task(path, asked.questions, asked.answers, asked.image_size, asked.solutions, **more)
-    told = checked(Declared, values)
-    limit = {"max_episode_steps": told.max_steps} if told.max_steps else {}
+    spec = checked(Declared, values)
+    limit = {"max_episode_steps": spec.max_steps} if spec.max_steps else {}
     return Task(
         path,
         "declared",
-        told.split,
+        spec.split,
         EnvSpec(
-            told.id,
-            told.kwargs | limit,
-            told.success,
-            told.image_size,
-            told.camera if isinstance(told.camera, list) else (told.camera,),
-            told.frames,
-            told.repeat,
+            spec.id,
+            spec.kwargs | limit,
+            spec.success,
+            spec.image_size,
+            spec.camera if isinstance(spec.camera, list) else (spec.camera,),
+            spec.frames,
+            spec.repeat,
         ),
-        actions=ActionWords(told.levels, told.actions),
-        language=FixedInstruction(told.instruction, tuple(told.instruction.split())),
+        actions=ActionWords(spec.levels, spec.actions),
+        language=FixedInstruction(spec.instruction, tuple(spec.instruction.split())),
     )

@@ -134,7 +134,7 @@ def reserved_of(task: Task, split: str, n: int = 0) -> frozenset[bytes]:
 def is_among(task: Task, env: gym.Env, seed: int, some: Collection[bytes]) -> bool:
     """Whether the episode that `env.reset(seed=seed)` has just begun has one of these keys; nothing is remembered."""
     hashed = start_key(task, env)
-    return any(key.startswith(hashed) for key in some) and _told_apart(task, seed, hashed) in some
+    return any(key.startswith(hashed) for key in some) and _distinct_key(task, seed, hashed) in some
 
 
 def keyed(task: Task, some: Iterable[int]) -> Iterator[tuple[int, bytes]]:
@@ -146,7 +146,7 @@ def keyed(task: Task, some: Iterable[int]) -> Iterator[tuple[int, bytes]]:
                 env = env or _unseen(task)
                 try:
                     env.reset(seed=seed)
-                    _KEYS[name, seed] = _told_apart(task, seed, start_key(task, env))
+                    _KEYS[name, seed] = _distinct_key(task, seed, start_key(task, env))
                 except UserError:
                     raise
                 except Exception:  # whatever an environment raises: a rollout reports a broken episode of this seed
@@ -178,7 +178,7 @@ def _name(task: Task) -> str:
     return f"{task.name} {task.env.id} {sorted(task.env.kwargs.items())}"
 
 
-def _told_apart(task: Task, seed: int, hashed: bytes) -> bytes:
+def _distinct_key(task: Task, seed: int, hashed: bytes) -> bytes:
     """The key of a seed: the hash of its reset, and the seed too where earlier seeds with that hash lead elsewhere."""
     name = _name(task)
     if (name, seed) in _KEYS:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import find_highest_version, get_env_id, parse_env_id
 
 from envs.errors import UserError, close_to
 from envs.language import Language, StateLanguage
@@ -43,8 +44,16 @@ class EnvSpec:
         module, _, name = self.id.rpartition(":")
         if module:
             import_module(module)
-        limit = self.kwargs.get("max_episode_steps") or gym.spec(name).max_episode_steps
-        return limit and -(-limit // self.repeat)
+        limit = self.kwargs.get("max_episode_steps") or gym.spec(_with_version(name)).max_episode_steps
+        return -(-limit // self.repeat) if limit and limit > 0 else None  # Gymnasium takes -1 for no limit
+
+
+def _with_version(name: str) -> str:
+    """The id that `gym.make` takes for a name: the newest version where none is named, as in `CartPole`."""
+    if name in gym.registry:
+        return name
+    namespace, base, version = parse_env_id(name)
+    return get_env_id(namespace, base, find_highest_version(namespace, base) if version is None else version)
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,8 @@ class Judged(gym.Wrapper[Any, Any, Any, Any]):
         rule, ended = self.rule, terminated or truncated
         numbers = {"return": self._return, "reward": reward, "terminated": terminated} | info
         if ended and rule.of not in {*NUMBERS, *self._keys}:
-            told = ", ".join(sorted({*NUMBERS, *self._keys}))
-            raise UserError(f"success key {rule.of!r} never appeared in info; valid: {told}")
+            keys = ", ".join(sorted({*NUMBERS, *self._keys}))
+            raise UserError(f"success key {rule.of!r} never appeared in info; valid: {keys}")
         success = rule.of in numbers and rule.holds(float(numbers[rule.of]))
         if rule.at_the_end or rule.of in NUMBERS:
             success = success and ended

@@ -140,7 +140,7 @@ def build(words: tuple[str, ...], seed: int) -> tuple[Idefics3ForConditionalGene
 def add_words(model: PreTrainedModel, processor: ProcessorMixin, words: Iterable[str], seed: int = 0) -> ProcessorMixin:
     """The processor with every word one token, where it was spelled in several, at the start of a text and after a
     space. What was one token stays so. The model gains a row for each, in place, drawn as its others are spread: the
-    mean of a spelling, or of all, as transformers has it, leaves new words too alike to be told apart.
+    mean of a spelling, or of all, as transformers has it, leaves new words too alike to be distinguished.
 
     Of checkpoints with a BPE; raises UserError for any other.
     """
@@ -162,10 +162,10 @@ def add_words(model: PreTrainedModel, processor: ProcessorMixin, words: Iterable
 
 def _with_words(saved: str, words: Iterable[str]) -> str:
     """A tokenizer's JSON with merges, after all that there are, which put the words together from the left."""
-    told, tokenizer = json.loads(saved), Tokenizer.from_str(saved)
-    vocabulary, merges = told["model"]["vocab"], told["model"].get("merges")
+    data, tokenizer = json.loads(saved), Tokenizer.from_str(saved)
+    vocabulary, merges = data["model"]["vocab"], data["model"].get("merges")
     if merges is None:
-        raise UserError(f"words cannot be added to a tokenizer of the kind {told['model']['type']}; valid: BPE")
+        raise UserError(f"words cannot be added to a tokenizer of the kind {data['model']['type']}; valid: BPE")
     free = tokenizer.get_vocab_size(with_added_tokens=True)
     texts = (text for word in words for text in (word, f" {word}"))
     pieces = dict.fromkeys(p for text in texts for p, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text))
@@ -176,5 +176,5 @@ def _with_words(saved: str, words: Iterable[str]) -> str:
             whole += token
             free += vocabulary.setdefault(whole, free) == free
         if rest:
-            tokenizer = Tokenizer.from_str(json.dumps(told))
-    return json.dumps(told)
+            tokenizer = Tokenizer.from_str(json.dumps(data))
+    return json.dumps(data)

@@ -92,7 +92,8 @@ class Branching:
         def collect(some: Sequence[int]) -> list[Episode]:
             own = self.roots(some)
             tried = self._branch(failed(own), settings, root_measured=True)
-            points = [point for e in own if e.end for point in self.anywhere(e, settings.anywhere)]
+            whole = [e for e in own if e.ending != "broken"]
+            points = [point for e in whole for point in self.anywhere(e, settings.anywhere)]
             others = self.others(points, settings.answers - 1, settings.temperature)
             return own + tried + self.measure(points, others, settings.repeats)
 

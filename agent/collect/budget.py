@@ -28,9 +28,9 @@ class Spent:
     critiques: verdicts on answers and on endings.
     certificates: episodes simulated again.
 
-    Not counted: films; the checks before a run starts; the critic's own greedy answer before a verdict (part of the
-    critique); the first frame that a frame history renders after a copied state is restored; a step or reset that
-    raised.
+    Episodes that are filmed count as others do. Not counted: their second simulation, which renders the film; the
+    checks before a run starts; the critic's own greedy answer before a verdict (part of the critique); the first frame
+    that a frame history renders after a copied state is restored; a step or reset that raised.
     """
 
     env_steps: int = 0

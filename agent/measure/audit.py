@@ -11,7 +11,7 @@ import numpy as np
 from agent.collect.branching import Branching, failed
 from agent.collect.workers import Job, Workers, judge
 from agent.config import Critic, Tie
-from agent.measure.statistics import best_of, heldout_gains, verdict_scores
+from agent.measure.statistics import best_of, heldout_gains, successes, verdict_scores
 from agent.organise.episode import Episode
 from agent.organise.outcome import outcomes_of
 from agent.record.console import bar
@@ -59,6 +59,7 @@ def audit(
             return workers.rollout(job, [progress])
 
     greedy = collect(f"greedy {name}", replace(job, starts=[(seed, 0) for seed in starts], snapshots=True))
+    successes(greedy)  # raises UserError where all are broken
     hot = replace(job, temperature=TEMPERATURE)
     sampled_starts = list(product(starts, SAMPLED))
     sampled = collect(f"sampled {name}", replace(hot, starts=sampled_starts, snapshots=True))

@@ -35,9 +35,10 @@ class Bar:
         return time.monotonic() - self._started
 
     def on_episode(self, episode: Episode) -> None:
-        self._n += 1
+        """Advance by one, and show the success rate of the episodes that are not broken."""
+        self._n += episode.ending != "broken"
         self._successes += episode.success
-        note = f"{100 * self._successes / self._n:.0f} % success"
+        note = f"{100 * self._successes / self._n:.0f} % success" if self._n else ""
         self._progress.update(self._task_id, advance=1, note=note)
 
     def at(self, completed: int, note: str = "", total: int | None = None) -> None:

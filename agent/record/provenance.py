@@ -86,8 +86,8 @@ def config_sha256(config: Mapping[str, Any]) -> str:
 def sign(checkpoint: Path, parent: Path, **made_by: Any) -> None:
     """Write `provenance.json` into a checkpoint's folder: hashes of its weights and its parent's, code and packages.
 
-    parent: the checkpoint that it was trained from. made_by: further entries, such as run, round, stage and the hash of
-    the config.
+    parent: the checkpoint that it was trained from. made_by: further entries, such as run, round, stage, the hash of
+    the config and the declared tasks.
     """
     record = {
         **made_by,

@@ -49,23 +49,23 @@ class RunDir:
         return EpisodeStore(self.path / "heldout" / name)
 
     def write_config(self, config: dict[str, Any]) -> None:
-        (self.path / "config.yaml").write_text(yaml.safe_dump(_plain(config), sort_keys=False))
+        (self.path / "config.yaml").write_text(yaml.safe_dump(plain(config), sort_keys=False))
 
     def write_results(self, results: dict[str, Any]) -> Path:
         """Write results.json whole or not at all; NaN and infinity become null."""
         path = self.path / "results.json"
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(_plain(results), indent=1, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(plain(results), indent=1, allow_nan=False) + "\n")
         os.replace(temporary, path)
         return path
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The value with tuples as lists and NaN or infinity as None, for YAML and JSON."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -15,19 +15,22 @@ def branch(r: Round) -> dict[str, int | dict[str, int]]:
 
     The failures are those of this round's practice (`branch.failures`), or of new root episodes (`branch.starts`),
     which are stored with their branches. All are certified unless `collect.certify` is none.
+
+    branched: the moments with several measured answers, of the branches or, without any, of practice; informative ones
+    among them have answers whose outcomes do not tie.
     """
-    settings, played = r.config.branch, []
+    settings, played, practised = r.config.branch, [], r.episodes("episodes")
     certify, greedy = r.config.collect.certify != "none", settings.follow_temperature == 0
     for task in r.config.tasks if settings.failures or settings.starts else ():
         job = r.job(task, r.imitator, temperature=settings.follow_temperature, certify=certify, end_loops=greedy)
         branching = Branching(r.workers, job, _charged(r), r.config.collect.attempts, r.rng(f"branch {task}"))
-        tried = branching.explore([e for e in r.episodes("episodes") if e.task == task], settings)
+        tried = branching.explore([e for e in practised if e.task == task], settings)
         tried += branching.explore_own(branch_seeds(r.config, r.number, task), settings)
         played += r.concluded(job, tried)
         r.log(f"branch/{task}", branching.agreement())
     if played:
         r.store("branches").append(played)
-    found = list(forks(played))
+    found = list(forks(played or r.labelled(practised)))
     informative = sum(fork.is_informative(r.config.select.tie) for fork in found)
     return {"branches": len(played), "branched": {"moments": len(found), "informative": informative}}
 

@@ -33,8 +33,8 @@ def practise(r: Round, checkpoint: Path) -> dict[str, Any]:
         r.log(f"practise/{task}", {"starts": len(seeds)})
         starts = list(itertools.product(seeds, range(c.attempts)))
         job = r.job(task, checkpoint, temperature=c.temperature, certify=c.certify == "all")
-        again = _restarted(r, job, archive)
-        whole = within(c.env_steps, starts, at_once, partial(_attempts, r, job))
+        again = r.concluded(job, _restarted(r, job, archive))
+        whole = r.concluded(job, within(c.env_steps, starts, at_once, partial(_attempts, r, job)))
         if c.certify == "kept":
             certify_kept(r, [*again, *whole])
         if c.archived:
@@ -54,7 +54,7 @@ def practise(r: Round, checkpoint: Path) -> dict[str, Any]:
 
 
 def _attempts(r: Round, job: Job, starts: Sequence[Start | tuple[int, int]]) -> list[Episode]:
-    episodes = r.concluded(job, r.measure(f"practise {job.task}", replace(job, starts=starts)))
+    episodes = r.measure(f"practise {job.task}", replace(job, starts=starts))
     r.budget["practice_env_steps"] += sum(len(e.steps) for e in episodes)  # a part of env_steps
     return episodes
 

@@ -89,9 +89,15 @@ class Round:
 
     def sign(self, checkpoint: Path, parent: Path, stage: str) -> None:
         """Write the checkpoint's provenance into its folder. stage: `sft` or `dpo`."""
-        config = provenance.config_sha256(asdict(self.config))
-        run = str(self.run.path)
-        provenance.sign(checkpoint, parent, run=run, round=self.number, stage=stage, config_sha256=config)
+        provenance.sign(
+            checkpoint,
+            parent,
+            run=str(self.run.path),
+            round=self.number,
+            stage=stage,
+            config_sha256=provenance.config_sha256(asdict(self.config)),
+            tasks=provenance.declared_tasks(self.config.tasks),
+        )
 
     # random numbers ----------------------------------------------------------------------------------------------
     def rng(self, stage: str) -> np.random.Generator:

@@ -1,6 +1,6 @@
 """Meta-World's fifty tasks (Yu et al., 2020), with its published splits and scripted experts, where it is installed.
 
-The names of the tasks are told here, as whoever lists tasks need not have it.
+The names of the tasks are listed here, so that `handeye tasks` needs no metaworld.
 """
 
 import importlib
@@ -121,8 +121,13 @@ gym.register("HandEye/MetaWorld-v3", entry_point=f"{__name__}:Seeded", max_episo
 
 def _seen(env: gym.Env) -> dict[str, np.ndarray]:
     """By the layout of Meta-World's observations: the hand, the first object, and last the goal, each (3,) [m]."""
-    told = env.get_wrapper_attr("observation")
-    return {"hand": [*told[:3], told[3]], "object": told[4:7], "goal": told[-3:], "way": told[4:7] - told[:3]}
+    observed = env.get_wrapper_attr("observation")
+    return {
+        "hand": [*observed[:3], observed[3]],
+        "object": observed[4:7],
+        "goal": observed[-3:],
+        "way": observed[4:7] - observed[:3],
+    }
 
 
 THINGS = StateWords({"object": SPACE, "goal": SPACE, "way": (SignedLevels(0.5, N),) * 3}, _seen)

@@ -1,6 +1,7 @@
 """Branches: a state is restored exactly, other answers are played from there, and only new steps are counted."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from agent.collect import branching
 from agent.collect.branching import Branching, Point, claim, distinct, distinct_moments
 from agent.collect.rollout import Start, rollout
-from agent.collect.verify import Verifier
+from agent.collect.verify import Verifier, deny
 from agent.collect.workers import Job, Workers, judge, propose
 from agent.config import Branch, Margin
 from agent.organise.episode import Episode
@@ -195,6 +196,14 @@ def test_no_failures_no_branches(expert_episode):
     branching = Branching(None, Job("push", None, ()), None, 1, np.random.default_rng(0))
     assert branching.explore([expert_episode], Branch(failures=3)) == []
     assert branching.agreement() == {}
+
+
+def test_nothing_is_tried_where_a_root_got_no_certificate(expert_episode):
+    root = replace(expert_episode)
+    deny(root, "another reward")
+    nothing_asked = SimpleNamespace(query=lambda query, job, observations, details: list(observations))
+    branching = Branching(nothing_asked, Job("push", None, ()), lambda title, job: [root], 1, np.random.default_rng(0))
+    assert branching.explore_own([3], Branch(starts=1, where="early", anywhere=2)) == [root]
 
 
 @pytest.mark.slow

@@ -35,6 +35,21 @@ def test_a_file_declares_a_task(declare):
 
 
 @pytest.mark.parametrize(
+    ("text", "horizon"),
+    [
+        ("id: CartPole-v1\n", 500),
+        ("id: CartPole\n", 500),  # the newest version, as Gymnasium makes it
+        ("id: gymnasium:CartPole-v1\nrepeat: 3\n", 167),
+        ("id: CartPole-v1\nmax_steps: 6\nrepeat: 2\n", 3),
+        ("id: CartPole-v1\nkwargs: {max_episode_steps: -1}\n", None),
+        ("id: HandEyeTest/Counting-v0\n", 4),
+    ],
+)
+def test_a_declared_task_has_the_horizon_of_its_environment(declare, text, horizon):
+    assert task(declare(f"{text}instruction: act\nsuccess: {{of: return}}\n")).horizon == horizon
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("id: Countin-v0\ninstruction: count\nsuccess: {of: return}\n", "unknown environment 'Countin-v0'; valid: "),

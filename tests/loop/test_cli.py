@@ -149,11 +149,18 @@ def test_tasks_are_listed(handeye):
         (("eval", "reach", "--policy", "expert", "--threshold", "2"), ("'threshold'", "2.0", "1")),
         (("eval", "reach", "--policy", "expert", "--proposals", "0"), ("'proposals'", "0")),
         (("audit", "nowhere", "--threshold", "-1"), ("'threshold'", "-1.0", "0")),
+        (
+            ("audit", "seed", "--tasks", "reach", "--episodes", "1", "--beside", "nowhere"),
+            ("no checkpoint in 'nowhere'",),
+        ),
+        (("audit", "seed", "--tasks", "reach", "--episodes", "1", "--beside", "."), ("no checkpoint in '.'",)),
         (("eval", "reach", "--policy", "."), ("no checkpoint in '.'",)),
         (("rollout", "reach", "config.yaml", "--policy", "expert"), ("'config.yaml' is a file",)),
+        (("rollout", "reach", "out", "--split", "final"), ("'final'", "practice, gate, heldout")),
         (("watch", "raech", "out.mp4", "--policy", "expert"), ("'raech'",)),
         (("watch", "reach", "out.mp4", "--policy", "nowhere"), ("'nowhere'",)),
         (("watch", "reach", "out.mp4", "--policy", "expert", "--seed", "-1"), ("seed", "-1")),
+        (("watch", "reach", "out.mp4", "--policy", "expert", "--seed", "3000000"), ("3000000", "final split")),
         (("watch", "reach", "out.txt", "--policy", "expert"), ("out.txt", ".mp4")),
         (("improve", "demo.yml"), ("no config 'demo.yml'",)),
         (("improve", "config.yaml", "--rouns", "3"), ("'rouns'", "'rounds'")),
@@ -251,7 +258,7 @@ def test_audit_of_a_checkpoint(handeye, nano_checkpoint):
     assert result.stderr == ""
     for row in ("ends: balanced accuracy", "the simulator's (oracle)", "gain in points"):
         assert row in result.stdout
-    (audit,) = json.loads((handeye.cwd / "a.json").read_text()).values()
+    (audit,) = json.loads((handeye.cwd / "a.json").read_text(), parse_constant=pytest.fail).values()
     assert audit["ends"]["n"] == 10  # one greedy attempt at each start, four sampled
     assert audit["ends_beside"]["n"] == 18
     assert audit["best_of"]["oracle"] >= audit["best_of"]["greedy"]

@@ -11,7 +11,7 @@ import pytest
 from agent import loop
 from agent.collect.starts import gate_seeds
 from agent.collect.verify import Verifier
-from agent.collect.workers import Workers
+from agent.collect.workers import Job, Workers
 from agent.config import load
 from agent.loop import improve
 from agent.organise import selection
@@ -144,6 +144,7 @@ def test_a_round_from_practice_to_report(config):
     assert row["successes"] > 0
     assert row["sft_examples"] > 0
     assert row["pairs"] > 0
+    assert row["branched"]["moments"] >= row["branched"]["informative"] > 0  # of practice, as there are no branches
     assert 0 <= row["critic"]["auroc"] <= 1
 
     assert load(path / "config.yaml") == settings
@@ -160,7 +161,7 @@ def test_a_round_from_practice_to_report(config):
     for name, stage in (("sft", "sft"), ("policy", "dpo")):
         signed = json.loads((path / "round_001" / name / FILE).read_text())
         assert signed["parent"]["weights"] == parent
-        assert (signed["round"], signed["stage"]) == (1, stage)
+        assert (signed["round"], signed["stage"], signed["tasks"]) == (1, stage, {})
         assert signed["weights"] == weights_sha256(path / "round_001" / name) != parent
         parent = signed["weights"]
 
@@ -215,6 +216,9 @@ def test_practice_begins_in_the_middle_of_earlier_successes_too(config):
     assert archived
     assert any(e.branched_at for e in archived)
     assert {e.seed for e in archived} <= {e.seed for e in first if e.success}
+    incumbent = path / "round_001" / "policy" if results["rounds"][0]["accepted"] else Path(settings.policy)
+    again = Workers(1).conclude(Job("near", incumbent), [e.end for e in archived])  # by the first frame after the reset
+    assert [e.conclusion.verdict for e in archived] == pytest.approx([c.verdict for c in again], abs=1e-3)
     with Verifier() as verifier:
         assert {verifier.flaw(e) for e in second + archived} == {""}
     assert results["rounds"][1]["sampled"]["n"] == 16

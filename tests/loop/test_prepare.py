@@ -26,8 +26,8 @@ def machine(tmp_path):
 
     def run(lacks=(), user=0, programs=("apt-get",), version="3.11", brings=True, python="python3"):
         lacking = "".join(f"*{check}*) [ -e {tmp_path}/brought ]; exit ;; " for check in lacks)
-        old = "exit 1" if version == "3.9" else "exit 0"
-        program("python3", f"{ARGUMENTS} {lacking} *print*) echo {version} ;; *version_info*) {old} ;; esac")
+        unfit = "exit 1" if version in ("3.9", "3.14") else "exit 0"
+        program("python3", f"{ARGUMENTS} {lacking} *print*) echo {version} ;; *version_info*) {unfit} ;; esac")
         program("id", f"echo {user}")
         for name in programs:
             program(name, f'echo "{name} $*" >> {tmp_path}/log' + (f"; : > {tmp_path}/brought" if brings else ""))
@@ -62,9 +62,10 @@ def test_root_installs_what_is_missing(machine, lacking, packages):
         ({"lacks": [GL], "programs": ["pacman"]}, "valid, once: pacman -S mesa$"),
         ({"lacks": [GL], "programs": []}, "apt-get install libegl1"),
         ({"lacks": [GL], "brings": False}, "no GL library .* though libegl1 libgl1-mesa-dri are installed$"),
-        ({"version": "3.9"}, "python3 is Python 3.9; valid: make PYTHON=.* 3.11 or newer$"),
+        ({"version": "3.9"}, "python3 is Python 3.9; valid: make PYTHON=.* 3.11, 3.12 or 3.13$"),
         ({"version": "3.9", "programs": ["python3.12"]}, "python3 is Python 3.9; valid: make PYTHON=python3.12$"),
-        ({"python": "python4"}, "no python4; valid: make PYTHON=.* 3.11 or newer$"),
+        ({"version": "3.14", "programs": ["python3.13"]}, "python3 is Python 3.14; valid: make PYTHON=python3.13$"),
+        ({"python": "python4"}, "no python4; valid: make PYTHON=.* 3.11, 3.12 or 3.13$"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -21,11 +21,12 @@ def shown(monkeypatch):
 
 
 def test_a_rollout_moves_it_episode_by_episode(shown, episode):
-    with console.bar("reach", 2) as bar:
+    with console.bar("reach", 3) as bar:
+        bar.on_episode(episode([(1, 0)], ending="broken"))  # no failure
         bar.on_episode(episode([(1, 0)], success=True))
         bar.on_episode(episode([(1, 0)]))
     assert "reach" in (text := shown.export_text())
-    assert "2/2" in text
+    assert "3/3" in text
     assert "50 % success" in text
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 class Audit:
     """How good a policy's critic is on held-out episodes: verdicts against measured outcomes, gain when acting."""
 
-    policy: str  # a checkpoint folder
+    policy: str  # a checkpoint folder, or seed
     tasks: tuple[str, ...] = ("reach", "push", "reach-heldout", "push-heldout")  # names from `handeye tasks`
     episodes: int = 100  # how many distinct starts of each task
-    beside: tuple[Path, ...] = ()
-    """checkpoint folders whose episodes the critic judges too: a good policy leaves few failures of its own"""
+    beside: tuple[str, ...] = ()
+    """further policies whose episodes the critic judges too: a good policy leaves few failures of its own"""
     proposals: int = 4  # answers drawn per decision, of which the critic chooses one
     revisions: int = 0
     """how often the policy answers again, with the critique in its prompt, where the best verdict is below threshold"""
@@ -28,9 +28,11 @@ class Audit:
         from agent.config import Critic, checked
         from agent.measure.audit import audit
         from agent.record.console import console
+        from agent.record.rundir import plain
         from agent.record.tables import audit_table
         from envs import registry
         from envs.starts import distinct
+        from policies.backend_hf import HFBackend
         from policies.base import find_policy
 
         at_least(1, episodes=self.episodes, workers=self.workers)
@@ -40,9 +42,11 @@ class Audit:
         critic = checked(
             Critic, {"proposals": self.proposals, "revisions": self.revisions, "threshold": self.threshold}
         )
-        policy = find_policy(self.policy)
+        policy, *beside = (find_policy(name) for name in (self.policy, *self.beside))
+        for path in (policy, *beside):
+            HFBackend.load(path)
         with Workers(self.workers) as pool:
-            results = {name: audit(policy, name, self.episodes, critic, pool, self.beside) for name in self.tasks}
+            results = {name: audit(policy, name, self.episodes, critic, pool, beside) for name in self.tasks}
         console.print(audit_table(results))
         if self.json:
-            self.json.write_text(dumps(results, indent=1) + "\n")
+            self.json.write_text(dumps(plain(results), indent=1, allow_nan=False) + "\n")

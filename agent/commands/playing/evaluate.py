@@ -56,7 +56,7 @@ class Evaluate:
             played, result = play_until(play_some, starts, self.until / 100)
             kind = f", an anytime-valid interval: played until at most {self.until:g} points to each side, "
             kind += f"or {episodes} distinct starts, or all there are"
-        console.print(f"{self.task}: {percent(result)} of {len(played)} episodes{kind}", soft_wrap=True)
+        console.print(f"{self.task}: {percent(result)} of {result['n']} episodes{kind}", soft_wrap=True)
         if self.split == "final":
             console.print(record_final(self.policy, self.task, result), soft_wrap=True)
         if critic.proposals > 1 or critic.revisions:

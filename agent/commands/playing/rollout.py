@@ -32,6 +32,8 @@ class Rollout:
 
         at_least(1, episodes=self.episodes, attempts=self.attempts, n_envs=self.n_envs)
         at_least(0, seed=self.seed, temperature=self.temperature)
+        if self.split == "final":
+            raise UserError("split 'final' of rollout; valid: practice, gate, heldout; final is for handeye eval alone")
         if self.out.exists() and not self.out.is_dir():
             raise UserError(f"{str(self.out)!r} is a file; valid: a folder, which need not exist")
         starts = list(product(distinct(registry.task(self.task), self.split, self.episodes), range(self.attempts)))

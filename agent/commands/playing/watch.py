@@ -20,8 +20,12 @@ class Watch:
         from agent.commands.arguments import at_least
         from agent.measure.statistics import successes
         from agent.record import video
+        from envs.errors import UserError
+        from envs.splits import SPLITS
 
         at_least(0, seed=self.seed)
+        if self.seed in SPLITS["final"]:
+            raise UserError(f"seed {self.seed} is of the final split, which is for handeye eval alone; valid: another")
         video.check(self.out)
         films = []
         for name in (self.policy, self.against) if self.against else (self.policy,):

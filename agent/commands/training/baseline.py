@@ -24,5 +24,5 @@ class Baseline(config.Baseline):
 
         check_practised((settings.task,))
         result = baseline(settings, self.out, self.overwrite)["result"]
-        console.print(f"{settings.task}: {percent(result)} of {len(result['outcomes'])} episodes")
+        console.print(f"{settings.task}: {percent(result)} of {result['n']} episodes")
         console.print(f"policy   {self.out / 'policy.zip'}", soft_wrap=True)

@@ -41,16 +41,16 @@ def pendulum(env: gym.Env) -> np.ndarray:
 def planned(env: gym.Env) -> int:
     """The best action by value iteration on the transitions that Gymnasium's toy texts tell (`env.unwrapped.P`)."""
     inner = env.unwrapped
-    told = tuple((s, a, tuple(outcomes)) for s, of in inner.P.items() for a, outcomes in of.items())
-    return int(_values(told)[inner.s].argmax())
+    table = tuple((s, a, tuple(outcomes)) for s, of in inner.P.items() for a, outcomes in of.items())
+    return int(_values(table)[inner.s].argmax())
 
 
 @lru_cache(maxsize=256)
-def _values(told: tuple[tuple[Any, ...], ...]) -> np.ndarray:
+def _values(table: tuple[tuple[Any, ...], ...]) -> np.ndarray:
     """(states, actions): the discounted rewards to come."""
-    n, m = max(s for s, _, _ in told) + 1, max(a for _, a, _ in told) + 1
+    n, m = max(s for s, _, _ in table) + 1, max(a for _, a, _ in table) + 1
     rewards, transitions = np.zeros((n, m)), np.zeros((n, m, n))
-    for s, a, outcomes in told:
+    for s, a, outcomes in table:
         for chance, after, reward, ended in outcomes:
             rewards[s, a] += chance * reward
             transitions[s, a, after] += chance * (not ended)

@@ -46,7 +46,7 @@ PLAIN = {
     "min": (60.0, (0, 0, 1, 0, 0, 0)),
     "h": (3600.0, (0, 0, 1, 0, 0, 0)),
 }
-# What an answer may say without being told: a grammar has to name them.
+# Units that an answer may use although its question names none: the grammar has to list them.
 COMMON = (
     *("m", "km", "cm", "mm", "um", "nm", "m^2", "cm^2", "m^3", "L", "mL", "g", "kg", "mg", "kg/m^3"),
     *("s", "ms", "us", "min", "h", "Hz", "kHz", "MHz", "m/s", "km/h", "cm/s", "m/s^2", "rad", "deg", "rad/s", "%"),

@@ -133,16 +133,16 @@ def _of_problems(folder: Path, answers: str) -> Iterator[tuple[str, Row]]:
         problems = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise UserError(f"{str(path)!r} is not JSON: {error}; valid: as ScienceQA has it") from error
-    for name, told in problems.items():
-        images = told.get("images") or told.get("image") or ()
+    for name, record in problems.items():
+        images = record.get("images") or record.get("image") or ()
         images = (images,) if isinstance(images, str) else images
-        part = told.get("split", "")
+        part = record.get("split", "")
         if images:
             title = f"row {name!r} of {str(path)!r}"
             places = [(folder / "images" / part / name / image, folder / part / name / image) for image in images]
             if part not in PARTS:
                 raise unknown(f"split of {title},", part, PARTS)
-            yield part, _row(title, told, answers, [_existing(title, some) for some in places])
+            yield part, _row(title, record, answers, [_existing(title, some) for some in places])
 
 
 def _of_tables(folder: Path, answers: str) -> Iterator[tuple[str, Row]]:
@@ -151,12 +151,12 @@ def _of_tables(folder: Path, answers: str) -> Iterator[tuple[str, Row]]:
             raise unknown(f"part of {str(folder)!r},", part, PARTS)
         column = "images" if "images" in table.column_names else "image"
         if missing := {"question", "answer", column} - {*table.column_names}:
-            told = f"part {part!r} of {str(folder)!r} has no column {', '.join(sorted(missing))}"
-            raise UserError(f"{told}; valid: {_columns(answers)}")
-        for i, told in enumerate(table.drop_columns([column]).to_pylist()):
+            lacks = f"part {part!r} of {str(folder)!r} has no column {', '.join(sorted(missing))}"
+            raise UserError(f"{lacks}; valid: {_columns(answers)}")
+        for i, record in enumerate(table.drop_columns([column]).to_pylist()):
             title = f"row {i} of part {part!r} of {str(folder)!r}"
             if cells := _cells(table[column][i]):
-                yield part, _row(title, told, answers, [_source(title, cell, folder) for cell in cells])
+                yield part, _row(title, record, answers, [_source(title, cell, folder) for cell in cells])
 
 
 def _columns(answers: str) -> str:
@@ -206,11 +206,11 @@ def _existing(title: str, places: Sequence[Path]) -> Path:
     raise UserError(f"{title} names an image that is not there; valid: {valid}")
 
 
-def _row(title: str, told: Mapping[str, Any], answers: str, images: Sequence[Any]) -> Row:
+def _row(title: str, record: Mapping[str, Any], answers: str, images: Sequence[Any]) -> Row:
     """Raises UserError for an answer that is none of the choices, or no quantity."""
-    if missing := [name for name in ("question", "answer") if told.get(name) is None]:
+    if missing := [name for name in ("question", "answer") if record.get(name) is None]:
         raise UserError(f"{title} has no {missing[0]!r}; valid: {_columns(answers)}")
-    choices, answer = tuple(told.get("choices") or ()) if answers == "choices" else (), told["answer"]
+    choices, answer = tuple(record.get("choices") or ()) if answers == "choices" else (), record["answer"]
     if answers == "free":
         try:
             quantities.in_base_units(answer := str(answer))
@@ -220,8 +220,8 @@ def _row(title: str, told: Mapping[str, Any], answers: str, images: Sequence[Any
         raise UserError(f"{title} has {len(choices)} choices; valid: 2 to {len(ascii_lowercase)}, or answers: free")
     elif answer not in range(len(choices)):
         raise UserError(f"{title} has the answer {answer!r}; valid: 0 to {len(choices) - 1}")
-    solution = " ".join((told.get("solution") or "").split())
-    return Row(title, told["question"], choices, answer, told.get("hint") or "", tuple(images), solution)
+    solution = " ".join((record.get("solution") or "").split())
+    return Row(title, record["question"], choices, answer, record.get("hint") or "", tuple(images), solution)
 
 
 def letters(rows: Mapping[str, Sequence[Row]]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ N = 32  # bins along an axis
 SPACE = (Bins(1.1, 1.6, N), Bins(0.5, 1.0, N), Bins(0.3, 0.8, N))  # [m] where the gripper comes
 REACH = (SignedLevels(0.5, 2 * N),) * 3  # [m] from one thing to another
 GAIN = 10.0  # [1/m] of an action that goes half of a way: 1 is 5 cm
-OPEN, SHUT = 1.0, -1.0  # what the fingers are told
+OPEN, SHUT = 1.0, -1.0  # the fingers' action
 ABOVE = 0.1  # [m] over a thing that is not to be touched
 NEAR = 0.02  # [m]
 HELD = 0.06  # [m] fingers no farther apart than this hold a block, which is 5 cm wide
@@ -34,9 +34,9 @@ def _fetch(env: gym.Env) -> dict[str, np.ndarray]:
 
     reach: from gripper to block, or puck. way: from there, or from the gripper where there is none, to the ball.
     """
-    told = env.get_wrapper_attr("observation")
-    state, ball = told["observation"], told["desired_goal"]
-    seen = {"gripper": state[:3], "ball": ball, "way": ball - told["achieved_goal"]}
+    observation = env.get_wrapper_attr("observation")
+    state, ball = observation["observation"], observation["desired_goal"]
+    seen = {"gripper": state[:3], "ball": ball, "way": ball - observation["achieved_goal"]}
     if state.size > 10:  # there is a block
         block = state[3:6]
         seen |= {"block": block, "puck": block, "reach": block - state[:3], "opening": state[9:11].sum(keepdims=True)}
@@ -128,10 +128,10 @@ PULL = 0.5  # [s/m] of the motors, which change the speed by 24 cm/s in a step o
 
 def _maze(env: gym.Env) -> dict[str, np.ndarray]:
     """Places and ways (2,) [m]; speed (2,) [m/s]. way: to the middle of the next cell, or to the red ball in its."""
-    told = env.get_wrapper_attr("observation")
-    green, red = told["achieved_goal"], told["desired_goal"]
+    observation = env.get_wrapper_attr("observation")
+    green, red = observation["achieved_goal"], observation["desired_goal"]
     way = _next(env.unwrapped.maze, green, red) - green
-    return {"green": green, "red": red, "way": way, "speed": told["observation"][2:]}
+    return {"green": green, "red": red, "way": way, "speed": observation["observation"][2:]}
 
 
 def _next(maze: Any, start: np.ndarray, goal: np.ndarray) -> np.ndarray:

@@ -259,7 +259,7 @@ class GraspScene(Scene):
 
     @property
     def is_closing(self) -> bool:
-        """Whether the fingers are told to close."""
+        """Whether the fingers' action is to close."""
         return bool(self.data.ctrl[3] < OPEN / 2)
 
     def height(self, name: str) -> float:

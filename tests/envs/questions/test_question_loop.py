@@ -13,6 +13,7 @@ from agent.commands.checks import check_improve
 from agent.config import load as load_config
 from agent.loop import improve
 from agent.organise.store import EpisodeStore
+from agent.record.provenance import FILE
 from agent.record.rundir import RunDir
 from envs.splits import seeds
 from envs.suites.questions.tasks import question_task
@@ -77,6 +78,8 @@ def test_the_loop_runs_on_questions(reader, tmp_path):
     assert min(row["successes"], row["sft_examples"], row["branches"], row["pairs"]) > 0
     assert {row["before"]["n"] for row in results["heldout"].values()} == {4}
     assert len(list((tmp_path / "run" / "round_001" / "videos").glob("*.mp4"))) == 2
+    signed = json.loads((tmp_path / "run" / "round_001" / "policy" / FILE).read_text())
+    assert set(signed["tasks"]) == set(results["provenance"]["tasks"]) == set(names)
     practised = list(EpisodeStore(tmp_path / "run" / "round_001" / "episodes"))
     assert {e.ending for e in practised} == {"terminated"}
     with Verifier() as verifier:
