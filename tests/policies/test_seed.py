@@ -110,7 +110,7 @@ def test_its_critic_looks(name):
             if question == "good?":
                 critiques = critic.judge(backend, codec_for(task), seen, [some[2] for some in words])
             else:
-                critiques = critic.conclude(backend, task, seen)
+                critiques = critic.conclude(backend, task.language, seen)
             return [c.verdict for c in critiques]
 
         assert verdict_scores(verdicts([e.frames for e in asked]), truth)["auroc"] > floor
