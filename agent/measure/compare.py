@@ -115,6 +115,8 @@ def _differences(run: dict[str, Any], other: dict[str, Any], when: str) -> list[
         a, b = row["outcomes"]["after"], other["heldout"].get(task, {"outcomes": {when: ""}})["outcomes"][when]
         if len(a) != len(b):
             raise UserError(f"{task!r} was evaluated on {len(a)} episodes, and on {len(b)}; valid: the same")
+        if row.get("seeds") != other["heldout"][task].get("seeds"):
+            raise UserError(f"{task!r} was evaluated on different starts; valid: arms of one version, run again")
         both = [(x, y) for x, y in zip(a, b, strict=True) if "-" not in (x, y)]
         result.append(np.array([int(x) - int(y) for x, y in both], float))
     return result

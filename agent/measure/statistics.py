@@ -94,7 +94,8 @@ def heldout_gains(before: Mapping[str, Sequence[Episode]], after: Mapping[str, S
         points, interval = mean_gain([a.astype(int) - b])
         gain = {"points": points, "ci95": interval, "p_value": mcnemar(b, a)}
         outcomes = {"before": outcome_string(before[task]), "after": outcome_string(after[task])}
-        tasks[task] = {"before": rate(b), "after": rate(a), "gain": gain, "outcomes": outcomes}
+        seeds = [e.seed for e in before[task]]  # of the outcomes: which starts they are of
+        tasks[task] = {"before": rate(b), "after": rate(a), "gain": gain, "outcomes": outcomes, "seeds": seeds}
     points, interval = mean_gain([a.astype(int) - b for b, a in pairs.values()])
     mean = {
         "before": float(np.mean([t["before"]["rate"] for t in tasks.values()])),

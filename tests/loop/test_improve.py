@@ -126,7 +126,7 @@ def assert_schema(results, config):
         assert set(row["critic"]) == {"auroc", "brier", "ends", "best_of"}
     assert set(results["heldout"]) == set(config.evaluation.tasks)
     for row in results["heldout"].values():
-        assert set(row) == {"before", "after", "gain", "outcomes"}
+        assert set(row) == {"before", "after", "gain", "outcomes", "seeds"}
         for when in ("before", "after"):
             assert row["outcomes"][when].count("1") == row[when]["k"]
             assert len(row["outcomes"][when]) == config.evaluation.episodes

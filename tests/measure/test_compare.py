@@ -31,6 +31,16 @@ def results(*outcomes, tasks=("reach", "push")):
     }
 
 
+def test_other_starts_are_not_paired():
+    """Held-out seeds are distinct starts since they are told apart: a run from before has others."""
+    run, other = results("11", tasks=("reach",)), results("10", tasks=("reach",))
+    run["heldout"]["reach"]["seeds"], other["heldout"]["reach"]["seeds"] = [1, 2], [1, 3]
+    with pytest.raises(UserError, match="'reach' was evaluated on different starts"):
+        difference([run], [other])
+    other["heldout"]["reach"]["seeds"] = [1, 2]
+    assert difference([run], [other])[0] == 50.0
+
+
 def test_the_difference_is_of_paired_episodes_task_by_task():
     better, worse = results("1111", "10"), results("1100", "10")
     points, (low, high) = difference([better], [worse])
