@@ -15,6 +15,7 @@ from agent.measure.statistics import best_of, heldout_gains, successes, verdict_
 from agent.organise.episode import Episode
 from agent.organise.outcome import outcomes_of
 from agent.record.console import bar
+from envs.errors import UserError
 from envs.observation import Observation
 from envs.registry import task
 from envs.starts import distinct
@@ -97,6 +98,10 @@ def _answers(
     played, horizon = branching.measure(points, tried, 1), task(job.task).horizon
     each = [(i, decision.answer) for i, some in enumerate(tried) for decision in some]
     whole = [(*one, outcomes_of(e, horizon)[0]) for one, e in zip(each, played, strict=True) if e.ending != "broken"]
+    if not whole:
+        raise UserError(
+            f"every branch of {job.task!r} broke; the first: {next((e.error for e in played), 'there is none')}"
+        )
     of, answers, outcomes = (list(some) for some in zip(*whole, strict=True))  # of: index of each answer's point
     moments = [p.moment.observation for p in points]
 
