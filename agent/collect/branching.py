@@ -38,8 +38,10 @@ class Point:
     @property
     def moment(self) -> Moment:
         e, step = self.episode, self.episode.steps[self.step]
-        actions = tuple(s.decision.action for s in e.steps[: self.step])
-        return Moment(step.snapshot or Snapshot(e.seed, e.options or None, actions), step.observation, step.fingerprint)
+        snapshot = step.snapshot or Snapshot(
+            e.seed, e.options or None, tuple(s.decision.action for s in e.steps[: self.step])
+        )
+        return Moment(snapshot, step.observation, step.fingerprint)
 
     def start(self, attempt: int, repeat: int, first: Decision | None = None) -> Start:
         """A rollout from here, with the first decision given or left to the policy.

@@ -18,10 +18,9 @@ from policies.backend_hf import HFBackend
 
 def imitate(r: Round, checkpoint: Path) -> dict[str, int]:
     """SFT of the checkpoint on the successes of the latest rounds, into `sft`; a copy where there are no rows."""
-    practised = [past.practice() for past in r.latest()]
-    kept = [e for episodes in practised for e in selection.keep(episodes, r.config.select.per_start)]
-    ends = [end for episodes in practised for end in endings(episodes)]
-    examples, n, rng = selection.examples(kept), r.config.select.critiques, r.rng("imitate")
+    practised, kept = r.learned()
+    examples, ends = selection.examples(kept), endings(practised)
+    n, rng = r.config.select.critiques, r.rng("imitate")
     rows = examples + measured_critiques(r.before()) + end_critiques(ends, n, rng) + contrasts(kept, n, rng)
     _train(r, checkpoint, rows)
     r.sign(r.imitator, checkpoint, "sft")

@@ -31,12 +31,10 @@ def prefer(r: Round) -> dict[str, int]:
         return {"pairs": 0}
     if select.flip_pairs:
         preferences = pairs.flipped(preferences, rng)
-    practised = [past.practice() for past in r.latest()]
-    kept = [e for episodes in practised for e in selection.keep(episodes, select.per_start)]
-    succeeded = selection.keep(branched, select.per_start)
-    ends = endings(e for episodes in (*practised, branched) for e in episodes)
-    n, examples = select.critiques, selection.examples([*kept, *succeeded])
-    critiques = measured_critiques(r) + end_critiques(ends, n, rng) + contrasts([*kept, *succeeded], n, rng)
+    practised, kept = r.learned()
+    kept += selection.keep(branched, select.per_start)
+    n, examples, ends = select.critiques, selection.examples(kept), endings([*practised, *branched])
+    critiques = measured_critiques(r) + end_critiques(ends, n, rng) + contrasts(kept, n, rng)
     _train(r, preferences, examples, critiques)
     r.sign(r.candidate, r.imitator, "dpo")
     return {"pairs": len(preferences)}

@@ -6,6 +6,7 @@ A stage is a function of the config and of committed folders into a folder of it
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -78,6 +79,12 @@ class Round:
             self.labelled([*self.episodes("episodes", "archived"), *self.before().episodes("branches")])
             + self.episodes("relabelled")
         )
+
+    def learned(self) -> tuple[list[Episode], list[Episode]]:
+        """The training data of the latest rounds, and the successes that are kept of each of these rounds."""
+        practised = [past.practice() for past in self.latest()]
+        kept = [selection.keep(episodes, self.config.select.per_start) for episodes in practised]
+        return list(chain.from_iterable(practised)), list(chain.from_iterable(kept))
 
     def labelled(self, episodes: Sequence[Episode]) -> list[Episode]:
         """The episodes, with success labelled by the environment's reward or by the policy's critic (`select.by`)."""
