@@ -1,6 +1,9 @@
 """A progress bar for trl's trainers. Not in `agent.record.console`, because that must load without torch."""
 
-from transformers import TrainerCallback
+from collections.abc import Iterable
+
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
 
 from agent.record.console import Bar, console
 
@@ -28,3 +31,11 @@ class BarCallback(TrainerCallback):
 def trainer_callback(listener: TrainerCallback | Bar) -> TrainerCallback:
     """The listener as a callback of transformers' Trainer; a bar is wrapped."""
     return BarCallback(listener) if isinstance(listener, Bar) else listener
+
+
+def train(trainer: Trainer, listeners: Iterable[TrainerCallback | Bar]) -> dict[str, float]:
+    """Train, with the listeners as callbacks in the place of the trainer's own printing. Returns the final metrics."""
+    trainer.remove_callback(PrinterCallback)  # the listeners show and store the same numbers
+    for listener in listeners:
+        trainer.add_callback(trainer_callback(listener))
+    return trainer.train().metrics

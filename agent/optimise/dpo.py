@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
-from transformers.trainer_callback import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 
-from agent.optimise.callbacks import trainer_callback
+from agent.optimise.callbacks import train
 from agent.optimise.sft import CPU_SAFE
 from agent.organise.rows import Pair, dpo_rows
 from agent.record.console import Bar
@@ -30,7 +29,5 @@ def train_dpo(
         args=DPOConfig(output_dir=str(out), **{**CPU_SAFE, **settings}),
         train_dataset=dpo_rows(pairs),
         processing_class=processor,
-        callbacks=[trainer_callback(each) for each in callbacks],
     )
-    trainer.remove_callback(PrinterCallback)  # the callbacks given show and store the same numbers
-    return trainer.train().metrics
+    return train(trainer, callbacks)

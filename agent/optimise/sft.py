@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
-from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
-from agent.optimise.callbacks import trainer_callback
+from agent.optimise.callbacks import train
 from agent.organise.rows import Example, sft_rows
 from agent.record.console import Bar
 
@@ -38,7 +37,5 @@ def train_sft(
         args=SFTConfig(output_dir=str(out), **{**CPU_SAFE, **settings}),
         train_dataset=sft_rows(examples),
         processing_class=processor,
-        callbacks=[trainer_callback(each) for each in callbacks],
     )
-    trainer.remove_callback(PrinterCallback)  # the callbacks given show and store the same numbers
-    return trainer.train().metrics
+    return train(trainer, callbacks)
