@@ -165,6 +165,12 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
         yield MLLMPolicy(_loaded[-1], codec, job.temperature, **asdict(job.critic))
 
 
+def release() -> None:
+    """Drop the checkpoint that acted last in this process: a trainer needs its memory."""
+    global _loaded
+    _loaded = None
+
+
 def _rollout(job: Job, subscribers: Sequence[Subscriber]) -> tuple[list[Episode], Spent]:
     meter = Meter()
     with policy_of(job) as policy, Verifier() as verifier:

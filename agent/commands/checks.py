@@ -10,11 +10,10 @@ from trl import DPOConfig, SFTConfig
 from agent.collect.starts import check_practice, gate_seeds, heldout_seeds, practice_seeds, pretraining_seeds
 from agent.commands.arguments import check_practised
 from agent.config import Config, Pretrain
-from agent.optimise.sft import CPU_SAFE
 from envs import registry
 from envs.errors import UserError, unknown
 from envs.splits import seeds
-from policies.backends.loading import load_backend
+from policies.backends.loading import load_trainable
 from policies.base import NAMED, find_policy
 from policies.baselines import with_expert
 
@@ -50,7 +49,7 @@ def check_improve(config: Config) -> None:
         for number in range(1, config.rounds + 1):
             gate_seeds(config, number, name)
             practice_seeds(config, number, name)
-    load_backend(find_policy(config.policy), config.model)
+    load_trainable(find_policy(config.policy), config.model)
     if config.tracking.mode == "online":
         _check_login()
 
@@ -74,6 +73,9 @@ def check_pretrain(config: Pretrain) -> None:
     that cannot render."""
     _check_tasks(config.tasks)
     check_practised(config.tasks)
+    if config.model.lora and (config.new_words or not config.start):
+        key = "new_words = true" if config.new_words else "start = null"
+        raise UserError(f"model.lora trains no embeddings, and {key}; valid: a start, its words, or no model.lora")
     for name in config.experts:
         if name not in config.tasks:
             raise unknown("task in experts", name, config.tasks)
@@ -100,7 +102,7 @@ def check_pretrain(config: Pretrain) -> None:
             pretraining_seeds(task, 1 if some else 0, stage.first_scene)
         _check_trainer(f"stages.{name}.sft", stage.sft, SFTConfig)
     if config.start:
-        load_backend(find_policy(config.start), config.model)
+        load_trainable(find_policy(config.start), config.model)
 
 
 def _check_tasks(names: tuple[str, ...]) -> None:
@@ -133,6 +135,6 @@ def _check_trainer(section: str, settings: Mapping[str, Any], kind: type) -> Non
         if isinstance(defaults[name], float) and isinstance(value, str):
             raise UserError(f"config key '{section}.{name}' = {value!r}; valid: a number, such as 1.0e-3")
     try:
-        kind(output_dir="unused", **{**CPU_SAFE, **settings})
+        kind(output_dir="unused", **{"bf16": False, **settings})
     except (TypeError, ValueError) as error:
         raise UserError(f"config section {section!r} is no {kind.__name__} of trl: {error}") from error

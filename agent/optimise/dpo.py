@@ -4,29 +4,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from peft import PeftModel
 from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from agent.optimise.callbacks import train
-from agent.optimise.sft import CPU_SAFE
+from agent.optimise.sft import trainer_arguments
 from agent.organise.rows import Pair, dpo_rows
 from agent.record.console import Bar
 
 
 def train_dpo(
-    model: PreTrainedModel,
-    reference: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
+    reference: PreTrainedModel | None,
     processor: ProcessorMixin,
     pairs: Sequence[Pair],
     out: Path,
     settings: Mapping[str, Any],
     callbacks: Iterable[TrainerCallback | Bar] = (),
 ) -> dict[str, float]:
-    """Train `model` in place against `reference`. settings: fields of trl's DPOConfig. Returns the final metrics."""
+    """Train `model` in place against `reference`. settings: fields of trl's DPOConfig. Returns the final metrics.
+
+    reference: None for a model with adapters. The reference is then the model itself with these adapters as they are
+    now, which trl copies into the adapter `ref`: their base is in memory once.
+    """
     trainer = DPOTrainer(
         model=model,
         ref_model=reference,
-        args=DPOConfig(output_dir=str(out), **{**CPU_SAFE, **settings}),
+        args=DPOConfig(output_dir=str(out), **trainer_arguments(model, settings)),
         train_dataset=dpo_rows(pairs),
         processing_class=processor,
     )

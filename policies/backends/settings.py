@@ -17,12 +17,14 @@ class Lora:
     """Low-rank adapters (LoRA, Hu et al., 2021) in the place of training all weights: the fields of peft's LoraConfig.
 
     targets: the linear layers that get one, those of the language model (`decoder`) or of the vision tower too (`all`).
+    modules_to_save: parts that are trained whole beside the adapters, such as a projector that is new.
     """
 
     r: Count = 16
     alpha: Count = 32
     dropout: Fraction = 0.0
     targets: Literal["decoder", "all"] = "decoder"
+    modules_to_save: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -41,4 +43,5 @@ class ModelSettings:
     trust_remote_code: bool = False  # run Python that a checkpoint brings
     dialect: Literal["auto", "terse", "chat"] = "auto"  # auto is terse for the embedded model, chat for others
     max_new_tokens: Count = 512  # of an answer
+    base: str | None = None  # folder or hub id of the base under a checkpoint's adapters, if not where it was
     lora: Suppress[Fixed[Lora | None]] = None  # train adapters, not all weights
