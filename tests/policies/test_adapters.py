@@ -137,15 +137,15 @@ def test_a_part_can_be_trained_whole_beside_the_adapters(llava_checkpoint, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("asked", "said"),
     [
         ({"r": 8, "alpha": 8}, "model.lora.r = 8, and its adapters have 4; valid: 4"),
         ({"r": 4, "alpha": 16}, "model.lora.alpha = 16, and its adapters have 8"),
         ({"r": 4, "alpha": 8, "targets": "all"}, "model.lora.targets = 'all'"),
     ],
 )
-def test_other_adapters_than_those_of_the_checkpoint_are_refused(adapters, asked, words):
-    assert words in message(adapters, ModelSettings(lora=Lora(**asked)))
+def test_other_adapters_than_those_of_the_checkpoint_are_refused(adapters, asked, said):
+    assert said in message(adapters, ModelSettings(lora=Lora(**asked)))
 
 
 def test_another_dropout_is_taken(adapters):
@@ -167,7 +167,7 @@ def test_a_base_that_is_gone_or_was_changed_is_one_line(nano_checkpoint, tmp_pat
     assert torch.equal(logits(load_backend(made, moved_there)), expected)
     weights = load_file(tmp_path / "elsewhere" / "model.safetensors")
     next(iter(weights.values()))[0] += 1
-    save_file(weights, base / "model.safetensors") if base.exists() else shutil.copytree(nano_checkpoint, base)
+    shutil.copytree(nano_checkpoint, base)
     save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
     assert f"the base '{base}' has other weights (SHA-256 " in message(made)
 
