@@ -43,6 +43,7 @@ def nano_checkpoint(words, tmp_path_factory):
 def llava_checkpoint(words, tmp_path_factory):
     """A folder with a tiny LLaVA, its weights random."""
     import tiny_llava
+
     from policies.backends.huggingface import HFBackend
 
     folder = tmp_path_factory.mktemp("llava") / "policy"

@@ -24,12 +24,12 @@ def build(words):
         num_additional_image_tokens=1,
         chat_template=nano.CHAT_TEMPLATE,
     )
+    vision = {"model_type": "clip_vision_model", "image_size": IMAGE_SIZE, "patch_size": PATCH_SIZE}
+    text = {"model_type": "llama", "vocab_size": len(tokenizer), "num_key_value_heads": 2}
     shape = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "num_hidden_layers": 2}
     config = LlavaConfig(
-        vision_config=shape
-        | {"model_type": "clip_vision_model", "image_size": IMAGE_SIZE, "patch_size": PATCH_SIZE, "projection_dim": 64},
-        text_config=shape
-        | {"model_type": "llama", "vocab_size": len(tokenizer), "num_key_value_heads": 2, "max_position_embeddings": 512},
+        vision_config=shape | vision,
+        text_config=shape | text | {"max_position_embeddings": 512},
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         image_seq_length=(IMAGE_SIZE // PATCH_SIZE) ** 2,
     )

@@ -135,6 +135,6 @@ def _check_trainer(section: str, settings: Mapping[str, Any], kind: type) -> Non
         if isinstance(defaults[name], float) and isinstance(value, str):
             raise UserError(f"config key '{section}.{name}' = {value!r}; valid: a number, such as 1.0e-3")
     try:
-        kind(output_dir="unused", **{"bf16": False, **settings})
+        kind(output_dir="unused", **{"bf16": False, "activation_checkpointing": False, **settings})
     except (TypeError, ValueError) as error:
         raise UserError(f"config section {section!r} is no {kind.__name__} of trl: {error}") from error

@@ -1,4 +1,8 @@
-"""A seed policy from random weights, by SFT on captions, few demonstrations, and critiques of its own answers."""
+"""A seed policy, by SFT on captions, few demonstrations, and critiques of its own answers.
+
+It starts from random weights of the embedded model, or from any checkpoint: a pretrained model needs no captions, and
+is trained with adapters where `model.lora` says so.
+"""
 
 import json
 import random
@@ -31,8 +35,9 @@ from policies import critic, prompt
 from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
 from policies.backend import Request
 from policies.backends import nano
+from policies.backends.adapters.folder import PEFT_CONFIG
 from policies.backends.huggingface import HFBackend
-from policies.backends.loading import load_backend
+from policies.backends.loading import load_trainable
 from policies.base import find_policy
 from policies.baselines import with_expert
 from policies.mllm import MLLMPolicy
@@ -198,17 +203,11 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     `start`. Raises UserError for an existing folder, unless it may be overwritten, and for a missing start.
     """
     out = Path(config.out)
-    check_replaceable(out, overwrite, "checkpoint folder", "config.json")
+    check_replaceable(out, overwrite, "checkpoint folder", "config.json", PEFT_CONFIG)
     tasks = [with_expert(registry.task(name), config.experts.get(name)) for name in config.tasks]
     start = find_policy(config.start) if config.start else None
     provenance = {"source": source(), "start": start and weights_sha256(start), "tasks": declared_tasks(config.tasks)}
-    if start:
-        backend = load_backend(start, config.model)
-        if config.new_words:
-            more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
-            backend = HFBackend(backend.model, more, config.model)
-    else:
-        backend = HFBackend(*nano.build(words(tasks), config.seed), config.model)
+    backend = seed_policy(config, tasks)
     fresh = out.with_name(out.name + ".tmp")
     with TemporaryDirectory() as scratch:
         for stage, settings in config.stages.items():
@@ -233,6 +232,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
             with bar(f"{stage}: {len(rows)} rows") as progress:
                 options = {"seed": config.seed} | settings.sft
                 train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress])
+            backend.model.eval()  # the next stage may ask it
             backend.save(fresh)
     made = {
         "command": "handeye pretrain",
@@ -246,6 +246,18 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
         shutil.rmtree(out)
     fresh.rename(out)
     return out
+
+
+def seed_policy(config: Pretrain, tasks: Iterable[Task]) -> HFBackend:
+    """The policy before the first stage: the `start`, with adapters where `model.lora` asks for them, or random weights
+    of the embedded model. Raises UserError for a missing start."""
+    if not config.start:
+        return HFBackend(*nano.build(words(tasks), config.seed), config.model)
+    backend = load_trainable(find_policy(config.start), config.model, config.seed)
+    if not config.new_words:
+        return backend
+    more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
+    return HFBackend(backend.model, more, config.model)
 
 
 def words(tasks: Iterable[Task]) -> tuple[str, ...]:

@@ -90,7 +90,9 @@ def test_a_folder_of_adapters_is_a_policy(adapters, checkpoint):
     assert all(".lora_" in name for name in load_file(adapters / "adapter_model.safetensors"))
     requests = [Request(FRAMES, user(text)) for text in ("reach the red cube", "push the blue ball. gripper 3 4")]
     together = backend.generate(requests, "move [+-][0-9] [+-][0-9]", 1.0, [5, 6])
-    alone = [backend.generate([r], "move [+-][0-9] [+-][0-9]", 1.0, [s])[0] for r, s in zip(requests, (5, 6))]
+    alone = [
+        backend.generate([r], "move [+-][0-9] [+-][0-9]", 1.0, [s])[0] for r, s in zip(requests, (5, 6), strict=True)
+    ]
     assert together == alone
 
 
