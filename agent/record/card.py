@@ -127,8 +127,8 @@ class Card:
                 f"Environment steps: {budget['env_steps']:,}, and {budget['branch_env_steps']:,} in branches, "
                 f"{budget['verify_env_steps']:,} for certificates.",
             ]
-        source = record["provenance"]["source"]
-        lines.append(f"Code: HandEye {source['version']}, commit {source['commit'] or 'unknown'}.")
+        source = record.get("provenance", {}).get("source", {})  # older seeds have none
+        lines.append(f"Code: HandEye {source.get('version', 'of unknown version')}, commit {source.get('commit')}.")
         lines.append("Versions: " + ", ".join(f"{name} {v}" for name, v in record["versions"].items()) + ".")
         if not self.licence:
             lines.append("No licence was stated. That of the base model binds.")

@@ -40,7 +40,7 @@ class Push:
 
 
 def upload(folder: Path, repo: str, private: bool) -> str:
-    """Send a folder's files to a hub; returns the address. Raises UserError without a token, and where it is refused."""
+    """Send a folder's files to a hub; returns the address. Raises UserError without a token, and where refused."""
     from huggingface_hub import create_repo, get_token, upload_folder
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 

@@ -3,6 +3,7 @@
 The adapter that acts and is trained is peft's `default`. trl's DPO adds `ref`, its frozen copy before training.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,7 @@ def add(model: PreTrainedModel, lora: Lora, seed: int = 0) -> PeftModel:
         modules_to_save=list(lora.modules_to_save) or None,
         task_type="CAUSAL_LM",
     )
-    with _seeded(seed):
+    with _seeded(seed), _quiet():
         return get_peft_model(model, config)
 
 
@@ -58,7 +59,8 @@ def load(model: PreTrainedModel, path: Path, lora: Lora | None = None) -> PeftMo
     if lora:
         _check_same(lora, config)
         config.lora_dropout = lora.dropout
-    adapted = PeftModel.from_pretrained(model, path, config=config, is_trainable=True)
+    with _quiet():
+        adapted = PeftModel.from_pretrained(model, path, config=config, is_trainable=True)
     if lora and lora.targets != _targets_of(adapted):
         raise UserError(f"model.lora.targets = {lora.targets!r}, and its adapters are on other layers; valid: no lora")
     with safe_open(path / folder.WEIGHTS, "pt") as saved:
@@ -135,4 +137,12 @@ def _seeded(seed: int) -> Iterator[None]:
     """torch's generators, seeded within and as before after it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warning that peft asks transformers by an older name; nobody else can heed it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         yield
