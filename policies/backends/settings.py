@@ -34,7 +34,8 @@ class ModelSettings:
     device: str = "auto"  # auto takes an accelerator where there is one
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: float32 on a CPU, bfloat16 elsewhere
     attention: str | None = None  # transformers' attn_implementation, such as sdpa
-    quantise: Literal["none", "int8", "nf4"] = "none"  # of the weights under adapters
+    quantise: Literal["none", "int8", "nf4"] = "none"
+    """of the weights under adapters, by bitsandbytes; with int8 an answer depends a little on what shares its batch"""
     block: Count | Literal["auto"] | None = "auto"
     """rows of a forward pass; auto: on a CPU 4 to 32, among which a row's result does not depend on their number, and
     elsewhere no bound; a number: always as many, the last pass filled up; None: no bound"""

@@ -169,3 +169,17 @@ def test_checkpointing_reaches_the_model_and_trains_adapters_all_the_same(llava_
     (off, plain), (on, recomputed) = trained({}), trained({name: True})
     assert (off, on) == ([False], [True])
     torch.testing.assert_close(recomputed, plain, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["int8", "nf4"])
+def test_adapters_are_trained_over_a_quantised_base(llava_checkpoint, tmp_path, kind):
+    pytest.importorskip("bitsandbytes", reason="the extra `quantise` is not installed")
+    settings = ModelSettings(quantise=kind, lora=Lora(r=4, alpha=8))
+    backend, logs = load_trainable(llava_checkpoint, settings), Logs()
+    assert {torch.int8 if kind == "int8" else torch.uint8} < {p.dtype for p in backend.model.parameters()}
+    train_sft(backend.model, backend.processor, EXAMPLES, tmp_path / "out", SFT | {"max_steps": 6}, [logs])
+    assert logs.steps[-1]["loss"] < 0.9 * logs.steps[0]["loss"]
+    backend.save(tmp_path / "sft")
+    backend, logs = load_trainable(tmp_path / "sft", settings), Logs()
+    train_dpo(backend.model, None, backend.processor, PAIRS, tmp_path / "out", DPO | {"max_steps": 1}, [logs])
+    assert abs(logs.steps[0]["rewards/chosen"]) < 0.1

@@ -1,5 +1,6 @@
 """A base in 8 or 4 bits under its adapters (QLoRA, Dettmers et al., 2023), by bitsandbytes."""
 
+import logging
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -20,6 +21,7 @@ def quantisation(kind: str, dtype: torch.dtype, whole: Sequence[str] = ()) -> Bi
         raise UserError(
             f"model.quantise = {kind!r} needs bitsandbytes; valid: pip install 'handeye[quantise]' first, or none"
         )
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of every layer that it casts
     skipped = [HEAD, *whole]
     if kind == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
