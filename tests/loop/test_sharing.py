@@ -128,6 +128,14 @@ def test_a_merged_policy_loads_in_plain_transformers(handeye, adapters, checkpoi
     assert base_of(Path("merged")) == str(checkpoint.resolve())
 
 
+@pytest.mark.slow
+def test_a_folder_of_adapters_is_evaluated_as_any_policy(handeye, adapters):
+    """As a path, with its base found by what the folder records."""
+    status, out, error = handeye("eval", "reach", "--policy", adapters, "--episodes", 2)
+    assert (status, error) == (0, "")
+    assert "of 2 episodes" in out
+
+
 def test_a_whole_policy_loads_in_plain_transformers(llava_checkpoint, tmp_path):
     torch.testing.assert_close(plain(llava_checkpoint, tmp_path), logits(load_backend(llava_checkpoint)))
 
