@@ -98,6 +98,11 @@ def _processor(path: str | Path, settings: ModelSettings) -> ProcessorMixin:
     return processor
 
 
+def is_shared(settings: ModelSettings) -> bool:
+    """Whether one process acts for the environments of all workers."""
+    return _device(settings.device).type != "cpu" if settings.shared == "auto" else settings.shared
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(torch.accelerator.current_accelerator() or "cpu") if _accelerated() else torch.device("cpu")
