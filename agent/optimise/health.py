@@ -23,8 +23,8 @@ class UnhealthyError(UserError):
 
 
 class Health(TrainerCallback):
-    """Raises UnhealthyError, and so ends the training, for a non-finite loss, gradient or weight, for gradients of exactly
-    zero from the first step on, and for a training without a step.
+    """Raises UnhealthyError, and so ends the training, for a non-finite loss, gradient or weight, for gradients of
+    exactly zero from the first step on, and for a training without a step.
 
     section: the config's section with the trainer's settings, such as `sft`. first_steps: with a gradient of exactly
     zero, before the training is stopped.
@@ -47,10 +47,8 @@ class Health(TrainerCallback):
             raise self._fault(state, step, f"the gradient is not finite ({norm})", self._suspect(args, step))
         self._zeros += norm == 0 and self._zeros == state.global_step
         if self._zeros >= min(self._first_steps, state.max_steps):
-            suspect = (
-                f"nothing is trained; no row has a supervised token, no weight is trainable, or {self._loss(args)}"
-            )
-            raise self._fault(state, step, f"every gradient so far is exactly 0: {suspect}")
+            fault = "nothing is trained: every gradient so far is exactly 0"
+            raise self._fault(state, step, fault, f"no weight is trainable, or {self._loss(args)}")
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
         for name in ("loss",) if args.fp16 else ("loss", "grad_norm"):
