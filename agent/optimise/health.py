@@ -44,7 +44,8 @@ class Health(TrainerCallback):
         norm, step = float(torch.nn.utils.get_total_norm(gradients)), state.global_step + 1
         self._overflows = 0 if math.isfinite(norm) else self._overflows + 1
         if self._overflows > (OVERFLOWS if args.fp16 else 0):
-            raise self._fault(state, step, f"the gradient is not finite ({norm})", self._suspect(args, step))
+            suspect = self._suspect(args, updates=state.global_step)
+            raise self._fault(state, step, f"the gradient is not finite ({norm})", suspect)
         self._zeros += norm == 0 and self._zeros == state.global_step
         if self._zeros >= min(self._first_steps, state.max_steps):
             fault = "nothing is trained: every gradient so far is exactly 0"
@@ -54,28 +55,28 @@ class Health(TrainerCallback):
         for name in ("loss",) if args.fp16 else ("loss", "grad_norm"):
             value = (logs or {}).get(name, 0.0)
             if not math.isfinite(value):
-                step = state.global_step
-                raise self._fault(state, step, f"{name} = {value}", self._suspect(args, step))
+                suspect = self._suspect(args, updates=state.global_step - 1)
+                raise self._fault(state, state.global_step, f"{name} = {value}", suspect)
 
     def on_train_end(self, args, state, control, model=None, **kwargs) -> None:
         if not state.global_step:
-            reason = f"{self._section}.num_train_epochs = {args.num_train_epochs}, {self._section}.max_steps = "
-            raise UnhealthyError(f"{self._section} took no step: {reason}{args.max_steps}; valid: one of them above 0")
+            settings = (f"{self._section}.{name} = {getattr(args, name)}" for name in ("num_train_epochs", "max_steps"))
+            raise UnhealthyError(f"{self._section} took no step: {', '.join(settings)}; valid: one of them above 0")
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         broken = [name for name, p in trained.items() if not torch.isfinite(p).all()]
         if broken:
             fault = f"{len(broken)} of {len(trained)} trained tensors are not finite, first {broken[0]}"
-            raise self._fault(state, state.global_step, fault, self._suspect(args, state.global_step))
+            suspect = self._suspect(args, updates=state.global_step)
+            raise self._fault(state, state.global_step, fault, suspect)
 
-    def _fault(self, state, step: int, fault: str, suspect: str = "") -> UnhealthyError:
-        where = f"{self._section} stopped at step {step} of {state.max_steps}"
-        return UnhealthyError(f"{where}: {fault}{'; ' if suspect else ''}{suspect}")
+    def _fault(self, state, step: int, fault: str, suspect: str) -> UnhealthyError:
+        return UnhealthyError(f"{self._section} stopped at step {step} of {state.max_steps}: {fault}; {suspect}")
 
-    def _suspect(self, args, step: int) -> str:
-        """The setting that is most likely behind a number that is not finite."""
-        if args.fp16 and (self._overflows or step == 1):
+    def _suspect(self, args, updates: int) -> str:
+        """What is most likely behind a number that is not finite, after so many updates of the weights."""
+        if args.fp16 and (self._overflows or not updates):
             return f"most likely {self._section}.fp16 = True"
-        if step == 1:
+        if not updates:
             return "the weights are still as they were: most likely they, a row or the loss is at fault"
         return f"most likely {self._section}.learning_rate = {args.learning_rate:g} is too high"
 
@@ -85,11 +86,15 @@ class Health(TrainerCallback):
 
 
 def check_rows(trainer: Trainer, section: str) -> None:
-    """Raises UnhealthyError for a row without a supervised token, as the trainer's own collator makes it.
+    """Raises UnhealthyError for a row without a supervised token, as the trainer's own collator makes it, and for rows
+    that do not fill the one batch that must be full.
 
     Only a `max_length` cuts some answers off and leaves others. Without it the first rows stand for all.
     """
     rows, collate, longest = trainer.train_dataset, trainer.data_collator, trainer.args.max_length
+    if trainer.args.dataloader_drop_last and len(rows) < trainer.args.train_batch_size:
+        few = f"{section} took no step: {len(rows)} rows are no batch of {trainer.args.train_batch_size}"
+        raise UnhealthyError(f"{few}, and {section}.dataloader_drop_last = True; valid: false")
     checked = len(rows) if longest is not None else min(len(rows), ROWS_AT_ONCE)
     for first in range(0, checked, ROWS_AT_ONCE):
         some = range(first, min(first + ROWS_AT_ONCE, checked))

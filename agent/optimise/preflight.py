@@ -95,6 +95,7 @@ def _error(section: str, settings: Mapping[str, Any], build: Build) -> Exception
     try:
         with _quiet_and_quick(), TemporaryDirectory() as out:
             trainer = build({**settings, "push_to_hub": False}, Path(out))  # building would make a repository there
+            trainer.args.dataloader_drop_last = False  # the rows here are fewer than a batch
             check_rows(trainer, section)
             _begin(trainer, section)
     except Exception as error:  # of whatever type: trl, transformers, accelerate and torch each raise their own
@@ -104,7 +105,6 @@ def _error(section: str, settings: Mapping[str, Any], build: Build) -> Exception
 
 def _begin(trainer: Trainer, section: str) -> None:
     """Train up to the first update of the weights, without the callbacks that report to others."""
-    trainer.args.dataloader_drop_last = False  # the rows here are fewer than a batch
     trainer.callback_handler.callbacks = [DefaultFlowCallback(), Health(section, first_steps=1), _Stop()]
     with suppress(_Stopped):
         trainer.train()
