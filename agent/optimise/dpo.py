@@ -31,12 +31,13 @@ def train_dpo(
 
 def dpo_trainer(
     model: PreTrainedModel,
-    reference: PreTrainedModel,
+    reference: PreTrainedModel | None,
     processor: ProcessorMixin,
     pairs: Sequence[Pair],
     out: Path,
     settings: Mapping[str, Any],
 ) -> DPOTrainer:
+    """reference: None for a model with adapters, to which trl adds a copy as the adapter `ref`."""
     return DPOTrainer(
         model=model,
         ref_model=reference,

@@ -60,11 +60,19 @@ def check_sft(section: str, settings: Mapping[str, Any], policy: Policy, rows: S
 def check_dpo(section: str, settings: Mapping[str, Any], policy: Policy, rows: Sequence[Pair]) -> None:
     """Raises UserError for settings with which DPO cannot train the policy on the rows.
 
-    The reference is another object with the same weights: nothing is copied, and nothing is updated.
+    The reference is another object with the same weights: nothing is copied, and nothing is updated. For a model with
+    adapters trl itself adds the reference, as the adapter `ref`.
     """
     model, processor = policy.model, policy.processor
-    reference = copy(model)
-    _check(section, settings, DPOConfig, lambda given, out: dpo_trainer(model, reference, processor, rows, out, given))
+    adapters = getattr(model, "peft_config", None)
+    reference = copy(model) if adapters is None else None
+
+    def build(given: Mapping[str, Any], out: Path) -> Trainer:
+        if "ref" in (adapters or {}):  # of the trainer before
+            model.delete_adapter("ref")
+        return dpo_trainer(model, reference, processor, rows, out, given)
+
+    _check(section, settings, DPOConfig, build)
 
 
 def _check(section: str, settings: Mapping[str, Any], kind: type, build: Build) -> None:
@@ -108,6 +116,7 @@ def _begin(trainer: Trainer, section: str) -> None:
     trainer.callback_handler.callbacks = [DefaultFlowCallback(), Health(section, first_steps=1), _Stop()]
     with suppress(_Stopped):
         trainer.train()
+    trainer.model.zero_grad()  # sets them free
 
 
 class _Stopped(Exception):  # noqa: N818 (no error)

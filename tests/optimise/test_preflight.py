@@ -121,6 +121,18 @@ def test_both_trainers_are_tried_on_one_model(check):
         check(section, GOOD)
 
 
+def test_adapters_are_tried_as_they_are_trained(fresh_backend, rows):
+    """The reference of DPO is a second adapter, which the next trial does not find."""
+    peft = pytest.importorskip("peft")
+    linear = [name for name, module in fresh_backend.model.named_modules() if isinstance(module, torch.nn.Linear)]
+    targets = [name for name in linear if "text_model" in name]
+    fresh_backend.model = peft.get_peft_model(fresh_backend.model, peft.LoraConfig(r=2, target_modules=targets))
+    check_sft("sft", GOOD, fresh_backend, rows)
+    check_dpo("dpo", GOOD, fresh_backend, rows)
+    with pytest.raises(UserError, match=r"^config section 'dpo', optim = 'adamw_tors': "):
+        check_dpo("dpo", GOOD | {"optim": "adamw_tors"}, fresh_backend, rows)
+
+
 def test_what_no_single_setting_cures_is_told_all_the_same(check):
     with pytest.raises(UserError, match=r"^config section 'sft': trl cannot train this policy with it: "):
         check("sft", {"learning_rate": -1.0, "adam_beta1": 1.5})
