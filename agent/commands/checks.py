@@ -18,8 +18,8 @@ from policies.baselines import with_expert
 
 
 def check_improve(config: Config) -> None:
-    """Raises UserError for an unknown or missing task, policy or setting, for settings that exclude each other, for too
-    many episodes, and on a machine that cannot render."""
+    """Raises UserError for an unknown or missing task, policy or setting, for settings that exclude each other or with
+    which the policy cannot be trained, for too many episodes, and on a machine that cannot render."""
     seen = _observe((*config.tasks, *config.evaluation.tasks))
     check_practised(config.tasks)
     if config.policy not in NAMED and Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
@@ -68,8 +68,8 @@ def _check_rewardless(config: Config) -> None:
 
 
 def check_pretrain(config: Pretrain) -> None:
-    """Raises UserError for an unknown or missing task, expert, start or setting, for too many scenes, and on a machine
-    that cannot render."""
+    """Raises UserError for an unknown or missing task, expert, start or setting, for a stage's settings with which the
+    policy cannot be trained, for too many scenes, and on a machine that cannot render."""
     seen = _observe(config.tasks)
     check_practised(config.tasks)
     for name in config.experts:
