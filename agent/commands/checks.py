@@ -12,7 +12,7 @@ from envs.errors import UserError, unknown
 from envs.observation import Observation
 from envs.splits import seeds
 from envs.task import Task
-from policies.backend_hf import HFBackend
+from policies.backends.loading import load_backend
 from policies.base import NAMED, find_policy
 from policies.baselines import with_expert
 
@@ -46,7 +46,7 @@ def check_improve(config: Config) -> None:
         for number in range(1, config.rounds + 1):
             gate_seeds(config, number, name)
             practice_seeds(config, number, name)
-    backend, rows = HFBackend.load(find_policy(config.policy)), two_pairs(seen)
+    backend, rows = load_backend(find_policy(config.policy), config.model), two_pairs(seen)
     check_sft("sft", config.sft, backend, rows)
     check_dpo("dpo", config.dpo, backend, rows)
     if config.tracking.mode == "online":

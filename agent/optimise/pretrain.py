@@ -27,10 +27,12 @@ from envs import registry
 from envs.observation import Observation
 from envs.snapshot import Restorable, Snapshot
 from envs.task import Task
-from policies import critic, nano, prompt
+from policies import critic, prompt
 from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
 from policies.backend import Request
-from policies.backend_hf import HFBackend
+from policies.backends import nano
+from policies.backends.huggingface import HFBackend
+from policies.backends.loading import load_backend
 from policies.base import find_policy
 from policies.baselines import with_expert
 from policies.mllm import MLLMPolicy
@@ -245,11 +247,12 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
 def seed_policy(config: Pretrain, tasks: Iterable[Task]) -> HFBackend:
     """The policy before the first stage: the `start`, or random weights. Raises UserError for a missing start."""
     if not config.start:
-        return HFBackend(*nano.build(words(tasks), config.seed))
-    backend = HFBackend.load(find_policy(config.start))
+        return HFBackend(*nano.build(words(tasks), config.seed), config.model)
+    backend = load_backend(find_policy(config.start), config.model)
     if not config.new_words:
         return backend
-    return HFBackend(backend.model, nano.add_words(backend.model, backend.processor, words(tasks), config.seed))
+    more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
+    return HFBackend(backend.model, more, config.model)
 
 
 def words(tasks: Iterable[Task]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from agent.optimise.sft import train_sft
 from agent.organise.outcome import Outcome
 from agent.organise.rows import Example, Pair, rehearsal
 from policies import prompt
-from policies.backend_hf import HFBackend
+from policies.backends.loading import load_backend
 
 SETTINGS = {"per_device_train_batch_size": 4, "logging_steps": 100, "lr_scheduler_type": "constant"}
 FRAMES = np.random.default_rng(0).integers(0, 255, (1, 64, 64, 3), np.uint8)
@@ -48,7 +48,7 @@ def test_a_diverging_learning_rate_is_named_at_its_step(fresh_backend, examples,
 
 
 def test_preferring_stops_where_it_diverges_too(nano_checkpoint, pairs, tmp_path):
-    backend, reference = HFBackend.load(nano_checkpoint), HFBackend.load(nano_checkpoint)
+    backend, reference = load_backend(nano_checkpoint), load_backend(nano_checkpoint)
     settings = SETTINGS | {"learning_rate": 1e4, "max_steps": 8}
     with pytest.raises(UnhealthyError, match=r"dpo stopped at step \d of 8: .*dpo\.learning_rate = 10000"):
         train_dpo(backend.model, reference.model, backend.processor, pairs, tmp_path, settings)
@@ -94,20 +94,20 @@ def test_one_row_that_is_too_long_is_found(fresh_backend, examples, tmp_path):
 
 
 def test_pairs_cut_off_are_named_before_training(nano_checkpoint, pairs, tmp_path):
-    backend, reference = HFBackend.load(nano_checkpoint), HFBackend.load(nano_checkpoint)
+    backend, reference = load_backend(nano_checkpoint), load_backend(nano_checkpoint)
     with pytest.raises(UnhealthyError, match=r"dpo: row 1 of 4 has no supervised token: dpo\.max_length = 20"):
         train_dpo(backend.model, reference.model, backend.processor, pairs, tmp_path, {"max_length": 20})
 
 
 def test_gradients_of_zero_train_nothing(nano_checkpoint, pairs, tmp_path):
-    backend, reference = HFBackend.load(nano_checkpoint), HFBackend.load(nano_checkpoint)
+    backend, reference = load_backend(nano_checkpoint), load_backend(nano_checkpoint)
     settings = SETTINGS | {"beta": 0.0, "max_steps": 4}
     with pytest.raises(UnhealthyError, match=r"dpo stopped at step 4 of 4: nothing is trained: .*dpo\.beta = 0"):
         train_dpo(backend.model, reference.model, backend.processor, pairs, tmp_path, settings)
 
 
 def test_what_prefers_nothing_but_rehearses_is_healthy(nano_checkpoint, examples, tmp_path):
-    backend, reference = HFBackend.load(nano_checkpoint), HFBackend.load(nano_checkpoint)
+    backend, reference = load_backend(nano_checkpoint), load_backend(nano_checkpoint)
     settings = SETTINGS | {"max_steps": 2, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0]}
     rows = [rehearsal(example) for example in examples]
     metrics = train_dpo(backend.model, reference.model, backend.processor, rows, tmp_path, settings)

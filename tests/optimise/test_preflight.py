@@ -8,7 +8,7 @@ import torch
 from agent.optimise.preflight import check_dpo, check_sft, two_pairs
 from envs.errors import UserError
 from envs.registry import TASKS
-from policies.backend_hf import HFBackend
+from policies.backends.loading import load_backend
 
 BAD = [
     # (section, settings of which each is named, what the line also says)
@@ -139,7 +139,7 @@ def test_what_no_single_setting_cures_is_told_all_the_same(check):
 
 
 def test_a_policy_that_cannot_be_trained_at_all_is_told(nano_checkpoint, rows):
-    backend = HFBackend.load(nano_checkpoint)
+    backend = load_backend(nano_checkpoint)
     for parameter in backend.model.parameters():
         parameter.data.fill_(float("nan"))
     with pytest.raises(UserError, match=r"^config section 'sft': .*weights are still as they were"):
