@@ -195,20 +195,15 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     """Train a seed policy stage by stage into the folder `config.out`; `pretrain.json` there holds its provenance.
 
     Until the last stage is finished, `<out>.tmp` holds the checkpoint of the last finished one, which may serve as a
-    `start`. Raises UserError for an existing folder, unless it may be overwritten, and for a missing start.
+    `start`. Raises UserError for an existing folder, unless it may be overwritten, and for a missing start, and
+    UnhealthyError for a stage whose training gives no policy.
     """
     out = Path(config.out)
     check_replaceable(out, overwrite, "checkpoint folder", "config.json")
     tasks = [with_expert(registry.task(name), config.experts.get(name)) for name in config.tasks]
     start = find_policy(config.start) if config.start else None
     provenance = {"source": source(), "start": start and weights_sha256(start), "tasks": declared_tasks(config.tasks)}
-    if start:
-        backend = load_backend(start, config.model)
-        if config.new_words:
-            more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
-            backend = HFBackend(backend.model, more, config.model)
-    else:
-        backend = HFBackend(*nano.build(words(tasks), config.seed), config.model)
+    backend = seed_policy(config, tasks)
     fresh = out.with_name(out.name + ".tmp")
     with TemporaryDirectory() as scratch:
         for stage, settings in config.stages.items():
@@ -232,7 +227,8 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
             random.Random(config.seed).shuffle(rows)
             with bar(f"{stage}: {len(rows)} rows") as progress:
                 options = {"seed": config.seed} | settings.sft
-                train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress])
+                section = f"stages.{stage}.sft"
+                train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress], section)
             backend.save(fresh)
     made = {
         "command": "handeye pretrain",
@@ -246,6 +242,17 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
         shutil.rmtree(out)
     fresh.rename(out)
     return out
+
+
+def seed_policy(config: Pretrain, tasks: Iterable[Task]) -> HFBackend:
+    """The policy before the first stage: the `start`, or random weights. Raises UserError for a missing start."""
+    if not config.start:
+        return HFBackend(*nano.build(words(tasks), config.seed), config.model)
+    backend = load_backend(find_policy(config.start), config.model)
+    if not config.new_words:
+        return backend
+    more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
+    return HFBackend(backend.model, more, config.model)
 
 
 def words(tasks: Iterable[Task]) -> tuple[str, ...]:
