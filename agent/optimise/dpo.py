@@ -27,12 +27,24 @@ def train_dpo(
 
     reference: None for a model with adapters. The reference is then the model itself with these adapters as they are
     now, which trl copies into the adapter `ref`: their base is in memory once.
+    Raises UnhealthyError for a training that gives no policy.
     """
-    trainer = DPOTrainer(
+    return train(dpo_trainer(model, reference, processor, pairs, out, settings), callbacks, "dpo")
+
+
+def dpo_trainer(
+    model: PreTrainedModel,
+    reference: PreTrainedModel | None,
+    processor: ProcessorMixin,
+    pairs: Sequence[Pair],
+    out: Path,
+    settings: Mapping[str, Any],
+) -> DPOTrainer:
+    """reference: None for a model with adapters, to which trl adds a copy as the adapter `ref`."""
+    return DPOTrainer(
         model=model,
         ref_model=reference,
         args=DPOConfig(output_dir=str(out), **trainer_arguments(model, settings)),
         train_dataset=dpo_rows(pairs),
         processing_class=processor,
     )
-    return train(trainer, callbacks)

@@ -200,7 +200,8 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     """Train a seed policy stage by stage into the folder `config.out`; `pretrain.json` there holds its provenance.
 
     Until the last stage is finished, `<out>.tmp` holds the checkpoint of the last finished one, which may serve as a
-    `start`. Raises UserError for an existing folder, unless it may be overwritten, and for a missing start.
+    `start`. Raises UserError for an existing folder, unless it may be overwritten, and for a missing start, and
+    UnhealthyError for a stage whose training gives no policy.
     """
     out = Path(config.out)
     check_replaceable(out, overwrite, "checkpoint folder", "config.json", PEFT_CONFIG)
@@ -231,7 +232,8 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
             random.Random(config.seed).shuffle(rows)
             with bar(f"{stage}: {len(rows)} rows") as progress:
                 options = {"seed": config.seed} | settings.sft
-                train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress])
+                section = f"stages.{stage}.sft"
+                train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress], section)
             backend.model.eval()  # the next stage may ask it
             backend.save(fresh)
     made = {

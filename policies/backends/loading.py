@@ -24,6 +24,7 @@ from policies.backends.adapters.quantised import quantisation
 from policies.backends.huggingface import HFBackend
 from policies.backends.probe import probe
 from policies.backends.settings import ModelSettings
+from policies.threads import one_thread
 
 logging.disable_progress_bar()  # loading two megabytes needs no bar
 VALID = "valid: a folder with config.json, weights and processor of an image-text-to-text model"
@@ -45,7 +46,8 @@ def load_backend(path: str | Path, settings: ModelSettings | None = None) -> HFB
             model = lora.load(model, folder, settings.lora)
         processor = _processor(path if (folder / "tokenizer_config.json").is_file() else base, settings)
         backend = HFBackend(model, processor, settings)
-        probe(backend)
+        with one_thread():  # as it will act
+            probe(backend)
     except UserError as error:
         raise UserError(f"checkpoint {str(path)!r}: {error}") from error
     except (*BROKEN, TemplateError) as error:
@@ -121,6 +123,11 @@ def _processor(path: str | Path, settings: ModelSettings) -> ProcessorMixin:
     if not hasattr(processor, "image_processor"):
         raise UserError(f"its processor, {type(processor).__name__}, takes no images; {VALID}")
     return processor
+
+
+def is_shared(settings: ModelSettings) -> bool:
+    """Whether one process acts for the environments of all workers."""
+    return _device(settings.device).type != "cpu" if settings.shared == "auto" else settings.shared
 
 
 def _device(name: str) -> torch.device:

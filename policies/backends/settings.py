@@ -45,4 +45,5 @@ class ModelSettings:
     dialect: Literal["auto", "terse", "chat"] = "auto"  # auto is terse for the embedded model, chat for others
     max_new_tokens: Count = 512  # of an answer
     base: str | None = None  # folder or hub id of the base under a checkpoint's adapters, if not where it was
+    shared: bool | Literal["auto"] = "auto"  # one process acts for all workers; auto: on an accelerator
     lora: Suppress[Fixed[Lora | None]] = None  # train adapters, not all weights
