@@ -4,6 +4,7 @@ Each has the model, with one thread of torch: a small model gains little from mo
 (`model.shared`): a model on an accelerator, or one that is too large for several copies.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -180,6 +181,7 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
     """The job's policy, loaded in this process, with one thread of torch. The last checkpoint stays loaded."""
     global _loaded
     if _loaded is None or _loaded[:2] != (job.checkpoint, job.model):
+        release()
         _loaded = job.checkpoint, job.model, load_backend(job.checkpoint, job.model)
     with one_thread():
         codec = codec_for(registry.task(job.task))
@@ -187,9 +189,13 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
 
 
 def release() -> None:
-    """Drop the checkpoint that acted last in this process: a trainer needs its memory."""
+    """Free the memory of the checkpoint that acted last in this process, and of trainers, for the next model.
+
+    A trainer and its callbacks refer to each other, so that its model stays until garbage is collected.
+    """
     global _loaded
     _loaded = None
+    gc.collect()
 
 
 def _rollout(

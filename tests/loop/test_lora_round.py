@@ -9,6 +9,7 @@ from test_improve import config, near, run  # noqa: F401 (fixtures)
 from transformers import PreTrainedModel
 
 from agent import loop
+from agent.collect import workers
 from agent.stages import imitate, prefer
 from policies.backends.adapters.folder import has_adapters, read_base
 from policies.backends.adapters.weights import weights_sha256
@@ -17,14 +18,14 @@ LORA = {"lora": {"r": 4, "alpha": 8}}
 
 
 def models():
-    gc.collect()
     return {id(m) for m in gc.get_objects() if isinstance(m, PreTrainedModel) and hasattr(m, "lm_head")}
 
 
 @pytest.mark.slow
 def test_rounds_train_adapters_over_one_base(config, monkeypatch, nano_checkpoint):  # noqa: F811
-    """The second round trains those of the first further. While a stage trains, its process holds one model."""
-    others, held = models(), []
+    """The second round trains those of the first further. The process holds one model at a time, while a stage trains
+    and when the next policy is loaded to act."""
+    others, held, alone = models(), [], []
 
     def counted(train):
         def counting(*arguments):
@@ -33,6 +34,11 @@ def test_rounds_train_adapters_over_one_base(config, monkeypatch, nano_checkpoin
 
         return counting
 
+    def loaded(*arguments, load=workers.load_backend):
+        alone.append(not models() - others)
+        return load(*arguments)
+
+    monkeypatch.setattr(workers, "load_backend", loaded)
     monkeypatch.setattr(imitate, "train_sft", counted(imitate.train_sft))
     monkeypatch.setattr(prefer, "train_dpo", counted(prefer.train_dpo))
     passed = loop.gate
@@ -40,6 +46,8 @@ def test_rounds_train_adapters_over_one_base(config, monkeypatch, nano_checkpoin
     path, results = run(config(model=LORA, rounds=2))
     assert [row["pairs"] > 0 for row in results["rounds"]] == [True, True]
     assert held == [1] * 4
+    assert alone
+    assert all(alone)
     base = {"base": str(nano_checkpoint.resolve()), "weights_sha256": weights_sha256(nano_checkpoint)}
     hashes = []
     for number in (1, 2):
