@@ -26,7 +26,7 @@ def trainer_arguments(model: PreTrainedModel | PeftModel, settings: Mapping[str,
         "save_strategy": "no",
         "disable_tqdm": True,
         "dataloader_pin_memory": accelerated,
-        "use_cpu": not accelerated,
+        "use_cpu": torch.accelerator.is_available() and not accelerated,  # else it moves there
     }
     renamed = {name.replace("gradient_checkpointing", "activation_checkpointing"): v for name, v in settings.items()}
     return ours | renamed  # transformers ignores the older name beside the newer one

@@ -146,7 +146,8 @@ class Placed(torch.nn.Linear):
         ("cpu", torch.float32, {}, {"activation_checkpointing": False}),
     ],
 )
-def test_mixed_precision_follows_the_device_and_settings_go_first(device, dtype, settings, expected):
+def test_mixed_precision_follows_the_device_and_settings_go_first(device, dtype, settings, expected, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     arguments = trainer_arguments(Placed(device, dtype), settings)
     assert expected.items() <= arguments.items()
     assert "gradient_checkpointing" not in arguments
