@@ -146,8 +146,16 @@ The weights are a stock transformers model's, and load without HandEye."""
 
 
 def _last_policy(run: Path) -> Path:
-    """The folder of a run's last policy: as recorded, or, in a run that was moved, below it."""
-    recorded = Path(_read(run / RESULTS)["policy"])
+    """The folder of a run's last policy: as recorded, or, in a run that was moved, below it.
+
+    Raises UserError where it is still the seed policy, and where it is gone.
+    """
+    results = _read(run / RESULTS)
+    if not any(row["accepted"] for row in results["rounds"]):
+        raise UserError(
+            f"no round of {str(run)!r} passed the gate: its policy is the seed; valid: a checkpoint's folder"
+        )
+    recorded = Path(results["policy"])
     for path in (run / Path(*recorded.parts[-2:]), recorded):
         if path.is_dir():
             return path

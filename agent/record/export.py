@@ -35,7 +35,8 @@ def merge(checkpoint: Path, out: Path, overwrite: bool = False, settings: ModelS
             raise UserError(f"{str(out)!r} holds what is merged, {str(needed)!r}; valid: another folder")
     dtype = "float32" if settings.dtype == "auto" else settings.dtype
     backend = load_backend(checkpoint, replace(settings, dtype=dtype, quantise="none"))
-    backend.model = lora.merged(backend.model).to(AutoConfig.from_pretrained(base).dtype or torch.float32)
+    config = AutoConfig.from_pretrained(base, trust_remote_code=settings.trust_remote_code)
+    backend.model = lora.merged(backend.model).to(config.dtype or torch.float32)
     fresh = out.with_name(out.name + ".tmp")
     shutil.rmtree(fresh, ignore_errors=True)
     backend.save(fresh)

@@ -222,9 +222,13 @@ def test_a_dry_run_writes_the_card_and_sends_nothing(handeye, run, monkeypatch):
 
 
 def test_what_cannot_be_pushed_is_one_line(handeye, run, adapters, tmp_path):
+    stood = tmp_path / "stood"
+    stood.mkdir()
+    (stood / "results.json").write_text(json.dumps(RESULTS | {"policy": "seed", "rounds": [{"accepted": False}]}))
     for arguments, words in (
         ((run, "me/reacher"), "no token for the hub; valid: first `hf auth login`, or the variable HF_TOKEN"),
         ((run, "reacher"), "repo = 'reacher'; valid: owner/model"),
+        ((stood, "me/reacher"), "passed the gate: its policy is the seed"),
         ((tmp_path, "me/reacher"), "is no run with results and no checkpoint"),
         ((adapters, "me/reacher"), f"valid: handeye merge {adapters} OUT first"),
     ):
