@@ -20,10 +20,10 @@ def relabelled(episodes: Iterable[Episode]) -> tuple[list[Episode], Spent]:
     found, spent, envs = [], Spent(), {}
     try:
         for episode in episodes:
-            chosen = task(episode.task)
+            chosen = task(episode.task, episode.image_size)
             if episode.success or episode.ending == "broken" or not chosen.language.names_goal:
                 continue
-            env = envs[chosen.name] = envs.get(chosen.name) or chosen.make()
+            env = envs[chosen] = envs.get(chosen) or chosen.make()
             env.reset(seed=episode.seed, options=episode.options)
             for goal in chosen.language.other_goals(env):
                 attempt = _under(goal, chosen, env, episode)

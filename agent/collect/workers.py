@@ -21,6 +21,7 @@ from agent.config import Critic
 from agent.organise.episode import Episode
 from envs import registry
 from envs.observation import Observation
+from envs.task import Task
 from policies import critic
 from policies.action_codec import codec_for
 from policies.backend_hf import HFBackend
@@ -39,7 +40,7 @@ class Job:
 
     checkpoint: the policy's folder. starts: `Start`s, or (seed, attempt). n_envs: environments in lockstep, of each
     worker. certify: simulate each episode again; one that differs is broken. snapshots: steps keep the environment's
-    state. end_loops: see `rollout`, for a greedy policy.
+    state. end_loops: see `rollout`, for a greedy policy. image_size: [px] of a frame's side; None for the task's own.
     """
 
     task: str
@@ -52,6 +53,12 @@ class Job:
     certify: bool = False
     snapshots: bool = False
     end_loops: bool = False
+    image_size: int | None = None
+
+
+def task_of(job: Job) -> Task:
+    """The job's task, with frames of the job's size."""
+    return registry.task(job.task, job.image_size)
 
 
 Query = Callable[[MLLMPolicy, Sequence[Observation], Sequence[Any]], Sequence[Any]]  # one detail, one result for each
@@ -158,7 +165,7 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
     if _loaded is None or _loaded[0] != job.checkpoint:
         _loaded = job.checkpoint, HFBackend.load(job.checkpoint)
     with one_thread():
-        codec = codec_for(registry.task(job.task))
+        codec = codec_for(task_of(job))
         yield MLLMPolicy(_loaded[1], codec, job.temperature, **asdict(job.critic))
 
 
@@ -167,7 +174,7 @@ def _rollout(job: Job, subscribers: Sequence[Subscriber]) -> tuple[list[Episode]
     with policy_of(job) as policy, Verifier() as verifier:
         certifying = [verifier] if job.certify else []
         episodes = rollout(
-            registry.task(job.task),
+            task_of(job),
             MeteredPolicy(policy, meter.spent),
             job.starts,
             job.n_envs,

@@ -36,6 +36,7 @@ def audit(
     workers: Workers,
     beside: Sequence[Path] = (),
     n_envs: int = 64,
+    image_size: int | None = None,
 ) -> dict[str, Any]:
     """Audit the critic of one task on `episodes` distinct held-out starts, each played greedily and as in practice.
 
@@ -49,11 +50,12 @@ def audit(
     (`statistics.best_of`).
     best_of: among the same answers, the success rate after the greedy one, after the one with the best verdict, and
     after the one that the simulator found best (an oracle, which no policy has).
+    image_size: [px] of the frames, also those that `beside` act on; None for the task's own.
     acting: gain of whole episodes with criticism over those without.
     claims: how often the step that the critic blames for a failure is the one that bisection finds.
     """
     starts = distinct(task(name), "heldout", episodes)
-    job = Job(name, checkpoint, (), n_envs=n_envs)
+    job = Job(name, checkpoint, (), n_envs=n_envs, image_size=image_size)
 
     def collect(title: str, job: Job) -> list[Episode]:
         with bar(title, len(job.starts)) as progress:

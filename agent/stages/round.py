@@ -29,13 +29,23 @@ SPENT = ("practice_env_steps", "branch_env_steps", *(each.name for each in field
 
 
 class Round:
-    """Round `number` of a run, from 1; round 0 is before the first. budget: the run's counts, shared by all rounds."""
+    """Round `number` of a run, from 1; round 0 is before the first. budget: the run's counts, shared by all rounds.
+
+    image_size: [px] of the frames that the policy is given; None for each task's own.
+    """
 
     def __init__(
-        self, number: int, config: Config, run: RunDir, workers: Workers, tracker: Tracker, budget: dict[str, int]
+        self,
+        number: int,
+        config: Config,
+        run: RunDir,
+        workers: Workers,
+        tracker: Tracker,
+        budget: dict[str, int],
+        image_size: int | None = None,
     ):
         self.number, self.config, self.run = number, config, run
-        self.workers, self.tracker, self.budget = workers, tracker, budget
+        self.workers, self.tracker, self.budget, self.image_size = workers, tracker, budget, image_size
 
     # folders -----------------------------------------------------------------------------------------------------
     @property
@@ -54,7 +64,8 @@ class Round:
 
     def before(self, back: int = 1) -> "Round":
         """The round `back` rounds earlier."""
-        return Round(self.number - back, self.config, self.run, self.workers, self.tracker, self.budget)
+        shared = self.config, self.run, self.workers, self.tracker, self.budget, self.image_size
+        return Round(self.number - back, *shared)
 
     def latest(self) -> Iterator["Round"]:
         """The last `select.rounds` rounds, whose successes are imitated; this one comes last."""
@@ -112,7 +123,8 @@ class Round:
 
     # rollouts ----------------------------------------------------------------------------------------------------
     def job(self, task: str, checkpoint: Path, **settings: Any) -> Job:
-        return Job(task, checkpoint, n_envs=self.config.n_envs, sampling_seed=self.config.seed, **settings)
+        shared = {"n_envs": self.config.n_envs, "sampling_seed": self.config.seed, "image_size": self.image_size}
+        return Job(task, checkpoint, **shared, **settings)
 
     def rollout(self, title: str, job: Job, charged_to: str = "env_steps") -> list[Episode]:
         """Roll out the job, charge its cost to the budget, and log it under the title."""
