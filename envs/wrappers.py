@@ -191,7 +191,8 @@ def _checked(cameras: Sequence[str | Mapping[str, Any]], env: gym.Env[Any, Any])
         for camera in plain:
             camera_of(env.unwrapped, camera)
     elif plain != [""]:
-        raise UserError(f"camera {plain[0]!r} of an environment without MuJoCo; valid: none, leave it out")
+        named = max(plain, key=bool)  # the first that is not empty
+        raise UserError(f"camera {named!r} of an environment without MuJoCo; valid: none, leave it out")
     return plain
 
 
