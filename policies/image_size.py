@@ -30,11 +30,11 @@ GREY = 128
 def resolve_image_size(setting: int | Literal["auto"], processor: Any) -> int | None:
     """[px] of the frames that a policy is given; None for each task's own size.
 
-    auto: the size that the processor wants; where that is IMAGE_SIZE, which tasks have without it, each task's own.
-    Raises UserError as `frame_size` does.
+    auto: the size that the processor wants; where that is IMAGE_SIZE, which tasks have without it, each task's own, as
+    for a model behind a server, whose processor is not known (None). Raises UserError as `frame_size` does.
     """
-    if setting != "auto":
-        return setting
+    if setting != "auto" or processor is None:
+        return None if setting == "auto" else setting
     wanted = frame_size(processor)
     return None if wanted == IMAGE_SIZE else wanted
 

@@ -24,13 +24,16 @@ from envs.observation import Observation
 from envs.task import Task
 from policies import critic
 from policies.action_codec import codec_for
-from policies.backend_hf import HFBackend
+from policies.backends.huggingface import HFBackend
+from policies.backends.loading import load_backend
+from policies.backends.settings import ModelSettings
 from policies.base import Decision
+from policies.image_size import resolve_image_size
 from policies.mllm import MLLMPolicy
 from policies.threads import one_thread
 
 POLL_S = 0.5  # between checks whether a worker failed
-_loaded: tuple[Path, HFBackend] | None = None  # this process's last checkpoint
+_loaded: tuple[Path, ModelSettings, HFBackend] | None = None  # this process's last checkpoint
 _finished: Any = None  # in a worker: the queue on which it hands over each finished episode
 
 
@@ -40,7 +43,7 @@ class Job:
 
     checkpoint: the policy's folder. starts: `Start`s, or (seed, attempt). n_envs: environments in lockstep, of each
     worker. certify: simulate each episode again; one that differs is broken. snapshots: steps keep the environment's
-    state. end_loops: see `rollout`, for a greedy policy. image_size: [px] of a frame's side; None for the task's own.
+    state. end_loops: see `rollout`, for a greedy policy. model: how the checkpoint is loaded and shown frames.
     """
 
     task: str
@@ -53,12 +56,13 @@ class Job:
     certify: bool = False
     snapshots: bool = False
     end_loops: bool = False
-    image_size: int | None = None
+    model: ModelSettings = field(default_factory=ModelSettings)
 
 
-def task_of(job: Job) -> Task:
-    """The job's task, with frames of the job's size."""
-    return registry.task(job.task, job.image_size)
+def task_of(job: Job, policy: MLLMPolicy) -> Task:
+    """The job's task, with frames of the size that its policy is shown (`model.image_size`)."""
+    processor = getattr(policy.backend, "processor", None)
+    return registry.task(job.task, resolve_image_size(job.model.image_size, processor))
 
 
 Query = Callable[[MLLMPolicy, Sequence[Observation], Sequence[Any]], Sequence[Any]]  # one detail, one result for each
@@ -162,11 +166,11 @@ class Workers:
 def policy_of(job: Job) -> Iterator[MLLMPolicy]:
     """The job's policy, loaded in this process, with one thread of torch. The last checkpoint stays loaded."""
     global _loaded
-    if _loaded is None or _loaded[0] != job.checkpoint:
-        _loaded = job.checkpoint, HFBackend.load(job.checkpoint)
+    if _loaded is None or _loaded[:2] != (job.checkpoint, job.model):
+        _loaded = job.checkpoint, job.model, load_backend(job.checkpoint, job.model)
     with one_thread():
-        codec = codec_for(task_of(job))
-        yield MLLMPolicy(_loaded[1], codec, job.temperature, **asdict(job.critic))
+        codec = codec_for(registry.task(job.task))
+        yield MLLMPolicy(_loaded[-1], codec, job.temperature, **asdict(job.critic))
 
 
 def _rollout(job: Job, subscribers: Sequence[Subscriber]) -> tuple[list[Episode], Spent]:
@@ -174,7 +178,7 @@ def _rollout(job: Job, subscribers: Sequence[Subscriber]) -> tuple[list[Episode]
     with policy_of(job) as policy, Verifier() as verifier:
         certifying = [verifier] if job.certify else []
         episodes = rollout(
-            task_of(job),
+            task_of(job, policy),
             MeteredPolicy(policy, meter.spent),
             job.starts,
             job.n_envs,

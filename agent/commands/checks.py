@@ -14,9 +14,11 @@ from agent.optimise.sft import CPU_SAFE
 from envs import registry
 from envs.errors import UserError, unknown
 from envs.splits import seeds
-from policies.backend_hf import HFBackend
+from policies.backends.loading import load_backend
+from policies.backends.settings import ModelSettings
 from policies.base import NAMED, find_policy
 from policies.baselines import with_expert
+from policies.image_size import resolve_image_size
 
 
 def check_improve(config: Config) -> None:
@@ -50,7 +52,7 @@ def check_improve(config: Config) -> None:
         for number in range(1, config.rounds + 1):
             gate_seeds(config, number, name)
             practice_seeds(config, number, name)
-    HFBackend.load(find_policy(config.policy))
+    _check_frames((*config.tasks, *config.evaluation.tasks), find_policy(config.policy), config.model)
     if config.tracking.mode == "online":
         _check_login()
 
@@ -100,12 +102,19 @@ def check_pretrain(config: Pretrain) -> None:
             pretraining_seeds(task, 1 if some else 0, stage.first_scene)
         _check_trainer(f"stages.{name}.sft", stage.sft, SFTConfig)
     if config.start:
-        HFBackend.load(find_policy(config.start))
+        _check_frames(config.tasks, find_policy(config.start), config.model)
 
 
-def _check_tasks(names: tuple[str, ...]) -> None:
+def _check_frames(names: tuple[str, ...], checkpoint: Path, model: ModelSettings) -> None:
+    """Raises UserError for a checkpoint that does not load, and for frames of a size that cannot be rendered."""
+    backend = load_backend(checkpoint, model)
+    if size := resolve_image_size(model.image_size, backend.processor):
+        _check_tasks(names, size)
+
+
+def _check_tasks(names: tuple[str, ...], image_size: int | None = None) -> None:
     for name in dict.fromkeys(names):
-        task = registry.task(name)
+        task = registry.task(name, image_size)
         env = task.make()
         env.reset(seed=0)
         task.observe(env)

@@ -19,6 +19,7 @@ from envs.errors import UserError
 from envs.observation import Observation
 from envs.registry import task
 from envs.starts import distinct
+from policies.backends.settings import ModelSettings
 
 TEMPERATURE = 1.0  # of the answers that are tried, and of the sampled episodes, which add failures
 TIE = Tie()
@@ -35,8 +36,8 @@ def audit(
     critic: Critic,
     workers: Workers,
     beside: Sequence[Path] = (),
+    model: ModelSettings | None = None,
     n_envs: int = 64,
-    image_size: int | None = None,
 ) -> dict[str, Any]:
     """Audit the critic of one task on `episodes` distinct held-out starts, each played greedily and as in practice.
 
@@ -50,12 +51,11 @@ def audit(
     (`statistics.best_of`).
     best_of: among the same answers, the success rate after the greedy one, after the one with the best verdict, and
     after the one that the simulator found best (an oracle, which no policy has).
-    image_size: [px] of the frames, also those that `beside` act on; None for the task's own.
     acting: gain of whole episodes with criticism over those without.
     claims: how often the step that the critic blames for a failure is the one that bisection finds.
     """
     starts = distinct(task(name), "heldout", episodes)
-    job = Job(name, checkpoint, (), n_envs=n_envs, image_size=image_size)
+    job = Job(name, checkpoint, (), n_envs=n_envs, model=model or ModelSettings())
 
     def collect(title: str, job: Job) -> list[Episode]:
         with bar(title, len(job.starts)) as progress:

@@ -27,12 +27,15 @@ from envs import registry
 from envs.observation import Observation
 from envs.snapshot import Restorable, Snapshot
 from envs.task import Task
-from policies import critic, nano, prompt
+from policies import critic, prompt
 from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
 from policies.backend import Request
-from policies.backend_hf import HFBackend
+from policies.backends import nano
+from policies.backends.huggingface import HFBackend
+from policies.backends.loading import load_backend
 from policies.base import find_policy
 from policies.baselines import with_expert
+from policies.image_size import resolve_image_size
 from policies.mllm import MLLMPolicy
 
 SCENES_AT_ONCE = 64  # scenes whose prompts are prefilled as one batch
@@ -201,12 +204,14 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     start = find_policy(config.start) if config.start else None
     provenance = {"source": source(), "start": start and weights_sha256(start), "tasks": declared_tasks(config.tasks)}
     if start:
-        backend = HFBackend.load(start)
+        backend = load_backend(start, config.model)
         if config.new_words:
             more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
-            backend = HFBackend(backend.model, more)
+            backend = HFBackend(backend.model, more, config.model)
     else:
-        backend = HFBackend(*nano.build(words(tasks), config.seed))
+        backend = HFBackend(*nano.build(words(tasks), config.seed), config.model)
+    image_size = resolve_image_size(config.model.image_size, backend.processor)
+    tasks = [task.sized(image_size) for task in tasks]
     fresh = out.with_name(out.name + ".tmp")
     with TemporaryDirectory() as scratch:
         for stage, settings in config.stages.items():

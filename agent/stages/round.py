@@ -29,23 +29,13 @@ SPENT = ("practice_env_steps", "branch_env_steps", *(each.name for each in field
 
 
 class Round:
-    """Round `number` of a run, from 1; round 0 is before the first. budget: the run's counts, shared by all rounds.
-
-    image_size: [px] of the frames that the policy is given; None for each task's own.
-    """
+    """Round `number` of a run, from 1; round 0 is before the first. budget: the run's counts, shared by all rounds."""
 
     def __init__(
-        self,
-        number: int,
-        config: Config,
-        run: RunDir,
-        workers: Workers,
-        tracker: Tracker,
-        budget: dict[str, int],
-        image_size: int | None = None,
+        self, number: int, config: Config, run: RunDir, workers: Workers, tracker: Tracker, budget: dict[str, int]
     ):
         self.number, self.config, self.run = number, config, run
-        self.workers, self.tracker, self.budget, self.image_size = workers, tracker, budget, image_size
+        self.workers, self.tracker, self.budget = workers, tracker, budget
 
     # folders -----------------------------------------------------------------------------------------------------
     @property
@@ -64,8 +54,7 @@ class Round:
 
     def before(self, back: int = 1) -> "Round":
         """The round `back` rounds earlier."""
-        shared = self.config, self.run, self.workers, self.tracker, self.budget, self.image_size
-        return Round(self.number - back, *shared)
+        return Round(self.number - back, self.config, self.run, self.workers, self.tracker, self.budget)
 
     def latest(self) -> Iterator["Round"]:
         """The last `select.rounds` rounds, whose successes are imitated; this one comes last."""
@@ -123,8 +112,8 @@ class Round:
 
     # rollouts ----------------------------------------------------------------------------------------------------
     def job(self, task: str, checkpoint: Path, **settings: Any) -> Job:
-        shared = {"n_envs": self.config.n_envs, "sampling_seed": self.config.seed, "image_size": self.image_size}
-        return Job(task, checkpoint, **shared, **settings)
+        settings |= {"n_envs": self.config.n_envs, "sampling_seed": self.config.seed, "model": self.config.model}
+        return Job(task, checkpoint, **settings)
 
     def rollout(self, title: str, job: Job, charged_to: str = "env_steps") -> list[Episode]:
         """Roll out the job, charge its cost to the budget, and log it under the title."""

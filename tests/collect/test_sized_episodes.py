@@ -10,7 +10,7 @@ from agent.collect.branching import Branching, Point
 from agent.collect.relabel import relabelled
 from agent.collect.rollout import rollout
 from agent.collect.verify import Verifier
-from agent.collect.workers import Job, Workers, task_of
+from agent.collect.workers import Job, Workers, policy_of, task_of
 from agent.config import Branch, Margin
 from agent.organise.critiques import ending
 from agent.organise.episode import Episode
@@ -22,9 +22,11 @@ from agent.record.video import CAPTION_HEIGHT, SIZE, film
 from envs.registry import TASKS
 from envs.starts import distinct, keys
 from policies.action_codec import codec_for
+from policies.backends.settings import ModelSettings
 from policies.baselines import ExpertPolicy, RandomPolicy
 
 PX = 96
+LARGE = ModelSettings(image_size=PX)
 REACH, PUSH = TASKS["reach"], TASKS["push"]
 
 
@@ -43,9 +45,10 @@ def certified(episodes):
 
 
 def test_a_job_of_another_size(nano_checkpoint):
-    job = Job("reach", nano_checkpoint, [(0, 0), (1, 0)], certify=True, image_size=PX)
-    assert task_of(job) == REACH.sized(PX)
-    assert task_of(replace(job, image_size=None)) is REACH
+    job = Job("reach", nano_checkpoint, [(0, 0), (1, 0)], certify=True, model=LARGE)
+    with policy_of(job) as policy:
+        assert task_of(job, policy) == REACH.sized(PX)
+        assert task_of(replace(job, model=ModelSettings()), policy) is REACH  # auto: what the embedded policy wants
     episodes = Workers(1).rollout(job)
     assert {e.ending for e in episodes} <= {"terminated", "truncated"}  # none without a certificate
     assert {step.observation.frames.shape for e in episodes for step in e.steps} == {(1, PX, PX, 3)}
@@ -86,7 +89,7 @@ def test_rows_of_the_trainers_hold_the_frames(played):
 
 
 def test_branches_go_on_at_the_size_of_the_job(nano_checkpoint, played):
-    job = Job("reach", nano_checkpoint, (), temperature=1.0, certify=True, image_size=PX)
+    job = Job("reach", nano_checkpoint, (), temperature=1.0, certify=True, model=LARGE)
     with Workers(1) as workers:
         branching = Branching(workers, job, lambda title, some: workers.rollout(some), 10, np.random.default_rng(0))
         settings = Branch(failures=1, where="early", answers=2)

@@ -42,6 +42,7 @@ def test_a_round_at_another_size(nano_checkpoint, tmp_path, monkeypatch, any_act
     values = {
         "policy": str(nano_checkpoint),
         "tasks": ["wide"],
+        "model": {"image_size": PX},
         "out": str(tmp_path / "run"),
         "rounds": 1,
         "threads": 1,
@@ -60,8 +61,7 @@ def test_a_round_at_another_size(nano_checkpoint, tmp_path, monkeypatch, any_act
     with Workers(1) as workers:
         run = RunDir(tmp_path / "run")
         tracker = Tracker(run.path, config.tracking, {})
-        r = Round(1, config, run, workers, tracker, budget, image_size=PX)
-        assert r.before().image_size == PX
+        r = Round(1, config, run, workers, tracker, budget)
         played = practise(r, nano_checkpoint)
         relabel(r)
         learned = imitate(r, nano_checkpoint)

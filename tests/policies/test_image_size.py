@@ -11,7 +11,7 @@ from transformers import AutoProcessor, PreTrainedTokenizerFast
 from transformers.processing_utils import ProcessorMixin
 
 from envs.errors import UserError
-from policies import nano
+from policies.backends import nano
 from policies.base import NAMED
 from policies.image_size import LARGEST, frame_size, image_tokens, resolve_image_size
 
@@ -94,6 +94,15 @@ def test_the_embedded_policy_wants_what_tasks_have():
     assert frame_size(processor) == nano.IMAGE_SIZE
     assert resolve_image_size("auto", processor) is None
     assert resolve_image_size(96, processor) == 96
+
+
+def test_a_server_does_not_tell_and_a_number_counts():
+    assert resolve_image_size("auto", None) is None
+    assert resolve_image_size(224, None) == 224
+
+
+def test_the_embedded_policy_scales_larger_frames_down():
+    processor = AutoProcessor.from_pretrained(NAMED["seed"], backend="pil")
     assert image_tokens(processor, 64) == image_tokens(processor, 96) >= nano.IMAGE_TOKENS
     assert image_tokens(processor, 64, 2) >= 2 * nano.IMAGE_TOKENS
 
