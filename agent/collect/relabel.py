@@ -48,7 +48,7 @@ def _under(goal: str, chosen: Task, env: Restorable, episode: Episode) -> Episod
         original = step.decision.answer
         answer = joined(chosen.language.about(thought_of(original), goal), action_of(original))
         decision = replace(step.decision, answer=answer, verdict=None)
-        result.steps.append(Step(observation, decision, float(reward), fingerprint))
+        result.steps.append(Step(observation.packed(), decision, float(reward), fingerprint))
         if terminated or truncated:
             last = chosen.observe(env)
             result.ending = "terminated" if terminated else "truncated"
