@@ -200,7 +200,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     """
     out = Path(config.out)
     check_replaceable(out, overwrite, "checkpoint folder", "config.json")
-    tasks = [with_expert(registry.task(name), config.experts.get(name)) for name in config.tasks]
+    tasks = _taught(config)
     start = find_policy(config.start) if config.start else None
     provenance = {"source": source(), "start": start and weights_sha256(start), "tasks": declared_tasks(config.tasks)}
     if start:
@@ -210,8 +210,8 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
             backend = HFBackend(backend.model, more, config.model)
     else:
         backend = HFBackend(*nano.build(words(tasks), config.seed), config.model)
-    image_size = resolve_image_size(config.model.image_size, backend.processor)
-    tasks = [task.sized(image_size) for task in tasks]
+    if image_size := resolve_image_size(config.model.image_size, backend.processor):
+        tasks = _taught(config, image_size)
     fresh = out.with_name(out.name + ".tmp")
     with TemporaryDirectory() as scratch:
         for stage, settings in config.stages.items():
@@ -249,6 +249,11 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
         shutil.rmtree(out)
     fresh.rename(out)
     return out
+
+
+def _taught(config: Pretrain, image_size: int | None = None) -> list[Task]:
+    """The tasks with their experts. Raises UserError for an expert that acts on pixels of another size."""
+    return [with_expert(registry.task(name, image_size), config.experts.get(name)) for name in config.tasks]
 
 
 def words(tasks: Iterable[Task]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The stages of a round with larger frames than the tasks' own: stored, certified, learned from and branched at."""
+"""Pretraining and the stages of a round with larger frames than the tasks' own."""
 
 import json
 from dataclasses import replace
@@ -8,7 +8,8 @@ import pytest
 
 from agent.collect.verify import Verifier
 from agent.collect.workers import Workers
-from agent.config import load
+from agent.config import Pretrain, Stage, load
+from agent.optimise import pretrain
 from agent.record.rundir import RunDir
 from agent.record.tracking import Tracker
 from agent.stages.branch import branch
@@ -19,8 +20,8 @@ from agent.stages.relabel import relabel
 from agent.stages.round import SPENT, Round
 from envs.registry import TASKS
 from envs.suites.tabletop.reach import Reach
+from policies.backends.settings import ModelSettings
 
-pytestmark = pytest.mark.slow
 PX = 96
 
 
@@ -34,6 +35,7 @@ class Wide(Reach):
 gym.register("HandEyeTest/Wide-v0", entry_point=Wide, max_episode_steps=6)
 
 
+@pytest.mark.slow
 def test_a_round_at_another_size(nano_checkpoint, tmp_path, monkeypatch, any_action):
     monkeypatch.setitem(
         TASKS, "wide", replace(any_action(TASKS["reach"]), name="wide").with_env(id="HandEyeTest/Wide-v0")
@@ -78,3 +80,13 @@ def test_a_round_at_another_size(nano_checkpoint, tmp_path, monkeypatch, any_act
     assert {e.final_frame.shape for e in whole} == {(PX, PX, 3)}
     with Verifier() as verifier:
         assert {verifier.flaw(e) for e in whole} == {""}
+
+
+@pytest.mark.parametrize(("image_size", "px"), [("auto", 64), (PX, PX)])
+def test_pretraining_shows_the_size_that_the_model_is_shown(tmp_path, monkeypatch, image_size, px):
+    shown = []
+    monkeypatch.setattr(pretrain, "train_sft", lambda model, processor, rows, *rest: shown.extend(rows))
+    stage = Stage(2, 500_000, demonstrations={"reach": 1})
+    model = ModelSettings(image_size=image_size)
+    pretrain.pretrain(Pretrain(str(tmp_path / "seed"), ("reach",), {"all": stage}, model=model))
+    assert {row.frames.shape for row in shown} == {(1, px, px, 3)}
