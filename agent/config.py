@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from envs.errors import UserError
 from envs.validation import STRICT, Count, checked, read
+from policies.backends.settings import ModelSettings
 
 
 def _expanded(names: Iterable[str]) -> tuple[str, ...]:
@@ -178,8 +179,9 @@ class Tracking:
 class Config:
     """A run of self-improvement. sft, dpo: fields of trl's SFTConfig and DPOConfig, passed through."""
 
-    policy: str  # the seed policy: a checkpoint folder, or `seed`, the one that ships
+    policy: str  # the seed policy: a checkpoint folder, a model on a hub, or `seed`, the one that ships
     tasks: Tasks
+    model: ModelSettings = Field(default_factory=ModelSettings)  # how it is loaded, shown frames, asked and trained
     out: str = "runs/improve"  # run folder
     seed: Annotated[int, Field(ge=0, lt=50)] = 0  # from 50 on, practice seeds would overlap with pretraining's
     rounds: Count = 2
@@ -267,7 +269,8 @@ class Pretrain:
     tasks: Tasks
     stages: Annotated[dict[str, Stage], Field(min_length=1)]
     experts: dict[str, Path] = Field(default_factory=dict)
-    start: str | None = None  # initial checkpoint folder, or `seed`; None: random weights
+    start: str | None = None  # initial checkpoint folder, a model on a hub, or `seed`; None: random weights
+    model: ModelSettings = Field(default_factory=ModelSettings)  # how the start is loaded, shown frames and trained
     new_words: bool = False  # words of the tasks that the start's tokenizer splits become single tokens
     seed: NonNegativeInt = 0
     threads: Count = 2  # of torch

@@ -23,13 +23,15 @@ from envs import registry
 from envs.observation import Observation
 from policies import critic
 from policies.action_codec import codec_for
-from policies.backend_hf import HFBackend
+from policies.backends.huggingface import HFBackend
+from policies.backends.loading import load_backend
+from policies.backends.settings import ModelSettings
 from policies.base import Decision
 from policies.mllm import MLLMPolicy
 from policies.threads import one_thread
 
 POLL_S = 0.5  # between checks whether a worker failed
-_loaded: tuple[Path, HFBackend] | None = None  # this process's last checkpoint
+_loaded: tuple[Path, ModelSettings, HFBackend] | None = None  # this process's last checkpoint
 _finished: Any = None  # in a worker: the queue on which it hands over each finished episode
 
 
@@ -39,7 +41,7 @@ class Job:
 
     checkpoint: the policy's folder. starts: `Start`s, or (seed, attempt). n_envs: environments in lockstep, of each
     worker. certify: simulate each episode again; one that differs is broken. snapshots: steps keep the environment's
-    state. end_loops: see `rollout`, for a greedy policy.
+    state. end_loops: see `rollout`, for a greedy policy. model: how the checkpoint is loaded.
     """
 
     task: str
@@ -52,6 +54,7 @@ class Job:
     certify: bool = False
     snapshots: bool = False
     end_loops: bool = False
+    model: ModelSettings = field(default_factory=ModelSettings)
 
 
 Query = Callable[[MLLMPolicy, Sequence[Observation], Sequence[Any]], Sequence[Any]]  # one detail, one result for each
@@ -155,11 +158,11 @@ class Workers:
 def policy_of(job: Job) -> Iterator[MLLMPolicy]:
     """The job's policy, loaded in this process, with one thread of torch. The last checkpoint stays loaded."""
     global _loaded
-    if _loaded is None or _loaded[0] != job.checkpoint:
-        _loaded = job.checkpoint, HFBackend.load(job.checkpoint)
+    if _loaded is None or _loaded[:2] != (job.checkpoint, job.model):
+        _loaded = job.checkpoint, job.model, load_backend(job.checkpoint, job.model)
     with one_thread():
         codec = codec_for(registry.task(job.task))
-        yield MLLMPolicy(_loaded[1], codec, job.temperature, **asdict(job.critic))
+        yield MLLMPolicy(_loaded[-1], codec, job.temperature, **asdict(job.critic))
 
 
 def _rollout(job: Job, subscribers: Sequence[Subscriber]) -> tuple[list[Episode], Spent]:

@@ -14,7 +14,7 @@ from agent.optimise.sft import CPU_SAFE
 from envs import registry
 from envs.errors import UserError, unknown
 from envs.splits import seeds
-from policies.backend_hf import HFBackend
+from policies.backends.loading import load_backend
 from policies.base import NAMED, find_policy
 from policies.baselines import with_expert
 
@@ -50,7 +50,7 @@ def check_improve(config: Config) -> None:
         for number in range(1, config.rounds + 1):
             gate_seeds(config, number, name)
             practice_seeds(config, number, name)
-    HFBackend.load(find_policy(config.policy))
+    load_backend(find_policy(config.policy), config.model)
     if config.tracking.mode == "online":
         _check_login()
 
@@ -100,7 +100,7 @@ def check_pretrain(config: Pretrain) -> None:
             pretraining_seeds(task, 1 if some else 0, stage.first_scene)
         _check_trainer(f"stages.{name}.sft", stage.sft, SFTConfig)
     if config.start:
-        HFBackend.load(find_policy(config.start))
+        load_backend(find_policy(config.start), config.model)
 
 
 def _check_tasks(names: tuple[str, ...]) -> None:

@@ -27,10 +27,12 @@ from envs import registry
 from envs.observation import Observation
 from envs.snapshot import Restorable, Snapshot
 from envs.task import Task
-from policies import critic, nano, prompt
+from policies import critic, prompt
 from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
 from policies.backend import Request
-from policies.backend_hf import HFBackend
+from policies.backends import nano
+from policies.backends.huggingface import HFBackend
+from policies.backends.loading import load_backend
 from policies.base import find_policy
 from policies.baselines import with_expert
 from policies.mllm import MLLMPolicy
@@ -201,12 +203,12 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     start = find_policy(config.start) if config.start else None
     provenance = {"source": source(), "start": start and weights_sha256(start), "tasks": declared_tasks(config.tasks)}
     if start:
-        backend = HFBackend.load(start)
+        backend = load_backend(start, config.model)
         if config.new_words:
             more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
-            backend = HFBackend(backend.model, more)
+            backend = HFBackend(backend.model, more, config.model)
     else:
-        backend = HFBackend(*nano.build(words(tasks), config.seed))
+        backend = HFBackend(*nano.build(words(tasks), config.seed), config.model)
     fresh = out.with_name(out.name + ".tmp")
     with TemporaryDirectory() as scratch:
         for stage, settings in config.stages.items():

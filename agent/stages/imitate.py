@@ -13,7 +13,7 @@ from agent.record.console import bar
 from agent.record.rundir import copy_folder
 from agent.record.tracking import TrackTraining
 from agent.stages.round import Round
-from policies.backend_hf import HFBackend
+from policies.backends.loading import load_backend
 
 
 def imitate(r: Round, checkpoint: Path) -> dict[str, int]:
@@ -39,7 +39,7 @@ def _train(r: Round, checkpoint: Path, rows: Sequence[Example]) -> None:
     if not rows:
         copy_folder(checkpoint, r.imitator)
         return
-    backend, rows = HFBackend.load(checkpoint), list(rows)
+    backend, rows = load_backend(checkpoint, r.config.model), list(rows)
     random.Random(r.config.seed).shuffle(rows)
     with bar("imitate (SFT)") as progress:
         settings = {"seed": r.config.seed} | r.config.sft
