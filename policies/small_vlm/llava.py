@@ -3,7 +3,9 @@
 Two pretrained halves and a new projector: it reads and writes English, and has features of images, but was never
 taught what these say. Training the projector, as `handeye pretrain` does, joins them.
 
-An image of S x S pixels is (S / 14)^2 tokens of the language model: 64 at 112 px, 256 at 224 px.
+An image of S x S pixels is (S / 14)^2 tokens of the language model. Reading one and 80 tokens of text takes 0.24, 0.41,
+0.66 and 1.07 cpu-s at 56, 112, 168 and 224 px (16, 64, 144 and 256 tokens; float32), nine tenths of it the language
+model's. At 112 px, a token covers as much of a 64 px frame as one of the embedded policy's patches, 8 px.
 """
 
 import math
