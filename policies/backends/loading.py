@@ -21,6 +21,7 @@ from envs.errors import UserError
 from policies.backends.huggingface import HFBackend
 from policies.backends.probe import probe
 from policies.backends.settings import ModelSettings
+from policies.threads import one_thread
 
 logging.disable_progress_bar()  # loading two megabytes needs no bar
 VALID = "valid: a folder with config.json, weights and processor of an image-text-to-text model"
@@ -38,7 +39,8 @@ def load_backend(path: str | Path, settings: ModelSettings | None = None) -> HFB
         model = _model(path, settings)
         processor = _processor(path, settings)
         backend = HFBackend(model, processor, settings)
-        probe(backend)
+        with one_thread():  # as it will act
+            probe(backend)
     except UserError as error:
         raise UserError(f"checkpoint {str(path)!r}: {error}") from error
     except (*BROKEN, TemplateError) as error:
