@@ -1,7 +1,8 @@
 """A stock LLaVA (Liu et al., 2023, arXiv:2304.08485) of DINOv2 ViT-S/14 and SmolLM2-135M-Instruct.
 
 Two pretrained halves and a new projector: it reads and writes English, and has features of images, but was never
-taught what these say. Training the projector, as `handeye pretrain` does, joins them.
+taught what these say. Training that includes the projector joins them: of all weights, or with LoRA and
+`model.lora.modules_to_save: [multi_modal_projector]`.
 
 An image of S x S pixels is (S / 14)^2 tokens of the language model. Reading one and 80 tokens of text takes 0.24, 0.41,
 0.66 and 1.07 cpu-s at 56, 112, 168 and 224 px (16, 64, 144 and 256 tokens; float32), nine tenths of it the language

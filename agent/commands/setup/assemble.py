@@ -12,7 +12,7 @@ class Assemble:
     """A vision-language model joined from pretrained halves, as a folder that `policy:` and plain transformers load.
 
     small-vlm: SmolLM2-135M-Instruct (Apache-2.0) and DINOv2 ViT-S/14 (MIT), 157 M parameters, 630 MB in float32. The
-    projector between them is untrained: `handeye pretrain` joins them.
+    projector between them is untrained: train all weights, or with LoRA the projector whole (modules_to_save).
     """
 
     what: Positional[Literal["small-vlm"]]  # the only one
