@@ -196,20 +196,15 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     """Train a seed policy stage by stage into the folder `config.out`; `pretrain.json` there holds its provenance.
 
     Until the last stage is finished, `<out>.tmp` holds the checkpoint of the last finished one, which may serve as a
-    `start`. Raises UserError for an existing folder, unless it may be overwritten, and for a missing start.
+    `start`. Raises UserError for an existing folder, unless it may be overwritten, and for a missing start, and
+    UnhealthyError for a stage whose training gives no policy.
     """
     out = Path(config.out)
     check_replaceable(out, overwrite, "checkpoint folder", "config.json")
     tasks = _taught(config)
     start = find_policy(config.start) if config.start else None
     provenance = {"source": source(), "start": start and weights_sha256(start), "tasks": declared_tasks(config.tasks)}
-    if start:
-        backend = load_backend(start, config.model)
-        if config.new_words:
-            more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
-            backend = HFBackend(backend.model, more, config.model)
-    else:
-        backend = HFBackend(*nano.build(words(tasks), config.seed), config.model)
+    backend = seed_policy(config, tasks)
     if image_size := resolve_image_size(config.model.image_size, backend.processor):
         tasks = _taught(config, image_size)
     fresh = out.with_name(out.name + ".tmp")
@@ -235,7 +230,8 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
             random.Random(config.seed).shuffle(rows)
             with bar(f"{stage}: {len(rows)} rows") as progress:
                 options = {"seed": config.seed} | settings.sft
-                train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress])
+                section = f"stages.{stage}.sft"
+                train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress], section)
             backend.save(fresh)
     made = {
         "command": "handeye pretrain",
@@ -254,6 +250,17 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
 def _taught(config: Pretrain, image_size: int | None = None) -> list[Task]:
     """The tasks with their experts. Raises UserError for an expert that acts on pixels of another size."""
     return [with_expert(registry.task(name, image_size), config.experts.get(name)) for name in config.tasks]
+
+
+def seed_policy(config: Pretrain, tasks: Iterable[Task]) -> HFBackend:
+    """The policy before the first stage: the `start`, or random weights. Raises UserError for a missing start."""
+    if not config.start:
+        return HFBackend(*nano.build(words(tasks), config.seed), config.model)
+    backend = load_backend(find_policy(config.start), config.model)
+    if not config.new_words:
+        return backend
+    more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
+    return HFBackend(backend.model, more, config.model)
 
 
 def words(tasks: Iterable[Task]) -> tuple[str, ...]:

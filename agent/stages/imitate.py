@@ -17,7 +17,10 @@ from policies.backends.loading import load_backend
 
 
 def imitate(r: Round, checkpoint: Path) -> dict[str, int]:
-    """SFT of the checkpoint on the successes of the latest rounds, into `sft`; a copy where there are no rows."""
+    """SFT of the checkpoint on the successes of the latest rounds, into `sft`; a copy where there are no rows.
+
+    Raises UnhealthyError, before anything is saved.
+    """
     practised, kept = r.learned()
     examples, ends = selection.examples(kept), endings(practised)
     n, rng = r.config.select.critiques, r.rng("imitate")

@@ -19,7 +19,7 @@ def prefer(r: Round) -> dict[str, int]:
     """DPO of the imitator with an SFT term, into `policy`; the reference is the imitator. A copy without pairs.
 
     Rehearsed SFT examples and the examples for the critic are mixed in. The pairs are few: alone, they make the policy
-    forget what they do not show.
+    forget what they do not show. Raises UnhealthyError, before anything is saved.
     """
     select, rng = r.config.select, r.rng("prefer")
     branched = r.hindsight(r.episodes("branches"))

@@ -21,6 +21,7 @@ from envs.errors import UserError
 from policies.backends.huggingface import HFBackend
 from policies.backends.probe import probe
 from policies.backends.settings import ModelSettings
+from policies.threads import one_thread
 
 logging.disable_progress_bar()  # loading two megabytes needs no bar
 VALID = "valid: a folder with config.json, weights and processor of an image-text-to-text model"
@@ -38,7 +39,8 @@ def load_backend(path: str | Path, settings: ModelSettings | None = None) -> HFB
         model = _model(path, settings)
         processor = _processor(path, settings)
         backend = HFBackend(model, processor, settings)
-        probe(backend)
+        with one_thread():  # as it will act
+            probe(backend)
     except UserError as error:
         raise UserError(f"checkpoint {str(path)!r}: {error}") from error
     except (*BROKEN, TemplateError) as error:
@@ -94,6 +96,21 @@ def _processor(path: str | Path, settings: ModelSettings) -> ProcessorMixin:
     if not hasattr(processor, "image_processor"):
         raise UserError(f"its processor, {type(processor).__name__}, takes no images; {VALID}")
     return processor
+
+
+def is_shared(settings: ModelSettings) -> bool:
+    """Whether one process acts for the environments of all workers."""
+    return _device(settings.device).type != "cpu" if settings.shared == "auto" else settings.shared
+
+
+def placement(settings: ModelSettings) -> dict[str, str]:
+    """Where a model runs here, in which precision, and what its answers depend on: `exact`, where that is the request
+    and its seed alone, or `seeded`, where it is also what shares the batch."""
+    device = _device(settings.device)
+    dtype = _dtype(settings.dtype, device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    exact = device.type == "cpu" and dtype == torch.float32 and settings.block is not None
+    return {"device": name, "dtype": str(dtype).removeprefix("torch."), "answers": "exact" if exact else "seeded"}
 
 
 def _device(name: str) -> torch.device:

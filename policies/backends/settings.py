@@ -41,4 +41,5 @@ class ModelSettings:
     trust_remote_code: bool = False  # run Python that a checkpoint brings
     dialect: Literal["auto", "terse", "chat"] = "auto"  # auto is terse for the embedded model, chat for others
     max_new_tokens: Count = 512  # of an answer
+    shared: bool | Literal["auto"] = "auto"  # one process acts for all workers; auto: on an accelerator
     lora: Suppress[Fixed[Lora | None]] = None  # train adapters, not all weights

@@ -10,7 +10,7 @@ from agent.collect.branching import Branching, Point
 from agent.collect.relabel import relabelled
 from agent.collect.rollout import rollout
 from agent.collect.verify import Verifier
-from agent.collect.workers import Job, Workers, policy_of, task_of
+from agent.collect.workers import Job, Workers, policy_of, sized, task_of
 from agent.config import Branch, Margin
 from agent.organise.critiques import ending
 from agent.organise.episode import Episode
@@ -47,8 +47,8 @@ def certified(episodes):
 def test_a_job_of_another_size(nano_checkpoint):
     job = Job("reach", nano_checkpoint, [(0, 0), (1, 0)], certify=True, model=LARGE)
     with policy_of(job) as policy:
-        assert task_of(job, policy) == REACH.sized(PX)
-        assert task_of(replace(job, model=ModelSettings()), policy) is REACH  # auto: what the embedded policy wants
+        assert task_of(sized(job, policy)) == REACH.sized(PX)
+        assert task_of(sized(replace(job, model=ModelSettings()), policy)) is REACH  # auto: as it wants them
     episodes = Workers(1).rollout(job)
     assert {e.ending for e in episodes} <= {"terminated", "truncated"}  # none without a certificate
     assert {step.observation.frames.shape for e in episodes for step in e.steps} == {(1, PX, PX, 3)}

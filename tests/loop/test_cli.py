@@ -172,6 +172,7 @@ def test_tasks_are_listed(handeye):
         (("improve", "config.yaml", "--tasks", "[raech]"), ("'raech'", "'reach'")),
         (("improve", "config.yaml", "--policy", "nowhere"), ("no checkpoint in 'nowhere'",)),
         (("improve", "config.yaml", "--sft.learning_rat", "1"), ("'learning_rat'", "'learning_rate'")),
+        (("improve", "config.yaml", "--sft.max_length", "20"), ("'sft', max_length = 20", "no supervised token")),
         (("improve", "config.yaml", "--tracking.mode", "online"), ("'online'", "wandb login", "offline")),
         (("improve", "config.yaml", "--out", "."), ("run folder '.' exists", "--overwrite")),
         (("improve", "config.yaml", "--out", "..", "--overwrite"), ("'..' is no run folder",)),
