@@ -15,6 +15,7 @@ from agent.commands.playing.evaluate import Evaluate
 from agent.commands.playing.rollout import Rollout
 from agent.commands.playing.watch import Watch
 from agent.commands.reporting.replay import Replay
+from agent.commands.setup.assemble import Assemble
 from agent.commands.setup.bench import Bench
 from agent.commands.setup.doctor import Doctor
 from agent.commands.setup.questions import Questions
@@ -48,6 +49,7 @@ COMMANDS: dict[str, type[Command]] = {
     "watch": Watch,
     "pretrain": Pretrain,
     "questions": Questions,
+    "assemble": Assemble,
     "baseline": Baseline,
     "tasks": Tasks,
     "doctor": Doctor,

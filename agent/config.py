@@ -281,9 +281,11 @@ def load(
 ) -> T:
     """The config of a YAML file, with `changes` by dotted key, then `--dotted.key value` overrides, applied.
 
-    Raises UserError naming the bad key or value.
+    Of a run's or of pretraining's file, the key `base` names another one, relative to it, whose values hold where it
+    has none. Raises UserError naming the bad key or value.
     """
-    values = read(path)
+    based = "base" not in {field.name for field in dataclasses.fields(kind)}
+    values = _with_base(path) if based else read(path)
     for key, value in [*(changes or {}).items(), *_parse(overrides)]:
         *parents, last = key.split(".")
         section = values
@@ -295,6 +297,28 @@ def load(
                 raise UserError(f"config key {key!r}: {parent!r} is no section")
         section[last] = deepcopy(value)
     return checked(kind, values)
+
+
+def _with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """above: the files whose base this one is."""
+    values = read(path)
+    if "base" not in values:
+        return values
+    base = path.parent / str(values.pop("base"))
+    if base.resolve() in (path.resolve(), *above):
+        raise UserError(
+            f"config key 'base' = {str(base)!r}, in {str(path)!r}, leads back to itself; valid: another file"
+        )
+    return _merged(_with_base(base, (*above, path.resolve())), values)
+
+
+def _merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections are merged key by key; anything else replaces what the base has."""
+    merged = dict(base)
+    for key, value in values.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merged(base[key], value) if both else value
+    return merged
 
 
 def _parse(overrides: Sequence[str]) -> list[tuple[str, Any]]:

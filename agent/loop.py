@@ -27,6 +27,7 @@ from agent.stages.prefer import prefer
 from agent.stages.refuse import refuse
 from agent.stages.relabel import relabel
 from agent.stages.round import SPENT, Round
+from policies.backends.loading import placement
 from policies.base import find_policy
 
 
@@ -57,6 +58,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         "complete": True,
         "config": asdict(config),
         "versions": versions(),
+        "model": placement(config.model),
         "provenance": provenance | {"policy": weights_sha256(incumbent)},
         "certified": config.collect.certify,
         "budget": budget,

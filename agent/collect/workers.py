@@ -27,12 +27,14 @@ from agent.config import Critic
 from agent.organise.episode import Episode
 from envs import registry
 from envs.observation import Observation
+from envs.task import Task
 from policies import critic
 from policies.action_codec import codec_for
 from policies.backends.huggingface import HFBackend
 from policies.backends.loading import is_shared, load_backend
 from policies.backends.settings import ModelSettings
 from policies.base import Decision
+from policies.image_size import resolve_image_size
 from policies.mllm import MLLMPolicy
 from policies.threads import one_thread
 
@@ -48,7 +50,7 @@ class Job:
 
     checkpoint: the policy's folder. starts: `Start`s, or (seed, attempt). n_envs: environments in lockstep, of each
     worker. certify: simulate each episode again; one that differs is broken. snapshots: steps keep the environment's
-    state. end_loops: see `rollout`, for a greedy policy. model: how the checkpoint is loaded.
+    state. end_loops: see `rollout`, for a greedy policy. model: how the checkpoint is loaded and shown frames.
     """
 
     task: str
@@ -62,6 +64,17 @@ class Job:
     snapshots: bool = False
     end_loops: bool = False
     model: ModelSettings = field(default_factory=ModelSettings)
+
+
+def sized(job: Job, policy: MLLMPolicy) -> Job:
+    """The job with the frame size that its policy's processor wants as a number, for processes without the policy."""
+    size = resolve_image_size(job.model.image_size, getattr(policy.backend, "processor", None))
+    return replace(job, model=replace(job.model, image_size=size)) if size else job
+
+
+def task_of(job: Job) -> Task:
+    """The task of a job that is `sized`, with frames of that size."""
+    return registry.task(job.task, resolve_image_size(job.model.image_size, None))
 
 
 Query = Callable[[MLLMPolicy, Sequence[Observation], Sequence[Any]], Sequence[Any]]  # one detail, one result for each
@@ -118,7 +131,7 @@ class Workers:
         with policy_of(job) as policy:
             actor = Actor(policy, self._answers, range(min(self.n, len(job.starts))))
             try:
-                return self._rollout_parts(job, subscribers, actor)
+                return self._rollout_parts(sized(job, policy), subscribers, actor)
             finally:
                 actor.stop()
 
@@ -206,7 +219,7 @@ def _rollout(
     with nullcontext(remote) if remote else policy_of(job) as policy, Verifier() as verifier:
         certifying = [verifier] if job.certify else []
         episodes = rollout(
-            registry.task(job.task),
+            task_of(job if remote else sized(job, policy)),
             MeteredPolicy(policy, meter.spent),
             job.starts,
             job.n_envs,

@@ -12,9 +12,11 @@ from envs.errors import UserError, unknown
 from envs.observation import Observation
 from envs.splits import seeds
 from envs.task import Task
+from policies.backends.huggingface import HFBackend
 from policies.backends.loading import load_trainable
 from policies.base import NAMED, find_policy
 from policies.baselines import with_expert
+from policies.image_size import resolve_image_size
 
 
 def check_improve(config: Config) -> None:
@@ -46,7 +48,8 @@ def check_improve(config: Config) -> None:
         for number in range(1, config.rounds + 1):
             gate_seeds(config, number, name)
             practice_seeds(config, number, name)
-    backend, rows = load_trainable(find_policy(config.policy), config.model), two_pairs(seen)
+    backend = load_trainable(find_policy(config.policy), config.model)
+    rows = two_pairs(_shown(seen, backend))
     check_sft("sft", config.sft, backend, rows)
     check_dpo("dpo", config.dpo, backend, rows)
     if config.tracking.mode == "online":
@@ -99,15 +102,23 @@ def check_pretrain(config: Pretrain) -> None:
         for task in tasks.values():
             some = stage.scenes_of(task.name) or stage.demonstrations.get(task.name) or stage.critiques
             pretraining_seeds(task, 1 if some else 0, stage.first_scene)
-    backend, rows = seed_policy(config, tasks.values()), two_pairs(seen)
+    backend = seed_policy(config, tasks.values())
+    rows = two_pairs(_shown(seen, backend))
     for name, stage in config.stages.items():
         check_sft(f"stages.{name}.sft", stage.sft, backend, rows)
 
 
-def _observe(names: tuple[str, ...]) -> list[tuple[Task, Observation]]:
+def _shown(seen: list[tuple[Task, Observation]], backend: HFBackend) -> list[tuple[Task, Observation]]:
+    """The same with frames of the size that the model is shown. Raises UserError for one that cannot be rendered."""
+    size = resolve_image_size(backend.settings.image_size, backend.processor)
+    return _observe(tuple(task.name for task, _ in seen), size) if size else seen
+
+
+def _observe(names: tuple[str, ...], image_size: int | None = None) -> list[tuple[Task, Observation]]:
     """The tasks, each with its first observation."""
     seen = []
-    for task in map(registry.task, dict.fromkeys(names)):
+    for name in dict.fromkeys(names):
+        task = registry.task(name, image_size)
         env = task.make()
         env.reset(seed=0)
         seen.append((task, task.observe(env)))

@@ -40,6 +40,7 @@ from policies.backends.huggingface import HFBackend
 from policies.backends.loading import load_trainable
 from policies.base import find_policy
 from policies.baselines import with_expert
+from policies.image_size import resolve_image_size
 from policies.mllm import MLLMPolicy
 
 SCENES_AT_ONCE = 64  # scenes whose prompts are prefilled as one batch
@@ -205,10 +206,12 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     """
     out = Path(config.out)
     check_replaceable(out, overwrite, "checkpoint folder", "config.json", PEFT_CONFIG)
-    tasks = [with_expert(registry.task(name), config.experts.get(name)) for name in config.tasks]
+    tasks = _taught(config)
     start = find_policy(config.start) if config.start else None
     provenance = {"source": source(), "start": start and weights_sha256(start), "tasks": declared_tasks(config.tasks)}
     backend = seed_policy(config, tasks)
+    if image_size := resolve_image_size(config.model.image_size, backend.processor):
+        tasks = _taught(config, image_size)
     fresh = out.with_name(out.name + ".tmp")
     with TemporaryDirectory() as scratch:
         for stage, settings in config.stages.items():
@@ -235,6 +238,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
                 section = f"stages.{stage}.sft"
                 train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress], section)
             backend.model.eval()  # the next stage may ask it
+            shutil.rmtree(fresh, ignore_errors=True)  # of an earlier try: weights and adapters must not mix
             backend.save(fresh)
     made = {
         "command": "handeye pretrain",
@@ -248,6 +252,11 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
         shutil.rmtree(out)
     fresh.rename(out)
     return out
+
+
+def _taught(config: Pretrain, image_size: int | None = None) -> list[Task]:
+    """The tasks with their experts. Raises UserError for an expert that acts on pixels of another size."""
+    return [with_expert(registry.task(name, image_size), config.experts.get(name)) for name in config.tasks]
 
 
 def seed_policy(config: Pretrain, tasks: Iterable[Task]) -> HFBackend:

@@ -46,6 +46,11 @@ class HFBackend:
         self._grammars: dict[str, xgrammar.CompiledGrammar] = {}
 
     @property
+    def digits(self) -> int:
+        """Of a probability: in half precision, more of them depend on the batch."""
+        return 4 if self.model.dtype == torch.float32 else 2
+
+    @property
     def device(self) -> torch.device:
         return self.model.device
 

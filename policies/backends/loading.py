@@ -130,6 +130,16 @@ def is_shared(settings: ModelSettings) -> bool:
     return _device(settings.device).type != "cpu" if settings.shared == "auto" else settings.shared
 
 
+def placement(settings: ModelSettings) -> dict[str, str]:
+    """Where a model runs here, in which precision, and what its answers depend on: `exact`, where that is the request
+    and its seed alone, or `seeded`, where it is also what shares the batch."""
+    device = _device(settings.device)
+    dtype = _dtype(settings.dtype, device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    exact = device.type == "cpu" and dtype == torch.float32 and settings.block is not None
+    return {"device": name, "dtype": str(dtype).removeprefix("torch."), "answers": "exact" if exact else "seeded"}
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(torch.accelerator.current_accelerator() or "cpu") if _accelerated() else torch.device("cpu")

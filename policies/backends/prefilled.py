@@ -84,6 +84,7 @@ class HFPrefilledBatch:
         self, backend: "HFBackend", requests: Sequence[Request], texts: Sequence[str], blocks: Sequence[Block]
     ):
         """texts: the rendered prompts."""
+        self.digits = backend.digits
         self._backend, self._requests, self._texts, self._blocks = backend, requests, texts, blocks
 
     @torch.inference_mode()

@@ -16,7 +16,7 @@ from policies.backend import Request
 from policies.backends import probe
 from policies.backends.huggingface import HFBackend
 from policies.backends.inputs import Reader, Rows
-from policies.backends.loading import load_backend
+from policies.backends.loading import load_backend, placement
 from policies.backends.prefilled import HFPrefilledBatch
 from policies.backends.settings import ModelSettings
 from policies.threads import one_thread
@@ -191,3 +191,9 @@ def test_a_row_has_the_same_bits_among_any_number_of_rows(backend, rows):
 def test_the_settings_decide_the_dtype(nano_checkpoint):
     model = load_backend(nano_checkpoint, ModelSettings(dtype="bfloat16")).model
     assert model.dtype == torch.bfloat16
+
+
+def test_placement_says_what_answers_depend_on():
+    assert placement(ModelSettings()) == {"device": "cpu", "dtype": "float32", "answers": "exact"}
+    assert placement(ModelSettings(dtype="bfloat16"))["answers"] == "seeded"
+    assert placement(ModelSettings(block=None))["answers"] == "seeded"
