@@ -50,6 +50,7 @@ from policies.backends.huggingface import HFBackend  # noqa: E402
 from policies.backends.loading import load_backend  # noqa: E402
 from policies.prompt import assistant, user  # noqa: E402
 from tests.families.build import FAMILIES, build  # noqa: E402
+from tests.families.training import trained  # noqa: E402
 
 REGEX = r"(red|green|blue) (cube|pad) \d{1,2} \d{1,2}; move (\+|-)\d (\+|-)\d"
 WORDS = "push the red cube to the pad", "reach the pad. left 9 8", "reach the green pad. left 19 8. slowly", "push. now"
@@ -136,7 +137,7 @@ def check(name: str, folder: Path) -> dict:
         return {"family": name, "skipped": str(error).strip().splitlines()[0]}
     backend = load_backend(folder)
     result = {"family": name, "shares": backend.shares, "padding": backend.padding, "lead": backend.template.lead}
-    return result | {f"frames_{n}": compare(backend, n) for n in (1, 2)}
+    return result | {f"frames_{n}": compare(backend, n) for n in (1, 2)} | {"trained": trained(folder)}
 
 
 def main() -> None:
