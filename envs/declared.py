@@ -13,10 +13,13 @@ from envs.task import ActionWords, EnvSpec, Task
 from envs.validation import STRICT, Count, checked, read
 from envs.wrappers import SuccessRule
 
+Sentence = Annotated[str, Field(min_length=1)]
+
 
 @dataclass(frozen=True, config=STRICT)
 class Declared:
-    """What a file says of a task. max_steps: of `env.step`; null: as the environment is registered."""
+    """What a file says of a task. max_steps: of `env.step`; null: as the environment is registered. legend: sentences
+    that say what the numbers and names of an action mean, and what the pictures show (see `Language`)."""
 
     id: str
     instruction: str
@@ -29,6 +32,7 @@ class Declared:
     frames: Count = 1
     levels: Annotated[int, Field(ge=3)] = 9
     actions: tuple[str, ...] = ()
+    legend: tuple[Sentence, ...] = ()
     split: Literal["practice", "heldout"] = "practice"
 
 
@@ -70,5 +74,5 @@ def declared(path: str) -> Task:
             spec.repeat,
         ),
         actions=ActionWords(spec.levels, spec.actions),
-        language=FixedInstruction(spec.instruction, tuple(spec.instruction.split())),
+        language=FixedInstruction(spec.instruction, tuple(spec.instruction.split()), spec.legend),
     )

@@ -86,12 +86,11 @@ def _part(regex: str, at: int) -> tuple[str | Characters | Choice, int]:
 
 def _listed(inside: str) -> str:
     """The characters of a class, given what is between its brackets."""
-    listed, at = "", 0
+    listed = ""
     for token in CLASS_PART.finditer(inside):
         first, last = token["first"].removeprefix("\\"), (token["last"] or token["first"]).removeprefix("\\")
         listed += "".join(map(chr, range(ord(first), ord(last) + 1)))
-        at = token.end()
-    return listed + inside[at:]
+    return listed
 
 
 def _merged(parts: Sequence[str | Characters | Choice | Repeat]) -> Form:
@@ -106,8 +105,8 @@ def _merged(parts: Sequence[str | Characters | Choice | Repeat]) -> Form:
 
 
 def in_words(regex: str) -> str:
-    """`move (\\-1|\\+0|\\+1)` -> `move <-1..+1>`: a range for a run of numbers, `<a|b>` for other choices, `[...]` for what
-    may be left out."""
+    """`move (left|right)` -> `move <left|right>`. A run of numbers becomes a range, `<-4..+4>`, and what may be left
+    out `[...]`."""
     return _said(parse(regex))
 
 

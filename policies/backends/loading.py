@@ -21,6 +21,7 @@ from envs.errors import UserError
 from policies.backends.huggingface import HFBackend
 from policies.backends.probe import probe
 from policies.backends.settings import ModelSettings
+from policies.backends.template import ChatTemplate
 
 logging.disable_progress_bar()  # loading two megabytes needs no bar
 VALID = "valid: a folder with config.json, weights and processor of an image-text-to-text model"
@@ -44,6 +45,16 @@ def load_backend(path: str | Path, settings: ModelSettings | None = None) -> HFB
     except (*BROKEN, TemplateError) as error:
         raise UserError(f"checkpoint {str(path)!r} does not load: {_first_line(error)}; {VALID}") from error
     return backend
+
+
+def load_template(path: str | Path, settings: ModelSettings) -> ChatTemplate:
+    """The chat template of a checkpoint, without its weights. Raises UserError as `load_backend` does."""
+    try:
+        return ChatTemplate(_processor(path, settings))
+    except UserError as error:
+        raise UserError(f"checkpoint {str(path)!r}: {error}") from error
+    except (*BROKEN, TemplateError) as error:
+        raise UserError(f"checkpoint {str(path)!r} does not load: {_first_line(error)}; {VALID}") from error
 
 
 def _model(path: str | Path, settings: ModelSettings) -> PreTrainedModel:
