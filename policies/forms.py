@@ -6,6 +6,7 @@ Regexes as languages and codecs write them: literals, escapes, `\d`, `[classes]`
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from string import digits
 
@@ -44,6 +45,7 @@ class Repeat:
 Form = tuple[str | Characters | Choice | Repeat, ...]
 
 
+@cache
 def parse(regex: str) -> Form:
     """Raises UserError for a regex with other parts than those of the module's docstring."""
     choice, end = _choice(regex, 0)
