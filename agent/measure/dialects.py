@@ -5,7 +5,7 @@ grammar, along its greedy path (geometric mean over situations, and the same for
 differ; and the success of greedy episodes, with the grammar.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from rich.table import Table
 from agent.collect.rollout import rollout
 from agent.measure.statistics import rate, successes
 from agent.record.console import console
+from envs.errors import unknown
 from envs.observation import Observation
 from envs.registry import task as task_of
 from envs.starts import distinct
@@ -44,24 +45,31 @@ class Measure:
     policy: tyro.conf.Positional[str]  # a checkpoint folder, or `seed`
     tasks: tuple[str, ...] = ("frozen-lake", "cartpole", "reach")
     situations: int = 8  # of each task: distinct held-out starts
+    dialects: tuple[str, ...] = tuple(DIALECTS)
     episodes: int = 0  # of each task, greedy, from the first of these starts; a repeated observation ends one
 
     def run(self) -> None:
+        """Raises UserError for an unknown dialect or task, and for a prompt that is too long for the model."""
+        for name in self.dialects:
+            if name not in DIALECTS:
+                raise unknown("dialect", name, DIALECTS)
         backend = load_backend(find_policy(self.policy), ModelSettings())
         table = Table("task", "dialect", "tokens", "P(form)", "per token", "actions", "success")
         for name in self.tasks:
-            for row in measured(backend, task_of(name), self.situations, self.episodes):
+            for row in measured(backend, task_of(name), self.dialects, self.situations, self.episodes):
                 table.add_row(name, *map(str, row.values()))
                 print(name, *row.values(), sep=" | ", flush=True)
         console.print(table)
 
 
-def measured(backend: HFBackend, task: Task, situations: int, episodes: int) -> Iterator[dict[str, Any]]:
-    """A row for each dialect."""
+def measured(
+    backend: HFBackend, task: Task, dialects: Sequence[str], situations: int, episodes: int
+) -> Iterator[dict[str, Any]]:
+    """A row for each of these DIALECTS."""
     starts, codec = distinct(task, "heldout", situations), codec_for(task)
     observations = list(_observed(task, starts))
-    for name, changes in DIALECTS.items():
-        dialect = dialect_for(replace(backend.settings, **changes), backend.template, task)
+    for name in dialects:
+        dialect = dialect_for(replace(backend.settings, **DIALECTS[name]), backend.template, task)
         requests = [Request(o.frames, dialect.act(o)) for o in observations]
         prefilled = backend.prefill(requests)
         answers = [a for (a,) in prefilled.generate(codec.regex, [0.0], [[0]] * len(requests))]
