@@ -6,7 +6,7 @@ learning, Brown et al., 2020), and critique and revision are later turns, which 
 A policy is trained in the dialect in which it is asked.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
@@ -18,7 +18,8 @@ from envs.language import Language
 from envs.observation import Observation
 from envs.registry import TASKS
 from envs.snapshot import Restorable
-from envs.splits import seeds
+from envs.splits import SPLITS
+from envs.starts import reserved, search
 from envs.task import Task
 from policies import prompt
 from policies.action_codec import AnswerCodec, BoxCodec, action_of, codec_for, joined
@@ -152,15 +153,13 @@ def dialect_for(settings: ModelSettings, template: "ChatTemplate | None", task: 
 @cache
 def chat_for(task: Task, examples: int, system: bool = True) -> Chat:
     """The conversation about a task, from its language, its codec and, for examples, episodes of practice."""
-    codec, language = codec_for(task), task.language
-    return Chat(
-        _shown(task),
-        " ".join([_form(codec), _introduced(_demonstrated(task) is not None)] if examples else [_form(codec)]),
-        tuple(_examples(task, codec, examples)) if examples else (),
-        _good(codec),
-        _finished(language),
-        system,
-    )
+    codec = codec_for(task)
+    form, turns = _form(codec), ()
+    if examples:
+        shown, starts = _demonstrations(task, examples)
+        form = f"{form} {_introduced(shown is not None)}"
+        turns = tuple(_examples(task, codec, shown, starts, examples))
+    return Chat(_shown(task), form, turns, _good(codec), _finished(task.language), system)
 
 
 def _shown(task: Task) -> str:
@@ -237,34 +236,42 @@ def _told(instruction: str, proprioception: str) -> str:
 
 
 # examples ------------------------------------------------------------------------------------------------------------
-def _demonstrated(task: Task) -> Task | None:
-    """The task whose expert shows how to answer: itself, or the one that is practised in the place of a held-out one,
-    which has the same environment and language. None without such a task, or such an expert."""
+def _demonstrations(task: Task, n: int) -> tuple[Task | None, Sequence[int]]:
+    """The task whose expert shows how to answer, and the seeds of the starts that `n` examples may come from.
+
+    The task is the one asked for, or, if that is held out, the one that is practised in its place: of the same
+    environment and language. None without an expert, or where all starts are reserved for evaluation: then answers are
+    drawn from the grammar.
+    """
     same = [task] if task.split == "practice" else [t for t in TASKS.values() if t.language is task.language]
     alike = (t for t in same if (t.split, t.env.id) == ("practice", task.env.id) and has_expert(t))
-    return next(alike, None)
+    shown = next(alike, None)
+    later = SPLITS["practice"][FIRST_EXAMPLE:]
+    free = search(shown, later, CANDIDATES * n, reserved(shown))[0] if shown else []
+    return (shown, free) if free else (None, later[: CANDIDATES * n])
 
 
-def _examples(task: Task, codec: AnswerCodec, n: int) -> list[tuple[str, str]]:
-    """`n` situations, told without pictures, which would multiply what a prompt costs, and answers.
+def _examples(
+    task: Task, codec: AnswerCodec, shown: Task | None, starts: Sequence[int], n: int
+) -> list[tuple[str, str]]:
+    """At most `n` situations, told without pictures, which would multiply what a prompt costs, and answers.
 
-    They are demonstrations at starts of practice, and so tell nothing of the scene at hand. Where nobody demonstrates
-    the task, answers are drawn from the grammar. Their actions differ, if the starts allow: a model prefers the answer
-    that it was shown more often (Zhao et al., 2021, "Calibrate Before Use").
+    Their actions differ, if the starts allow: a model prefers the answer that it was shown more often (Zhao et al.,
+    2021, "Calibrate Before Use").
     """
     found: dict[str, list[tuple[str, str]]] = {}
-    for told, answer in _candidates(task, codec, n):
+    for told, answer in _candidates(task, codec, shown, starts):
         found.setdefault(action_of(answer), []).append((told, answer))
         if len(found) == n:
             break
     return [example for rank in zip_longest(*found.values()) for example in rank if example][:n]
 
 
-def _candidates(task: Task, codec: AnswerCodec, n: int) -> Iterator[tuple[str, str]]:
-    shown = _demonstrated(task)
+def _candidates(task: Task, codec: AnswerCodec, shown: Task | None, starts: Sequence[int]) -> Iterator[tuple[str, str]]:
+    """A situation and an answer for each start: the expert's some steps later, or one from the grammar."""
     expert, env = shown and ExpertPolicy(shown, codec), (shown or task).make()
     try:
-        for seed in seeds("practice", CANDIDATES * n, FIRST_EXAMPLE):
+        for seed in starts:
             rng = np.random.default_rng([seed, 5])
             env.reset(seed=seed)
             if expert:

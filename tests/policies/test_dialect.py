@@ -9,6 +9,8 @@ import pytest
 
 from envs.observation import Observation
 from envs.registry import TASKS
+from envs.splits import seeds
+from envs.starts import keys
 from envs.suites.tabletop.env import GOALS
 from policies import critic, prompt
 from policies.action_codec import action_of, codec_for
@@ -19,7 +21,7 @@ from policies.backends.loading import load_template
 from policies.backends.probe import next_token
 from policies.backends.settings import ModelSettings
 from policies.backends.template import ChatTemplate
-from policies.dialect import TERSE, chat_for, dialect_for
+from policies.dialect import FIRST_EXAMPLE, TERSE, chat_for, dialect_for
 from policies.forms import draw, in_words
 from policies.mllm import MLLMPolicy
 
@@ -37,6 +39,16 @@ CHATML = (
 )
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + CHATML
 TEMPLATES = {"nano": nano.CHAT_TEMPLATE, "chatml": CHATML, "no system": NO_SYSTEM}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_reserved():
+    """Of each task fewer starts are looked up that examples stay away from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("envs.starts.RESERVED", {"gate": 2, "heldout": 4, "final": 2})
+        chat_for.cache_clear()
+        yield
+        chat_for.cache_clear()
 
 
 def seen(n=1, instruction="reach the red cube", own="gripper 5 5"):
@@ -173,6 +185,16 @@ def test_a_held_out_task_shows_demonstrations_of_the_practised_one_or_none():
         assert " ".join(answer.split()[:2]) in GOALS["practice"]
     assert "answers are random" in text_of(chat_for(TASKS["half-cheetah"], 3).act(seen()))[0]
     assert "answers are random" not in text_of(chat_for(TASKS["reach-heldout"], 3).act(seen()))[0]
+
+
+def test_no_example_comes_from_a_start_that_is_reserved_for_evaluation(monkeypatch):
+    """CliffWalking has one start: nothing can be demonstrated there."""
+    told = text_of(chat_for(TASKS["cliff-walking"], 2).act(seen()))[0]
+    assert "answers are random" in told
+    lake, first = TASKS["frozen-lake"], seeds("practice", 1, FIRST_EXAMPLE)
+    before = chat_for(lake, 1).examples
+    monkeypatch.setattr("policies.dialect.reserved", lambda task: keys(task, first))
+    assert chat_for.__wrapped__(lake, 1).examples != before
 
 
 def test_a_composed_example_follows_from_its_thought(toy_task):
