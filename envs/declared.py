@@ -18,6 +18,7 @@ Camera = str | dict[str, Any]  # a name, or the fields of a free camera
 Cameras = Annotated[
     tuple[Camera, ...], Field(min_length=1), BeforeValidator(lambda one: one if isinstance(one, list) else [one])
 ]
+Sentence = Annotated[str, Field(min_length=1)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -25,7 +26,8 @@ class Declared:
     """What a file says of a task. max_steps: of `env.step`; null: as the environment is registered.
 
     cameras: one, or several in a list, each an image of its own. frames: moments that make an observation. See
-    `envs.task.EnvSpec` for their order. image_size: [px]; a policy may ask for another.
+    `envs.task.EnvSpec` for their order. image_size: [px]; a policy may ask for another. legend: sentences that say what
+    the numbers and names of an action mean, and what the pictures show (see `Language`).
     """
 
     id: str
@@ -39,6 +41,7 @@ class Declared:
     frames: Count = 1
     levels: Annotated[int, Field(ge=3)] = 9
     actions: tuple[str, ...] = ()
+    legend: tuple[Sentence, ...] = ()
     split: Literal["practice", "heldout"] = "practice"
 
 
@@ -80,5 +83,5 @@ def declared(path: str) -> Task:
             spec.repeat,
         ),
         actions=ActionWords(spec.levels, spec.actions),
-        language=FixedInstruction(spec.instruction, tuple(spec.instruction.split())),
+        language=FixedInstruction(spec.instruction, tuple(spec.instruction.split()), spec.legend),
     )

@@ -24,12 +24,15 @@ class Language:
     thought_regex: the grammar of what an answer says before its action, empty where it says nothing.
     ending_regex: the grammar of what a critic says of an ending before its verdict, empty likewise.
     words: the vocabulary of instructions, proprioception, thoughts and captions, for a tokenizer.
+    legend: sentences that say what the numbers and words of an answer and of the proprioception mean, with units and
+    signs, and what is seen in which picture. They are put into the prompt of a model that is asked in the chat dialect.
     names_goal: a thought names its goal, so that a failure can be relabelled under another goal of its scene.
     """
 
     thought_regex: str = ""
     ending_regex: str = ""
     words: tuple[str, ...] = ()
+    legend: tuple[str, ...] = ()
     names_goal: bool = False
 
     def instruction(self, env: gym.Env) -> str:
@@ -95,6 +98,7 @@ class FixedInstruction(Language):
 
     text: str
     words: tuple[str, ...] = ()
+    legend: tuple[str, ...] = ()
 
     def instruction(self, env: gym.Env) -> str:
         return self.text
@@ -203,8 +207,8 @@ class StateWords:
 class StateLanguage(Language):
     """A fixed instruction, a thought that says what is `seen`, and what the robot's `own` sensors read."""
 
-    def __init__(self, instruction: str, seen: StateWords, own: StateWords | None = None):
-        self.text, self.seen, self.own = instruction, seen, own
+    def __init__(self, instruction: str, seen: StateWords, own: StateWords | None = None, legend: tuple[str, ...] = ()):
+        self.text, self.seen, self.own, self.legend = instruction, seen, own, legend
         self.thought_regex = seen.regex
         self.words = (*instruction.split(), *seen.words, *(own.words if own else ()))
 

@@ -1,4 +1,7 @@
-"""Action <-> text: one object encodes, decodes and gives the grammar of an answer."""
+"""Action <-> text: one object encodes, decodes and gives the grammar of an answer.
+
+Each action codec has two: `regex` of an action, `instead_regex` of what `instead` says.
+"""
 
 import re
 from collections.abc import Sequence
@@ -30,8 +33,12 @@ class BoxCodec:
         self._middle = (space.high.astype(np.float64) + space.low) / 2
         self._unit = (space.high.astype(np.float64) - space.low) / (2 * self.n)
         self.words = self.vocabulary = tuple(f"{k:+d}" for k in range(-self.n, self.n + 1))
-        step = f"({'|'.join(re.escape(word) for word in self.words)})"
-        self.regex = "move" + f" {step}" * space.shape[0]
+        self.regex = "move" + self._steps(self.n)
+        self.instead_regex = self.regex + self._steps(2 * self.n)
+
+    def _steps(self, most: int) -> str:
+        words = "|".join(re.escape(f"{k:+d}") for k in range(-most, most + 1))
+        return f" ({words})" * self.space.shape[0]
 
     def encode(self, action: np.ndarray) -> str:
         """(d,) -> text, by the nearest level."""
@@ -67,6 +74,7 @@ class DiscreteCodec:
         self.space, self.words, self.verb = space, names, verb
         self.vocabulary = (verb, *names, *COMPARED)
         self.regex = f"{verb} ({'|'.join(map(re.escape, names))})"
+        self.instead_regex = f"{self.regex} ({'|'.join(COMPARED)})"
 
     def encode(self, action: int) -> str:
         return f"{self.verb} {self.words[int(action) - int(self.space.start)]}"
@@ -96,6 +104,7 @@ class TextCodec:
         self.space, self.units, self.verb = space, tuple(units), verb
         self.vocabulary = (verb, *map(str, range(10)), ".", "-", "+", "e", *units, *COMPARED)
         self.regex = f"{verb} {self.NUMBER}( ({'|'.join(map(re.escape, units))}))?"
+        self.instead_regex = f"{self.regex} ({'|'.join(COMPARED)})"
 
     def encode(self, action: str) -> str:
         """`9.80665 m/s^2` -> text. Raises UserError for what is no quantity, or in another unit."""

@@ -65,6 +65,11 @@ class ExpertPolicy:
         return [Decision(answer, self.codec.decode(answer)[1]) for answer in answers]
 
 
+def has_expert(task: Task) -> bool:
+    """Whether the task itself brings one."""
+    return task.teacher.expert is not None
+
+
 def with_expert(task: Task, model: Path | None = None) -> Task:
     """Chooses which expert demonstrates a task, in this order: the .zip given, the scripted one, the one that ships.
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from envs.language import Language
 from envs.observation import Observation
-from policies import prompt
 from policies.action_codec import AnswerCodec, action_of, joined, thought_of
 from policies.backend import Backend, PrefilledBatch, Request
+from policies.dialect import TERSE, Dialect
 
 YES, NO = VERDICTS = ("yes", "no")
 
@@ -43,12 +43,13 @@ def judge(
     observations: Sequence[Observation],
     answers: Sequence[str],
     own: Sequence[str] | None = None,
+    dialect: Dialect = TERSE,
 ) -> list[Critique]:
     """As `judge_each`, for one answer to each observation. Prefills, and generates `own` if it is missing."""
-    prefilled = backend.prefill([Request(o.frames, prompt.act(o)) for o in observations])
+    prefilled = backend.prefill([Request(o.frames, dialect.act(o)) for o in observations])
     if own is None:
         own = greedy(prefilled, codec.regex, len(observations))
-    return [c for (c,) in judge_each(prefilled, codec, observations, own, [[answer] for answer in answers])]
+    return [c for (c,) in judge_each(prefilled, codec, observations, own, [[answer] for answer in answers], dialect)]
 
 
 def judge_each(
@@ -57,19 +58,21 @@ def judge_each(
     observations: Sequence[Observation],
     own: Sequence[str],
     answers: Sequence[Sequence[str]],
+    dialect: Dialect = TERSE,
 ) -> list[list[Critique]]:
-    """Whether each of the answers to each observation will work. own: the critic's greedy answers.
+    """Whether each of the answers to each observation will work. own: the critic's greedy answers. dialect: in which
+    `prefilled` was asked.
 
     The critic's preferred action is computed once per observation, after the thought of its own answer: a verdict
     depends on the observation and the action, and on nothing that was proposed beside it.
     """
     thoughts = [thought_of(answer) for answer in own]
     seen = zip(observations, thoughts, strict=True)
-    shared = prefilled.extend([[prompt.critic_prefix(o, thought)] for o, thought in seen])
+    shared = prefilled.extend([[dialect.critic_prefix(o, thought)] for o, thought in seen])
 
     def asked(answers: Sequence[Sequence[str]]) -> PrefilledBatch:
         each = zip(observations, thoughts, answers, strict=True)
-        return shared.extend([[prompt.judge(o, thought, a) for a in some] for o, thought, some in each], last=True)
+        return shared.extend([[dialect.judge(o, thought, a) for a in some] for o, thought, some in each], last=True)
 
     actions = greedy(asked([[answer] for answer in own]), codec.action.regex, len(own))
     different = [list(dict.fromkeys(map(action_of, some))) for some in answers]
@@ -79,13 +82,15 @@ def judge_each(
     return [[known[action_of(a)] for a in some] for some, known in zip(answers, of_action, strict=True)]
 
 
-def conclude(backend: Backend, language: Language, ends: Sequence[Observation]) -> list[Critique]:
+def conclude(
+    backend: Backend, language: Language, ends: Sequence[Observation], dialect: Dialect = TERSE
+) -> list[Critique]:
     """Whether the task is done at each ending, of which the first and the last frame of the episode are shown.
 
     The model says the positions that it sees. The language derives the rest, such as the way left: a tool is better at
     arithmetic (Toolformer, Schick et al., 2023).
     """
-    prefilled = backend.prefill([Request(o.frames, prompt.done(o)) for o in ends])
+    prefilled = backend.prefill([Request(o.frames, dialect.done(o)) for o in ends])
     regex = language.ending_regex
     said = greedy(prefilled, regex, len(ends)) if regex else [""] * len(ends)
     reasons = [language.derive_ending(words, o.proprioception) for words, o in zip(said, ends, strict=True)]

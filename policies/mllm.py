@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 
 from envs.observation import Observation
-from policies import critic, prompt
+from policies import critic
 from policies.action_codec import AnswerCodec
 from policies.backend import Backend, Request
 from policies.base import Decision
+from policies.dialect import TERSE, Dialect
 
 PROPOSAL_TEMPERATURE = 0.7  # at least, for the proposals beside the greedy one
 
@@ -20,7 +21,7 @@ class MLLMPolicy:
     temperature: 0 is greedy. proposals: answers drawn for each decision. With more than one, the same model judges each
     and the one with the best verdict acts; the first proposal is greedy. revisions: how often, at most, the model
     answers again with the critique in its prompt, where the best verdict is below `threshold`; a revision acts if its
-    verdict is better.
+    verdict is better. dialect: how the model is asked.
     """
 
     def __init__(
@@ -31,8 +32,9 @@ class MLLMPolicy:
         proposals: int = 1,
         revisions: int = 0,
         threshold: float = 0.5,
+        dialect: Dialect = TERSE,
     ):
-        self.backend, self.codec = backend, codec
+        self.backend, self.codec, self.dialect = backend, codec, dialect
         self.temperature, self.proposals = temperature, proposals
         self.revisions, self.threshold = revisions, threshold
 
@@ -42,7 +44,7 @@ class MLLMPolicy:
     def decide(self, observations: Sequence[Observation], seeds: Sequence[int]) -> list[Decision]:
         """As `act`, given the seed of each decision. Frames and prompts are prefilled once for all proposals and
         verdicts."""
-        prefilled = self.backend.prefill([Request(o.frames, prompt.act(o)) for o in observations])
+        prefilled = self.backend.prefill([Request(o.frames, self.dialect.act(o)) for o in observations])
         temperatures = [self.temperature]
         if self.proposals > 1:
             temperatures = [0.0] + [max(self.temperature, PROPOSAL_TEMPERATURE)] * (self.proposals - 1)
@@ -52,7 +54,8 @@ class MLLMPolicy:
         own = [some[0] for some in answers]
         if temperatures[0] > 0:
             own = critic.greedy(prefilled, self.codec.regex, len(answers))
-        decisions = self._choose(answers, critic.judge_each(prefilled, self.codec, observations, own, answers))
+        critiques = critic.judge_each(prefilled, self.codec, observations, own, answers, self.dialect)
+        decisions = self._choose(answers, critiques)
         for _ in range(self.revisions):
             decisions = self._revise(observations, own, decisions)
         return decisions
@@ -78,10 +81,11 @@ class MLLMPolicy:
         if not poor:
             return result
         some, old = [observations[i] for i in poor], [decisions[i] for i in poor]
-        again = [prompt.revise(o, d.answer, critic.critique(d.critique, False)) for o, d in zip(some, old, strict=True)]
+        revise, wrong = self.dialect.revise, [critic.critique(d.critique, False) for d in old]
+        again = [revise(o, d.answer, c) for o, d, c in zip(some, old, wrong, strict=True)]
         requests = [Request(o.frames, messages) for o, messages in zip(some, again, strict=True)]
         answers = self.backend.generate(requests, self.codec.regex, 0.0, [0] * len(poor))
-        critiques = critic.judge(self.backend, self.codec, some, answers, [own[i] for i in poor])
+        critiques = critic.judge(self.backend, self.codec, some, answers, [own[i] for i in poor], self.dialect)
         for i, before, answer, c in zip(poor, old, answers, critiques, strict=True):
             proposals = (*(before.proposals or ((before.answer, before.verdict),)), (answer, c.verdict))
             better = c.verdict > before.verdict

@@ -34,6 +34,7 @@ from policies.backends.huggingface import HFBackend
 from policies.backends.loading import is_shared, load_backend
 from policies.backends.settings import ModelSettings
 from policies.base import Decision
+from policies.dialect import dialect_for
 from policies.image_size import resolve_image_size
 from policies.mllm import MLLMPolicy
 from policies.threads import one_thread
@@ -87,12 +88,12 @@ def propose(policy: MLLMPolicy, observations: Sequence[Observation], draws: Sequ
 
 def judge(policy: MLLMPolicy, observations: Sequence[Observation], answers: Sequence[str]) -> list[critic.Critique]:
     """A query: the critic's verdict on each answer, whether it will work."""
-    return critic.judge(policy.backend, policy.codec, observations, answers)
+    return critic.judge(policy.backend, policy.codec, observations, answers, dialect=policy.dialect)
 
 
 def _conclude(policy: MLLMPolicy, ends: Sequence[Observation], tasks: Sequence[str]) -> list[critic.Critique]:
     """A query: the critic's verdict on each ending, whether the task is done; all of one task."""
-    return critic.conclude(policy.backend, registry.task(tasks[0]).language, ends)
+    return critic.conclude(policy.backend, registry.task(tasks[0]).language, ends, policy.dialect)
 
 
 class Workers:
@@ -197,8 +198,9 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
         release()
         _loaded = job.checkpoint, job.model, load_backend(job.checkpoint, job.model)
     with one_thread():
-        codec = codec_for(registry.task(job.task))
-        yield MLLMPolicy(_loaded[-1], codec, job.temperature, **asdict(job.critic))
+        task, backend = registry.task(job.task), _loaded[-1]
+        dialect = dialect_for(job.model, backend.template, task)
+        yield MLLMPolicy(backend, codec_for(task), job.temperature, **asdict(job.critic), dialect=dialect)
 
 
 def release() -> None:

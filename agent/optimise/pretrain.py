@@ -40,6 +40,7 @@ from policies.backends.huggingface import HFBackend
 from policies.backends.loading import load_trainable
 from policies.base import find_policy
 from policies.baselines import with_expert
+from policies.dialect import TERSE, Dialect, dialect_for
 from policies.image_size import resolve_image_size
 from policies.mllm import MLLMPolicy
 
@@ -50,7 +51,12 @@ ASTRAY = 0.3  # share of random actions on the way to a scene: states that a pol
 
 
 def caption_examples(
-    task: Task, seeds: Sequence[int], questions: int = 2, instructions: bool = False, wander: int = 10
+    task: Task,
+    seeds: Sequence[int],
+    questions: int = 2,
+    instructions: bool = False,
+    wander: int = 10,
+    dialect: Dialect = TERSE,
 ) -> Iterator[list[Example]]:
     """Captions and questions about one scene per seed, answered from the true state; the caption comes first.
 
@@ -64,11 +70,13 @@ def caption_examples(
         _wander(task, env, rng, wander)
         frames = task.observe(env).frames
         answered = task.teacher.captions.ask(env, rng, questions, instructions)
-        yield [Example(frames, prompt.user(question, len(frames)), answer) for question, answer in answered]
+        yield [Example(frames, dialect.ask(question, len(frames)), answer) for question, answer in answered]
     env.close()
 
 
-def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int], disturbed: float = 0.0) -> Iterator[Example]:
+def demonstrations(
+    task: Task, codec: AnswerCodec, seeds: Sequence[int], disturbed: float = 0.0, dialect: Dialect = TERSE
+) -> Iterator[Example]:
     """Every step of the expert's successes, one episode per seed: the observation, the expert's thought and action.
 
     disturbed: share of the steps at which a random action is taken instead of the expert's, so that the demonstrations
@@ -84,7 +92,7 @@ def demonstrations(task: Task, codec: AnswerCodec, seeds: Sequence[int], disturb
             thought, action = task.teacher.expert(env)
             observation = task.observe(env)
             answer = codec.encode(thought, action)
-            shown.append(Example(observation.frames, prompt.act(observation), answer))
+            shown.append(Example(observation.frames, dialect.act(observation), answer))
             taken = env.action_space.sample() if rng.random() < disturbed else codec.decode(answer)[1]
             _, _, terminated, truncated, info = env.step(taken)
             ended = terminated or truncated
@@ -101,8 +109,8 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
     shown: thousands of them would be demonstrations. Endings: see `_endings`. Acting: OWN of the sampled answers are
     imitated, so that learning to criticise does not change how the policy acts.
     """
-    env, codec = task.make(), codec_for(task)
-    policy = MLLMPolicy(backend, codec, temperature=1.0)
+    env, codec, dialect = task.make(), codec_for(task), _dialect(backend, task)
+    policy = MLLMPolicy(backend, codec, temperature=1.0, dialect=dialect)
     for i in range(0, len(seeds), SCENES_AT_ONCE):
         some, moments = seeds[i : i + SCENES_AT_ONCE], []
         played = rollout(task, policy, [(seed, 0) for seed in some], SCENES_AT_ONCE)
@@ -111,7 +119,7 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
             gone = _wander(task, env, np.random.default_rng([seed, 2]))
             if gone is not None:
                 moments.append((episode, Scene(env.snapshot(), task.horizon - gone), task.observe(env)))
-        prefilled = backend.prefill([Request(o.frames, prompt.act(o)) for *_, o in moments])
+        prefilled = backend.prefill([Request(o.frames, dialect.act(o)) for *_, o in moments])
         draws = [range(100 * e.seed, 100 * e.seed + 1 + answers) for e, *_ in moments]
         drawn = prefilled.generate(codec.regex, [0.0] + [1.0] * answers, draws)
         for (episode, scene, observation), (greedy, *others) in zip(moments, drawn, strict=True):
@@ -119,11 +127,16 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
             tried = [(answer, _outcome(task, env, scene, answer)) for answer in alike.values()]
             best = _outcome(task, env, scene)
             rng = np.random.default_rng([episode.seed, 3])
-            ends = [ending(*end) for end in _endings(task, env, episode, rng)]
-            own = [Example(observation.frames, prompt.act(observation), answer) for answer in others[:OWN]]
-            judged = criticised(codec, observation, thought_of(greedy), tried, Tie(), None, rng, 2, best, again=False)
+            ends = [ending(*end, dialect) for end in _endings(task, env, episode, rng)]
+            own = [Example(observation.frames, dialect.act(observation), answer) for answer in others[:OWN]]
+            rated = tried, Tie(), None, rng, 2, best
+            judged = criticised(codec, observation, thought_of(greedy), *rated, again=False, dialect=dialect)
             yield judged + ends + own
     env.close()
+
+
+def _dialect(backend: HFBackend, task: Task) -> Dialect:
+    return dialect_for(backend.settings, backend.template, task)
 
 
 def _wander(task: Task, env: Restorable, rng: np.random.Generator, steps: int = 10) -> int | None:
@@ -220,13 +233,13 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
                 n = settings.scenes_of(task.name) if task.teacher.captions else 0
                 scenes = pretraining_seeds(task, n, settings.first_scene)
                 with bar(f"{stage}: scenes of {task.name}", len(scenes)) as progress:
-                    asked = settings.questions, settings.instructions, settings.wander
+                    asked = settings.questions, settings.instructions, settings.wander, _dialect(backend, task)
                     for examples in progress.track(caption_examples(task, scenes, *asked)):
                         rows += examples
                 n = settings.demonstrations.get(task.name, 0)
                 starts = pretraining_seeds(task, n, settings.first_demonstration)
-                shown = list(demonstrations(task, codec_for(task), starts, settings.disturbed))
-                rows += shown * settings.repeats
+                asked = starts, settings.disturbed, _dialect(backend, task)
+                rows += list(demonstrations(task, codec_for(task), *asked)) * settings.repeats
                 if settings.critiques:
                     with bar(f"{stage}: critiques of {task.name}", settings.critiques) as progress:
                         scenes = pretraining_seeds(task, settings.critiques, settings.first_critique)

@@ -1,4 +1,7 @@
-"""SFT examples for the critic: answers with measured outcomes, contrasts of imitated answers, and labelled endings."""
+"""SFT examples for the critic: answers with measured outcomes, contrasts of imitated answers, and labelled endings.
+
+dialect: of the policy that is trained, given the name of a task.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,12 +17,18 @@ from agent.organise.rows import Example
 from agent.organise.selection import imitated_steps, worth_imitating
 from envs.observation import Observation
 from envs.registry import task
-from policies import critic, prompt
+from policies import critic
 from policies.action_codec import AnswerCodec, codec_for, thought_of
+from policies.dialect import TERSE, Dialect, DialectOf, terse
 
 
 def answer_critiques(
-    tried: Iterable[Episode], n: int, tie: Margin, min_margin: Margin | None, rng: np.random.Generator
+    tried: Iterable[Episode],
+    n: int,
+    tie: Margin,
+    min_margin: Margin | None,
+    rng: np.random.Generator,
+    dialect: DialectOf = terse,
 ) -> list[Example]:
     """About `n` examples that judge an answer, equally many of each task, at observations with several answers.
 
@@ -30,12 +39,13 @@ def answer_critiques(
     of_task, result = whole_by_task(tried), []
     for name, episodes in of_task.items():
         rows: list[Example] = []
-        found = list(forks(episodes))
+        found, asked = list(forks(episodes)), dialect(name)
         for i in rng.permutation(len(found)):
             if len(rows) >= n // len(of_task):
                 break
             codec, alternatives = codec_for(task(name)), _alternatives(found[i])
-            rows += criticised(codec, *alternatives, tie, min_margin, rng) or _agreed(codec, *alternatives, tie, rng)
+            judged = criticised(codec, *alternatives, tie, min_margin, rng, dialect=asked)
+            rows += judged or _agreed(codec, *alternatives, tie, rng, asked)
         result += rows
     return result
 
@@ -71,7 +81,9 @@ def _words(e: Episode) -> str:
     return task(e.task).language.conclude(thought, e.final_proprioception, e.success)
 
 
-def end_critiques(ends: Iterable[LabelledEnd], n: int, rng: np.random.Generator) -> list[Example]:
+def end_critiques(
+    ends: Iterable[LabelledEnd], n: int, rng: np.random.Generator, dialect: DialectOf = terse
+) -> list[Example]:
     """At most `n` examples that judge an ending, equally many of each task and of each label.
 
     With unequal numbers the critic would learn which task is the easier one.
@@ -80,14 +92,14 @@ def end_critiques(ends: Iterable[LabelledEnd], n: int, rng: np.random.Generator)
     for end in ends:
         of_task[end.task][end.success].append(end)
     result = []
-    for by_success in of_task.values():
+    for name, by_success in of_task.items():
         each = min(n // len(of_task) // 2, *map(len, by_success.values()))
         for some in by_success.values():
-            result += [ending(*some[i][1:]) for i in rng.permutation(len(some))[:each]]
+            result += [ending(*some[i][1:], dialect(name)) for i in rng.permutation(len(some))[:each]]
     return result
 
 
-def contrasts(kept: Iterable[Episode], n: int, rng: np.random.Generator) -> list[Example]:
+def contrasts(kept: Iterable[Episode], n: int, rng: np.random.Generator, dialect: DialectOf = terse) -> list[Example]:
     """At most `n` examples, equally many of each task: the preferred action, given an answer of unknown outcome.
 
     The preferred action is that of an imitated step; the answer comes from another step. The example has the reason of
@@ -100,7 +112,7 @@ def contrasts(kept: Iterable[Episode], n: int, rng: np.random.Generator) -> list
         for i in rng.permutation(len(steps))[: n // len(of_task)]:
             observation, answer = steps[i].observation, steps[i].decision.answer
             other = steps[rng.integers(len(steps))].decision.answer
-            question = prompt.judge(observation, thought_of(answer), other)
+            question = dialect(name).judge(observation, thought_of(answer), other)
             result.append(Example(observation.frames, question, codec.instead(other, answer)))
     return result
 
@@ -152,6 +164,7 @@ def criticised(
     n: int = 1,
     best: Outcome | None = None,
     again: bool = True,
+    dialect: Dialect = TERSE,
 ) -> list[Example]:
     """Examples that judge up to `n` answers as good and as many as bad, at one observation.
 
@@ -171,8 +184,8 @@ def criticised(
     n = min(n, len(good), len(bad)) if best.success else 0
     right, wrong = ([str(answer) for answer in rng.permutation(some)[:n]] for some in (good, bad))
     said = [(a, critic.critique(codec.instead(a, good[0]), some is right)) for some in (right, wrong) for a in some]
-    rows = [Example(observation.frames, prompt.judge(observation, thought, a), c) for a, c in said]
-    revised = [Example(observation.frames, prompt.revise(observation, *last), good[0]) for last in said[-1:] if again]
+    rows = [Example(observation.frames, dialect.judge(observation, thought, a), c) for a, c in said]
+    revised = [Example(observation.frames, dialect.revise(observation, *last), good[0]) for last in said[-1:] if again]
     return rows + revised
 
 
@@ -183,6 +196,7 @@ def _agreed(
     tried: Sequence[tuple[str, Outcome]],
     tie: Margin,
     rng: np.random.Generator,
+    dialect: Dialect,
 ) -> list[Example]:
     """An example that judges one answer, drawn at random, as good, where all succeeded and tie; else none.
 
@@ -194,9 +208,9 @@ def _agreed(
     answers = [answer for answer, _ in tried]
     answer = str(rng.choice(answers))
     said = critic.critique(codec.instead(answer, answers[0]), True)
-    return [Example(observation.frames, prompt.judge(observation, thought, answer), said)]
+    return [Example(observation.frames, dialect.judge(observation, thought, answer), said)]
 
 
-def ending(end: Observation, words: str, success: bool) -> Example:
+def ending(end: Observation, words: str, success: bool, dialect: Dialect = TERSE) -> Example:
     """The example that judges an ending: `words` as the reason, the label as the verdict."""
-    return Example(end.frames, prompt.done(end), critic.critique(words, success))
+    return Example(end.frames, dialect.done(end), critic.critique(words, success))

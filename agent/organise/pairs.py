@@ -18,7 +18,7 @@ from agent.organise.outcome import Outcome, mean, outcomes_of
 from agent.organise.rows import Pair
 from agent.organise.selection import by_start, worth_imitating
 from envs.registry import task
-from policies import prompt
+from policies.dialect import DialectOf, terse
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,12 @@ def forks(episodes: Iterable[Episode]) -> Iterator[Fork]:
 
 
 def pairs(
-    episodes: Iterable[Episode], min_margin: Margin, max_pairs: int, p_value: float = 1.0, rejected: int = 1
+    episodes: Iterable[Episode],
+    min_margin: Margin,
+    max_pairs: int,
+    p_value: float = 1.0,
+    rejected: int = 1,
+    dialect: DialectOf = terse,
 ) -> list[Pair]:
     """Pairs of the best answer of a fork with each of its `rejected` worst, where the best beats it by `min_margin`.
 
@@ -69,7 +74,7 @@ def pairs(
     among the worse action's.
 
     p_value: largest p of Fisher's exact test that the best action succeeds more often. max_pairs: pairs kept, those
-    with the largest margins.
+    with the largest margins. dialect: of the policy that is trained.
     """
     result = []
     for fork in forks(episodes):
@@ -81,7 +86,7 @@ def pairs(
             chosen, refused = good[-1], losers[0][0]
             o = chosen.observation
             answers = chosen.decision.answer, refused.decision.answer
-            result.append(Pair(o.frames, prompt.act(o), *answers, best.less(worse)))
+            result.append(Pair(o.frames, dialect(fork.task).act(o), *answers, best.less(worse)))
     return sorted(result, key=lambda pair: pair.margin, reverse=True)[:max_pairs]
 
 

@@ -9,8 +9,8 @@ from agent.organise.rows import Example
 from envs.observation import Observation
 from envs.registry import task
 from envs.task import Task
-from policies import prompt
 from policies.action_codec import action_of, codec_for, joined, thought_of
+from policies.dialect import DialectOf, terse
 
 
 def by_start(episodes: Iterable[Episode]) -> dict[tuple[str, int], list[Episode]]:
@@ -68,15 +68,16 @@ def _corrected(episode: Episode) -> Episode:
     return replace(episode, steps=[replace(s, decision=d) for s, d in zip(episode.steps, decisions, strict=True)])
 
 
-def examples(episodes: Iterable[Episode]) -> list[Example]:
-    """The observation and answer of each step that is worth imitating.
+def examples(episodes: Iterable[Episode], dialect: DialectOf = terse) -> list[Example]:
+    """The observation and answer of each step that is worth imitating. dialect: of the policy that is trained.
 
     A sampled success also has steps that lost ground, and actions that do not follow from their thoughts: it succeeded
     in spite of them.
     """
     return [
-        Example(step.observation.frames, prompt.act(step.observation), step.decision.answer)
-        for step in imitated_steps(episodes)
+        Example(step.observation.frames, dialect(e.task).act(step.observation), step.decision.answer)
+        for e in episodes
+        for step in imitated_steps([e])
     ]
 
 

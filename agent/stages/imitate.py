@@ -1,14 +1,17 @@
 """Imitate: supervised fine-tuning (SFT) on successes, mixed with examples for the critic."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from agent.collect.workers import release
 from agent.config import Margin
 from agent.optimise.sft import train_sft
 from agent.organise import selection
 from agent.organise.critiques import answer_critiques, contrasts, end_critiques, endings
+from agent.organise.episode import Episode
 from agent.organise.rows import Example
 from agent.record.console import bar
 from agent.record.rundir import copy_folder
@@ -24,10 +27,9 @@ def imitate(r: Round, checkpoint: Path) -> dict[str, int]:
     Raises UnhealthyError, before anything is saved.
     """
     practised, kept = r.learned()
-    examples, ends = selection.examples(kept), endings(practised)
-    n, rng = r.config.select.critiques, r.rng("imitate")
-    rows = examples + measured_critiques(r.before()) + end_critiques(ends, n, rng) + contrasts(kept, n, rng)
-    _train(r, checkpoint, rows)
+    examples = selection.examples(kept, r.dialect)
+    rng = r.rng("imitate")
+    _train(r, checkpoint, examples + measured_critiques(r.before()) + other_critiques(r, practised, kept, rng))
     r.sign(r.imitator, checkpoint, "sft")
     return {"sft_examples": len(examples)}
 
@@ -37,7 +39,15 @@ def measured_critiques(r: Round) -> list[Example]:
     select, branches = r.config.select, r.episodes("branches")
     margin: Margin | None = None if branches else select.min_margin  # common random numbers: any difference counts
     tried = branches or r.labelled(r.episodes("episodes"))
-    return answer_critiques(tried, select.critiques, select.tie, margin, r.rng("answers"))
+    return answer_critiques(tried, select.critiques, select.tie, margin, r.rng("answers"), r.dialect)
+
+
+def other_critiques(
+    r: Round, practised: Iterable[Episode], kept: Iterable[Episode], rng: np.random.Generator
+) -> list[Example]:
+    """Examples for the critic that judge the endings of practice, and that contrast answers that are imitated."""
+    n = r.config.select.critiques
+    return end_critiques(endings(practised), n, rng, r.dialect) + contrasts(kept, n, rng, r.dialect)
 
 
 def _train(r: Round, checkpoint: Path, rows: Sequence[Example]) -> None:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from agent.collect.workers import release
 from agent.optimise.dpo import train_dpo
 from agent.organise import pairs, selection
-from agent.organise.critiques import contrasts, end_critiques, endings
 from agent.organise.rows import Example, Pair, rehearsal
 from agent.record.console import bar
 from agent.record.rundir import copy_folder
 from agent.record.tracking import TrackTraining
-from agent.stages.imitate import measured_critiques
+from agent.stages.imitate import measured_critiques, other_critiques
 from agent.stages.round import Round
 from policies.backends.adapters.lora import is_adapted
 from policies.backends.loading import load_trainable
@@ -26,7 +25,7 @@ def prefer(r: Round) -> dict[str, int]:
     select, rng = r.config.select, r.rng("prefer")
     branched = r.hindsight(r.episodes("branches"))
     bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
-    preferences = pairs.pairs(branched or r.practice(), *bounds)
+    preferences = pairs.pairs(branched or r.practice(), *bounds, r.dialect)
     if not preferences:
         copy_folder(r.imitator, r.candidate)
         r.sign(r.candidate, r.imitator, "dpo")
@@ -35,9 +34,8 @@ def prefer(r: Round) -> dict[str, int]:
         preferences = pairs.flipped(preferences, rng)
     practised, kept = r.learned()
     kept += selection.keep(branched, select.per_start)
-    n, examples, ends = select.critiques, selection.examples(kept), endings([*practised, *branched])
-    critiques = measured_critiques(r) + end_critiques(ends, n, rng) + contrasts(kept, n, rng)
-    _train(r, preferences, examples, critiques)
+    critiques = measured_critiques(r) + other_critiques(r, [*practised, *branched], kept, rng)
+    _train(r, preferences, selection.examples(kept, r.dialect), critiques)
     r.sign(r.candidate, r.imitator, "dpo")
     return {"pairs": len(preferences)}
 

@@ -6,6 +6,7 @@ A stage is a function of the config and of committed folders into a folder of it
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ from agent.record import provenance
 from agent.record.console import bar
 from agent.record.rundir import RunDir
 from agent.record.tracking import Tracker
+from envs import registry
+from policies.backends.loading import load_template
+from policies.backends.template import ChatTemplate
+from policies.base import find_policy
+from policies.dialect import Dialect, dialect_for
 
 SPENT = ("practice_env_steps", "branch_env_steps", *(each.name for each in fields(Spent)))
 
@@ -60,6 +66,15 @@ class Round:
         """The last `select.rounds` rounds, whose successes are imitated; this one comes last."""
         for back in reversed(range(min(self.config.select.rounds, self.number))):
             yield self.before(back)
+
+    @cached_property
+    def _template(self) -> ChatTemplate:
+        """Of the seed policy; those that the run makes of it keep it."""
+        return load_template(find_policy(self.config.policy), self.config.model)
+
+    def dialect(self, task: str) -> Dialect:
+        """How the run's policies are asked about a task."""
+        return dialect_for(self.config.model, self._template, registry.task(task))
 
     def store(self, name: str) -> EpisodeStore:
         """Episodes of this round: `episodes`, `archived`, `relabelled`, `branches` or `gate/...`."""

@@ -132,6 +132,14 @@ def _seen(env: gym.Env) -> dict[str, np.ndarray]:
 
 THINGS = StateWords({"object": SPACE, "goal": SPACE, "way": (SignedLevels(0.5, N),) * 3}, _seen)
 HAND = StateWords({"hand": (*SPACE, Bins(0.0, 1.0, 8))}, _seen)
+LEGEND = (
+    "The first picture is taken from the side of the table, the second across it, towards the arm.",
+    f"The axes are x, along the table, y, away from the arm, and z, up. A place is a bin on each, {N} of them: x from "
+    "-0.5 to 0.5 m, y from 0.3 to 1.0 m, z from 0 to 0.5 m.",
+    "`hand` is its place, then how far its fingers are open, 0 to 7.",
+    "`object` and `goal` are their places; `way` is that from the hand to the object on each axis, 1.6 cm a level.",
+    "The action moves the hand along x, y and z; its last number closes (+) or opens (-) the fingers.",
+)
 
 
 @cache
@@ -140,7 +148,7 @@ def _policy(task: str) -> Any:
 
 
 def _task(name: str, instruction: str) -> Task:
-    language = StateLanguage(instruction, THINGS, HAND)
+    language = StateLanguage(instruction, THINGS, HAND, LEGEND)
 
     def expert(env: gym.Env) -> np.ndarray:
         action = _policy(name).get_action(env.get_wrapper_attr("observation").copy())  # some change it in place

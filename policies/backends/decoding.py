@@ -81,3 +81,20 @@ class Constraint:
 
     def _only_stops(self, row: int) -> bool:
         return not (self.mask[row] & ~self._stops).any()
+
+
+class FormMass(Constraint):
+    """A constraint that measures how much it constrains.
+
+    log_mass: (n,), for each row the sum, over the tokens of its answer, of the log-probability of all allowed tokens.
+    """
+
+    def __init__(self, grammar: xgrammar.CompiledGrammar, n: int, device: torch.device | str = "cpu"):
+        super().__init__(grammar, n, device)
+        self.log_mass = torch.zeros(n)
+
+    def masked(self, scores: torch.Tensor) -> torch.Tensor:
+        of_all = scores.logsumexp(dim=1)
+        masked = super().masked(scores)
+        self.log_mass += (masked.logsumexp(dim=1) - of_all).cpu().where(~self.ended, 0.0)
+        return masked

@@ -24,6 +24,7 @@ from policies.backends.adapters.quantised import quantisation
 from policies.backends.huggingface import HFBackend
 from policies.backends.probe import probe
 from policies.backends.settings import ModelSettings
+from policies.backends.template import ChatTemplate
 from policies.threads import one_thread
 
 logging.disable_progress_bar()  # loading two megabytes needs no bar
@@ -69,6 +70,16 @@ def load_trainable(path: str | Path, settings: ModelSettings, seed: int = 0) -> 
         if settings.lora:
             backend.model = lora.add(backend.model, settings.lora, seed).eval()
     return backend
+
+
+def load_template(path: str | Path, settings: ModelSettings) -> ChatTemplate:
+    """The chat template of a checkpoint, without its weights. Raises UserError as `load_backend` does."""
+    try:
+        return ChatTemplate(_processor(path, settings))
+    except UserError as error:
+        raise UserError(f"checkpoint {str(path)!r}: {error}") from error
+    except (*BROKEN, TemplateError) as error:
+        raise UserError(f"checkpoint {str(path)!r} does not load: {_first_line(error)}; {VALID}") from error
 
 
 def _model(path: str | Path, settings: ModelSettings) -> PreTrainedModel:

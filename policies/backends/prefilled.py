@@ -13,7 +13,7 @@ from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
 from envs.errors import UserError
 from policies.backend import Request
-from policies.backends.decoding import Constraint, GumbelNoise
+from policies.backends.decoding import Constraint, FormMass, GumbelNoise
 from policies.backends.inputs import padded
 from policies.prompt import Message
 
@@ -135,6 +135,19 @@ class HFPrefilledBatch:
             for row, of_row in zip(new.rows, scores, strict=True):
                 result[row] = of_row
         return torch.stack(result)
+
+    @torch.inference_mode()
+    def form_mass(self, regex: str) -> np.ndarray:
+        """(n,): the log-probability that each prompt's greedy answer keeps its form without a grammar: over its tokens,
+        the product of the probability of all tokens that the grammar allows."""
+        grammar, result = self._backend.grammar(regex), np.zeros(len(self._requests))
+        for block in self._blocks:
+            places = self._backend.rows.filled(range(len(block.rows)))
+            new = block.picked(places, [block.rows[place] for place in places])
+            measured = FormMass(grammar, len(places), self._backend.device)
+            self._decode(new, measured, None)
+            result[list(new.rows)] = measured.log_mass.numpy()
+        return result
 
     @torch.inference_mode()
     def odds(self, texts: Sequence[str], others: Sequence[str]) -> np.ndarray:

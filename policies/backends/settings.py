@@ -3,7 +3,7 @@
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 from tyro.conf import Fixed, Suppress
 
@@ -43,6 +43,7 @@ class ModelSettings:
     processor: dict[str, Any] = field(default_factory=dict)  # arguments of transformers' AutoProcessor
     trust_remote_code: bool = False  # run Python that a checkpoint brings
     dialect: Literal["auto", "terse", "chat"] = "auto"  # auto is terse for the embedded model, chat for others
+    examples: NonNegativeInt = 3  # turns of the chat dialect that show how to answer
     max_new_tokens: Count = 512  # of an answer
     base: str | None = None  # folder or hub id of the base under a checkpoint's adapters, if not where it was
     shared: bool | Literal["auto"] = "auto"  # one process acts for all workers; auto: on an accelerator

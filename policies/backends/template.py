@@ -7,6 +7,7 @@ from jinja2 import TemplateError
 from transformers import ProcessorMixin
 
 from envs.errors import UserError
+from policies.backends.nano import CHAT_TEMPLATE
 from policies.prompt import Message, assistant, user
 
 ASKED, TOLD = "where is the red cube", "left of the pad"  # stand for a prompt and an answer
@@ -17,7 +18,8 @@ class ChatTemplate:
     with an answer and of the one that asks for it.
 
     lead: text between a prompt and its answer, which is trained on as part of the answer, such as the space after
-    `Assistant:`. stop: the text after an answer. system: whether a system message is rendered.
+    `Assistant:`. stop: the text after an answer. system: whether a system message is rendered. is_embedded: whether it
+    is the embedded policy's, which is asked in a dialect of its own.
     """
 
     def __init__(self, processor: ProcessorMixin):
@@ -35,6 +37,7 @@ class ChatTemplate:
         lead, _, self.stop = told[len(prompt) :].rpartition(TOLD)
         self._forced, self.lead = self._split(lead)
         self.system = self._has_system(question)
+        self.is_embedded = processor.chat_template == CHAT_TEMPLATE
 
     def _split(self, lead: str) -> tuple[str, str]:
         """A lead in two: up to its last special token, which no grammar can ask for and belongs to the prompt; the

@@ -8,6 +8,7 @@ from envs.errors import UserError
 from envs.registry import task
 from policies.action_codec import codec_for
 from policies.baselines import RandomPolicy
+from policies.dialect import chat_for
 
 DECLARED = "id: HandEyeTest/Counting-v0\ninstruction: count\nsuccess: {of: return, at_least: 4}\n"
 
@@ -34,6 +35,20 @@ def test_a_file_declares_a_task(declare):
     assert episode.steps[0].observation.instruction == "count"
 
 
+def test_a_legend_is_told_to_a_model_that_is_asked_in_a_conversation(declare):
+    legend = ("Each number is a count.", "One is + and two is -.")
+    chosen = task(declare(f"{DECLARED}legend: {list(legend)}\n"))
+    assert chosen.language.legend == legend
+    assert " ".join(legend) in chat_for(chosen, 2).act(chosen.observe(reset(chosen)))[0]["content"][0]["text"]
+    assert task(declare(DECLARED)).language.legend == ()
+
+
+def reset(chosen):
+    env = chosen.make()
+    env.reset(seed=0)
+    return env
+
+
 @pytest.mark.parametrize(
     ("text", "horizon"),
     [
@@ -55,6 +70,8 @@ def test_a_declared_task_has_the_horizon_of_its_environment(declare, text, horiz
         ("id: Countin-v0\ninstruction: count\nsuccess: {of: return}\n", "unknown environment 'Countin-v0'; valid: "),
         (DECLARED + "framse: 2\n", "unknown config key 'framse' .did you mean 'frames'"),
         (DECLARED + "frames: 0\n", "'frames' = 0"),
+        (DECLARED + "legend: one is right\n", "'legend' = 'one is right'"),
+        (DECLARED + "legend: ['']\n", "'legend.0' = ''"),
         (DECLARED + "actions: [one, two]\n", "actions one, two; valid: 3 different names"),
         (DECLARED + "camera: top\n", "camera 'top' of an environment without MuJoCo"),
         (

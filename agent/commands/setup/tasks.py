@@ -61,6 +61,7 @@ def _show(name: str, frame: Path) -> None:
         ("action", re.sub(r"\\(\W)", r"\1", codec.action.regex)),
         ("of", f"{env.action_space}" + (f", each {task.env.repeat} times" if task.env.repeat > 1 else "")),
         ("success", rule.in_words() if rule else "as the environment tells"),
+        ("legend", " ".join(task.language.legend) or "none"),
     ):
         table.add_row(*row)
     console.print(table, markup=False)

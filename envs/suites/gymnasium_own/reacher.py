@@ -49,6 +49,19 @@ def _seen(env: gym.Env) -> dict[str, Sequence[float]]:
 SEEN = StateWords({"target": (BOARD, BOARD), "pose": (ANGLE, ANGLE), "turn": (TO_TURN, TO_TURN)}, _seen)
 
 
+LEGEND = (
+    "The pictures show a board from above: its upper left, upper right, lower left and lower right quarter.",
+    f"An angle is one of {ANGLE.n} bins of a full turn, counted counterclockwise: {ANGLE.n // 2} is 0, which for the "
+    "shoulder is to the right, and for the elbow straight on from the upper arm.",
+    f"`arm` is the angle of the shoulder and its speed, then of the elbow and its speed, {TURNING.high / TURNING.n:g} "
+    "rad/s a level, counterclockwise (+).",
+    f"`target` is the red dot's column, from the left, and row, from below, of {BOARD.n} each. `pose` is the angle of "
+    "shoulder and elbow with the tip on the dot, the elbow bent to the left. `turn` is how many bins shoulder and "
+    "elbow have to turn from `arm` to `pose`.",
+    "The action is the torque of the shoulder, then of the elbow, counterclockwise (+).",
+)
+
+
 @dataclass(frozen=True)
 class Thought:
     """`target 9 9; pose 28 30; turn +4 +6`.
@@ -66,7 +79,7 @@ class ReacherLanguage(StateLanguage):
     """The turn follows from the pose and the arm; damped springs on the turn are the action."""
 
     def __init__(self) -> None:
-        super().__init__("bring the tip of the arm to the red dot", SEEN, ARM)
+        super().__init__("bring the tip of the arm to the red dot", SEEN, ARM, LEGEND)
 
     def parse(self, thought: str) -> Thought:
         return Thought(**SEEN.parse(thought))

@@ -7,7 +7,7 @@ from zlib import crc32
 import gymnasium as gym
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv, generate_random_map
 
-from envs.language import FixedInstruction, StateLanguage
+from envs.language import FixedInstruction, StateLanguage, StateWords
 from envs.suites.gymnasium_own import experts, reacher, state_words
 from envs.task import ActionWords, EnvSpec, Task, state_teacher
 from envs.wrappers import SuccessRule
@@ -50,23 +50,40 @@ gym.register("HandEye/FrozenLake-v1", entry_point=f"{__name__}:Lake", max_episod
 def _stock(
     name: str,
     env: EnvSpec,
-    language: str | StateLanguage,
+    language: FixedInstruction | StateLanguage,
     expert: Callable[[gym.Env], Any] | None = None,
     actions: ActionWords = ActionWords(),  # noqa: B008 (frozen)
     split: str = "practice",
 ) -> Task:
-    """language: an instruction, for a task whose state has no words. expert: env -> action."""
-    if isinstance(language, str):
-        return Task(name, "stock", split, env, actions=actions, language=FixedInstruction(language))
+    """language: a plain one, for a task whose state has no words. expert: env -> action."""
+    if isinstance(language, FixedInstruction):
+        return Task(name, "stock", split, env, actions=actions, language=language)
     teacher = state_teacher(language, expert)
     return Task(name, "stock", split, env, actions=actions, language=language, teacher=teacher)
 
+
+def _language(instruction: str, seen: StateWords, legend: tuple[str, ...]) -> StateLanguage:
+    return StateLanguage(instruction, seen, legend=legend)
+
+
+LAKE = _language(
+    "walk over the ice to the flag, around the holes", state_words.lake(LAKE_SIZE), state_words.LAKE_LEGEND
+)  # one object: the two tasks are one but for their maps
+PUSHER = (
+    "The action is the torque at each joint of the arm, in this order: the shoulder's pan, the shoulder's lift, the "
+    "upper arm's roll, the elbow, the forearm's roll, the wrist's bend, the wrist's roll; at most 2 N m.",
+)
+CHEETAH = (
+    "The action is the torque at each joint, in this order: thigh, shin and foot of the back leg, then of the front "
+    "leg.",
+)
+HOPPER = ("The action is the torque at each joint, in this order: thigh, leg, foot.",)
 
 STOCK = (
     _stock(
         "cartpole",
         EnvSpec("CartPole-v1", success=SuccessRule("return", at_least=475, source=REGISTRY), frames=2),
-        StateLanguage("keep the pole upright and the cart on the track", state_words.CARTPOLE),
+        _language("keep the pole upright and the cart on the track", state_words.CARTPOLE, state_words.CARTPOLE_LEGEND),
         experts.cartpole,
         ActionWords(names=("left", "right")),
     ),
@@ -78,14 +95,14 @@ STOCK = (
             frames=2,
             repeat=4,  # it moves slowly, and pictures of neighbouring steps hardly differ
         ),
-        StateLanguage("swing the car up to the flag", state_words.MOUNTAIN_CAR),
+        _language("swing the car up to the flag", state_words.MOUNTAIN_CAR, state_words.MOUNTAIN_CAR_LEGEND),
         experts.mountain_car,
         ActionWords(names=("left", "still", "right")),
     ),
     _stock(
         "acrobot",
         EnvSpec("Acrobot-v1", success=SuccessRule("return", at_least=-100, source=REGISTRY), frames=2),
-        StateLanguage("swing the tip of the lower link above the line", state_words.ACROBOT),
+        _language("swing the tip of the lower link above the line", state_words.ACROBOT, state_words.ACROBOT_LEGEND),
         experts.acrobot,
         ActionWords(names=("clockwise", "still", "counterclockwise")),
     ),
@@ -96,7 +113,7 @@ STOCK = (
             success=SuccessRule("reward", at_least=-0.1, source="upright at the end, within 18 degrees"),
             frames=2,
         ),
-        StateLanguage("swing the pendulum up and keep it upright", state_words.PENDULUM),
+        _language("swing the pendulum up and keep it upright", state_words.PENDULUM, state_words.PENDULUM_LEGEND),
         experts.pendulum,
     ),
     *(
@@ -107,7 +124,7 @@ STOCK = (
                 {"maps": split, "is_slippery": False},
                 SuccessRule("reward", at_least=1, source="it rewards nothing but the goal"),
             ),
-            StateLanguage("walk over the ice to the flag, around the holes", state_words.lake(LAKE_SIZE)),
+            LAKE,
             experts.planned,
             ActionWords(names=COMPASS),
             split,
@@ -121,7 +138,7 @@ STOCK = (
             {"max_episode_steps": 50},
             SuccessRule("terminated", at_least=1, source="it ends at the goal"),
         ),
-        StateLanguage("walk to the flag, not over the cliff", state_words.CLIFF),
+        _language("walk to the flag, not over the cliff", state_words.CLIFF, state_words.CLIFF_LEGEND),
         experts.planned,
         ActionWords(names=("up", "right", "down", "left")),
     ),
@@ -132,14 +149,14 @@ STOCK = (
             success=SuccessRule("terminated", at_least=1, source="it ends when the passenger is where they want to be"),
             frames=2,  # it turns as it is drawn: a state is returned to by drawing it all again
         ),
-        StateLanguage("pick up the passenger and drop them off at the house", state_words.TAXI),
+        _language("pick up the passenger and drop them off at the house", state_words.TAXI, state_words.TAXI_LEGEND),
         experts.planned,
         ActionWords(names=("south", "north", "east", "west", "pick", "drop")),
     ),
     _stock(
         "lunar-lander",
         EnvSpec("LunarLander-v3", success=SuccessRule("return", at_least=200, source=REGISTRY), frames=2),
-        StateLanguage("land between the flags", state_words.LUNAR_LANDER),
+        _language("land between the flags", state_words.LUNAR_LANDER, state_words.LUNAR_LANDER_LEGEND),
         experts.lander,
         ActionWords(names=("nothing", "left", "main", "right")),
     ),
@@ -166,7 +183,7 @@ STOCK = (
             cameras=({"lookat": (0.1, -0.2, -0.3), "distance": 2.6, "azimuth": 90.0, "elevation": -60.0},),
             frames=2,
         ),
-        "push the white cylinder to the red spot",
+        FixedInstruction("push the white cylinder to the red spot", legend=PUSHER),
     ),
     _stock(
         "inverted-pendulum",
@@ -176,17 +193,17 @@ STOCK = (
             cameras=({"lookat": (0, 0, 0.3), "distance": 2.0, "azimuth": 90.0, "elevation": -10.0},),
             frames=2,
         ),
-        StateLanguage("keep the pole upright", state_words.INVERTED_PENDULUM),
+        _language("keep the pole upright", state_words.INVERTED_PENDULUM, state_words.INVERTED_PENDULUM_LEGEND),
         experts.inverted_pendulum,
     ),
     _stock(
         "half-cheetah",
         EnvSpec("HalfCheetah-v5", success=SuccessRule("return", at_least=4800, source=REGISTRY), frames=2),
-        "run to the right as fast as you can",
+        FixedInstruction("run to the right as fast as you can", legend=CHEETAH),
     ),
     _stock(
         "hopper",
         EnvSpec("Hopper-v5", success=SuccessRule("return", at_least=3800, source=REGISTRY), frames=2),
-        "hop to the right without falling",
+        FixedInstruction("hop to the right without falling", legend=HOPPER),
     ),
 )

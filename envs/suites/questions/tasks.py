@@ -176,6 +176,10 @@ class FreeAnswer(QuestionEnv):
 
 
 ENVIRONMENTS = {"choices": "HandEye/MultipleChoice-v0", "free": "HandEye/FreeAnswer-v0"}
+LEGENDS = {
+    "choices": (f"After `{VERB}` comes the letter of the right choice.",),
+    "free": (f"After `{VERB}` comes a number, with its unit if it has one.",),
+}
 gym.register(ENVIRONMENTS["choices"], entry_point=f"{__name__}:MultipleChoice")
 gym.register(ENVIRONMENTS["free"], entry_point=f"{__name__}:FreeAnswer")
 
@@ -183,8 +187,8 @@ gym.register(ENVIRONMENTS["free"], entry_point=f"{__name__}:FreeAnswer")
 class QuestionLanguage(Language):
     """The instruction is the question; a thought, if there is one, is a solution."""
 
-    def __init__(self, thought_regex: str, words: tuple[str, ...]):
-        self.thought_regex, self.words = thought_regex, words
+    def __init__(self, thought_regex: str, words: tuple[str, ...], legend: tuple[str, ...] = ()):
+        self.thought_regex, self.words, self.legend = thought_regex, words, legend
 
     def proprioception(self, env: gym.Env) -> str:
         """What was answered; empty before."""
@@ -212,7 +216,7 @@ def question_task(
             image_size=image_size,
         ),
         actions=ActionWords(names=letters(rows) if answers == "choices" else units(rows), verb=VERB),
-        language=QuestionLanguage(thought_regex, words(folder, answers, solutions)),
+        language=QuestionLanguage(thought_regex, words(folder, answers, solutions), LEGENDS[answers]),
         teacher=Teacher(
             expert=lambda env: (solution(env), env.unwrapped.expert()),
             thought=solution,

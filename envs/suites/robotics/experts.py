@@ -27,6 +27,13 @@ HIT_AT = 0.0125  # [m] before the middle of the puck
 # Flat fingers, across the y axis, hit a disc that turns along them: it gets less of their speed sideways than ahead.
 # The factor that sends most pucks to their target, of those from 1.5 to 3.
 SLIP = 1.85
+VIEWS = "The first picture is taken from the robot's right side, the second from before it."
+AXES = "The axes are x, ahead of the robot, y, to its left, and z, up."
+FETCH_MOVE = "The action moves the gripper along x, y and z, 5 cm at most; its last number opens (+) or closes (-) the"
+
+
+def _fetch_legend(grid: str, seen: str, own: str, fingers: str) -> tuple[str, ...]:
+    return (f"{VIEWS} {AXES}", grid, f"{seen} {own}", f"{FETCH_MOVE} fingers{fingers}.")
 
 
 def _fetch(env: gym.Env) -> dict[str, np.ndarray]:
@@ -50,6 +57,14 @@ def _moved(way: np.ndarray, fingers: float = 0.0) -> np.ndarray:
 
 FETCH_REACH = StateWords({"ball": SPACE, "way": (SignedLevels(0.5, N),) * 3}, _fetch)
 FETCH_GRIPPER = StateWords({"gripper": SPACE}, _fetch)
+GRID = f"A place is a bin on each axis, {N} of them: x from 1.1 to 1.6 m, y from 0.5 to 1.0 m, z from 0.3 to 0.8 m."
+SHUT_FAST = ", which are fixed here"
+FETCH_REACH_LEGEND = _fetch_legend(
+    GRID,
+    "`ball` is the place of the red ball, `way` the way there from the gripper on each axis, in bins.",
+    "`gripper` is its place.",
+    SHUT_FAST,
+)
 
 
 def fetch_reach(env: gym.Env) -> np.ndarray:
@@ -59,6 +74,14 @@ def fetch_reach(env: gym.Env) -> np.ndarray:
 
 FETCH_BLOCK = StateWords({"block": SPACE, "ball": SPACE, "reach": REACH, "way": REACH}, _fetch)
 FETCH_FINGERS = StateWords({"gripper": SPACE, "opening": (Bins(0.0, 0.1, N),)}, _fetch)
+WAYS = (
+    "`block` and `ball` are their places, `reach` is the way from the gripper to the block and `way` that from the "
+    "block to the ball on each axis, in half bins."
+)
+FETCH_PUSH_LEGEND = _fetch_legend(GRID, WAYS, "`gripper` is its place.", SHUT_FAST)
+FETCH_PICK_LEGEND = _fetch_legend(
+    GRID, WAYS, f"`gripper` is its place, `opening` that of its fingers, {N} levels up to 10 cm.", ""
+)
 
 
 def fetch_pick_and_place(env: gym.Env) -> np.ndarray:
@@ -89,6 +112,14 @@ def fetch_push(env: gym.Env) -> np.ndarray:
 PUCK = (Bins(0.8, 1.8, 2 * N), Bins(0.4, 1.1, 2 * N), Bins(0.3, 0.8, N))  # [m] where it slides
 FETCH_PUCK = StateWords({"puck": PUCK, "ball": PUCK, "reach": REACH, "way": (SignedLevels(1.0, 4 * N),) * 3}, _fetch)
 FETCH_BAT = StateWords({"gripper": PUCK}, _fetch)
+FETCH_SLIDE_LEGEND = _fetch_legend(
+    f"A place is a bin on each axis: x from 0.8 to 1.8 m, {2 * N} of them, y from 0.4 to 1.1 m, {2 * N} of them, z "
+    f"from 0.3 to 0.8 m, {N} of them.",
+    "`puck` and `ball` are their places, `reach` is the way from the gripper to the puck and `way` that from the puck "
+    "to the ball on each axis, 7.8 mm a level.",
+    "`gripper` is its place.",
+    SHUT_FAST,
+)
 
 
 def fetch_slide(env: gym.Env) -> np.ndarray:
@@ -155,6 +186,14 @@ def maze_state(half: float) -> StateWords:
 
 # A step is 10 ms, and two pictures hardly differ: how fast it rolls is its own sense.
 MAZE_BALL = StateWords({"speed": (SignedLevels(5.0, N),) * 2}, _maze)
+MAZE_LEGEND = (
+    f"The pictures show the maze from above. A place is a column, from the left, and a row, from below, of {2 * N} "
+    "each.",
+    f"`green` and `red` are the balls' places, `way` is that from the green ball to the next cell on its path, "
+    f"{150 / N:.1f} cm a level, and `speed` that of the green ball, {5 / N:.2f} m/s a level; to the right (+), then up "
+    "(+).",
+    "The action is the force on the green ball, to the right (+), then up (+).",
+)
 
 
 def rolled(env: gym.Env) -> np.ndarray:

@@ -48,6 +48,7 @@ def _fetch(
     expert: Callable[[gym.Env], np.ndarray],
     seen: StateWords,
     own: StateWords,
+    legend: tuple[str, ...],
     camera: dict[str, Any] = NEAR_FETCH,
     levels: int = 9,
 ) -> Task:
@@ -55,7 +56,7 @@ def _fetch(
     return _task(
         name,
         f"Fetch{kind}-v4",
-        StateLanguage(instruction, seen, own),
+        StateLanguage(instruction, seen, own, legend),
         expert,
         SuccessRule("is_success", at_least=1, source=source),
         (BESIDE_FETCH, camera),
@@ -65,11 +66,14 @@ def _fetch(
 
 def _maze(name: str, kind: str, half: float, distance: float) -> Task:
     """A maze that extends `half` [m] to each side, seen from `distance` [m] above."""
+    language = StateLanguage(
+        "roll the green ball to the red one", experts.maze_state(half), experts.MAZE_BALL, experts.MAZE_LEGEND
+    )
     source = "within 45 cm, as Gymnasium-Robotics has it"
     return _task(
         name,
         f"PointMaze_{kind}-v3",
-        StateLanguage("roll the green ball to the red one", experts.maze_state(half), experts.MAZE_BALL),
+        language,
         experts.rolled,
         SuccessRule("success", at_least=1, source=source),
         (ABOVE_MAZE | {"distance": distance},),
@@ -86,6 +90,7 @@ ROBOTICS = (
         experts.fetch_reach,
         experts.FETCH_REACH,
         experts.FETCH_GRIPPER,
+        experts.FETCH_REACH_LEGEND,
         BEFORE_FETCH,
     ),
     _fetch(
@@ -95,6 +100,7 @@ ROBOTICS = (
         experts.fetch_push,
         experts.FETCH_BLOCK,
         experts.FETCH_GRIPPER,
+        experts.FETCH_PUSH_LEGEND,
         levels=21,
     ),
     _fetch(
@@ -104,6 +110,7 @@ ROBOTICS = (
         experts.fetch_slide,
         experts.FETCH_PUCK,
         experts.FETCH_BAT,
+        experts.FETCH_SLIDE_LEGEND,
         FAR_FETCH,
         levels=21,
     ),
@@ -114,6 +121,7 @@ ROBOTICS = (
         experts.fetch_pick_and_place,
         experts.FETCH_BLOCK,
         experts.FETCH_FINGERS,
+        experts.FETCH_PICK_LEGEND,
         levels=21,
     ),
     _maze("point-maze", "UMaze", 2.5, 8.0),

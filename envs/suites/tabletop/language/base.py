@@ -23,6 +23,15 @@ SIDE = f"({'|'.join(DIRECTIONS)})"
 HEADING = f"{PLACE} {OFFSET}"
 PHASE = f"(; ({'|'.join(PHASES)}))?"
 
+# what the numbers mean, for a model that has not learned it
+GRID = (
+    f"The picture shows a table from above. A place on it is a column and a row of a {BINS} by {BINS} grid: column 0 "
+    "is at the left, row 0 at the near edge, which is the lower one of the picture.",
+    "Two numbers with a sign, before the action, are a way: columns to the right (+) or to the left (-), then rows "
+    "away from you (+) or nearer (-).",
+)
+AS_BINS = "one level is one column, or one row"
+
 Thing = tuple[str, Bin]  # `red cube`, and where it is
 
 

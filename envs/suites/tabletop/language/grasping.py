@@ -13,7 +13,9 @@ import numpy as np
 
 from envs.language import matched
 from envs.suites.tabletop.language.base import (
+    AS_BINS,
     CLOSE,
+    GRID,
     HEADING,
     OBJECT,
     OFFSET,
@@ -31,6 +33,19 @@ from envs.suites.tabletop.words import BIN_WIDTH, Bin, from_bins, say_bin, say_w
 # What is seen is a bin off now and then: the gripper goes down when it is near, and what it began it goes on with.
 NEAR, STILL_NEAR, HELD = 1, 2, 3  # bins, along each axis
 ON_PAD = PAD_HALF_SIZE - BIN_WIDTH  # [m] object to pad, where it lies there for certain
+HAND = (
+    *GRID,
+    "`gripper` is the place of the gripper, then its height (`low` around an object, `high` over all objects) and what "
+    "its fingers do.",
+)
+PHASES_MEAN = (
+    "A phase follows, but on the way at full height: `down` to lower the gripper there, `close` to shut its fingers, "
+    "`up` to raise it, `open` to let go."
+)
+MOVE = (
+    f"The action moves the gripper: first to the right (+), then away from you (+), then up (+); {AS_BINS}, or 1.5 cm. "
+    "Its last number opens the fingers (+), closes them (-), or leaves them (+0)."
+)
 PHASE_ACTIONS = {  # (right, far, up, fingers), but that on the way down it also goes on to its waypoint
     "down": (0.0, 0.0, -1.0, 0.0),
     "close": (0.0, 0.0, 0.0, -1.0),
@@ -174,6 +189,13 @@ class LiftLanguage(GraspLanguage):
     ending_regex = f"{OBJECT}; over {HEADING}"
     names_goal = True
     n_things = 1
+    legend = (
+        *HAND,
+        "Before the action, say the object that the task names and its place, then after `over` that place again and "
+        "the way there from the gripper.",
+        PHASES_MEAN,
+        MOVE,
+    )
 
     def intent(self, places: Sequence[np.ndarray], hand: Hand) -> tuple[np.ndarray, str]:
         (obj,) = places
@@ -197,6 +219,14 @@ class PlaceLanguage(GraspLanguage):
     thought_regex = f"{OBJECT}; {PAD}; over {HEADING}{PHASE}"
     ending_regex = f"{OBJECT}; {PAD} {OFFSET}"
     n_things = 2
+    legend = (
+        *HAND,
+        "Before the action, say the object and its place, the pad and its place, then after `over` the one of them to "
+        "go to, the pad once the object is held, and the way there from the gripper.",
+        PHASES_MEAN,
+        MOVE,
+        "Of an ending, the way is that from the object to the pad.",
+    )
 
     def intent(self, places: Sequence[np.ndarray], hand: Hand) -> tuple[np.ndarray, str]:
         obj, pad = places

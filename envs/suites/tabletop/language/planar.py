@@ -12,7 +12,9 @@ import numpy as np
 from envs.language import matched
 from envs.suites.tabletop.env import step_towards
 from envs.suites.tabletop.language.base import (
+    AS_BINS,
     CLOSE,
+    GRID,
     HEADING,
     OBJECT,
     OFFSET,
@@ -28,6 +30,8 @@ from envs.suites.tabletop.words import BIN_WIDTH, DIRECTIONS, Bin, direction, fr
 PUSHED = 0.1  # reward above which a step shoved the object ahead, and did not only touch it
 CONTACT = OBJECT_RADIUS + TIP_HALF_SIZE  # [m] tip centre to object centre when they touch
 BEHIND = CONTACT + 0.025  # [m] where a push begins
+PLANAR = (*GRID, "`gripper` is the place of the gripper.")
+MOVE = f"The action moves the gripper: first to the right (+), then away from you (+); {AS_BINS}."
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,12 @@ class ReachLanguage(TabletopLanguage):
 
     thought_regex = ending_regex = f"{OBJECT}; over {HEADING}"
     names_goal = True
+    legend = (
+        *PLANAR,
+        "Before the action, say the object that the task names and its place, then after `over` that place again and "
+        "the way there from the gripper.",
+        MOVE,
+    )
 
     def over(self, name: str, place: np.ndarray, gripper: np.ndarray) -> ReachThought:
         """The thought that follows from the object and the gripper at (2,) [m]."""
@@ -128,6 +138,14 @@ class PushLanguage(TabletopLanguage):
 
     thought_regex = f"{OBJECT}; {PAD} {SIDE}; behind {HEADING}(; through)?"
     ending_regex = f"{OBJECT}; {PAD} {SIDE} {OFFSET}"
+    legend = (
+        *PLANAR,
+        "Before the action, say the object and its place; the pad, its place, and on which side of the object it lies; "
+        "then after `behind` the place on the object's other side from where a push begins, and the way there from the "
+        "gripper. `through` is said once the gripper is there: it pushes straight on, to the pad's side.",
+        MOVE,
+        "Of an ending, the way is that from the object to the pad.",
+    )
 
     def line_up(
         self, name: str, place: np.ndarray, pad: str, target: np.ndarray, gripper: np.ndarray, through: bool = False
