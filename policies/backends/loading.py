@@ -45,8 +45,7 @@ def load_backend(path: str | Path, settings: ModelSettings | None = None) -> HFB
         model = _model(base, settings)
         if adapted:
             model = lora.load(model, folder, settings.lora)
-        processor = _processor(path if (folder / "tokenizer_config.json").is_file() else base, settings)
-        backend = HFBackend(model, processor, settings)
+        backend = HFBackend(model, _processor(folder, settings), settings)
         with one_thread():  # as it will act
             probe(backend)
     except UserError as error:
@@ -120,7 +119,11 @@ def _some(names: list[str]) -> str:
 
 
 def _processor(path: str | Path, settings: ModelSettings) -> ProcessorMixin:
-    """With image processors on PIL where there are: the others need torchvision, and resize to other pixels."""
+    """A checkpoint's, or its base's where adapters came without. With image processors on PIL where there are: the
+    others need torchvision, and resize to other pixels."""
+    path = Path(path)
+    if adapters.has_adapters(path) and not (path / "tokenizer_config.json").is_file():
+        path = adapters.find_base(path, settings.base)
     arguments = {"trust_remote_code": settings.trust_remote_code, **settings.processor}
     if "backend" in arguments:
         processor = AutoProcessor.from_pretrained(path, **arguments)
