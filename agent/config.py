@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, Field, NonNegativeInt
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
 from envs.errors import UserError
 from envs.validation import STRICT, Count, checked, read
+from policies.backends.address import named
 
 
 def _expanded(names: Iterable[str]) -> tuple[str, ...]:
@@ -178,7 +179,8 @@ class Tracking:
 class Config:
     """A run of self-improvement. sft, dpo: fields of trl's SFTConfig and DPOConfig, passed through."""
 
-    policy: str  # the seed policy: a checkpoint folder, or `seed`, the one that ships
+    policy: Annotated[str, BeforeValidator(named)]
+    """the seed policy: a checkpoint folder, or `seed`, the one that ships; a server: {server: URL, model: NAME}"""
     tasks: Tasks
     out: str = "runs/improve"  # run folder
     seed: Annotated[int, Field(ge=0, lt=50)] = 0  # from 50 on, practice seeds would overlap with pretraining's

@@ -10,6 +10,7 @@ import numpy as np
 
 from envs.errors import UserError
 from envs.observation import Observation
+from policies.backends.address import ServerAddress, is_server, parse
 
 Action = np.ndarray | np.int64 | np.str_
 NAMED = {"seed": Path(__file__).parent / "seed"}  # name -> the checkpoint's folder, package data
@@ -49,9 +50,11 @@ class Privileged(Protocol):
 def find_policy(name: str, others: Sequence[str] = ()) -> Path:
     """The folder of a checkpoint, by the name of one that ships or by its path; a path of a .zip stays as it is.
 
-    others: what else is valid where this is asked, for the message. Raises UserError for what is neither, and for a
-    name that is a folder here too.
+    others: what else is valid where this is asked, for the message. Raises UserError for what is neither, such as a
+    server's URL, and for a name that is a folder here too.
     """
+    if is_server(name):
+        raise UserError(f"policy {name!r} is a server, which can be played, not trained or read; valid: a folder")
     path = NAMED.get(name, Path(name))
     if Path(name).is_dir() and not Path(name).samefile(path):
         raise UserError(f"policy {name!r} ships, and is a folder here too; valid: './{name}', or {str(path)!r}")
@@ -59,3 +62,8 @@ def find_policy(name: str, others: Sequence[str] = ()) -> Path:
         return path
     valid = ", ".join((*others, *NAMED, "or a folder with config.json, weights and processor"))
     raise UserError(f"no checkpoint in {name!r}; valid: {valid}")
+
+
+def find_player(name: str, others: Sequence[str] = ()) -> Path | ServerAddress:
+    """As `find_policy`, but a server's URL is valid too: of a policy that is played, not trained."""
+    return parse(name) if is_server(name) else find_policy(name, others)

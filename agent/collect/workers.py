@@ -23,13 +23,15 @@ from envs import registry
 from envs.observation import Observation
 from policies import critic
 from policies.action_codec import codec_for
-from policies.backend_hf import HFBackend
+from policies.backend import Backend
+from policies.backends.address import ServerAddress
+from policies.backends.opening import open_backend
 from policies.base import Decision
 from policies.mllm import MLLMPolicy
 from policies.threads import one_thread
 
 POLL_S = 0.5  # between checks whether a worker failed
-_loaded: tuple[Path, HFBackend] | None = None  # this process's last checkpoint
+_loaded: tuple[Path | ServerAddress, Backend] | None = None  # this process's last checkpoint
 _finished: Any = None  # in a worker: the queue on which it hands over each finished episode
 
 
@@ -37,13 +39,13 @@ _finished: Any = None  # in a worker: the queue on which it hands over each fini
 class Job:
     """What to roll out, and with which settings of `MLLMPolicy` and `rollout`.
 
-    checkpoint: the policy's folder. starts: `Start`s, or (seed, attempt). n_envs: environments in lockstep, of each
-    worker. certify: simulate each episode again; one that differs is broken. snapshots: steps keep the environment's
-    state. end_loops: see `rollout`, for a greedy policy.
+    checkpoint: the policy's folder, or its server. starts: `Start`s, or (seed, attempt). n_envs: environments in
+    lockstep, of each worker. certify: simulate each episode again; one that differs is broken. snapshots: steps keep
+    the environment's state. end_loops: see `rollout`, for a greedy policy.
     """
 
     task: str
-    checkpoint: Path
+    checkpoint: Path | ServerAddress
     starts: Sequence[Start | tuple[int, int]] = ()
     temperature: float = 0.0
     critic: Critic = field(default_factory=Critic)
@@ -156,7 +158,7 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
     """The job's policy, loaded in this process, with one thread of torch. The last checkpoint stays loaded."""
     global _loaded
     if _loaded is None or _loaded[0] != job.checkpoint:
-        _loaded = job.checkpoint, HFBackend.load(job.checkpoint)
+        _loaded = job.checkpoint, open_backend(job.checkpoint)
     with one_thread():
         codec = codec_for(registry.task(job.task))
         yield MLLMPolicy(_loaded[1], codec, job.temperature, **asdict(job.critic))

@@ -9,7 +9,7 @@ from pathlib import Path
 class Audit:
     """How good a policy's critic is on held-out episodes: verdicts against measured outcomes, gain when acting."""
 
-    policy: str  # a checkpoint folder, or seed
+    policy: str  # a checkpoint folder, seed, or the URL of a server
     tasks: tuple[str, ...] = ("reach", "push", "reach-heldout", "push-heldout")  # names from `handeye tasks`
     episodes: int = 100  # how many distinct starts of each task
     beside: tuple[str, ...] = ()
@@ -32,8 +32,8 @@ class Audit:
         from agent.record.tables import audit_table
         from envs import registry
         from envs.starts import distinct
-        from policies.backend_hf import HFBackend
-        from policies.base import find_policy
+        from policies.backends.opening import open_backend
+        from policies.base import find_player
 
         at_least(1, episodes=self.episodes, workers=self.workers)
         at_least(2, proposals=self.proposals)
@@ -42,9 +42,9 @@ class Audit:
         critic = checked(
             Critic, {"proposals": self.proposals, "revisions": self.revisions, "threshold": self.threshold}
         )
-        policy, *beside = (find_policy(name) for name in (self.policy, *self.beside))
+        policy, *beside = (find_player(name) for name in (self.policy, *self.beside))
         for path in (policy, *beside):
-            HFBackend.load(path)
+            open_backend(path)
         with Workers(self.workers) as pool:
             results = {name: audit(policy, name, self.episodes, critic, pool, beside) for name in self.tasks}
         console.print(audit_table(results))
