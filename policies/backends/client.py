@@ -27,6 +27,7 @@ from policies.backends.address import ServerAddress
 AWAY = (429, 502, 503, 504)  # full, starting, or gone behind a proxy: tried again as long as the address says
 FAILED = (408, 500)  # tried until FAILURES of them: the request itself may be the cause
 FAILURES = 5
+LACKS = (400, 404, 405, 422, 501)  # statuses of what a server does not know
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 20.0
 KEY_ENV = "HANDEYE_API_KEY"  # read where the address names no variable
 SHOWN = 300  # characters of a server's message
@@ -38,11 +39,11 @@ class ServerLostError(UserError):
 
 
 class RefusedError(UserError):
-    """The server says that it cannot do what was asked. status: of HTTP."""
+    """The server does not do what was asked. lacks: it may not know the feature; otherwise it wants a key, or less."""
 
     def __init__(self, message: str, status: int):
         super().__init__(message)
-        self.status = status
+        self.lacks = status in LACKS
 
 
 class Client:
@@ -148,7 +149,7 @@ def _is_loopback(url: str) -> bool:
 
 def _accepted(response: httpx.Response) -> httpx.Response:
     status, url = response.status_code, response.url
-    if 400 <= status < 500:
+    if 400 <= status < 500 or status in LACKS:
         raise RefusedError(f"server {url} refused (HTTP {status}): {_message(response)}", status)
     if not 200 <= status < 300:
         raise UserError(f"server {url} answered HTTP {status}; valid: 200; is this the API's URL?")

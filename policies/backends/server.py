@@ -21,22 +21,25 @@ from envs.errors import UserError, unknown
 from policies.backend import Request
 from policies.backends.address import ServerAddress
 from policies.backends.client import SHOWN, Client, RefusedError
-from policies.backends.wire import Choice, Completion, Detokenised, Models, Token, Tokens, read
+from policies.backends.wire import Choice, Completion, Detokenised, Models, Position, Token, Tokens, read
 from policies.prompt import Message
 
 MAX_TOKENS = 512  # of an answer
 TOP_LOGPROBS = 20  # the most that OpenAI's protocol allows
 FIRST_CONTACT_S = 5.0  # a server that is not there at first is a mistake; one that goes away later may come back
 LEAD = r"[ \n]{0,2}"  # some chat templates put white space before an answer, and the model was trained to say it
+COUNT_SEEDS = ("vllm", "handeye")  # the i-th of n samples is that of seed + i; others are asked for each by its own
 PLAIN = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # or the model's own defaults are used
 
 
 class ServerBackend:
     """One model of one server. Made by `connect`."""
 
-    def __init__(self, client: Client, model: str, lead: str = LEAD):
-        """lead: a regex of what an answer may begin with, in front of what is asked for."""
-        self.client, self.model, self.lead = client, model, lead
+    def __init__(self, client: Client, model: str, owner: str = ""):
+        """owner: what the server calls itself in /v1/models."""
+        self.client, self.model = client, model
+        self.lead = "" if owner == "handeye" else LEAD  # our own server knows its template, and admits its lead itself
+        self.counts_seeds = owner in COUNT_SEEDS
         self.address = client.address
 
     @classmethod
@@ -55,8 +58,7 @@ class ServerBackend:
         name = address.model or next(iter(known))
         if name not in known:
             raise unknown(f"model of {address.server}", name, known)
-        # our own server knows its template, and admits its lead by itself
-        backend = cls(client, name, "" if known[name].owned_by == "handeye" else LEAD)
+        backend = cls(client, name, known[name].owned_by)
         if address.adapter:
             backend.load_adapter(Path(address.adapter).name, address.adapter)
         return backend
@@ -90,7 +92,7 @@ class ServerBackend:
         try:
             answers = self.client.post_all(f"{self.address.server}/chat/completions", bodies)
         except RefusedError as error:
-            raise UserError(f"{error}; what was asked for needs {feature}") from error
+            raise (UserError(f"{error}; what was asked for needs {feature}") if error.lacks else error) from error
         every = [sorted(read(Completion, a, self.address.server).choices, key=lambda c: c.index) for a in answers]
         for body, choices in zip(bodies, every, strict=True):
             if len(choices) != body.get("n", 1):
@@ -115,9 +117,8 @@ class ServerBackend:
         try:
             return self.client.post_all(f"{self.address.root}/{route}", bodies)
         except RefusedError as error:
-            raise UserError(
-                f"{error}; verdicts by token ids need /{route}, which vLLM has; valid: odds=top_logprobs"
-            ) from error
+            needed = f"verdicts by token ids need /{route}, which vLLM has; valid: odds=top_logprobs"
+            raise (UserError(f"{error}; {needed}") if error.lacks else error) from error
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class ServerPrefilledBatch:
         bodies, columns = [], []  # columns: (row, the columns of the result that a body's choices fill)
         for row, (prompt, own) in enumerate(zip(self._prompts, seeds, strict=True)):
             messages = prompt.wire()
-            for run in _runs(temperatures, own):
+            for run in _runs(temperatures, own, self._backend.counts_seeds):
                 greedy = not temperatures[run[0]]
                 bodies.append(
                     {
@@ -195,8 +196,8 @@ class ServerPrefilledBatch:
         distinct = list(dict.fromkeys([*texts, *others]))
         ids = dict(zip(distinct, backend.tokens(distinct), strict=True))
         parts = [_parting(text, other, ids) for text, other in zip(texts, others, strict=True)]
-        prefixes = list(dict.fromkeys(shared for shared, _ in parts))
-        said = dict(zip(prefixes, backend.texts(prefixes), strict=True))
+        prefixes = list(dict.fromkeys(shared for shared, _ in parts if shared))
+        said = {(): ""} | dict(zip(prefixes, backend.texts(prefixes), strict=True))
         bodies = [
             _continued(prompt, said[shared])
             | {"logprobs": True, "logprob_token_ids": list(pair), "return_tokens_as_token_ids": True}
@@ -207,7 +208,9 @@ class ServerPrefilledBatch:
 
     def _odds(self, choice: Choice, pair: tuple[int, int]) -> float:
         """The probability of the first of two tokens, given that it is one of them."""
-        found = {token.token: token.logprob for token in _first(choice)}
+        position = _first(choice)
+        said = [position, *position.top_logprobs] if position else []
+        found = {token.token: token.logprob for token in said}
         try:
             first, second = (found[f"token_id:{token}"] for token in pair)
         except KeyError as error:
@@ -234,7 +237,8 @@ class ServerPrefilledBatch:
         return [self._odds_of_words(answer, *pair) for (answer,), (_, *pair) in zip(answers, words, strict=True)]
 
     def _odds_of_words(self, choice: Choice, text: str, other: str) -> float:
-        top = _first(choice)
+        position = _first(choice)
+        top = position.top_logprobs if position else []
 
         def probability(word: str, against: str) -> float | None:
             """Of the tokens that begin the word and not the other one."""
@@ -269,15 +273,16 @@ def _png(frame: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
-def _runs(temperatures: Sequence[float], seeds: Sequence[int]) -> Iterator[list[int]]:
-    """Columns that one request can draw: all greedy ones, and those of one temperature whose seeds count up, as a
-    server counts for its `n` samples."""
+def _runs(temperatures: Sequence[float], seeds: Sequence[int], counting: bool) -> Iterator[list[int]]:
+    """Columns that one request can draw: all greedy ones, and, where the server counts seeds up for its `n` samples,
+    those of one temperature whose seeds do so too."""
     greedy = [k for k, temperature in enumerate(temperatures) if not temperature]
     if greedy:
         yield greedy
     run: list[int] = []
     for k in sorted(set(range(len(temperatures))) - set(greedy)):
-        if run and (temperatures[k] != temperatures[run[-1]] or seeds[k] != seeds[run[-1]] + 1):
+        goes_on = counting and run and (temperatures[k], seeds[k]) == (temperatures[run[-1]], seeds[run[-1]] + 1)
+        if run and not goes_on:
             yield run
             run = []
         run = [*run, k]
@@ -307,10 +312,10 @@ def _continued(prompt: _Prompt, said: str) -> dict[str, Any]:
     return one | {"messages": [*messages, begun], "continue_final_message": True, "add_generation_prompt": False}
 
 
-def _first(choice: Choice) -> list[Token]:
-    """The tokens whose probability is said at the first place of an answer."""
+def _first(choice: Choice) -> Position | None:
+    """The first token of an answer and the probabilities of others in its place, where the server says these."""
     content = choice.logprobs.content if choice.logprobs else None
-    return [content[0], *content[0].top_logprobs] if content else []
+    return content[0] if content else None
 
 
 def _begins(token: Token, word: str) -> bool:
