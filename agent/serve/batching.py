@@ -53,7 +53,7 @@ class Batcher:
     """A thread that calls the backend. Requests of the same kind (`key`) share a call, the oldest request's first."""
 
     def __init__(self, backend: Backend, tokenizer: Tokenizer, batch: int, threads: int):
-        """batch: most requests in a call. threads: of torch; an answer may depend on their number, in its last bits."""
+        """batch: most answers in a call. threads: of torch; an answer may depend on their number, in its last bits."""
         self._backend, self._tokenizer, self._batch, self._threads = backend, tokenizer, batch, threads
         self._waiting: list[Work] = []
         self._changed, self._ending = threading.Condition(), False
@@ -93,7 +93,8 @@ class Batcher:
             if not self._waiting:
                 return []
             key = self._waiting[0].asked.key
-            batch = [work for work in self._waiting if work.asked.key == key][: self._batch]
+            fitting = max(1, self._batch // self._waiting[0].asked.rows)
+            batch = [work for work in self._waiting if work.asked.key == key][:fitting]
             taken = set(map(id, batch))
             self._waiting = [work for work in self._waiting if id(work) not in taken]
             return batch

@@ -9,7 +9,6 @@ import io
 import re
 import secrets
 import struct
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -24,7 +23,7 @@ from policies.backend import Request
 
 ANYTHING = r"[\s\S]*"  # the regex of an answer for which none was asked
 FORMATS = ("PNG", "JPEG", "WEBP")
-UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)  # PIL's
+UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)  # what PIL raises
 NEUTRAL = {  # settings of other samplers, at the values that change nothing
     "top_p": (1,),
     "top_k": (-1, 0),
@@ -131,6 +130,11 @@ class Answers(_Asked):
     max_tokens: int | None
 
     @property
+    def rows(self) -> int:
+        """How much of a call it fills."""
+        return self.n
+
+    @property
     def key(self) -> tuple:
         """Requests of the same key can be answered by one call."""
         return "answers", self.regex, self.temperature, self.n, self.request.frames.shape
@@ -143,6 +147,7 @@ class Odds(_Asked):
     request: Request
     said: str
     pair: tuple[int, int]
+    rows = 1
 
     @property
     def key(self) -> tuple:
@@ -267,9 +272,9 @@ def _opened(url: str) -> Image.Image:
     if not comma or not re.fullmatch(r"data:image/\w+;base64", kind):
         raise RefusedError(f"image_url {url[:50]!r}; valid: data:image/png;base64,...; nothing is fetched")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked by the caller
-            return Image.open(io.BytesIO(base64.b64decode(data, validate=True)), formats=FORMATS)
+        return Image.open(io.BytesIO(base64.b64decode(data, validate=True)), formats=FORMATS)
+    except Image.DecompressionBombError as error:  # of a header that says more pixels than PIL ever opens
+        raise RefusedError(str(error), 413) from None
     except UNDECODABLE as error:
         raise RefusedError(f"an image that does not open: {type(error).__name__}: {error}") from None
 

@@ -16,7 +16,7 @@ class Serve:
     port: int = 8000  # 0: a free one
     token_env: str | None = None
     """the environment variable that holds the token; clients send it as their API key (HANDEYE_API_KEY)"""
-    batch: int = 64  # most requests in one call of the model
+    batch: int = 64  # most answers in one call of the model
     waiting: int = 128  # requests accepted and not yet answered; beyond these, clients are told to come back (429)
     time_s: float = 120.0  # limit of one request
     body_mb: float = 8.0  # limit of a request's body
