@@ -10,7 +10,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from starlette.applications import Starlette
@@ -26,6 +26,7 @@ from agent.serve.protocol import Answers, DetokenizeBody, Odds, RefusedError, To
 from policies.backend import Backend
 
 RETRY_AFTER_S = 1  # told to a client that is refused because the server is full
+DISCARD_S = 5.0  # in which a refused client must have sent its body
 CLOSED = 499  # nginx's status of a client that went away; nobody reads it
 TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
@@ -71,10 +72,12 @@ class Service:
 
         async def handle(request: Request) -> Response:
             if self.token is not None and not _authorised(request, self.token):
+                await _discarded(request.stream(), self.limits)
                 return _error("no valid API key; valid: Authorization: Bearer KEY", 401, {"WWW-Authenticate": "Bearer"})
             if self.accepted >= self.limits.waiting:
                 message = f"{self.accepted} requests wait already; valid: to come back later"
-                return _error(message, 429, {"Retry-After": str(RETRY_AFTER_S), "Connection": "close"})
+                await _discarded(request.stream(), self.limits)
+                return _error(message, 429, {"Retry-After": str(RETRY_AFTER_S)})
             self.accepted += 1
             try:
                 async with asyncio.timeout(self.limits.time_s):
@@ -169,11 +172,14 @@ class Service:
         JSON."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":  # which also keeps out a browser's page from elsewhere
+            await _discarded(request.stream(), self.limits)
             raise RefusedError(f"Content-Type {kind[:50]!r}; valid: application/json", 415)
-        most, body = self.limits.body_bytes, bytearray()
-        async for chunk in request.stream():
+        most, body, chunks = self.limits.body_bytes, bytearray(), request.stream()
+        async for chunk in chunks:
             body += chunk
             if len(body) > most:
+                body.clear()
+                await _discarded(chunks, self.limits)
                 raise RefusedError(f"a body of more than {most} bytes; valid: at most {most}", 413)
         try:
             return await run_in_threadpool(json.loads, bytes(body))
@@ -187,6 +193,17 @@ CLOSE = {"Connection": "close"}  # what the client still sends is not read
 def _authorised(request: Request, token: str) -> bool:
     given = request.headers.get("authorization", "").encode("latin-1", "replace")
     return hmac.compare_digest(given, f"Bearer {token}".encode())
+
+
+async def _discarded(chunks: AsyncIterator[bytes], limits: Limits) -> None:
+    """Reads what a client still sends, within limits: a connection that is closed before loses the answer, too."""
+    left = limits.body_bytes
+    with suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(min(DISCARD_S, limits.time_s)):
+            async for chunk in chunks:
+                left -= len(chunk)
+                if left < 0:
+                    return
 
 
 async def _gone(request: Request) -> None:

@@ -100,7 +100,8 @@ class Batcher:
             return batch
 
     def _answer(self, batch: Sequence[Work]) -> None:
-        """Sets their answers. What fails together is tried one by one: a bad request must not fail those beside it."""
+        """Sets their answers. What fails together is tried in halves, down to the request that fails: a bad one must
+        not fail those beside it, nor cost a call for each of them."""
         batch = [work for work in batch if work.answer.running() or work.answer.set_running_or_notify_cancel()]
         if not batch:
             return
@@ -108,8 +109,9 @@ class Batcher:
             answers = self._ask([work.asked for work in batch])
         except Exception as error:
             if len(batch) > 1:
-                for work in batch:
-                    self._answer([work])
+                half = len(batch) // 2
+                self._answer(batch[:half])
+                self._answer(batch[half:])
             else:
                 if not isinstance(error, ABOUT_THE_REQUEST):
                     log.exception("the model failed")

@@ -66,7 +66,7 @@ def serve(checkpoint: Path, listening: socket.socket, limits: Limits, token: str
     application = app(backend, backend.processor.tokenizer, name, limits, token, threads)
     config = uvicorn.Config(
         application,
-        log_level="warning",
+        log_level="error",
         access_log=False,
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_S,

@@ -121,7 +121,7 @@ class Client:
                 if response.status_code not in (*AWAY, *FAILED):
                     return _accepted(response)
                 problem, away = f"HTTP {response.status_code}: {_message(response)}", response.status_code in AWAY
-                pause = max(pause, _retry_after(response))
+                pause += _retry_after(response)
             failures += not away
             since = since or time.monotonic()
             if self._closed.is_set() or failures == FAILURES or pause > since + patience_s - time.monotonic():

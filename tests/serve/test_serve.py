@@ -5,6 +5,7 @@ import re
 import signal
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -206,6 +207,17 @@ def test_a_bad_prompt_fails_alone(start, slow):
         assert said(first.result()) == said(good.result()) == ["yes"]
         assert refusal(bad.result(), 400) == "a bad prompt"
         assert refusal(bug.result(), 500) == "the model failed: KeyError"
+
+
+def test_a_bad_prompt_costs_no_call_for_each_beside_it(start, slow):
+    with start() as url, ThreadPoolExecutor(33) as pool:
+        first = pool.submit(chat, url, body("first"))
+        until(lambda: slow.calls)
+        rest = [pool.submit(chat, url, body("bad" if i == 5 else "good")) for i in range(32)]
+        until(lambda: waiting(url) == 33)
+        slow.go.set()
+        assert Counter(one.result().status_code for one in (first, *rest)) == {200: 32, 400: 1}
+    assert len(slow.calls) == 1 + 1 + 2 * 5  # of 32, then twice a half, down to the bad one
 
 
 def test_a_full_server_says_when_to_come_back(start, slow):
