@@ -70,11 +70,11 @@ def remote(served):
 
 
 # the same answers as in process ------------------------------------------------------------------------------------
-@pytest.mark.parametrize("temperature", [0, 1])
-def test_all_answers_are_those_in_process(backend, remote, codec, requests_, temperature):
+@pytest.mark.parametrize(("temperature", "n"), [(0, N), (1, 16)])
+def test_all_answers_are_those_in_process(backend, remote, codec, requests_, temperature, n):
     with one_thread():
-        expected = backend.generate(requests_, codec.regex, temperature, range(N))
-    assert remote.generate(requests_, codec.regex, temperature, range(N)) == expected
+        expected = backend.generate(requests_[:n], codec.regex, temperature, range(n))
+    assert remote.generate(requests_[:n], codec.regex, temperature, range(n)) == expected
 
 
 def test_samples_are_those_of_their_seeds(backend, remote, codec, requests_):
