@@ -24,9 +24,9 @@ class ServerAddress:
     """An OpenAI-compatible server.
 
     server: its URL, as far as `/v1`. model: a model's name there; None: the only one. key_env: the environment variable
-    that holds the API key, where the server wants one. concurrency: requests at a time, of each worker. timeout_s: of one
-    request. patience_s: how long a request is tried again while the server is full or away. adapter: a folder with a
-    LoRA adapter, as the server sees it, loaded first.
+    that holds the API key, where the server wants one. concurrency: requests at a time, of each worker. timeout_s: of
+    one request. patience_s: how long a request is tried again while the server is full or away. adapter: a folder with
+    a LoRA adapter, as the server sees it, loaded first.
     odds: how a verdict is read. token_ids: the log-probabilities of two tokens by their ids (vLLM 0.33, handeye serve).
     top_logprobs: the 20 most probable tokens, by their text (SGLang and others); a text that begins with none of these
     counts with the probability of the last of them.
