@@ -16,6 +16,7 @@ from agent.commands.playing.rollout import Rollout
 from agent.commands.playing.watch import Watch
 from agent.commands.reporting.replay import Replay
 from agent.commands.serving.serve import Serve
+from agent.commands.setup.assemble import Assemble
 from agent.commands.setup.bench import Bench
 from agent.commands.setup.doctor import Doctor
 from agent.commands.setup.questions import Questions
@@ -47,6 +48,7 @@ COMMANDS: dict[str, type[Command]] = {
     "watch": Watch,
     "pretrain": Pretrain,
     "questions": Questions,
+    "assemble": Assemble,
     "baseline": Baseline,
     "tasks": Tasks,
     "doctor": Doctor,

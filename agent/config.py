@@ -12,7 +12,8 @@ from pydantic.dataclasses import dataclass
 
 from envs.errors import UserError
 from envs.validation import STRICT, Count, checked, read
-from policies.backends.address import named
+from policies.backends.server.address import named
+from policies.backends.settings import ModelSettings
 
 
 def _expanded(names: Iterable[str]) -> tuple[str, ...]:
@@ -180,8 +181,10 @@ class Config:
     """A run of self-improvement. sft, dpo: fields of trl's SFTConfig and DPOConfig, passed through."""
 
     policy: Annotated[str, BeforeValidator(named)]
-    """the seed policy: a checkpoint folder, or `seed`, the one that ships; a server: {server: URL, model: NAME}"""
+    """the seed policy: a checkpoint folder, a model on a hub, or `seed`, the one that ships; a server is {server: URL,
+    model: NAME}"""
     tasks: Tasks
+    model: ModelSettings = Field(default_factory=ModelSettings)  # how it is loaded, shown frames, asked and trained
     out: str = "runs/improve"  # run folder
     seed: Annotated[int, Field(ge=0, lt=50)] = 0  # from 50 on, practice seeds would overlap with pretraining's
     rounds: Count = 2
@@ -269,7 +272,8 @@ class Pretrain:
     tasks: Tasks
     stages: Annotated[dict[str, Stage], Field(min_length=1)]
     experts: dict[str, Path] = Field(default_factory=dict)
-    start: str | None = None  # initial checkpoint folder, or `seed`; None: random weights
+    start: str | None = None  # initial checkpoint folder, a model on a hub, or `seed`; None: random weights
+    model: ModelSettings = Field(default_factory=ModelSettings)  # how the start is loaded, shown frames and trained
     new_words: bool = False  # words of the tasks that the start's tokenizer splits become single tokens
     seed: NonNegativeInt = 0
     threads: Count = 2  # of torch
@@ -280,9 +284,11 @@ def load(
 ) -> T:
     """The config of a YAML file, with `changes` by dotted key, then `--dotted.key value` overrides, applied.
 
-    Raises UserError naming the bad key or value.
+    Of a run's or of pretraining's file, the key `base` names another one, relative to it, whose values hold where it
+    has none. Raises UserError naming the bad key or value.
     """
-    values = read(path)
+    based = "base" not in {field.name for field in dataclasses.fields(kind)}
+    values = _with_base(path) if based else read(path)
     for key, value in [*(changes or {}).items(), *_parse(overrides)]:
         *parents, last = key.split(".")
         section = values
@@ -294,6 +300,28 @@ def load(
                 raise UserError(f"config key {key!r}: {parent!r} is no section")
         section[last] = deepcopy(value)
     return checked(kind, values)
+
+
+def _with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """above: the files whose base this one is."""
+    values = read(path)
+    if "base" not in values:
+        return values
+    base = path.parent / str(values.pop("base"))
+    if base.resolve() in (path.resolve(), *above):
+        raise UserError(
+            f"config key 'base' = {str(base)!r}, in {str(path)!r}, leads back to itself; valid: another file"
+        )
+    return _merged(_with_base(base, (*above, path.resolve())), values)
+
+
+def _merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections are merged key by key; anything else replaces what the base has."""
+    merged = dict(base)
+    for key, value in values.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merged(base[key], value) if both else value
+    return merged
 
 
 def _parse(overrides: Sequence[str]) -> list[tuple[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 from agent.collect.workers import Workers
 from agent.config import Config
 from agent.measure.statistics import heldout_gains
+from agent.optimise.health import UnhealthyError
 from agent.record.provenance import declared_tasks, source, versions, weights_sha256
 from agent.record.rundir import RunDir
 from agent.record.tables import Report
@@ -23,8 +24,10 @@ from agent.stages.gate import gate
 from agent.stages.imitate import imitate
 from agent.stages.practise import practise
 from agent.stages.prefer import prefer
+from agent.stages.refuse import refuse
 from agent.stages.relabel import relabel
 from agent.stages.round import SPENT, Round
+from policies.backends.loading import placement
 from policies.base import find_policy
 
 
@@ -55,6 +58,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         "complete": True,
         "config": asdict(config),
         "versions": versions(),
+        "model": placement(config.model),
         "provenance": provenance | {"policy": weights_sha256(incumbent)},
         "certified": config.collect.certify,
         "budget": budget,
@@ -79,9 +83,12 @@ def one_round(r: Round, incumbent: Path) -> dict[str, Any]:
     """Run the stages of a round, each from folders into a folder; returns the round's row of results.json."""
     row = practise(r, incumbent)  # data collection
     row |= relabel(r)
-    row |= imitate(r, incumbent)  # data organisation and model optimisation: SFT on successes
-    row |= branch(r)  # data collection: measured outcomes of other answers at the same states
-    row |= prefer(r)  # data organisation and model optimisation: DPO on pairs
+    try:
+        row |= imitate(r, incumbent)  # data organisation and model optimisation: SFT on successes
+        row |= branch(r)  # data collection: measured outcomes of other answers at the same states
+        row |= prefer(r)  # data organisation and model optimisation: DPO on pairs
+    except UnhealthyError as fault:
+        return refuse(fault) | row  # the incumbent stays
     row |= gate(r, incumbent)
     row |= criticise(r)
     film(r, r.candidate)

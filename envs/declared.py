@@ -4,19 +4,29 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from envs.language import FixedInstruction
 from envs.suites.questions.tasks import question_task
-from envs.task import ActionWords, EnvSpec, Task
+from envs.task import IMAGE_SIZE, SIZES, ActionWords, EnvSpec, Task
 from envs.validation import STRICT, Count, checked, read
 from envs.wrappers import SuccessRule
+
+Size = Annotated[int, Field(ge=SIZES.start, lt=SIZES.stop)]  # [px] of a frame's side
+Camera = str | dict[str, Any]  # a name, or the fields of a free camera
+Cameras = Annotated[
+    tuple[Camera, ...], Field(min_length=1), BeforeValidator(lambda one: one if isinstance(one, list) else [one])
+]
 
 
 @dataclass(frozen=True, config=STRICT)
 class Declared:
-    """What a file says of a task. max_steps: of `env.step`; null: as the environment is registered."""
+    """What a file says of a task. max_steps: of `env.step`; null: as the environment is registered.
+
+    cameras: one, or several in a list, each an image of its own. frames: moments that make an observation. See
+    `envs.task.EnvSpec` for their order. image_size: [px]; a policy may ask for another.
+    """
 
     id: str
     instruction: str
@@ -24,8 +34,8 @@ class Declared:
     kwargs: dict[str, Any] = Field(default_factory=dict)
     max_steps: Count | None = None
     repeat: Count = 1
-    camera: str | dict[str, Any] | list[str | dict[str, Any]] = ""
-    image_size: Count = 64
+    cameras: Cameras = Field(("",), validation_alias=AliasChoices("cameras", "camera"))
+    image_size: Size = IMAGE_SIZE
     frames: Count = 1
     levels: Annotated[int, Field(ge=3)] = 9
     actions: tuple[str, ...] = ()
@@ -41,7 +51,7 @@ class DeclaredQuestions:
 
     questions: str
     answers: Literal["choices", "free"] = "choices"
-    image_size: Count = 64
+    image_size: Size = IMAGE_SIZE
     solutions: bool = False
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.01  # of a free answer, relative
 
@@ -65,7 +75,7 @@ def declared(path: str) -> Task:
             spec.kwargs | limit,
             spec.success,
             spec.image_size,
-            spec.camera if isinstance(spec.camera, list) else (spec.camera,),
+            spec.cameras,
             spec.frames,
             spec.repeat,
         ),

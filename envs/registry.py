@@ -16,13 +16,16 @@ __all__ = ["TASKS", "expanded", "tagged", "task", "vocabulary"]
 TASKS: dict[str, Task] = {task.name: task for task in (*TABLETOP, *STOCK, *ROBOTICS, *METAWORLD)}
 
 
-def task(name: str) -> Task:
-    """The task called `name`, or declared in the YAML file of that path. Raises UserError, naming the valid ones."""
+def task(name: str, image_size: int | None = None) -> Task:
+    """The task called `name`, or declared in the YAML file of that path, with frames of `image_size` or its own.
+
+    Raises UserError, naming the valid ones.
+    """
     if name.endswith((".yaml", ".yml")):
-        return declared(name)
+        return declared(name).sized(image_size)
     if name not in TASKS:
         raise unknown("task", name, TASKS)
-    return TASKS[name]
+    return TASKS[name].sized(image_size)
 
 
 def tagged(tag: str) -> list[str]:

@@ -34,7 +34,8 @@ except (ImportError, AttributeError, RuntimeError) as error:
 
 MAX_GEOMS = 1000
 FREE_CAMERA = ("lookat", "distance", "azimuth", "elevation", "trackbodyid", "type")
-SLICES, STACKS = 8, 4  # around and along a capsule
+SLICES, STACKS = 8, 4  # around and along a capsule, in a picture of at most 64 px
+EDGE = 8  # [px] of a larger picture for each further slice
 PLANE_SPACING = 40.0  # [m] of the lines along which a plane is cut for drawing
 FEW_VERTICES = 100  # of a mesh that is drawn as it is
 UNLIT = tuple(getattr(mujoco.mjtRndFlag, f"mjRND_{name}") for name in ("SHADOW", "REFLECTION", "SKYBOX"))
@@ -86,13 +87,15 @@ class Renderer:
         self._gl.free()
 
 
-def simplify(model: mujoco.MjModel) -> None:
-    """Draws with fewer triangles, invisible in a small picture: round shapes with 8 sides, a plane in one piece.
+def simplify(model: mujoco.MjModel, size: int) -> None:
+    """Draws with fewer triangles, invisible in a picture of `size` [px]: round shapes with few sides (8 at 64 px), a
+    plane in one piece.
 
     Physics does not change: it uses exact primitives, and ignores a plane's third size.
     """
     quality = model.vis.quality
-    quality.numslices, quality.numstacks = min(quality.numslices, SLICES), min(quality.numstacks, STACKS)
+    slices, stacks = max(SLICES, size // EDGE), max(STACKS, size // EDGE // 2)
+    quality.numslices, quality.numstacks = min(quality.numslices, slices), min(quality.numstacks, stacks)
     model.geom_size[model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE, 2] = PLANE_SPACING
 
 

@@ -16,24 +16,27 @@ from envs.errors import UserError, close_to
 from envs.language import Language, StateLanguage
 from envs.observation import Observation
 from envs.snapshot import Restorable, is_physical
-from envs.wrappers import ActionRepeat, Afresh, FrameHistory, Judged, Picture, SuccessRule, pictures
+from envs.wrappers import ActionRepeat, Afresh, FrameHistory, Judged, OwnPicture, Picture, SuccessRule, pictures
 
 PACKAGES = {"robotics": "gymnasium_robotics", "metaworld": "metaworld"}  # of suites that are extras
+IMAGE_SIZE = 64  # [px] of a frame's side, where a task has no other
+SIZES = range(8, 2049)  # [px] of a frame's side
 
 
 @dataclass(frozen=True)
 class EnvSpec:
     """An environment and how it is seen.
 
-    success: the rule of success, where the environment does not tell success itself; then it is also seen as pictures
-    of (image_size, image_size, 3) through `cameras` (see `Picture`). frames: the last ones of each camera that make an
-    observation. repeat: how often an action is taken.
+    success: the rule of success, where the environment does not tell success itself. It is seen as pictures of
+    (image_size, image_size, 3) through `cameras`, as `camera_of` takes them. frames: moments that make an observation.
+    An observation is (frames x cameras) images: the oldest moment first, and of each moment the cameras in their order.
+    repeat: how often an action is taken.
     """
 
     id: str
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
     success: SuccessRule | None = None
-    image_size: int = 64  # [px]
+    image_size: int = IMAGE_SIZE  # [px]
     cameras: Sequence[str | Mapping[str, Any]] = field(default=("",), hash=False)
     frames: int = 1
     repeat: int = 1
@@ -132,6 +135,17 @@ class Task:
         """The task with some fields of its EnvSpec changed, such as frames=1."""
         return replace(self, env=replace(self.env, **changes))
 
+    def sized(self, image_size: int | None) -> Self:
+        """The task with frames of another size, rendered at that size [px]; None for the task's own.
+
+        Nothing else changes: starts, fingerprints and codec are the same. Raises UserError for a size outside SIZES.
+        """
+        if image_size in (None, self.env.image_size):
+            return self
+        if image_size not in SIZES:
+            raise UserError(f"image_size {image_size!r}; valid: {SIZES.start} to {SIZES.stop - 1} [px]")
+        return self.with_env(image_size=image_size)
+
     @property
     def horizon(self) -> int | None:
         """Decisions of an episode, at most; None where no limit is registered or given."""
@@ -142,7 +156,10 @@ class Task:
         return find_spec(PACKAGES.get(self.suite, "gymnasium")) is not None
 
     def make(self, **kwargs: Any) -> Restorable:
-        """The environment, with its time limit, rendering (H, W, 3) uint8. Raises UserError for an unknown id."""
+        """The environment, with its time limit, rendering (H, W, 3) uint8.
+
+        Raises UserError for an unknown id, and for a camera that the environment does not have.
+        """
         spec = self.env
         try:
             env = gym.make(spec.id, render_mode="rgb_array", **{**spec.kwargs, **kwargs})
@@ -157,6 +174,8 @@ class Task:
             env = ActionRepeat(env, spec.repeat)
         if spec.success:
             env = Picture(Judged(env, spec.success), spec.image_size, spec.cameras)
+        elif hasattr(env.unwrapped, "picture"):
+            env = OwnPicture(env, spec.image_size, spec.cameras)
         if spec.frames > 1:
             env = FrameHistory(env, spec.frames)
         return Restorable(env)

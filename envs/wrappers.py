@@ -121,14 +121,10 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: gym.Env[Any, Any], size: int, cameras: Sequence[str | Mapping[str, Any]] = ("",)):
         """Raises UserError for a camera that the model does not have."""
         super().__init__(env)
-        self.size, self.cameras = size, [c if isinstance(c, str) else dict(c) for c in cameras]
+        self.size, self.cameras = size, _checked(cameras, env)
         self._physical = is_physical(env)
         if self._physical:
-            simplify(env.unwrapped.model)
-            for camera in self.cameras:
-                camera_of(env.unwrapped, camera)
-        elif self.cameras != [""]:
-            raise UserError(f"camera {self.cameras[0]!r} of an environment without MuJoCo; valid: none, leave it out")
+            simplify(env.unwrapped.model, size)
 
     def pictures(self) -> np.ndarray:
         """(cameras, size, size, 3) uint8. Raises UserError where there is no picture."""
@@ -166,6 +162,38 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
             state = physics_of(inner.data)
             inner._render_callback()
             mujoco.mj_setState(inner.model, inner.data, state, PHYSICS)
+
+
+class OwnPicture(gym.Wrapper[Any, Any, Any, Any]):
+    """Renders (size, size, 3) uint8 of an environment that draws itself at any size, by `picture(camera, size)`.
+
+    cameras: as for `Picture`; an empty name is the environment's own camera.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], size: int, cameras: Sequence[str | Mapping[str, Any]] = ("",)):
+        """Raises UserError for a camera that the environment does not have."""
+        super().__init__(env)
+        self.size, self.cameras = size, _checked(cameras, env)
+
+    def pictures(self) -> np.ndarray:
+        """(cameras, size, size, 3) uint8."""
+        return np.stack([self.env.unwrapped.picture(camera, self.size) for camera in self.cameras])
+
+    def render(self) -> np.ndarray:
+        """(size, size, 3) uint8, through the last camera."""
+        return self.env.unwrapped.picture(self.cameras[-1], self.size)
+
+
+def _checked(cameras: Sequence[str | Mapping[str, Any]], env: gym.Env[Any, Any]) -> list[str | dict[str, Any]]:
+    """The cameras, each a name or the fields of a free camera. Raises UserError for one that `env` does not have."""
+    plain = [camera if isinstance(camera, str) else dict(camera) for camera in cameras]
+    if is_physical(env):
+        for camera in plain:
+            camera_of(env.unwrapped, camera)
+    elif plain != [""]:
+        named = max(plain, key=bool)  # the first that is not empty
+        raise UserError(f"camera {named!r} of an environment without MuJoCo; valid: none, leave it out")
+    return plain
 
 
 def pictures(env: gym.Env[Any, Any]) -> np.ndarray:

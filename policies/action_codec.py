@@ -9,7 +9,7 @@ import numpy as np
 
 from envs.errors import UserError
 from envs.suites.questions import units as quantities
-from envs.task import ActionWords, Task
+from envs.task import IMAGE_SIZE, ActionWords, Task
 
 SAME, OTHER = COMPARED = ("same", "other")  # of actions that have no distance
 
@@ -158,9 +158,13 @@ def action_of(answer: str) -> str:
     return answer.rpartition("; ")[2]
 
 
-@cache
 def codec_for(task: Task) -> AnswerCodec:
-    """The codec of a task's answers."""
+    """The codec of a task's answers, one for all frame sizes."""
+    return _codec_of(task.sized(IMAGE_SIZE))
+
+
+@cache
+def _codec_of(task: Task) -> AnswerCodec:
     env = task.make()
     try:
         return AnswerCodec(_action_codec(env.action_space, task.actions), task.language.thought_regex)

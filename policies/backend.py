@@ -18,7 +18,12 @@ class Request:
 
 
 class PrefilledBatch(Protocol):
-    """A prefilled KV cache for each prompt and its frames, for several answers and continuations."""
+    """A prefilled KV cache for each prompt and its frames, for several answers and continuations.
+
+    digits: of a probability that do not depend on what shares its batch.
+    """
+
+    digits: int
 
     def generate(self, regex: str, temperatures: Sequence[float], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
         """For each prompt one answer at each temperature, drawn by the prompt's own seeds."""

@@ -1,5 +1,6 @@
 """What every policy is: observations in, decisions out, in batches."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,11 @@ import numpy as np
 
 from envs.errors import UserError
 from envs.observation import Observation
-from policies.backends.address import ServerAddress, is_server, parse
+from policies.backends.server.address import ServerAddress, is_server, parse
 
 Action = np.ndarray | np.int64 | np.str_
 NAMED = {"seed": Path(__file__).parent / "seed"}  # name -> the checkpoint's folder, package data
+HUB_ID = r"[\w.-]+/[\w.-]+"  # owner/model
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,16 @@ class Privileged(Protocol):
 
 
 def find_policy(name: str, others: Sequence[str] = ()) -> Path:
-    """The folder of a checkpoint, by the name of one that ships or by its path; a path of a .zip stays as it is.
+    """The folder of a checkpoint, by the name of one that ships, by its path, or by its name on a hub (`owner/model`),
+    from where it is downloaded; a path of a .zip stays as it is.
 
-    others: what else is valid where this is asked, for the message. Raises UserError for what is neither, such as a
-    server's URL, and for a name that is a folder here too.
+    others: what else is valid where this is asked, for the message. Raises UserError for what is none of these, such as
+    a server's URL, for a name that is a folder here too, and for a hub that cannot be reached.
     """
     if is_server(name):
         raise UserError(f"policy {name!r} is a server, which can be played, not trained or read; valid: a folder")
+    if re.fullmatch(HUB_ID, name) and not Path(name.split("/")[0]).exists():
+        return _from_hub(name)
     path = NAMED.get(name, Path(name))
     if Path(name).is_dir() and not Path(name).samefile(path):
         raise UserError(f"policy {name!r} ships, and is a folder here too; valid: './{name}', or {str(path)!r}")
@@ -67,3 +72,14 @@ def find_policy(name: str, others: Sequence[str] = ()) -> Path:
 def find_player(name: str, others: Sequence[str] = ()) -> Path | ServerAddress:
     """As `find_policy`, but a server's URL is valid too: of a policy that is played, not trained."""
     return parse(name) if is_server(name) else find_policy(name, others)
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download  # only needed here
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"no folder {name!r} here, and no model of that name from a hub: {reason}") from error

@@ -18,7 +18,6 @@ from policies.action_codec import AnswerCodec, action_of, joined, thought_of
 from policies.backend import Backend, PrefilledBatch, Request
 
 YES, NO = VERDICTS = ("yes", "no")
-DIGITS = 4  # of a verdict: the last bits depend on its place in a batch, and must not choose among sure proposals
 
 
 class Critique(NamedTuple):
@@ -94,6 +93,7 @@ def conclude(backend: Backend, language: Language, ends: Sequence[Observation]) 
 
 
 def _critiques(prefilled: PrefilledBatch, reasons: Sequence[str]) -> list[Critique]:
-    """Each reason with the probability of yes after it."""
+    """Each reason with the probability of yes after it, to so many digits that its place in a batch does not choose
+    among sure proposals."""
     verdicts = prefilled.odds(*([critique(reason, good) for reason in reasons] for good in (True, False)))
-    return [Critique(round(float(v), DIGITS), reason) for v, reason in zip(verdicts, reasons, strict=True)]
+    return [Critique(round(float(v), prefilled.digits), reason) for v, reason in zip(verdicts, reasons, strict=True)]

@@ -37,8 +37,11 @@ class MLLMPolicy:
         self.revisions, self.threshold = revisions, threshold
 
     def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]:
-        """Frames and prompts are prefilled once for all proposals and verdicts."""
-        seeds = [int(rng.integers(2**62)) for rng in rngs]
+        return self.decide(observations, draw_seeds(rngs))
+
+    def decide(self, observations: Sequence[Observation], seeds: Sequence[int]) -> list[Decision]:
+        """As `act`, given the seed of each decision. Frames and prompts are prefilled once for all proposals and
+        verdicts."""
         prefilled = self.backend.prefill([Request(o.frames, prompt.act(o)) for o in observations])
         temperatures = [self.temperature]
         if self.proposals > 1:
@@ -92,3 +95,8 @@ class MLLMPolicy:
         return (
             Decision(answer, action, judged.verdict, proposals, judged.reason) if judged else Decision(answer, action)
         )
+
+
+def draw_seeds(rngs: Sequence[np.random.Generator]) -> list[int]:
+    """The seed of the next decision of each episode."""
+    return [int(rng.integers(2**62)) for rng in rngs]

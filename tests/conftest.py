@@ -35,8 +35,8 @@ def words() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def nano_checkpoint(words, tmp_path_factory):
     """A folder with the embedded policy, its weights random."""
-    from policies import nano
-    from policies.backend_hf import HFBackend
+    from policies.backends import nano
+    from policies.backends.huggingface import HFBackend
 
     folder = tmp_path_factory.mktemp("nano") / "policy"
     HFBackend(*nano.build(words, seed=0)).save(folder)
@@ -46,17 +46,17 @@ def nano_checkpoint(words, tmp_path_factory):
 @pytest.fixture(scope="session")
 def backend(nano_checkpoint):
     """The embedded policy with random weights. Shared: do not train it."""
-    from policies.backend_hf import HFBackend
+    from policies.backends.loading import load_backend
 
-    return HFBackend.load(nano_checkpoint)
+    return load_backend(nano_checkpoint)
 
 
 @pytest.fixture
 def fresh_backend(nano_checkpoint):
     """The embedded policy with random weights, to be trained."""
-    from policies.backend_hf import HFBackend
+    from policies.backends.loading import load_backend
 
-    return HFBackend.load(nano_checkpoint)
+    return load_backend(nano_checkpoint)
 
 
 @contextmanager

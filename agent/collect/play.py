@@ -12,6 +12,7 @@ from envs import registry
 from envs.errors import UserError
 from envs.task import Task
 from policies.action_codec import codec_for
+from policies.backends.settings import ModelSettings
 from policies.base import Policy, Privileged, find_player
 from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy, with_expert
 
@@ -24,12 +25,13 @@ def play(
     critic: Critic | None = None,
     n_envs: int = 64,
     seed: int = 0,
+    model: ModelSettings | None = None,
 ) -> list[Episode]:
     """One episode for each start (seed, attempt), rolled out as in a run; prints how many broke.
 
     policy: a checkpoint folder, the URL of a server, a .zip of Stable-Baselines3, or one of zero, random, expert, seed
     (the one that ships).
-    seed: of the random draws.
+    seed: of the random draws. model: how a checkpoint is loaded, shown frames and asked.
     Raises UserError for a policy that is not there, for an unknown task, and for a temperature or critic where the
     policy is no checkpoint.
     """
@@ -55,7 +57,8 @@ def play(
             from agent.collect.workers import Job, Workers  # loads torch, which no other policy here needs
 
             critic = critic or Critic()
-            job = Job(task, found, starts, temperature, critic, n_envs=n_envs, sampling_seed=seed)
+            settings = {"n_envs": n_envs, "sampling_seed": seed, "model": model or ModelSettings()}
+            job = Job(task, found, starts, temperature, critic, **settings)
             played = Workers(1).rollout(job, subscribers)
     broken = [e for e in played if e.ending == "broken"]
     if broken:

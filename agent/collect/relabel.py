@@ -20,10 +20,10 @@ def relabelled(episodes: Iterable[Episode]) -> tuple[list[Episode], Spent]:
     found, spent, envs = [], Spent(), {}
     try:
         for episode in episodes:
-            chosen = task(episode.task)
+            chosen = task(episode.task, episode.image_size)
             if episode.success or episode.ending == "broken" or not chosen.language.names_goal:
                 continue
-            env = envs[chosen.name] = envs.get(chosen.name) or chosen.make()
+            env = envs[chosen] = envs.get(chosen) or chosen.make()
             env.reset(seed=episode.seed, options=episode.options)
             for goal in chosen.language.other_goals(env):
                 attempt = _under(goal, chosen, env, episode)
@@ -48,7 +48,7 @@ def _under(goal: str, chosen: Task, env: Restorable, episode: Episode) -> Episod
         original = step.decision.answer
         answer = joined(chosen.language.about(thought_of(original), goal), action_of(original))
         decision = replace(step.decision, answer=answer, verdict=None)
-        result.steps.append(Step(observation, decision, float(reward), fingerprint))
+        result.steps.append(Step(observation.packed(), decision, float(reward), fingerprint))
         if terminated or truncated:
             last = chosen.observe(env)
             result.ending = "terminated" if terminated else "truncated"

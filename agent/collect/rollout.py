@@ -127,7 +127,8 @@ def _advance(task: Task, slot: _Slot, decision: Decision, snapshots: bool, end_l
     try:
         snapshot = slot.env.snapshot() if snapshots else None
         _, reward, terminated, truncated, info = slot.env.step(decision.action)
-        episode.steps.append(Step(slot.observation, decision, float(reward), slot.fingerprint, snapshot))
+        kept = slot.observation.packed()
+        episode.steps.append(Step(kept, decision, float(reward), slot.fingerprint, snapshot))
         slot.observation, slot.fingerprint = task.observe(slot.env), slot.env.fingerprint()
         success = bool(info["success"])
     except UserError:  # a success key that never appears breaks every episode

@@ -20,7 +20,7 @@ class Verifier:
     """
 
     def __init__(self) -> None:
-        self.spent, self._envs = Spent(), dict[str, Restorable]()
+        self.spent, self._envs = Spent(), dict[tuple[str, int | None], Restorable]()
 
     def __enter__(self) -> Self:
         return self
@@ -32,22 +32,24 @@ class Verifier:
     def flaw(self, episode: Episode) -> str:
         """Why the episode gets no certificate; empty where it gets one.
 
-        Compared are the package versions; at each step the state's fingerprint, the observation, the action that the
-        answer decodes to, and the reward; at the end also success and the kind of ending.
+        The episode is simulated with frames of its own size. Compared are the package versions; at each step the
+        state's fingerprint, the observation, the action that the answer decodes to, and the reward; at the end also
+        success and the kind of ending.
         """
         if episode.ending == "broken":
             return episode.error
         for name, version in simulation_versions().items():
             if episode.versions.get(name) != version:
                 return f"made with {name} {episode.versions.get(name)}, here is {version}"
+        key = episode.task, episode.image_size
         try:
-            chosen = task(episode.task)
-            if chosen.name not in self._envs:
-                self._envs[chosen.name] = chosen.make()
+            chosen = task(*key)
+            if key not in self._envs:
+                self._envs[key] = chosen.make()
             self.spent.certificates += 1
-            return _difference(chosen, codec_for(chosen), self._envs[chosen.name], episode, self.spent)
+            return _difference(chosen, codec_for(chosen), self._envs[key], episode, self.spent)
         except Exception as error:  # whatever an environment raises, or an answer that does not parse
-            if env := self._envs.pop(episode.task, None):  # its state is undefined
+            if env := self._envs.pop(key, None):  # its state is undefined
                 env.close()
             return f"{type(error).__name__}: {error}"
 

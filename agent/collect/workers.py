@@ -1,4 +1,8 @@
-"""Rollouts of a checkpoint in several processes, one thread of torch each: a small model gains little from more."""
+"""Rollouts of a checkpoint in several processes.
+
+Each has the model, with one thread of torch: a small model gains little from more. Or one process acts for all
+(`model.shared`): a model on an accelerator, or one that is too large for several copies.
+"""
 
 import multiprocessing
 import os
@@ -6,7 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from queue import Empty
@@ -14,6 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from agent.collect.actor import Actor, Done, RemotePolicy
 from agent.collect.budget import Meter, MeteredPolicy, Spent
 from agent.collect.rollout import Start, Subscriber, rollout
 from agent.collect.verify import Verifier, deny
@@ -21,18 +26,23 @@ from agent.config import Critic
 from agent.organise.episode import Episode
 from envs import registry
 from envs.observation import Observation
+from envs.task import Task
 from policies import critic
 from policies.action_codec import codec_for
 from policies.backend import Backend
-from policies.backends.address import ServerAddress
+from policies.backends.loading import is_shared
 from policies.backends.opening import open_backend
+from policies.backends.server.address import ServerAddress
+from policies.backends.settings import ModelSettings
 from policies.base import Decision
+from policies.image_size import resolve_image_size
 from policies.mllm import MLLMPolicy
 from policies.threads import one_thread
 
 POLL_S = 0.5  # between checks whether a worker failed
-_loaded: tuple[Path | ServerAddress, Backend] | None = None  # this process's last checkpoint
-_finished: Any = None  # in a worker: the queue on which it hands over each finished episode
+_loaded: tuple[Path | ServerAddress, ModelSettings, Backend] | None = None  # this process's last policy
+_messages: Any = None  # in a worker: the queue on which it hands over each finished episode, and asks for decisions
+_answers: Any = None  # in a worker: for each worker, the queue of decisions that another process makes
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,8 @@ class Job:
 
     checkpoint: the policy's folder, or its server. starts: `Start`s, or (seed, attempt). n_envs: environments in
     lockstep, of each worker. certify: simulate each episode again; one that differs is broken. snapshots: steps keep
-    the environment's state. end_loops: see `rollout`, for a greedy policy.
+    the environment's state. end_loops: see `rollout`, for a greedy policy. model: how the checkpoint is loaded and
+    shown frames.
     """
 
     task: str
@@ -54,6 +65,18 @@ class Job:
     certify: bool = False
     snapshots: bool = False
     end_loops: bool = False
+    model: ModelSettings = field(default_factory=ModelSettings)
+
+
+def sized(job: Job, policy: MLLMPolicy) -> Job:
+    """The job with the frame size that its policy's processor wants as a number, for processes without the policy."""
+    size = resolve_image_size(job.model.image_size, getattr(policy.backend, "processor", None))
+    return replace(job, model=replace(job.model, image_size=size)) if size else job
+
+
+def task_of(job: Job) -> Task:
+    """The task of a job that is `sized`, with frames of that size."""
+    return registry.task(job.task, resolve_image_size(job.model.image_size, None))
 
 
 Query = Callable[[MLLMPolicy, Sequence[Observation], Sequence[Any]], Sequence[Any]]  # one detail, one result for each
@@ -84,8 +107,8 @@ class Workers:
         self.n, self._spent = n, Spent()
         if n > 1:
             spawn = multiprocessing.get_context("spawn")  # a forked renderer would share its parent's context
-            self._queue = spawn.Queue()
-            self._pool = ProcessPoolExecutor(n, spawn, _start, (self._queue,))
+            self._queue, self._answers = spawn.Queue(), [spawn.Queue() for _ in range(n)]
+            self._pool = ProcessPoolExecutor(n, spawn, _start, (self._queue, self._answers))
 
     def __enter__(self) -> Self:
         return self
@@ -105,29 +128,44 @@ class Workers:
             episodes, spent = _rollout(job, subscribers)
             self._spent += spent
             return episodes
+        if not is_shared(job.model):
+            return self._rollout_parts(job, subscribers)
+        with policy_of(job) as policy:
+            actor = Actor(policy, self._answers, range(min(self.n, len(job.starts))))
+            try:
+                return self._rollout_parts(sized(job, policy), subscribers, actor)
+            finally:
+                actor.stop()
+
+    def _rollout_parts(self, job: Job, subscribers: Sequence[Subscriber], actor: Actor | None = None) -> list[Episode]:
         parts = [replace(job, starts=job.starts[i :: self.n]) for i in range(self.n)]
-        futures = [self._pool.submit(_rollout_part, part) for part in parts if part.starts]
+        futures = [
+            self._pool.submit(_rollout_part, part, number if actor else None)
+            for number, part in enumerate(parts)
+            if part.starts
+        ]
         finished: dict[tuple[int, int], Episode] = {}
         while len(finished) < len(job.starts):
             try:
-                episode = self._queue.get(timeout=POLL_S)
+                message = self._queue.get(timeout=POLL_S)
             except Empty:
-                episode = None
+                message = None
             for future in futures:
                 if future.done():
                     future.result()  # what a worker raised is raised here
-            if episode is None:
-                continue
-            finished[episode.seed, episode.attempt] = episode
-            for subscriber in subscribers:
-                subscriber.on_episode(episode)
+            if isinstance(message, Episode):
+                finished[message.seed, message.attempt] = message
+                for subscriber in subscribers:
+                    subscriber.on_episode(message)
+            elif message:
+                actor.handle(message)
         for future in futures:
             self._spent += future.result()
         return [finished[start[:2]] for start in job.starts]
 
     def query(self, query: Query, job: Job, observations: Sequence[Observation], details: Sequence[Any]) -> list[Any]:
         """The job's policy queried about each observation and its detail, outside an episode; one result for each."""
-        if self.n == 1:
+        if self.n == 1 or is_shared(job.model):
             results, spent = _query(query, job, observations, details)
             self._spent += spent
             return results
@@ -157,19 +195,22 @@ class Workers:
 def policy_of(job: Job) -> Iterator[MLLMPolicy]:
     """The job's policy, loaded in this process, with one thread of torch. The last checkpoint stays loaded."""
     global _loaded
-    if _loaded is None or _loaded[0] != job.checkpoint:
-        _loaded = job.checkpoint, open_backend(job.checkpoint)
+    if _loaded is None or _loaded[:2] != (job.checkpoint, job.model):
+        _loaded = job.checkpoint, job.model, open_backend(job.checkpoint, job.model)
     with one_thread():
         codec = codec_for(registry.task(job.task))
-        yield MLLMPolicy(_loaded[1], codec, job.temperature, **asdict(job.critic))
+        yield MLLMPolicy(_loaded[-1], codec, job.temperature, **asdict(job.critic))
 
 
-def _rollout(job: Job, subscribers: Sequence[Subscriber]) -> tuple[list[Episode], Spent]:
+def _rollout(
+    job: Job, subscribers: Sequence[Subscriber], remote: RemotePolicy | None = None
+) -> tuple[list[Episode], Spent]:
+    """remote: the policy, where another process acts."""
     meter = Meter()
-    with policy_of(job) as policy, Verifier() as verifier:
+    with nullcontext(remote) if remote else policy_of(job) as policy, Verifier() as verifier:
         certifying = [verifier] if job.certify else []
         episodes = rollout(
-            registry.task(job.task),
+            task_of(job if remote else sized(job, policy)),
             MeteredPolicy(policy, meter.spent),
             job.starts,
             job.n_envs,
@@ -203,13 +244,13 @@ def _flaws(episodes: Sequence[Episode]) -> tuple[list[str], Spent]:
 
 class _HandOver:
     def on_episode(self, episode: Episode) -> None:
-        _finished.put(episode)
+        _messages.put(episode)
 
 
-def _start(finished: Any) -> None:
-    global _finished
-    _finished = finished
-    finished.cancel_join_thread()  # after an error nobody reads the queue: unread episodes must not keep a worker alive
+def _start(messages: Any, answers: Any) -> None:
+    global _messages, _answers
+    _messages, _answers = messages, answers
+    messages.cancel_join_thread()  # after an error nobody reads the queue: unread episodes must not keep a worker alive
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # while idle, the parent handles an interrupt
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -220,9 +261,13 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _rollout_part(job: Job) -> Spent:
+def _rollout_part(job: Job, number: int | None) -> Spent:
+    """number: of the worker, where another process acts."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    remote = None if number is None else RemotePolicy(number, _messages, _answers[number])
     try:
-        return _rollout(job, [_HandOver()])[1]
+        return _rollout(job, [_HandOver()], remote)[1]
     finally:
+        if remote:
+            _messages.put(Done(number))
         signal.signal(signal.SIGINT, signal.SIG_IGN)

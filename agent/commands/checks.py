@@ -1,28 +1,28 @@
 """Checks of a config on this machine, before anything is written or trained."""
 
-from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
-
-from trl import DPOConfig, SFTConfig
 
 from agent.collect.starts import check_practice, gate_seeds, heldout_seeds, practice_seeds, pretraining_seeds
 from agent.commands.arguments import check_practised
 from agent.config import Config, Pretrain
-from agent.optimise.sft import CPU_SAFE
+from agent.optimise.preflight import check_dpo, check_sft, two_pairs
+from agent.optimise.pretrain import seed_policy
 from envs import registry
 from envs.errors import UserError, unknown
+from envs.observation import Observation
 from envs.splits import seeds
-from policies.backend_hf import HFBackend
+from envs.task import Task
+from policies.backends.huggingface import HFBackend
+from policies.backends.loading import load_backend
 from policies.base import NAMED, find_policy
 from policies.baselines import with_expert
+from policies.image_size import resolve_image_size
 
 
 def check_improve(config: Config) -> None:
-    """Raises UserError for an unknown or missing task, policy or setting, for settings that exclude each other, for too
-    many episodes, and on a machine that cannot render."""
-    _check_tasks((*config.tasks, *config.evaluation.tasks))
+    """Raises UserError for an unknown or missing task, policy or setting, for settings that exclude each other or with
+    which the policy cannot be trained, for too many episodes, and on a machine that cannot render."""
+    seen = _observe((*config.tasks, *config.evaluation.tasks))
     check_practised(config.tasks)
     if config.policy not in NAMED and Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
         raise UserError(f"policy {config.policy!r} lies in the run folder {config.out!r}; valid: another --out")
@@ -38,8 +38,6 @@ def check_improve(config: Config) -> None:
             f"branch.moments = {branch.moments} where {branch.where!r} finds one; valid: 1, or where: uniform, early"
         )
     _check_rewardless(config)
-    _check_trainer("sft", config.sft, SFTConfig)
-    _check_trainer("dpo", config.dpo, DPOConfig)
     for number in (1, config.rounds):
         check_practice(config, number)
         seeds("gate", config.gate.episodes, (number - 1) * config.gate.episodes)
@@ -50,7 +48,10 @@ def check_improve(config: Config) -> None:
         for number in range(1, config.rounds + 1):
             gate_seeds(config, number, name)
             practice_seeds(config, number, name)
-    HFBackend.load(find_policy(config.policy))
+    backend = load_backend(find_policy(config.policy), config.model)
+    rows = two_pairs(_shown(seen, backend))
+    check_sft("sft", config.sft, backend, rows)
+    check_dpo("dpo", config.dpo, backend, rows)
     if config.tracking.mode == "online":
         _check_login()
 
@@ -70,9 +71,9 @@ def _check_rewardless(config: Config) -> None:
 
 
 def check_pretrain(config: Pretrain) -> None:
-    """Raises UserError for an unknown or missing task, expert, start or setting, for too many scenes, and on a machine
-    that cannot render."""
-    _check_tasks(config.tasks)
+    """Raises UserError for an unknown or missing task, expert, start or setting, for a stage's settings with which the
+    policy cannot be trained, for too many scenes, and on a machine that cannot render."""
+    seen = _observe(config.tasks)
     check_practised(config.tasks)
     for name in config.experts:
         if name not in config.tasks:
@@ -98,18 +99,28 @@ def check_pretrain(config: Pretrain) -> None:
         for task in tasks.values():
             some = stage.scenes_of(task.name) or stage.demonstrations.get(task.name) or stage.critiques
             pretraining_seeds(task, 1 if some else 0, stage.first_scene)
-        _check_trainer(f"stages.{name}.sft", stage.sft, SFTConfig)
-    if config.start:
-        HFBackend.load(find_policy(config.start))
+    backend = seed_policy(config, tasks.values())
+    rows = two_pairs(_shown(seen, backend))
+    for name, stage in config.stages.items():
+        check_sft(f"stages.{name}.sft", stage.sft, backend, rows)
 
 
-def _check_tasks(names: tuple[str, ...]) -> None:
+def _shown(seen: list[tuple[Task, Observation]], backend: HFBackend) -> list[tuple[Task, Observation]]:
+    """The same with frames of the size that the model is shown. Raises UserError for one that cannot be rendered."""
+    size = resolve_image_size(backend.settings.image_size, backend.processor)
+    return _observe(tuple(task.name for task, _ in seen), size) if size else seen
+
+
+def _observe(names: tuple[str, ...], image_size: int | None = None) -> list[tuple[Task, Observation]]:
+    """The tasks, each with its first observation."""
+    seen = []
     for name in dict.fromkeys(names):
-        task = registry.task(name)
+        task = registry.task(name, image_size)
         env = task.make()
         env.reset(seed=0)
-        task.observe(env)
+        seen.append((task, task.observe(env)))
         env.close()
+    return seen
 
 
 def _check_login() -> None:
@@ -119,20 +130,3 @@ def _check_login() -> None:
         wandb.login()  # prompts for a key at a terminal
     except wandb.errors.UsageError as error:
         raise UserError(f"tracking.mode = 'online': {error} Valid: that first, or offline, disabled") from error
-
-
-def _check_trainer(section: str, settings: Mapping[str, Any], kind: type) -> None:
-    """Raises UserError for settings that trl's config class `kind` does not take.
-
-    Text for a number is one of them: YAML reads `1e-3`, without a point, as text.
-    """
-    defaults = {field.name: field.default for field in fields(kind) if field.name != "output_dir"}
-    for name, value in settings.items():
-        if name not in defaults:
-            raise unknown(f"setting of trl's {kind.__name__} in {section!r},", name, defaults)
-        if isinstance(defaults[name], float) and isinstance(value, str):
-            raise UserError(f"config key '{section}.{name}' = {value!r}; valid: a number, such as 1.0e-3")
-    try:
-        kind(output_dir="unused", **{**CPU_SAFE, **settings})
-    except (TypeError, ValueError) as error:
-        raise UserError(f"config section {section!r} is no {kind.__name__} of trl: {error}") from error

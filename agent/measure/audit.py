@@ -19,7 +19,8 @@ from envs.errors import UserError
 from envs.observation import Observation
 from envs.registry import task
 from envs.starts import distinct
-from policies.backends.address import ServerAddress
+from policies.backends.server.address import ServerAddress
+from policies.backends.settings import ModelSettings
 
 TEMPERATURE = 1.0  # of the answers that are tried, and of the sampled episodes, which add failures
 TIE = Tie()
@@ -36,6 +37,7 @@ def audit(
     critic: Critic,
     workers: Workers,
     beside: Sequence[Path | ServerAddress] = (),
+    model: ModelSettings | None = None,
     n_envs: int = 64,
 ) -> dict[str, Any]:
     """Audit the critic of one task on `episodes` distinct held-out starts, each played greedily and as in practice.
@@ -54,7 +56,7 @@ def audit(
     claims: how often the step that the critic blames for a failure is the one that bisection finds.
     """
     starts = distinct(task(name), "heldout", episodes)
-    job = Job(name, checkpoint, (), n_envs=n_envs)
+    job = Job(name, checkpoint, (), n_envs=n_envs, model=model or ModelSettings())
 
     def collect(title: str, job: Job) -> list[Episode]:
         with bar(title, len(job.starts)) as progress:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
+from agent.optimise.health import Health, check_rows
 from agent.record.console import Bar, console
 
 
@@ -33,9 +34,13 @@ def trainer_callback(listener: TrainerCallback | Bar) -> TrainerCallback:
     return BarCallback(listener) if isinstance(listener, Bar) else listener
 
 
-def train(trainer: Trainer, listeners: Iterable[TrainerCallback | Bar]) -> dict[str, float]:
-    """Train, with the listeners as callbacks in the place of the trainer's own printing. Returns the final metrics."""
+def train(trainer: Trainer, listeners: Iterable[TrainerCallback | Bar], section: str) -> dict[str, float]:
+    """Train, with the listeners as callbacks in the place of the trainer's own printing. Returns the final metrics.
+
+    section: the config's section with the settings. Raises UnhealthyError for a training that gives no policy.
+    """
+    check_rows(trainer, section)
     trainer.remove_callback(PrinterCallback)  # the listeners show and store the same numbers
-    for listener in listeners:
+    for listener in (*listeners, Health(section)):
         trainer.add_callback(trainer_callback(listener))
     return trainer.train().metrics

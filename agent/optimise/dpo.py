@@ -22,12 +22,26 @@ def train_dpo(
     settings: Mapping[str, Any],
     callbacks: Iterable[TrainerCallback | Bar] = (),
 ) -> dict[str, float]:
-    """Train `model` in place against `reference`. settings: fields of trl's DPOConfig. Returns the final metrics."""
-    trainer = DPOTrainer(
+    """Train `model` in place against `reference`. settings: fields of trl's DPOConfig. Returns the final metrics.
+
+    Raises UnhealthyError for a training that gives no policy.
+    """
+    return train(dpo_trainer(model, reference, processor, pairs, out, settings), callbacks, "dpo")
+
+
+def dpo_trainer(
+    model: PreTrainedModel,
+    reference: PreTrainedModel | None,
+    processor: ProcessorMixin,
+    pairs: Sequence[Pair],
+    out: Path,
+    settings: Mapping[str, Any],
+) -> DPOTrainer:
+    """reference: None for a model with adapters, to which trl adds a copy as the adapter `ref`."""
+    return DPOTrainer(
         model=model,
         ref_model=reference,
         args=DPOConfig(output_dir=str(out), **{**CPU_SAFE, **settings}),
         train_dataset=dpo_rows(pairs),
         processing_class=processor,
     )
-    return train(trainer, callbacks)

@@ -27,12 +27,15 @@ from envs import registry
 from envs.observation import Observation
 from envs.snapshot import Restorable, Snapshot
 from envs.task import Task
-from policies import critic, nano, prompt
+from policies import critic, prompt
 from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
 from policies.backend import Request
-from policies.backend_hf import HFBackend
+from policies.backends import nano
+from policies.backends.huggingface import HFBackend
+from policies.backends.loading import load_backend
 from policies.base import find_policy
 from policies.baselines import with_expert
+from policies.image_size import resolve_image_size
 from policies.mllm import MLLMPolicy
 
 SCENES_AT_ONCE = 64  # scenes whose prompts are prefilled as one batch
@@ -193,20 +196,17 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     """Train a seed policy stage by stage into the folder `config.out`; `pretrain.json` there holds its provenance.
 
     Until the last stage is finished, `<out>.tmp` holds the checkpoint of the last finished one, which may serve as a
-    `start`. Raises UserError for an existing folder, unless it may be overwritten, and for a missing start.
+    `start`. Raises UserError for an existing folder, unless it may be overwritten, and for a missing start, and
+    UnhealthyError for a stage whose training gives no policy.
     """
     out = Path(config.out)
     check_replaceable(out, overwrite, "checkpoint folder", "config.json")
-    tasks = [with_expert(registry.task(name), config.experts.get(name)) for name in config.tasks]
+    tasks = _taught(config)
     start = find_policy(config.start) if config.start else None
     provenance = {"source": source(), "start": start and weights_sha256(start), "tasks": declared_tasks(config.tasks)}
-    if start:
-        backend = HFBackend.load(start)
-        if config.new_words:
-            more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
-            backend = HFBackend(backend.model, more)
-    else:
-        backend = HFBackend(*nano.build(words(tasks), config.seed))
+    backend = seed_policy(config, tasks)
+    if image_size := resolve_image_size(config.model.image_size, backend.processor):
+        tasks = _taught(config, image_size)
     fresh = out.with_name(out.name + ".tmp")
     with TemporaryDirectory() as scratch:
         for stage, settings in config.stages.items():
@@ -230,7 +230,8 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
             random.Random(config.seed).shuffle(rows)
             with bar(f"{stage}: {len(rows)} rows") as progress:
                 options = {"seed": config.seed} | settings.sft
-                train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress])
+                section = f"stages.{stage}.sft"
+                train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress], section)
             backend.save(fresh)
     made = {
         "command": "handeye pretrain",
@@ -244,6 +245,22 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
         shutil.rmtree(out)
     fresh.rename(out)
     return out
+
+
+def _taught(config: Pretrain, image_size: int | None = None) -> list[Task]:
+    """The tasks with their experts. Raises UserError for an expert that acts on pixels of another size."""
+    return [with_expert(registry.task(name, image_size), config.experts.get(name)) for name in config.tasks]
+
+
+def seed_policy(config: Pretrain, tasks: Iterable[Task]) -> HFBackend:
+    """The policy before the first stage: the `start`, or random weights. Raises UserError for a missing start."""
+    if not config.start:
+        return HFBackend(*nano.build(words(tasks), config.seed), config.model)
+    backend = load_backend(find_policy(config.start), config.model)
+    if not config.new_words:
+        return backend
+    more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
+    return HFBackend(backend.model, more, config.model)
 
 
 def words(tasks: Iterable[Task]) -> tuple[str, ...]:

@@ -30,12 +30,25 @@ def train_sft(
     out: Path,
     settings: Mapping[str, Any],
     callbacks: Iterable[TrainerCallback | Bar] = (),
+    section: str = "sft",
 ) -> dict[str, float]:
-    """Train `model` in place. settings: fields of trl's SFTConfig. Returns the trainer's final metrics."""
-    trainer = SFTTrainer(
+    """Train `model` in place. settings: fields of trl's SFTConfig. Returns the trainer's final metrics.
+
+    section: the config's section with the settings. Raises UnhealthyError for a training that gives no policy.
+    """
+    return train(sft_trainer(model, processor, examples, out, settings), callbacks, section)
+
+
+def sft_trainer(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    examples: Iterable[Example],
+    out: Path,
+    settings: Mapping[str, Any],
+) -> SFTTrainer:
+    return SFTTrainer(
         model=model,
         args=SFTConfig(output_dir=str(out), **{**CPU_SAFE, **settings}),
         train_dataset=sft_rows(examples),
         processing_class=processor,
     )
-    return train(trainer, callbacks)

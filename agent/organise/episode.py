@@ -74,6 +74,12 @@ class Episode:
         return self.steps[self.branched_at :]
 
     @property
+    def image_size(self) -> int | None:
+        """[px] of its frames' side; None for an episode without frames."""
+        frames = [step.observation.frames[-1] for step in self.steps[:1]] or [self.final_frame]
+        return None if frames[0] is None else len(frames[0])
+
+    @property
     def end(self) -> Observation | None:
         """The first and the last frame as one observation (2, H, W, 3), without the outcome; None if it broke."""
         if self.final_frame is None or not self.steps:

@@ -6,14 +6,13 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agent.organise.episode import Episode, Step
 from envs.errors import UserError
-from envs.observation import Observation
+from envs.observation import PackedObservation, decode_png, encode_png
 from policies.base import Action, Decision
 from policies.critic import Critique
 
@@ -47,16 +46,6 @@ DAMAGED = "the rows are not, or not all, what was stored"
 DIGEST = pa.field("digest", pa.binary())  # BLAKE2b of all rows of an episode, in its last
 
 
-def encode_png(frame: np.ndarray) -> bytes:
-    """(H, W, 3) uint8 -> PNG."""
-    return cv2.imencode(".png", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1].tobytes()
-
-
-def decode_png(data: bytes) -> np.ndarray:
-    """PNG -> (H, W, 3) uint8."""
-    return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-
-
 def _rows(episode: Episode) -> Iterator[dict]:
     whole = {
         "task": episode.task,
@@ -75,7 +64,7 @@ def _rows(episode: Episode) -> Iterator[dict]:
             "step": i,
             "instruction": step.observation.instruction,
             "proprioception": step.observation.proprioception,
-            "frames": [encode_png(frame) for frame in step.observation.frames],
+            "frames": list(step.observation.pngs()),
             "answer": step.decision.answer,
             "action": json.dumps(step.decision.action.tolist()),
             "verdict": step.decision.verdict,
@@ -119,8 +108,7 @@ def _episode(rows: list[dict]) -> Episode:
     episode.options, episode.branched_at = json.loads(last["options"]), last["branched_at"]
     episode.versions = json.loads(last["versions"])
     for row in steps:
-        frames = np.stack([decode_png(data) for data in row["frames"]])
-        observation = Observation(frames, row["instruction"], row["proprioception"])
+        observation = PackedObservation.of(row["frames"], row["instruction"], row["proprioception"])
         proposals = tuple((answer, verdict) for answer, verdict in json.loads(row["proposals"]))
         decision = Decision(row["answer"], _action(row["action"]), row["verdict"], proposals, row["critique"] or "")
         episode.steps.append(Step(observation, decision, row["reward"], row["fingerprint"]))

@@ -11,7 +11,9 @@ from agent.record.rundir import RunDir
 
 
 def percent(rate: dict[str, Any]) -> str:
-    """A RATE of results.json as `45 % [38, 52]`."""
+    """A RATE of results.json as `45 % [38, 52]`; `-` for no episodes."""
+    if not rate["n"]:
+        return "-"
     low, high = rate["ci95"]
     return f"{100 * rate['rate']:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
 
@@ -62,6 +64,10 @@ class Report:
                 "yes" if r["accepted"] else "no",
             )
         console.print(table)
+        if "unhealthy" in row:
+            console.print(
+                f"round {row['round']} has no candidate, the incumbent stays: {row['unhealthy']}", markup=False
+            )
 
     def end(self, results: dict[str, Any]) -> None:
         """Print held-out success before and after, and the paths of the run, its policy and its videos."""

@@ -35,7 +35,8 @@ def film(episode: Episode) -> np.ndarray:
 
 def _frame(env: gym.Env, observed: np.ndarray, title: str, text: str) -> np.ndarray:
     view = env.get_wrapper_attr("view")(SIZE)
-    observed = cv2.resize(observed, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
+    finer = len(observed) > SIZE
+    observed = cv2.resize(observed, (SIZE, SIZE), interpolation=cv2.INTER_AREA if finer else cv2.INTER_NEAREST)
     caption = np.full((CAPTION_HEIGHT, 2 * SIZE, 3), 255, np.uint8)
     for line, (words, weight) in enumerate(((title, 2), (text, 1))):
         cv2.putText(caption, words, (8, 19 + 21 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), weight, cv2.LINE_AA)

@@ -11,6 +11,7 @@ from types import FrameType
 
 from agent.serve.limits import Limits
 from envs.errors import UserError
+from policies.backends.settings import ModelSettings
 
 CONNECTIONS = 1024  # open at a time, idle ones included
 KEEP_ALIVE_S = 30
@@ -48,7 +49,14 @@ def bound(host: str, port: int) -> socket.socket:
         raise UserError(f"cannot listen at {host}, port {port}: {error}; valid: a free one, or --port 0") from error
 
 
-def serve(checkpoint: Path, listening: socket.socket, limits: Limits, token: str | None, threads: int) -> None:
+def serve(
+    checkpoint: Path,
+    settings: ModelSettings,
+    listening: socket.socket,
+    limits: Limits,
+    token: str | None,
+    threads: int,
+) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what is in flight. Raises UserError for a checkpoint that does not
     load, and where the extra `serve` is not installed."""
     try:
@@ -57,10 +65,10 @@ def serve(checkpoint: Path, listening: socket.socket, limits: Limits, token: str
         from agent.serve.app import app
     except ImportError as error:
         raise UserError(f"{error}; valid: pip install 'handeye[serve]'") from error
-    from policies.backends.opening import open_backend
+    from policies.backends.loading import load_backend
 
-    backend = open_backend(checkpoint)
-    positions = getattr(backend.model.config.get_text_config(), "max_position_embeddings", None)
+    backend = load_backend(checkpoint, settings)
+    positions = getattr(backend.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
     limits = replace(limits, tokens=min(limits.tokens, positions or limits.tokens))
     name = checkpoint.resolve().name
     application = app(backend, backend.processor.tokenizer, name, limits, token, threads)

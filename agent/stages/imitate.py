@@ -13,11 +13,14 @@ from agent.record.console import bar
 from agent.record.rundir import copy_folder
 from agent.record.tracking import TrackTraining
 from agent.stages.round import Round
-from policies.backend_hf import HFBackend
+from policies.backends.loading import load_backend
 
 
 def imitate(r: Round, checkpoint: Path) -> dict[str, int]:
-    """SFT of the checkpoint on the successes of the latest rounds, into `sft`; a copy where there are no rows."""
+    """SFT of the checkpoint on the successes of the latest rounds, into `sft`; a copy where there are no rows.
+
+    Raises UnhealthyError, before anything is saved.
+    """
     practised, kept = r.learned()
     examples, ends = selection.examples(kept), endings(practised)
     n, rng = r.config.select.critiques, r.rng("imitate")
@@ -39,7 +42,7 @@ def _train(r: Round, checkpoint: Path, rows: Sequence[Example]) -> None:
     if not rows:
         copy_folder(checkpoint, r.imitator)
         return
-    backend, rows = HFBackend.load(checkpoint), list(rows)
+    backend, rows = load_backend(checkpoint, r.config.model), list(rows)
     random.Random(r.config.seed).shuffle(rows)
     with bar("imitate (SFT)") as progress:
         settings = {"seed": r.config.seed} | r.config.sft

@@ -12,14 +12,14 @@ from agent.record.rundir import copy_folder
 from agent.record.tracking import TrackTraining
 from agent.stages.imitate import measured_critiques
 from agent.stages.round import Round
-from policies.backend_hf import HFBackend
+from policies.backends.loading import load_backend
 
 
 def prefer(r: Round) -> dict[str, int]:
     """DPO of the imitator with an SFT term, into `policy`; the reference is the imitator. A copy without pairs.
 
     Rehearsed SFT examples and the examples for the critic are mixed in. The pairs are few: alone, they make the policy
-    forget what they do not show.
+    forget what they do not show. Raises UnhealthyError, before anything is saved.
     """
     select, rng = r.config.select, r.rng("prefer")
     branched = r.hindsight(r.episodes("branches"))
@@ -44,7 +44,7 @@ def _train(r: Round, preferences: Sequence[Pair], examples: Sequence[Example], c
     select, rng = r.config.select, random.Random(r.config.seed)
     rehearsed = rng.sample(examples, min(select.rehearsed, len(examples)))
     rows = [*preferences] * select.pair_repeats + [rehearsal(e) for e in (*rehearsed, *critiques)]
-    backend, reference = HFBackend.load(r.imitator), HFBackend.load(r.imitator)
+    backend, reference = (load_backend(r.imitator, r.config.model) for _ in range(2))
     with bar("prefer (DPO)") as progress:
         settings = {"seed": r.config.seed} | r.config.dpo
         callbacks = [progress, TrackTraining(r.tracker, "dpo")]

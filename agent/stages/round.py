@@ -112,7 +112,8 @@ class Round:
 
     # rollouts ----------------------------------------------------------------------------------------------------
     def job(self, task: str, checkpoint: Path, **settings: Any) -> Job:
-        return Job(task, checkpoint, n_envs=self.config.n_envs, sampling_seed=self.config.seed, **settings)
+        settings |= {"n_envs": self.config.n_envs, "sampling_seed": self.config.seed, "model": self.config.model}
+        return Job(task, checkpoint, **settings)
 
     def rollout(self, title: str, job: Job, charged_to: str = "env_steps") -> list[Episode]:
         """Roll out the job, charge its cost to the budget, and log it under the title."""

@@ -1,1 +1,1 @@
-"""Who offers what `policies.backend` asks for."""
+"""Who offers what `policies.backend` asks for: transformers models, the embedded one, a server."""

@@ -30,13 +30,13 @@ def metered(task, policy, starts):
 def rendered(monkeypatch):
     """A list that grows by one each time the tabletop renders a frame."""
     drawn, kind = [], type(PUSH.make().unwrapped)
-    render = kind.render
+    picture = kind.picture
 
-    def counting(env):
+    def counting(env, camera, size):
         drawn.append(env)
-        return render(env)
+        return picture(env, camera, size)
 
-    monkeypatch.setattr(kind, "render", counting)
+    monkeypatch.setattr(kind, "picture", counting)
     return drawn
 
 

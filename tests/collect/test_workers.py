@@ -9,6 +9,8 @@ from test_rollout import Listener, assert_same
 from agent.collect.workers import Job, Workers
 from agent.config import Critic
 from envs.errors import UserError
+from policies.backends.settings import ModelSettings
+from policies.mllm import MLLMPolicy
 
 pytestmark = pytest.mark.slow
 STARTS = [(seed, attempt) for seed in range(3) for attempt in range(2)]
@@ -58,3 +60,21 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
         assert parent.stdout.readline()
         parent.kill()
         parent.communicate(timeout=60)  # ends once no worker holds the pipe
+
+
+def test_one_process_acts_for_the_environments_of_all(two, nano_checkpoint):
+    model = ModelSettings(shared=True)
+    job = Job("reach", nano_checkpoint, STARTS[:5], temperature=1.0, critic=Critic(proposals=2), model=model)
+    episodes = two.rollout(job)
+    assert two.take_spent().critiques > 0
+    with Workers(1) as one:
+        assert_same(episodes, one.rollout(job))
+
+
+def test_an_error_of_the_process_that_acts_ends_its_workers(nano_checkpoint, monkeypatch):
+    def broken(self, observations, seeds):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(MLLMPolicy, "decide", broken)
+    with Workers(2) as workers, pytest.raises(RuntimeError, match="out of memory"):
+        workers.rollout(Job("reach", nano_checkpoint, STARTS, model=ModelSettings(shared=True)))

@@ -80,7 +80,7 @@ def test_two_renderers_of_different_sizes_share_a_process():
     code = (
         RENDER
         + """
-other = TASKS["reach"].make(image_size=32)
+other = TASKS["reach"].sized(32).make()
 other.reset(seed=0)
 first = env.render()
 assert other.render().shape == (32, 32, 3)

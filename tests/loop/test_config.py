@@ -240,3 +240,21 @@ def test_a_tag_stands_for_its_tasks():
     looks = load(demo, ["--evaluation.tasks", "[reach, look-light, reach]"]).evaluation.tasks
     assert looks == ("reach", "reach-light", "push-light", "lift-light", "place-light")
     assert len(load(demo, ["--evaluation.tasks", "[ml10-test]"]).evaluation.tasks) == 5
+
+
+def test_a_base_holds_where_a_file_says_nothing(tmp_path):
+    (tmp_path / "base.yaml").write_text(MINIMAL + "seed: 3\nsft: {max_steps: 5, learning_rate: 1.0e-3}\n")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "run.yaml").write_text("base: ../base.yaml\nseed: 4\nsft: {max_steps: 7}\n")
+    (tmp_path / "more" / "last.yaml").write_text("base: run.yaml\ntasks: [push]\n")
+    config = load(tmp_path / "more" / "last.yaml", ["--collect.starts", "9"])
+    assert (config.policy, config.tasks, config.seed) == ("policies/seed", ("push",), 4)
+    assert config.sft == {"max_steps": 7, "learning_rate": 1e-3}
+    assert config.collect.starts == 9
+
+
+def test_a_base_that_is_missing_or_its_own_is_named(tmp_path, write):
+    assert "no config" in message(write("base: nowhere.yaml\n"))
+    path = write("base: other.yaml\n")
+    (tmp_path / "other.yaml").write_text(f"base: {path.name}\n")
+    assert "leads back to itself" in message(path)

@@ -22,7 +22,7 @@ from agent.stages.round import SPENT
 from envs.errors import UserError
 from envs.registry import TASKS
 from envs.suites.tabletop.reach import Reach
-from policies.backend_hf import HFBackend
+from policies.backends.loading import load_backend
 
 pytestmark = pytest.mark.slow
 SEED = Path(__file__).parents[2] / "policies" / "seed"
@@ -155,8 +155,8 @@ def test_a_round_from_practice_to_report(config):
     before, after = ((path / "round_000" / "videos" / "near-0.mp4"), (path / "round_001" / "videos" / "near-0.mp4"))
     assert len(iio.imread(before)) > 10
     assert len(iio.imread(after)) > 10
-    HFBackend.load(results["policy"])
-    HFBackend.load(path / "round_001" / "policy")
+    load_backend(results["policy"])
+    load_backend(path / "round_001" / "policy")
     parent = weights_sha256(Path(settings.policy))
     for name, stage in (("sft", "sft"), ("policy", "dpo")):
         signed = json.loads((path / "round_001" / name / FILE).read_text())

@@ -24,7 +24,8 @@ from envs.suites.tabletop.words import BIN_WIDTH
 from envs.task import Teacher
 from policies.action_codec import action_of, codec_for
 from policies.backend import Request
-from policies.backend_hf import HFBackend
+from policies.backends.huggingface import HFBackend
+from policies.backends.loading import load_backend
 
 SFT = {"per_device_train_batch_size": 8, "learning_rate": 1e-3, "lr_scheduler_type": "constant", "logging_steps": 1}
 DPO = {"per_device_train_batch_size": 8, "learning_rate": 2e-4, "logging_steps": 1, "beta": 0.3}
@@ -96,7 +97,7 @@ def test_imitation_learns_the_answers(fresh_backend, codec, examples, tmp_path):
 @pytest.mark.slow
 def test_the_same_seed_trains_the_same_weights(nano_checkpoint, examples, tmp_path):
     def trained(seed):
-        backend = HFBackend.load(nano_checkpoint)
+        backend = load_backend(nano_checkpoint)
         settings = SFT | {"max_steps": 3, "per_device_train_batch_size": 2, "seed": seed}
         train_sft(backend.model, backend.processor, examples, tmp_path, settings)
         return backend.model.state_dict()
@@ -109,7 +110,7 @@ def test_the_same_seed_trains_the_same_weights(nano_checkpoint, examples, tmp_pa
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", [{}, {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0]}])
 def test_preference_raises_the_margin_of_the_chosen(nano_checkpoint, examples, tmp_path, loss):
-    backend, reference = HFBackend.load(nano_checkpoint), HFBackend.load(nano_checkpoint)
+    backend, reference = load_backend(nano_checkpoint), load_backend(nano_checkpoint)
     pairs = preferences(examples)
     before = margins(backend, pairs)
     chosen_before = [log_probability(backend, p.frames, p.prompt, p.chosen) for p in pairs]
@@ -126,7 +127,7 @@ def test_a_rehearsed_example_is_imitated_and_prefers_nothing(nano_checkpoint, ex
     """Chosen and rejected are equal, so that the preference has no gradient and only the SFT term trains."""
 
     def trained(rows, **loss):
-        backend, reference = HFBackend.load(nano_checkpoint), HFBackend.load(nano_checkpoint)
+        backend, reference = load_backend(nano_checkpoint), load_backend(nano_checkpoint)
         train_dpo(backend.model, reference.model, backend.processor, rows, tmp_path, DPO | {"max_steps": 2} | loss)
         return torch.cat([value.flatten() for value in backend.model.state_dict().values()])
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from agent.collect.rollout import rollout
-from agent.organise.store import EpisodeStore, decode_png, encode_png
+from agent.organise.store import EpisodeStore
+from envs.observation import decode_png, encode_png
 from envs.registry import TASKS
 from policies.action_codec import codec_for
 from policies.baselines import ExpertPolicy, RandomPolicy

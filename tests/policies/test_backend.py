@@ -11,10 +11,13 @@ from envs.errors import UserError
 from envs.observation import Observation
 from envs.registry import TASKS
 from envs.suites.tabletop.scene import OBJECTS
-from policies import backend_hf, critic, nano, prompt
+from policies import critic, prompt
 from policies.action_codec import codec_for
 from policies.backend import Request
-from policies.backend_hf import BLOCK, Ended, GumbelNoise, HFBackend
+from policies.backends import nano, prefilled
+from policies.backends.decoding import Constraint, GumbelNoise
+from policies.backends.huggingface import HFBackend
+from policies.backends.loading import load_backend
 from policies.mllm import MLLMPolicy
 
 N = 40  # more than one block of rows
@@ -72,12 +75,11 @@ def test_odds_do_not_depend_on_the_batch(backend, requests_):
     np.testing.assert_allclose(backend.prefill(requests_).odds(others, texts), 1 - together, rtol=1e-4)
 
 
-class EndsWhenTold(Ended):
+class EndsWhenTold(Constraint):
     """Asks the model for the end token of each answer, as `xgrammar.contrib.hf` does."""
 
-    def __init__(self, allowed):
-        super().__init__(allowed)
-        self._end = torch.zeros_like(self._end)
+    def _only_stops(self, row):
+        return False
 
 
 @pytest.mark.parametrize(
@@ -86,11 +88,11 @@ class EndsWhenTold(Ended):
 )
 def test_the_model_is_asked_for_no_end_that_is_certain(backend, requests_, monkeypatch, regex, certain):
     steps = []
-    for criterion in (Ended, EndsWhenTold):
-        monkeypatch.setattr(backend_hf, "Ended", criterion)
+    for constraint in (Constraint, EndsWhenTold):
+        monkeypatch.setattr(prefilled, "Constraint", constraint)
         passes = []
         hook = backend.model.register_forward_hook(lambda *_: passes.append(1))  # noqa: B023
-        answers = backend.generate(requests_[:BLOCK], regex, 1, range(BLOCK))
+        answers = backend.generate(requests_[:32], regex, 1, range(32))
         hook.remove()
         steps.append((answers, len(passes)))
     (early, few), (late, more) = steps
@@ -126,7 +128,7 @@ def test_a_lower_temperature_is_closer_to_greedy(backend, codec, requests_):
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_gumbel_noise_draws_from_the_softmax(temperature):
     n, logits = 20_000, torch.tensor([1.0, 0.0, -1.0, 2.0, -torch.inf])
-    drawn = GumbelNoise(range(n), [temperature] * n)(None, logits.repeat(n, 1)).argmax(dim=1)
+    drawn = GumbelNoise(range(n), [temperature] * n)(logits.repeat(n, 1)).argmax(dim=1)
     counts = np.bincount(drawn, minlength=5)
     expected = n * torch.softmax(logits.double() / temperature, dim=0).numpy()
     assert counts[4] == 0  # what the grammar forbids stays forbidden
@@ -135,12 +137,12 @@ def test_gumbel_noise_draws_from_the_softmax(temperature):
 
 def test_gumbel_noise_is_drawn_anew_for_each_token():
     noise = GumbelNoise(range(2000), [1.0] * 2000)
-    first, second = (noise(None, torch.zeros(2000, 2)).argmax(dim=1).numpy() for _ in range(2))
+    first, second = (noise(torch.zeros(2000, 2)).argmax(dim=1).numpy() for _ in range(2))
     assert 0.45 < (first == second).mean() < 0.55
 
 
 def test_a_seed_knows_its_goal_from_another_by_the_odds(requests_):
-    prefilled = HFBackend.load("policies/seed").prefill(requests_[:4])
+    prefilled = load_backend("policies/seed").prefill(requests_[:4])
     goals = [" ".join(r.messages[0]["content"][-1]["text"].split()[2:4]).rstrip(".") for r in requests_[:4]]
     others = [next(name for name in OBJECTS if name != goal) for goal in goals]
     assert min(prefilled.odds(goals, others)) > 0.99
@@ -178,7 +180,7 @@ def test_prompts_of_different_lengths_share_a_call(backend, codec, requests_):
 
 def test_a_loaded_backend_answers_alike(backend, codec, requests_, tmp_path):
     backend.save(tmp_path)
-    again = HFBackend.load(tmp_path)
+    again = load_backend(tmp_path)
     assert again.generate(requests_, codec.regex, 1, range(N)) == backend.generate(requests_, codec.regex, 1, range(N))
 
 

@@ -37,6 +37,8 @@ class FakeBackend:
 
 
 class FakePrefilledBatch:
+    digits = 4
+
     def __init__(self, backend, texts):
         self.backend, self.texts = backend, texts
 

@@ -8,8 +8,9 @@ from tokenizers import Tokenizer
 
 from envs.errors import UserError
 from envs.registry import TASKS, tagged
-from policies import nano, prompt
-from policies.backend_hf import HFBackend
+from policies import prompt
+from policies.backends import nano
+from policies.backends.loading import load_backend
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
 
@@ -52,7 +53,7 @@ def test_other_words_can_be_spelled(backend):
 
 def test_words_can_be_added():
     """Old tokens and logits stay; new words are one token each, with distinct embeddings drawn from a fixed seed."""
-    backend = HFBackend.load("policies/seed")
+    backend = load_backend("policies/seed")
     old, new = backend.processor.tokenizer, ("which", "where", "answered", "answer", "an", "(b)", "near by")
     before = logits(backend)
     tokenizer = nano.add_words(backend.model, backend.processor, new).tokenizer
@@ -68,7 +69,7 @@ def test_words_can_be_added():
     assert len(rows) == len(tokenizer) > len(old)
     likeness = rows @ rows.T - torch.eye(len(rows))
     assert likeness[len(old) :].max() < 0.6 < likeness.max()
-    again = HFBackend.load("policies/seed")
+    again = load_backend("policies/seed")
     nano.add_words(again.model, again.processor, new)
     for name, weights in backend.model.state_dict().items():
         assert torch.equal(weights, again.model.state_dict()[name]), name
@@ -90,7 +91,7 @@ def test_an_expert_answer_costs_few_tokens(backend):
         env = task.make()
         env.reset(seed=0)
         answer = codec_for(task).encode(*task.teacher.expert(env))
-        assert len(backend.processor.tokenizer(answer)["input_ids"]) <= 24 < backend.max_new_tokens
+        assert len(backend.processor.tokenizer(answer)["input_ids"]) <= 24 < backend.settings.max_new_tokens
         env.close()
 
 
@@ -103,7 +104,7 @@ def test_it_looks_at_the_picture_and_reads_the_instruction(backend):
 
 def test_a_checkpoint_makes_the_round_trip(backend, tmp_path):
     backend.save(tmp_path / "policy")
-    again = HFBackend.load(tmp_path / "policy")
+    again = load_backend(tmp_path / "policy")
     assert (tmp_path / "policy" / "model.safetensors").is_file()
     torch.testing.assert_close(logits(again), logits(backend), rtol=0, atol=0)
     assert inputs_for(again.processor).keys() == inputs_for(backend.processor).keys()
@@ -122,4 +123,4 @@ def test_a_missing_checkpoint_is_named(tmp_path, made):
     if made:
         folder.mkdir()
     with pytest.raises(UserError, match=r"no checkpoint in '.*nothing'; valid: a folder with config\.json"):
-        HFBackend.load(folder)
+        load_backend(folder)

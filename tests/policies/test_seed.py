@@ -18,7 +18,7 @@ from envs.splits import seeds
 from policies import critic, prompt
 from policies.action_codec import codec_for
 from policies.backend import Request
-from policies.backend_hf import HFBackend
+from policies.backends.loading import load_backend
 
 ROOT = Path(__file__).parents[2]
 SEED = ROOT / "policies" / "seed"
@@ -79,7 +79,7 @@ def test_it_is_small():
 @pytest.mark.parametrize("name", KNOWN)
 def test_it_looks_at_what_is_named(name):
     """Its thought begins with the object that the instruction names."""
-    task, backend = TASKS[name], HFBackend.load(SEED)
+    task, backend = TASKS[name], load_backend(SEED)
     env, codec = task.make(), codec_for(task)
     observations = []
     for seed in range(4):
@@ -98,7 +98,7 @@ def test_it_looks_at_what_is_named(name):
 @pytest.mark.parametrize("name", ["reach", "push"])
 def test_its_critic_looks(name):
     """Its AUROC on unseen scenes is above chance, and at chance with the frames of other scenes."""
-    task, backend = TASKS[name], HFBackend.load(SEED)
+    task, backend = TASKS[name], load_backend(SEED)
     rows = [e for scene in critic_examples(task, backend, seeds("practice", 120, 740_000)) for e in scene]
     for question, floor in (("good?", 0.62), ("done?", 0.8)):
         asked = [e for e in rows if e.prompt[0]["content"][-1]["text"].endswith(question)]

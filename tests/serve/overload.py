@@ -3,7 +3,7 @@
     python tests/serve/overload.py --seconds 600
 
 It starts the server in a process of its own, measures how many requests a second it answers, then sends twice as many,
-and beside every fourth a malformed one. Prints one line of numbers, and exits with status 1 where the server crashed,
+beside every fourth a malformed one, and beside every sixteenth one with another regex. Prints one line of numbers, and exits with status 1 where the server crashed,
 answered one request with 5xx or a wrong text, or grew by more than a tenth and 50 MiB.
 """
 
@@ -179,6 +179,16 @@ class Load:
             text = json.loads(answer)["choices"][0]["message"]["content"]
             self.wrong["answer"] += not re.fullmatch(REGEX, text)
 
+    async def ask_otherwise(self, i: int) -> None:
+        """With a regex that no other request has: what is compiled must not be kept for ever."""
+        try:
+            status, _ = await self._post(
+                encoded(body(structured_outputs={"regex": f"{REGEX}( {i}| [a-z]{{{i % 9}}})"}))
+            )
+        except (OSError, IndexError) as error:
+            status = f"{type(error).__name__} Error"
+        self.statuses[f"otherwise {status}"] += 1
+
     async def ask_malformed(self, i: int) -> None:
         name, (what, expected) = list(MALFORMED.items())[i % len(MALFORMED)]
         try:
@@ -226,6 +236,7 @@ async def overload(policy: str, seconds: float, measured_s: float, waiting: int)
             while sent < 2 * rate * elapsed:
                 some = [load.ask(sent)]
                 some += [load.ask_malformed(sent // 4)] if sent % 4 == 0 else []
+                some += [load.ask_otherwise(sent)] if sent % 16 == 0 else []
                 some += [load.break_off(sent // 64)] if sent % 64 == 0 else []
                 for one in some:
                     tasks.add(task := asyncio.create_task(one))

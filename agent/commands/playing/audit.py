@@ -1,8 +1,10 @@
 """`handeye audit`: how good a policy's critic is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from json import dumps
 from pathlib import Path
+
+from policies.backends.settings import ModelSettings
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Audit:
     threshold: float = 0.5  # of a verdict, from 0 to 1
     workers: int = 1  # processes that roll out episodes
     json: Path | None = None  # a file to write all numbers to
+    model: ModelSettings = field(default_factory=ModelSettings)  # how a checkpoint is loaded, shown frames and asked
 
     def run(self) -> None:
         """Raises UserError, before an episode is played, for a value that cannot work."""
@@ -44,9 +47,11 @@ class Audit:
         )
         policy, *beside = (find_player(name) for name in (self.policy, *self.beside))
         for path in (policy, *beside):
-            open_backend(path)
+            open_backend(path, self.model)
         with Workers(self.workers) as pool:
-            results = {name: audit(policy, name, self.episodes, critic, pool, beside) for name in self.tasks}
+            results = {
+                name: audit(policy, name, self.episodes, critic, pool, beside, self.model) for name in self.tasks
+            }
         console.print(audit_table(results))
         if self.json:
             self.json.write_text(dumps(plain(results), indent=1, allow_nan=False) + "\n")

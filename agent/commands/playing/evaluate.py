@@ -1,6 +1,8 @@
 """`handeye eval`: success rate with an interval."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from policies.backends.settings import ModelSettings
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Evaluate:
     threshold: float = 0.5  # of a verdict, from 0 to 1
     seed: int = 0  # of the policy's random draws
     n_envs: int = 64  # environments in lockstep; the result does not depend on it
+    model: ModelSettings = field(default_factory=ModelSettings)  # how a checkpoint is loaded, shown frames and asked
 
     def run(self) -> None:
         """Raises UserError, before an episode is played, for a value that cannot work."""
@@ -48,7 +51,7 @@ class Evaluate:
         )
         task = registry.task(self.task)
         settings = {"temperature": self.temperature, "critic": critic, "n_envs": self.n_envs, "seed": self.seed}
-        play_some = partial(play, self.task, self.policy, **settings)
+        play_some = partial(play, self.task, self.policy, **settings, model=self.model)
         if self.until is None:
             played = play_some([(s, 0) for s in distinct(task, self.split, episodes)])
             result, kind = rate(successes(played)), ""

@@ -1,10 +1,11 @@
 """`handeye rollout`: episodes into a folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
 from envs.errors import UserError
+from policies.backends.settings import ModelSettings
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Rollout:
     temperature: float = 0.0  # 0 is greedy
     seed: int = 0  # of the policy's random draws
     n_envs: int = 64  # environments in lockstep; the result does not depend on it
+    model: ModelSettings = field(default_factory=ModelSettings)  # how a checkpoint is loaded, shown frames and asked
 
     def run(self) -> None:
         """Raises UserError, before an episode is played, for a value that cannot work."""
@@ -38,7 +40,8 @@ class Rollout:
         if self.out.exists() and not self.out.is_dir():
             raise UserError(f"{str(self.out)!r} is a file; valid: a folder, which need not exist")
         starts = list(product(distinct(registry.task(self.task), self.split, self.episodes), range(self.attempts)))
-        played = play(self.task, self.policy, starts, self.temperature, n_envs=self.n_envs, seed=self.seed)
+        settings = {"n_envs": self.n_envs, "seed": self.seed, "model": self.model}
+        played = play(self.task, self.policy, starts, self.temperature, **settings)
         EpisodeStore(self.out).append(played)
         n = sum(e.success for e in played)
         console.print(f"{n} of {len(played)} episodes succeeded: {self.out}", soft_wrap=True)

@@ -1,7 +1,9 @@
 """`handeye watch`: a film of one episode."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from policies.backends.settings import ModelSettings
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,7 @@ class Watch:
     """a checkpoint folder, a .zip of Stable-Baselines3, the URL of a server, or one of seed, zero, random, expert"""
     against: str | None = None  # another policy, shown below on the same episode
     seed: int = 2_500_000  # of the episode
+    model: ModelSettings = field(default_factory=ModelSettings)  # how a checkpoint is loaded, shown frames and asked
 
     def run(self) -> None:
         """Raises UserError, before the episode is played, for a value that cannot work."""
@@ -30,7 +33,7 @@ class Watch:
         video.check(self.out)
         films = []
         for name in (self.policy, self.against) if self.against else (self.policy,):
-            (episode,) = played = play(self.task, name, [(self.seed, 0)])
+            (episode,) = played = play(self.task, name, [(self.seed, 0)], model=self.model)
             successes(played)  # raises UserError for a broken episode
             films.append(video.film(episode))
             print(f"{name}: {'success' if episode.success else 'failure'} after {len(episode.steps)} steps")

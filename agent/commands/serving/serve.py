@@ -1,6 +1,8 @@
 """`handeye serve`: a policy over HTTP."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from policies.backends.settings import ModelSettings
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Serve:
     pixels: int = 2_097_152  # of all images of a request together
     threads: int = 1
     """of torch; answers are bit-equal to those of `handeye eval` with 1"""
+    model: ModelSettings = field(default_factory=ModelSettings)  # how the checkpoint is loaded
 
     def run(self) -> None:
         """Raises UserError for a value that cannot work, a policy without a checkpoint, and an address in use."""
@@ -46,4 +49,4 @@ class Serve:
         )
         path = find_policy(self.policy)
         with bound(self.host, self.port) as listening:
-            serve(path, listening, limits, token, self.threads)
+            serve(path, self.model, listening, limits, token, self.threads)

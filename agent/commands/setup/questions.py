@@ -15,6 +15,7 @@ class Questions:
     validation: int = 300  # how many of each kind, for the gate
     test: int = 300  # how many of each kind, for the report
     seed: int = 0  # of all random draws
+    image_size: int = 64  # [px] of a picture's side; a task scales it to the size that a model wants
 
     def run(self) -> None:
         """Raises UserError for a number that is too small, or a folder that exists."""
@@ -23,5 +24,7 @@ class Questions:
 
         at_least(1, train=self.train, validation=self.validation, test=self.test)
         at_least(0, seed=self.seed)
-        write(self.out, {"train": self.train, "val": self.validation, "test": self.test}, self.seed)
+        at_least(8, image_size=self.image_size)
+        parts = {"train": self.train, "val": self.validation, "test": self.test}
+        write(self.out, parts, self.seed, self.image_size)
         print(f"questions {self.out / 'choices'}, {self.out / 'free'}")

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tyro.conf import Fixed, Suppress
 
 from agent.config import Config, load
+from envs.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -20,16 +22,19 @@ class Improve:
     overrides: Suppress[Fixed[tuple[str, ...]]] = ()  # the config's `--dotted.key value`, as typed
 
     def run(self) -> None:
-        """Raises UserError, before the run folder is made, for a config that cannot run here."""
+        """Raises UserError, before the run folder is made, for a config that cannot run here, and after the last round
+        where none had a healthy training."""
         settings = load(self.config, self.overrides)
         from agent.commands.checks import check_improve
 
         check_improve(settings)
-        improve(settings, self.overwrite)
+        rounds = improve(settings, self.overwrite)["rounds"]
+        if all("unhealthy" in row for row in rounds):
+            raise UserError(f"no round trained a candidate; the last: {rounds[-1]['unhealthy']}")
 
 
-def improve(config: Config, overwrite: bool) -> None:
-    """Run the rounds of a checked config, with worker processes of its own."""
+def improve(config: Config, overwrite: bool) -> dict[str, Any]:
+    """Run the rounds of a checked config, with worker processes of its own; returns what results.json holds."""
     import torch
 
     from agent.collect.workers import Workers
@@ -38,4 +43,4 @@ def improve(config: Config, overwrite: bool) -> None:
 
     torch.set_num_threads(config.threads)
     with Workers(config.workers) as workers:
-        rounds(config, RunDir(Path(config.out), overwrite), workers)
+        return rounds(config, RunDir(Path(config.out), overwrite), workers)

@@ -138,8 +138,10 @@ CHOICES = {  # what is asked -> the answers that are to be equally frequent, whe
 FREE = {between: tuple(LENGTHS), reach: tuple(LENGTHS)}
 
 
-def write(folder: Path, sizes: Mapping[str, int], seed: int) -> None:
+def write(folder: Path, sizes: Mapping[str, int], seed: int, image_size: int = IMAGE_SIZE) -> None:
     """FOLDER/choices and FOLDER/free, each with as many questions of train, val and test as `sizes` says.
+
+    image_size: [px] of a picture's side; the questions do not depend on it.
 
     The same sizes and seed write the same. Raises UserError for a folder that exists.
     """
@@ -155,7 +157,7 @@ def write(folder: Path, sizes: Mapping[str, int], seed: int) -> None:
                 problems[name] = one[1] | {"hint": "", "image": "image.png", "split": part}
                 place = folder / kind / "images" / part / name
                 place.mkdir(parents=True)
-                Image.fromarray(_picture(scene, one[0])).save(place / "image.png", optimize=True)
+                Image.fromarray(_picture(scene, one[0], image_size)).save(place / "image.png", optimize=True)
         (folder / kind / "problems.json").write_text(json.dumps(problems, indent=1) + "\n")
 
 
@@ -182,10 +184,10 @@ def _told(one: _Asked, place: int, rng: np.random.Generator) -> dict[str, object
     return {"question": one.question, "choices": choices, "answer": int(place), "solution": solution}
 
 
-def _picture(scene: Scene, one: _Asked) -> np.ndarray:
+def _picture(scene: Scene, one: _Asked, size: int) -> np.ndarray:
     objects, pads = ({n: p for n, p in one.things.items() if n in valid} for valid in (OBJECTS, PADS))
     scene.arrange(one.gripper, objects, pads, LIFT)
-    return renderer_for(scene.model, IMAGE_SIZE).render(scene.model, scene.data, "top")
+    return renderer_for(scene.model, size).render(scene.model, scene.data, "top")
 
 
 def _bins(start: np.ndarray, end: np.ndarray) -> int:

@@ -83,6 +83,10 @@ class QuestionEnv(gym.Env[Any, Any], ABC):
     def render(self) -> np.ndarray | None:
         return self.row.picture(self.image_size) if self.render_mode == "rgb_array" else None
 
+    def picture(self, camera: str, size: int) -> np.ndarray:
+        """(size, size, 3) uint8: the picture scaled as a whole, its aspect kept, on white. There is no camera."""
+        return self.row.picture(size)
+
     def view(self, size: int) -> np.ndarray:
         """(size, size, 3) uint8, for people."""
         return self.row.picture(size)

@@ -1,14 +1,14 @@
 """What every tabletop task shares: action, observation, reward, termination. A task adds layout, success and words."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
 from envs.errors import unknown
-from envs.rendering import renderer_for
+from envs.rendering import camera_of, renderer_for
 from envs.suites.tabletop.language.base import TabletopLanguage
 from envs.suites.tabletop.scene import OBJECTS, REACH, TIMESTEP, Scene
 from envs.suites.tabletop.words import say
@@ -122,9 +122,12 @@ class TabletopEnv(gym.Env[np.ndarray, np.ndarray], ABC):
     def render(self) -> np.ndarray | None:
         return self.picture(self.camera, self.image_size) if self.render_mode == "rgb_array" else None
 
-    def picture(self, camera: str, size: int) -> np.ndarray:
-        """(size, size, 3) uint8 through `camera`: `top`, the policy's, or `side`, for people."""
-        return renderer_for(self.scene.model, size).render(self.scene.model, self.scene.data, camera)
+    def picture(self, camera: str | Mapping[str, Any], size: int) -> np.ndarray:
+        """(size, size, 3) uint8 through `camera`: `top` or `side`, a free one, or the policy's own where it is empty.
+
+        Raises UserError for another.
+        """
+        return renderer_for(self.model, size).render(self.model, self.data, camera_of(self, camera or self.camera))
 
     def view(self, size: int) -> np.ndarray:
         """(size, size, 3) uint8 for people: from the side."""

@@ -18,9 +18,11 @@ from agent.record.rundir import RunDir
 from envs.splits import seeds
 from envs.suites.questions.tasks import question_task
 from envs.suites.questions.vqa_data import load, words
-from policies import critic, nano, prompt
+from policies import critic, prompt
 from policies.action_codec import codec_for
-from policies.backend_hf import HFBackend
+from policies.backends import nano
+from policies.backends.huggingface import HFBackend
+from policies.backends.loading import load_backend
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def codec_of(answers):
 
 
 def test_words_are_single_tokens(reader):
-    tokenizer = HFBackend.load(reader).processor.tokenizer
+    tokenizer = load_backend(reader).processor.tokenizer
     row = load(str(SHIPPED / "choices"), "choices")["practice"][0]
     said = row.instruction.replace("(", "( ").split()
     assert len(tokenizer(row.instruction, add_special_tokens=False)["input_ids"]) <= 2 * len(said)

@@ -14,9 +14,9 @@ from agent.collect.rollout import rollout
 from envs.errors import UserError
 from envs.suites.questions.tasks import question_task
 from envs.suites.questions.vqa_data import load
-from policies import nano
 from policies.action_codec import codec_for
-from policies.backend_hf import HFBackend
+from policies.backends import nano
+from policies.backends.huggingface import HFBackend
 from policies.baselines import ExpertPolicy
 from policies.mllm import MLLMPolicy
 

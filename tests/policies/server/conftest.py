@@ -2,9 +2,9 @@
 
 import pytest
 
-from policies.backends import client
-from policies.backends.address import ServerAddress
-from policies.backends.server import ServerBackend
+from policies.backends.server import client
+from policies.backends.server.address import ServerAddress
+from policies.backends.server.backend import ServerBackend
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ from envs.registry import TASKS
 from policies import prompt
 from policies.action_codec import codec_for
 from policies.backend import Request
-from policies.backends.address import parse
-from policies.backends.server import ServerBackend
+from policies.backends.server.address import parse
+from policies.backends.server.backend import ServerBackend
 from policies.mllm import MLLMPolicy
 from policies.threads import one_thread
 

@@ -11,9 +11,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from envs.errors import UserError
 from policies import prompt
 from policies.backend import Request
-from policies.backends.address import ServerAddress
-from policies.backends.client import ServerLostError
-from policies.backends.server import ServerBackend
+from policies.backends.server.address import ServerAddress
+from policies.backends.server.backend import ServerBackend
+from policies.backends.server.client import ServerLostError
 
 
 def failing(times, response):

@@ -17,8 +17,8 @@ from envs.errors import UserError
 from envs.validation import checked
 from policies import prompt
 from policies.backend import Request
-from policies.backends.address import ServerAddress, named, parse
-from policies.backends.client import Client
+from policies.backends.server.address import ServerAddress, named, parse
+from policies.backends.server.client import Client
 from policies.base import find_policy
 
 

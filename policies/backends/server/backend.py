@@ -19,12 +19,12 @@ import numpy as np
 
 from envs.errors import UserError, unknown
 from policies.backend import Request
-from policies.backends.address import ServerAddress
-from policies.backends.client import SHOWN, Client, RefusedError
-from policies.backends.wire import Choice, Completion, Detokenised, Models, Position, Token, Tokens, read
+from policies.backends.server.address import ServerAddress
+from policies.backends.server.client import SHOWN, Client, RefusedError
+from policies.backends.server.wire import Choice, Completion, Detokenised, Models, Position, Token, Tokens, read
+from policies.backends.settings import ModelSettings
 from policies.prompt import Message
 
-MAX_TOKENS = 512  # of an answer
 TOP_LOGPROBS = 20  # the most that OpenAI's protocol allows
 FIRST_CONTACT_S = 5.0  # a server that is not there at first is a mistake; one that goes away later may come back
 LEAD = r"[ \n]{0,2}"  # some chat templates put white space before an answer, and the model was trained to say it
@@ -35,16 +35,18 @@ PLAIN = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # 
 class ServerBackend:
     """One model of one server. Made by `connect`."""
 
-    def __init__(self, client: Client, model: str, owner: str = ""):
+    def __init__(self, client: Client, model: str, owner: str = "", max_new_tokens: int = ModelSettings.max_new_tokens):
         """owner: what the server calls itself in /v1/models."""
-        self.client, self.model = client, model
+        self.client, self.model, self.max_new_tokens = client, model, max_new_tokens
+        self.digits = 4 if owner == "handeye" else 2  # others batch in half precision, as they like
         self.lead = "" if owner == "handeye" else LEAD  # our own server knows its template, and admits its lead itself
         self.counts_seeds = owner in COUNT_SEEDS
         self.address = client.address
 
     @classmethod
-    def connect(cls, address: ServerAddress) -> "ServerBackend":
-        """Raises UserError where there is no server, or not that model, and where it cannot load the adapter."""
+    def connect(cls, address: ServerAddress, settings: ModelSettings | None = None) -> "ServerBackend":
+        """settings: of which `max_new_tokens` applies. Raises UserError where there is no server, or not that model,
+        and where it cannot load the adapter."""
         client = Client(address)
         listed = read(
             Models, client.get(f"{address.server}/models", min(FIRST_CONTACT_S, address.patience_s)), address.server
@@ -58,7 +60,7 @@ class ServerBackend:
         name = address.model or next(iter(known))
         if name not in known:
             raise unknown(f"model of {address.server}", name, known)
-        backend = cls(client, name, known[name].owned_by)
+        backend = cls(client, name, known[name].owned_by, (settings or ModelSettings()).max_new_tokens)
         if address.adapter:
             backend.load_adapter(Path(address.adapter).name, address.adapter)
         return backend
@@ -147,7 +149,7 @@ class ServerPrefilledBatch:
     """Prompts, kept until something is asked about them: the server's prefix cache reads them once."""
 
     def __init__(self, backend: ServerBackend, prompts: Sequence[_Prompt]):
-        self._backend, self._prompts = backend, prompts
+        self._backend, self._prompts, self.digits = backend, prompts, backend.digits
 
     def generate(self, regex: str, temperatures: Sequence[float], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
         """As `PrefilledBatch.generate`. Raises UserError for an answer that does not match the regex."""
@@ -164,7 +166,7 @@ class ServerPrefilledBatch:
                         "temperature": float(temperatures[run[0]]),
                         "n": 1 if greedy else len(run),
                         "seed": 0 if greedy else int(own[run[0]]),
-                        "max_completion_tokens": MAX_TOKENS,
+                        "max_completion_tokens": self._backend.max_new_tokens,
                         "structured_outputs": {"regex": admitted},
                         "regex": admitted,
                     }
@@ -182,7 +184,7 @@ class ServerPrefilledBatch:
     def _mismatch(self, text: str, regex: str, choice: Choice) -> UserError:
         server, why = self._backend.address.server, "the server ignored structured_outputs.regex and regex"
         if choice.finish_reason == "length":
-            why = f"it was cut after {MAX_TOKENS} tokens, or fewer if the server says so"
+            why = f"it was cut after {self._backend.max_new_tokens} tokens, or fewer if the server says so"
         return UserError(f"server {server} answered {text[:SHOWN]!r}, which does not match {regex[:SHOWN]!r}: {why}")
 
     def odds(self, texts: Sequence[str], others: Sequence[str]) -> np.ndarray:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from envs.errors import UserError
-from policies.backends.address import ServerAddress
+from policies.backends.server.address import ServerAddress
 
 AWAY = (429, 502, 503, 504)  # full, starting, or gone behind a proxy: tried again as long as the address says
 FAILED = (408, 500)  # tried until FAILURES of them: the request itself may be the cause

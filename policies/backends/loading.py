@@ -1,0 +1,141 @@
+"""A checkpoint -> a backend, or one line that says what is wrong with it, before anything long starts."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+from safetensors import SafetensorError
+from transformers import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+)
+from transformers.utils import logging
+
+from envs.errors import UserError
+from policies.backends.huggingface import HFBackend
+from policies.backends.probe import probe
+from policies.backends.settings import ModelSettings
+from policies.threads import one_thread
+
+logging.disable_progress_bar()  # loading two megabytes needs no bar
+VALID = "valid: a folder with config.json, weights and processor of an image-text-to-text model"
+# What transformers and safetensors raise for files that are missing, cut, of another format, or need a package.
+BROKEN = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError, SafetensorError)
+NAMED = 3  # at most, of the tensors at fault
+
+
+def load_backend(path: str | Path, settings: ModelSettings | None = None) -> HFBackend:
+    """From a checkpoint's folder. Raises UserError for what cannot work."""
+    settings = settings or ModelSettings()
+    if not (Path(path) / "config.json").is_file():
+        raise UserError(f"no checkpoint in {str(path)!r}; {VALID}")
+    try:
+        model = _model(path, settings)
+        processor = _processor(path, settings)
+        backend = HFBackend(model, processor, settings)
+        with one_thread():  # as it will act
+            probe(backend)
+    except UserError as error:
+        raise UserError(f"checkpoint {str(path)!r}: {error}") from error
+    except (*BROKEN, TemplateError) as error:
+        raise UserError(f"checkpoint {str(path)!r} does not load: {_first_line(error)}; {VALID}") from error
+    return backend
+
+
+def _model(path: str | Path, settings: ModelSettings) -> PreTrainedModel:
+    config = AutoConfig.from_pretrained(path, trust_remote_code=settings.trust_remote_code)
+    _check_kind(config, settings)
+    device = _device(settings.device)
+    arguments: dict[str, Any] = {"dtype": _dtype(settings.dtype, device)}
+    if settings.attention:
+        arguments["attn_implementation"] = settings.attention
+    model, loaded = AutoModelForImageTextToText.from_pretrained(
+        path, trust_remote_code=settings.trust_remote_code, output_loading_info=True, **arguments
+    )
+    _check_weights(model, loaded["missing_keys"])
+    return model.to(device)
+
+
+def _check_kind(config: PreTrainedConfig, settings: ModelSettings) -> None:
+    custom = settings.trust_remote_code and "AutoModelForImageTextToText" in getattr(config, "auto_map", {})
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and not custom:
+        raise UserError(f"a model of type {config.model_type!r} takes no images with text; {VALID}")
+
+
+def _check_weights(model: PreTrainedModel, missing: set[str]) -> None:
+    """Raises UserError for tensors that are not in the files, which transformers draws at random, and for NaN."""
+    if missing:
+        raise UserError(f"{len(missing)} tensors are missing: {_some(sorted(missing))}")
+    bad = [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]
+    if bad:
+        raise UserError(f"{len(bad)} tensors are not finite: {_some(bad)}")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+
+
+def _processor(path: str | Path, settings: ModelSettings) -> ProcessorMixin:
+    """With image processors on PIL where there are: the others need torchvision, and resize to other pixels."""
+    arguments = {"trust_remote_code": settings.trust_remote_code, **settings.processor}
+    if "backend" in arguments:
+        processor = AutoProcessor.from_pretrained(path, **arguments)
+    else:
+        try:
+            processor = AutoProcessor.from_pretrained(path, backend="pil", **arguments)
+        except (ImportError, ValueError) as error:
+            if "ideo processor" not in str(error):  # those of videos, which we never show, know no PIL
+                raise
+            processor = AutoProcessor.from_pretrained(path, **arguments)
+    if not hasattr(processor, "image_processor"):
+        raise UserError(f"its processor, {type(processor).__name__}, takes no images; {VALID}")
+    return processor
+
+
+def is_shared(settings: ModelSettings) -> bool:
+    """Whether one process acts for the environments of all workers."""
+    return _device(settings.device).type != "cpu" if settings.shared == "auto" else settings.shared
+
+
+def placement(settings: ModelSettings) -> dict[str, str]:
+    """Where a model runs here, in which precision, and what its answers depend on: `exact`, where that is the request
+    and its seed alone, or `seeded`, where it is also what shares the batch."""
+    device = _device(settings.device)
+    dtype = _dtype(settings.dtype, device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    exact = device.type == "cpu" and dtype == torch.float32 and settings.block is not None
+    return {"device": name, "dtype": str(dtype).removeprefix("torch."), "answers": "exact" if exact else "seeded"}
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device(torch.accelerator.current_accelerator() or "cpu") if _accelerated() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        there = ["cpu", *([str(torch.accelerator.current_accelerator())] if _accelerated() else [])]
+        raise UserError(f"model.device = {name!r}; valid here: auto, {', '.join(there)}") from error
+    return device
+
+
+def _accelerated() -> bool:
+    return torch.accelerator.is_available()
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    return getattr(torch, name)
+
+
+def _first_line(error: Exception) -> str:
+    """What was raised, short: transformers lists hundreds of classes after its first line."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]

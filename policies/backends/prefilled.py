@@ -1,0 +1,217 @@
+"""Prompts that a model has read into a KV cache, for several answers and continuations."""
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn.functional import pad
+from transformers import DynamicCache
+from transformers.cache_utils import LinearAttentionCacheLayerMixin
+
+from envs.errors import UserError
+from policies.backend import Request
+from policies.backends.decoding import Constraint, GumbelNoise
+from policies.backends.inputs import padded
+from policies.prompt import Message
+
+if TYPE_CHECKING:
+    from policies.backends.huggingface import HFBackend
+
+
+@dataclass(frozen=True)
+class Block:
+    """Prompts of one padded length, numbered by `rows`; ids, mask (rows, n), positions (p, rows, n).
+
+    `cache` holds all but their last `unread` tokens, which are at least those of the template.
+    """
+
+    rows: Sequence[int]
+    ids: torch.Tensor
+    mask: torch.Tensor
+    positions: torch.Tensor
+    cache: DynamicCache
+    unread: int
+
+    def picked(self, places: Sequence[int], rows: Sequence[int]) -> "Block":
+        """The prompts at `places`, any of them several times, with a cache of its own; `rows` are their new numbers."""
+        cache, index = copy(self.cache), torch.tensor(places)
+        cache.layers = [_copied(layer) for layer in cache.layers]
+        cache.reorder_cache(index)  # new tensors, in place of those that were shared
+        return Block(rows, self.ids[index], self.mask[index], self.positions[:, index], cache, self.unread)
+
+    def next_positions(self, n: int, end: int | None = None) -> torch.Tensor:
+        """(p, rows, n): of the next tokens after those up to `end`. Text counts on from the last in all dimensions."""
+        last = self.positions[..., :end][..., -1:].max(dim=0, keepdim=True).values
+        return last.expand(len(self.positions), -1, -1) + 1 + torch.arange(n)
+
+    @property
+    def gapless(self) -> bool:
+        """Recurrent layers read padding as text, sliding ones count it in their window: none inside a prompt."""
+        return any(
+            isinstance(layer, LinearAttentionCacheLayerMixin) or getattr(layer, "is_sliding", False)
+            for layer in self.cache.layers
+        )
+
+
+def _copied(layer: Any) -> Any:
+    """A cache layer that shares its tensors; recurrent layers keep theirs in dicts."""
+    new = copy(layer)
+    for name, value in vars(new).items():
+        if isinstance(value, dict):
+            setattr(new, name, dict(value))
+    return new
+
+
+class _Tail(NamedTuple):
+    """What a longer prompt adds to the words of its owner, a row that was read. tokens: None, where its own tokens do
+    not begin with the owner's. unread: how many of them the template puts after its words, at least 1."""
+
+    owner: int
+    tokens: list[int] | None
+    unread: int
+
+
+class HFPrefilledBatch:
+    """Prompts that a model has read into a KV cache, with their frames.
+
+    An answer to one depends on nothing else in the batch; the last bits of its odds do.
+    """
+
+    def __init__(
+        self, backend: "HFBackend", requests: Sequence[Request], texts: Sequence[str], blocks: Sequence[Block]
+    ):
+        """texts: the rendered prompts."""
+        self.digits = backend.digits
+        self._backend, self._requests, self._texts, self._blocks = backend, requests, texts, blocks
+
+    @torch.inference_mode()
+    def generate(self, regex: str, temperatures: Sequence[float], seeds: Sequence[Sequence[int]]) -> list[list[str]]:
+        """For each prompt one answer for each temperature, with the prompt's own seeds."""
+        n, grammar = len(temperatures), self._backend.grammar(regex)
+        answers = [""] * (len(self._requests) * n)
+        for block in self._blocks:
+            every = [(place, k) for place in range(len(block.rows)) for k in range(n)]
+            every = self._backend.rows.filled(every)
+            new = block.picked([place for place, _ in every], [block.rows[place] * n + k for place, k in every])
+            warm = [temperatures[k] for _, k in every]
+            drawn = [seeds[block.rows[place]][k] for place, k in every]
+            noise = GumbelNoise(drawn, warm, self._backend.device) if any(warm) else None
+            tokens = self._decode(new, Constraint(grammar, len(every), self._backend.device), noise)
+            for row, text in zip(new.rows, self._backend.texts(tokens), strict=True):
+                answers[row] = text
+        return [answers[i : i + n] for i in range(0, len(answers), n)]
+
+    def _decode(self, block: Block, constraint: Constraint, noise: GumbelNoise | None) -> torch.Tensor:
+        """(rows, n): the tokens of an answer to each prompt of the block, whose cache grows. Raises UserError for an
+        answer without an end."""
+        backend, said = self._backend, []
+        ids, mask, positions = block.ids[:, -block.unread :], block.mask, block.positions[..., -block.unread :]
+        for n in range(backend.settings.max_new_tokens):
+            scores = backend.forward(ids, positions, block.cache, {"attention_mask": mask})[:, -1]
+            scores = constraint.masked(scores)
+            chosen = (noise(scores) if noise else scores).argmax(dim=-1).cpu()
+            ids = chosen.where(~constraint.ended, backend.reader.pad)[:, None]
+            said.append(ids)
+            if constraint.accept(ids[:, 0].tolist()):
+                return torch.cat(said, dim=1)
+            mask, positions = pad(mask, (0, 1), value=1), block.next_positions(n + 1)[..., -1:]
+        raise UserError(
+            f"an answer has no end after {backend.settings.max_new_tokens} tokens; valid: a larger model.max_new_tokens"
+        )
+
+    @torch.inference_mode()
+    def first(self, rows: int = 1) -> torch.Tensor:
+        """(n, vocabulary): the logits of an answer's first token, without a grammar. rows: of a pass, at least."""
+        result = [torch.empty(0)] * len(self._requests)
+        for block in self._blocks:
+            places = self._backend.rows.filled(range(len(block.rows)))
+            places += places[-1:] * (rows - len(places))
+            new = block.picked(places, [block.rows[place] for place in places])
+            ids, positions = new.ids[:, -new.unread :], new.positions[..., -new.unread :]
+            scores = self._backend.forward(ids, positions, new.cache, {"attention_mask": new.mask})[:, -1].cpu()
+            for row, of_row in zip(new.rows, scores, strict=True):
+                result[row] = of_row
+        return torch.stack(result)
+
+    @torch.inference_mode()
+    def odds(self, texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
+        """(n,): the probability of each prompt's text, given that the answer is this text or the other.
+
+        It is read off the first token in which the two differ. Raises UserError where one text begins the other.
+        """
+        parts, result = self._backend.partings(texts, others), np.zeros(len(self._requests))
+        for block in self._blocks:
+            places = self._backend.rows.filled(range(len(block.rows)))
+            new = block.picked(places, [block.rows[place] for place in places])
+            shared, lengths = [parts[row][0] for row in new.rows], torch.tensor([len(parts[r][0]) for r in new.rows])
+            width = int(lengths.max())
+            said = torch.tensor([[*some, *[self._backend.reader.pad] * (width - len(some))] for some in shared])
+            real = (torch.arange(width) < lengths[:, None]).to(new.mask)
+            ids = torch.cat([new.ids[:, -new.unread :], said.reshape(len(shared), width).to(new.ids)], dim=1)
+            positions = torch.cat([new.positions[..., -new.unread :], new.next_positions(width)], dim=-1)
+            mask = {"attention_mask": torch.cat([new.mask, real], dim=1)}
+            logits = self._backend.forward(ids, positions, new.cache, mask, width + 1)
+            last = logits.cpu()[torch.arange(len(shared)), lengths]
+            either = last.gather(1, torch.tensor([parts[row][1] for row in new.rows]))
+            result[list(new.rows)] = either.softmax(dim=1)[:, 0]
+        return result
+
+    @torch.inference_mode()
+    def extend(self, prompts: Sequence[Sequence[list[Message]]], last: bool = False) -> "HFPrefilledBatch":
+        """Longer prompts, which begin with the words of the prompt that they extend; one prompt's after the other's.
+
+        last: none of these is extended further; their words are read together with what is said. A prompt is read whole
+        where its tokens do not begin with those that were read.
+        """
+        backend = self._backend
+        owners = [row for row, some in enumerate(prompts) for _ in some]
+        messages = [longer for some in prompts for longer in some]
+        longer = [Request(self._requests[o].frames, m) for o, m in zip(owners, messages, strict=True)]
+        texts = [backend.template.prompt(m) for m in messages]
+        tails = self._tails(owners, longer, texts)
+        blocks = [part for block in self._blocks for part in self._extended(block, tails, last)]
+        whole = [i for i, tail in enumerate(tails) if tail.tokens is None]
+        blocks += backend.read([longer[i] for i in whole], [texts[i] for i in whole], whole)
+        return HFPrefilledBatch(backend, longer, texts, blocks)
+
+    def _tails(self, owners: Sequence[int], longer: Sequence[Request], texts: Sequence[str]) -> list[_Tail]:
+        template, tokens = self._backend.template, self._backend.reader.tokens
+        starts = [
+            text[: template.end_of_words(text, r.messages)] for text, r in zip(self._texts, self._requests, strict=True)
+        ]
+        read = tokens(starts)
+        rest = tokens([text[len(starts[o]) :] for o, text in zip(owners, texts, strict=True)])
+        after = tokens([t[template.end_of_words(t, r.messages) :] for t, r in zip(texts, longer, strict=True)])
+        tails = []
+        for o, text, tail, whole, unread in zip(owners, texts, rest, tokens(texts), after, strict=True):
+            same = self._backend.shares and text.startswith(starts[o]) and read[o] + tail == whole
+            tails.append(_Tail(o, tail if same else None, max(1, len(unread))))
+        return tails
+
+    def _extended(self, block: Block, tails: Sequence[_Tail], last: bool) -> list[Block]:
+        """The block's prompts with their tails, in blocks by the tails' padded length."""
+        backend, blocks = self._backend, []
+        places = {row: place for place, row in enumerate(block.rows)}
+        some = [(places[t.owner], i) for i, t in enumerate(tails) if t.owner in places and t.tokens is not None]
+        exact = block.gapless or not backend.padding
+        keyed = ((len(tails[i].tokens) if exact else padded(len(tails[i].tokens)), (place, i)) for place, i in some)
+        for width, part in backend.rows.batches(keyed):
+            new = block.picked(*zip(*backend.rows.filled(part, width), strict=True))
+            of_rows = [tails[i].tokens for i in new.rows]
+            gaps = torch.tensor([width - len(tokens) for tokens in of_rows])
+            tail = torch.tensor([[backend.reader.pad] * (width - len(tokens)) + tokens for tokens in of_rows])
+            real = (torch.arange(width) >= gaps[:, None]).to(new.mask)
+            read = slice(None, -new.unread)
+            mask = torch.cat([new.mask[:, read], real], dim=1)
+            after = new.next_positions(1, -new.unread) - 1 + real.cumsum(dim=1)
+            positions = torch.cat([new.positions[..., read], after], dim=-1)
+            unread = width if last else tails[new.rows[0]].unread
+            if unread < width:
+                words = {"attention_mask": mask[:, :-unread]}
+                backend.forward(tail[:, :-unread], positions[..., -width:-unread], new.cache, words)
+            ids = torch.cat([new.ids[:, read], tail], dim=1)
+            blocks.append(replace(new, ids=ids, mask=mask, positions=positions, unread=unread))
+        return blocks

@@ -1,0 +1,45 @@
+"""How a model is loaded and asked: the section `model` of a config. Nothing here imports torch."""
+
+from dataclasses import field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from tyro.conf import Fixed, Suppress
+
+from envs.validation import STRICT, Count
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Lora:
+    """Low-rank adapters (LoRA, Hu et al., 2021) in the place of training all weights: the fields of peft's LoraConfig.
+
+    targets: the linear layers that get one, those of the language model (`decoder`) or of the vision tower too (`all`).
+    """
+
+    r: Count = 16
+    alpha: Count = 32
+    dropout: Fraction = 0.0
+    targets: Literal["decoder", "all"] = "decoder"
+
+
+@dataclass(frozen=True, config=STRICT)
+class ModelSettings:
+    """How a policy's model is loaded, shown frames, asked and trained."""
+
+    device: str = "auto"  # auto takes an accelerator where there is one
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: float32 on a CPU, bfloat16 elsewhere
+    attention: str | None = None  # transformers' attn_implementation, such as sdpa
+    quantise: Literal["none", "int8", "nf4"] = "none"  # of the weights under adapters
+    block: Count | Literal["auto"] | None = "auto"
+    """rows of a forward pass; auto: on a CPU 4 to 32, among which a row's result does not depend on their number, and
+    elsewhere no bound; a number: always as many, the last pass filled up; None: no bound"""
+    image_size: Count | Literal["auto"] = "auto"  # of rendered frames [px]; auto: what the model's processor wants
+    processor: dict[str, Any] = field(default_factory=dict)  # arguments of transformers' AutoProcessor
+    trust_remote_code: bool = False  # run Python that a checkpoint brings
+    dialect: Literal["auto", "terse", "chat"] = "auto"  # auto is terse for the embedded model, chat for others
+    max_new_tokens: Count = 512  # of an answer
+    shared: bool | Literal["auto"] = "auto"  # one process acts for all workers; auto: on an accelerator
+    lora: Suppress[Fixed[Lora | None]] = None  # train adapters, not all weights

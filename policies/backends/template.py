@@ -1,0 +1,72 @@
+"""A processor's chat template: the prompt that it makes of a conversation, and what it puts around an answer."""
+
+from collections.abc import Sequence
+from itertools import takewhile
+
+from jinja2 import TemplateError
+from transformers import ProcessorMixin
+
+from envs.errors import UserError
+from policies.prompt import Message, assistant, user
+
+ASKED, TOLD = "where is the red cube", "left of the pad"  # stand for a prompt and an answer
+
+
+class ChatTemplate:
+    """Renders prompts as a model is trained on them: trl trains on what follows the common start of the conversation
+    with an answer and of the one that asks for it.
+
+    lead: text between a prompt and its answer, which is trained on as part of the answer, such as the space after
+    `Assistant:`. stop: the text after an answer. system: whether a system message is rendered.
+    """
+
+    def __init__(self, processor: ProcessorMixin):
+        """Raises UserError without a template, and where it fails or leaves out what is said."""
+        if not processor.chat_template:
+            raise UserError("its processor has no chat template; valid: a model that is tuned to chat about images")
+        self._processor = processor
+        question = user(ASKED)
+        asked, told = self._render(question, True), self._render(question + assistant(TOLD), False)
+        for part, text in ((ASKED, asked), (TOLD, told)):
+            if part not in text:
+                raise UserError(f"its chat template leaves out what is said: {part!r} became {text!r}")
+        prompt = _common_start(asked, told[: told.rindex(TOLD)])
+        self._dropped = asked[len(prompt) :]
+        lead, _, self.stop = told[len(prompt) :].rpartition(TOLD)
+        self._forced, self.lead = self._split(lead)
+        self.system = self._has_system(question)
+
+    def _split(self, lead: str) -> tuple[str, str]:
+        """A lead in two: up to its last special token, which no grammar can ask for and belongs to the prompt; the
+        rest."""
+        special = sorted(self._processor.tokenizer.all_special_tokens, key=len)
+        special += list(self._processor.tokenizer.get_added_vocab())
+        end = max((lead.rindex(token) + len(token) for token in special if token and token in lead), default=0)
+        return lead[:end], lead[end:]
+
+    def _has_system(self, question: list[Message]) -> bool:
+        system = [{"role": "system", "content": [{"type": "text", "text": TOLD}]}]
+        try:
+            text = self._render([*system, *question], True)
+        except UserError:  # a template refuses roles that it does not know
+            return False
+        return TOLD in text and "'type'" not in text  # a template for plain strings prints the list of parts
+
+    def _render(self, messages: Sequence[Message], ask: bool) -> str:
+        try:
+            return self._processor.apply_chat_template([list(messages)], add_generation_prompt=ask, tokenize=False)[0]
+        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+            raise UserError(f"its chat template fails: {type(error).__name__}: {error}") from error
+
+    def prompt(self, messages: Sequence[Message]) -> str:
+        """The text that asks for an answer to a conversation."""
+        return self._render(messages, True).removesuffix(self._dropped) + self._forced
+
+    def end_of_words(self, prompt: str, messages: Sequence[Message]) -> int:
+        """Where the last message's own words end in the prompt."""
+        words = messages[-1]["content"][-1]["text"].strip()  # some templates trim
+        return prompt.rindex(words) + len(words)
+
+
+def _common_start(one: str, other: str) -> str:
+    return "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

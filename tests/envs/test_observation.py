@@ -1,0 +1,65 @@
+"""Observations are kept as PNGs without a loss, and are known by a key."""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from envs.observation import Observation, PackedObservation
+from envs.registry import TASKS
+
+
+@pytest.fixture
+def seen():
+    frames = np.random.default_rng(0).integers(0, 256, (3, 9, 9, 3), np.uint8)
+    return Observation(frames, "reach the red cube", "gripper 3 4")
+
+
+def test_what_is_packed_is_the_same(seen):
+    packed = seen.packed()
+    np.testing.assert_array_equal(packed.frames, seen.frames)
+    assert (packed.instruction, packed.proprioception) == (seen.instruction, seen.proprioception)
+    assert packed.key() == seen.key() == PackedObservation.of(packed.pngs(), *words(seen)).key()
+    assert packed.pngs() == seen.pngs()
+    assert packed.packed() is packed
+
+
+def words(observation):
+    return observation.instruction, observation.proprioception
+
+
+def test_a_packed_observation_travels_and_is_changed_as_any_other(seen):
+    packed = pickle.loads(pickle.dumps(seen.packed()))
+    assert packed.key() == seen.key()
+    darker = replace(packed, frames=seen.frames // 2)
+    np.testing.assert_array_equal(darker.frames, seen.frames // 2)
+    assert darker.key() == replace(seen, frames=seen.frames // 2).key() != seen.key()
+    assert words(replace(packed, instruction="push")) == ("push", seen.proprioception)
+    with pytest.raises(AttributeError):
+        packed.instruction = "push"
+
+
+def test_an_ending_is_of_the_first_and_the_last_frame(seen):
+    first = replace(seen, frames=seen.frames[::-1])
+    for a, b in ((seen, first), (seen.packed(), first.packed())):
+        np.testing.assert_array_equal(a.since(b).frames, [seen.frames[0], seen.frames[2]])
+        assert words(a.since(b)) == words(seen)
+
+
+@pytest.mark.parametrize("change", [{"instruction": "push"}, {"proprioception": ""}])
+def test_other_words_are_another_observation(seen, change):
+    assert replace(seen, **change).key() != seen.key()
+
+
+def test_the_boundary_of_the_words_counts(seen):
+    assert Observation(seen.frames, "ab", "c").key() != Observation(seen.frames, "a", "bc").key()
+
+
+def test_a_large_frame_is_kept_small():
+    task = TASKS["push"].sized(256)
+    env = task.make()
+    env.reset(seed=0)
+    observation = task.observe(env)
+    env.close()
+    assert sum(map(len, observation.packed().pngs())) < observation.frames.nbytes / 20

@@ -1,0 +1,156 @@
+"""Each family through `HFBackend`, compared with the model itself: one request at a time, whole, without a cache.
+
+    python -m tests.families.check FOLDER [NAME ...]
+
+A process of its own, because the processors of many families need torchvision, and transformers looks for it once, when
+it is imported: where no torchvision is installed, one that lies in .venv/families is used. Prints a line of JSON for
+each family.
+"""
+
+import json
+import logging
+import sys
+import traceback
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+ASIDE = Path(__file__).parents[2] / ".venv" / "families"  # where `make test` puts packages that only families need
+
+
+def find_torchvision() -> None:
+    """Make torchvision importable. A build for CUDA does not import beside a torch for CPUs: its compiled operators do
+    not load. None is used here, but the import asks for the names of two, which are declared."""
+    import torch
+
+    if find_spec("torchvision") is None and ASIDE.is_dir():
+        sys.path.append(str(ASIDE))
+    if find_spec("torchvision") is None:
+        return
+    try:
+        import torchvision
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        find_torchvision.library = library  # the names are declared for as long as it lives
+        import torchvision  # noqa: F401
+
+
+find_torchvision()
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import xgrammar  # noqa: E402
+
+from policies.backend import Request  # noqa: E402
+from policies.backends.huggingface import HFBackend  # noqa: E402
+from policies.backends.loading import load_backend  # noqa: E402
+from policies.prompt import assistant, user  # noqa: E402
+from tests.families.build import FAMILIES, build  # noqa: E402
+
+REGEX = r"(red|green|blue) (cube|pad) \d{1,2} \d{1,2}; move (\+|-)\d (\+|-)\d"
+WORDS = "push the red cube to the pad", "reach the pad. left 9 8", "reach the green pad. left 19 8. slowly", "push. now"
+FOLLOWING = "red cube 1 2; move +1 -2", "blue pad 11 2; move -1 +2", "green cube 3 4; move +0 +0"
+
+
+def requests(frames: int) -> list[Request]:
+    rng = np.random.default_rng(frames)
+    return [Request(rng.integers(0, 256, (frames, 64, 64, 3), dtype=np.uint8), user(text, frames)) for text in WORDS]
+
+
+def questions(request: Request) -> list[list]:
+    """Longer prompts: two whose words go on, one that is a later turn."""
+    text, frames = request.messages[0]["content"][-1]["text"], len(request.frames)
+    longer = [user(f"{text}. {answer}. good?", frames) for answer in FOLLOWING[:2]]
+    return [*longer, [*request.messages, *assistant(FOLLOWING[2]), *user("good?", 0)]]
+
+
+class Alone:
+    """The model itself: one request, whole, by a plain forward pass for each token."""
+
+    def __init__(self, backend: HFBackend):
+        self.backend, self.model, self.reader = backend, backend.model, backend.reader
+
+    def scores(self, request: Request, said: list[int]) -> torch.Tensor:
+        """(vocabulary,): the logits after a prompt and the tokens said."""
+        read = self.reader.read(request, self.backend.template.prompt(request.messages))
+        inputs = dict(read.aligned | read.images)
+        for name, value in read.aligned.items():
+            more = torch.tensor([said], dtype=value.dtype) if name == "input_ids" else value.new_zeros(1, len(said))
+            inputs[name] = torch.cat([value, more + (name == "attention_mask")], dim=1)
+        for module in self.model.modules():
+            if hasattr(module, "rope_deltas"):
+                module.rope_deltas = None
+        with torch.inference_mode():
+            return self.model(**inputs, use_cache=False).logits[0, -1].float()
+
+    def greedy(self, request: Request) -> str:
+        grammar, said = self.backend.grammar(REGEX), []
+        matcher = xgrammar.GrammarMatcher(grammar)
+        mask = xgrammar.allocate_token_bitmask(1, grammar.tokenizer_info.vocab_size)
+        while True:
+            matcher.fill_next_token_bitmask(mask, 0)
+            scores = self.scores(request, said)[None]
+            xgrammar.apply_token_bitmask_inplace(scores, mask)
+            token = int(scores.argmax())
+            assert matcher.accept_token(token)
+            if matcher.is_terminated():
+                return self.backend.texts(torch.tensor([said]))[0]
+            said.append(token)
+
+    def odds(self, request: Request, text: str, other: str) -> float:
+        ((shared, pair),) = self.backend.partings([text], [other])
+        return float(self.scores(request, shared)[list(pair)].softmax(dim=0)[0])
+
+
+def compare(backend: HFBackend, frames: int) -> dict[str, float]:
+    """How many answers are other ones than alone, and the largest difference of odds: of prompts, of longer ones that
+    share what was read, and of those whose words are read together with what is said."""
+    alone, asked = Alone(backend), requests(frames)
+    prefilled = backend.prefill(asked)
+    longer = [questions(request) for request in asked]
+    each = [Request(r.frames, messages) for r, some in zip(asked, longer, strict=True) for messages in some]
+    said = {id(r): (alone.greedy(r), alone.odds(r, "yes", "no")) for r in (*asked, *each)}
+    other, differences = 0, []
+    for batch, single in (
+        (prefilled, asked),
+        (prefilled.extend(longer), each),
+        (prefilled.extend(longer, last=True), each),
+    ):
+        answers = [answer for (answer,) in batch.generate(REGEX, [0.0], [[0]] * len(single))]
+        odds = batch.odds(["yes"] * len(single), ["no"] * len(single))
+        expected = [said[id(r)] for r in single]
+        other += sum(a != b for a, (b, _) in zip(answers, expected, strict=True))
+        differences += [abs(a - b) for a, (_, b) in zip(odds.tolist(), expected, strict=True)]
+    return {"other_answers": other, "odds_difference": max(differences)}
+
+
+def check(name: str, folder: Path) -> dict:
+    """What a family's checkpoint does here; `skipped` with the reason, where its processor needs what is missing."""
+    try:
+        build(name, folder)
+    except ImportError as error:
+        return {"family": name, "skipped": str(error).strip().splitlines()[0]}
+    backend = load_backend(folder)
+    result = {"family": name, "shares": backend.shares, "padding": backend.padding, "lead": backend.template.lead}
+    return result | {f"frames_{n}": compare(backend, n) for n in (1, 2)}
+
+
+def main() -> None:
+    folder, *names = sys.argv[1:]
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    for name in names or FAMILIES:
+        try:
+            result = check(name, Path(folder) / name.replace(" ", "_"))
+        except Exception:  # printed whole: the test fails with it
+            result = {"family": name, "error": traceback.format_exc()}
+        print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()
