@@ -22,8 +22,7 @@ from policies.backends.settings import ModelSettings
 from policies.backends.template import ChatTemplate
 
 LEAST, MOST = 4, 32  # rows of a pass on a CPU: with 1 to 3, MKL multiplies in another order
-
-GRAMMAR_BYTES = 2**28  # of compiled grammars that are kept: a server is asked for any number of regexes
+GRAMMAR_BYTES = 2**26  # of compiled grammars that are kept: a server is asked for any number of regexes
 
 
 class HFBackend:
