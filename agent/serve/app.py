@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from anyio.to_thread import current_default_thread_limiter
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -26,6 +27,7 @@ from agent.serve.protocol import Answers, DetokenizeBody, Odds, RefusedError, To
 from policies.backend import Backend
 
 RETRY_AFTER_S = 1  # told to a client that is refused because the server is full
+READERS = 3  # threads that decode requests; with anyio's 40, glibc keeps as many heaps, each of its own size
 DISCARD_S = 5.0  # in which a refused client must have sent its body
 CLOSED = 499  # nginx's status of a client that went away; nobody reads it
 TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -60,6 +62,7 @@ class Service:
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens = READERS
         self.batcher = Batcher(self.backend, self.tokenizer, self.limits.batch, self.threads)
         try:
             yield
