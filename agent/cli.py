@@ -21,6 +21,8 @@ from agent.commands.setup.bench import Bench
 from agent.commands.setup.doctor import Doctor
 from agent.commands.setup.questions import Questions
 from agent.commands.setup.tasks import Tasks
+from agent.commands.sharing.merge import Merge
+from agent.commands.sharing.push import Push
 from agent.commands.training.baseline import Baseline
 from agent.commands.training.compare import Compare
 from agent.commands.training.improve import Improve
@@ -54,6 +56,8 @@ COMMANDS: dict[str, type[Command]] = {
     "doctor": Doctor,
     "bench": Bench,
     "serve": Serve,
+    "merge": Merge,
+    "push": Push,
 }
 
 

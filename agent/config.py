@@ -244,8 +244,8 @@ class Stage:
     trl's SFTConfig.
     """
 
-    scenes: NonNegativeInt | dict[str, NonNegativeInt]
-    first_scene: NonNegativeInt
+    scenes: NonNegativeInt | dict[str, NonNegativeInt] = 0
+    first_scene: NonNegativeInt = 500_000
     questions: Count = 2  # per scene, about where things are, beside its caption
     wander: Count = 10  # a scene lies fewer than these steps into an episode
     instructions: bool = False  # also questions in the words of an instruction, with practised goals

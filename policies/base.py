@@ -16,6 +16,7 @@ from policies.backends.server.address import ServerAddress, is_server, parse
 Action = np.ndarray | np.int64 | np.str_
 NAMED = {"seed": Path(__file__).parent / "seed"}  # name -> the checkpoint's folder, package data
 HUB_ID = r"[\w.-]+/[\w.-]+"  # owner/model
+HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.md")  # of a checkpoint, on a hub
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]))
+        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"no folder {name!r} here, and no model of that name from a hub: {reason}") from error

@@ -44,6 +44,24 @@ def nano_checkpoint(words, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def llava_checkpoint(words, tmp_path_factory):
+    """A folder with a tiny LLaVA, its weights random."""
+    import tiny_llava
+
+    from policies.backends.huggingface import HFBackend
+
+    folder = tmp_path_factory.mktemp("llava") / "policy"
+    HFBackend(*tiny_llava.build(words)).save(folder)
+    return folder
+
+
+@pytest.fixture(params=["nano", "llava"])
+def checkpoint(request):
+    """A folder with a model of random weights, of two families in turn."""
+    return request.getfixturevalue(f"{request.param}_checkpoint")
+
+
+@pytest.fixture(scope="session")
 def backend(nano_checkpoint):
     """The embedded policy with random weights. Shared: do not train it."""
     from policies.backends.loading import load_backend

@@ -4,6 +4,7 @@ Each has the model, with one thread of torch: a small model gains little from mo
 (`model.shared`): a model on an accelerator, or one that is too large for several copies.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -196,10 +197,21 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
     """The job's policy, loaded in this process, with one thread of torch. The last checkpoint stays loaded."""
     global _loaded
     if _loaded is None or _loaded[:2] != (job.checkpoint, job.model):
+        release()
         _loaded = job.checkpoint, job.model, open_backend(job.checkpoint, job.model)
     with one_thread():
         codec = codec_for(registry.task(job.task))
         yield MLLMPolicy(_loaded[-1], codec, job.temperature, **asdict(job.critic))
+
+
+def release() -> None:
+    """Free the memory of the checkpoint that acted last in this process, and of trainers, for the next model.
+
+    A trainer and its callbacks refer to each other, so that its model stays until garbage is collected.
+    """
+    global _loaded
+    _loaded = None
+    gc.collect()
 
 
 def _rollout(

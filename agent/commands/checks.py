@@ -13,7 +13,7 @@ from envs.observation import Observation
 from envs.splits import seeds
 from envs.task import Task
 from policies.backends.huggingface import HFBackend
-from policies.backends.loading import load_backend
+from policies.backends.loading import load_trainable
 from policies.base import NAMED, find_policy
 from policies.baselines import with_expert
 from policies.image_size import resolve_image_size
@@ -48,7 +48,7 @@ def check_improve(config: Config) -> None:
         for number in range(1, config.rounds + 1):
             gate_seeds(config, number, name)
             practice_seeds(config, number, name)
-    backend = load_backend(find_policy(config.policy), config.model)
+    backend = load_trainable(find_policy(config.policy), config.model)
     rows = two_pairs(_shown(seen, backend))
     check_sft("sft", config.sft, backend, rows)
     check_dpo("dpo", config.dpo, backend, rows)
@@ -75,6 +75,9 @@ def check_pretrain(config: Pretrain) -> None:
     policy cannot be trained, for too many scenes, and on a machine that cannot render."""
     seen = _observe(config.tasks)
     check_practised(config.tasks)
+    if config.model.lora and (config.new_words or not config.start):
+        key = "new_words = true" if config.new_words else "start = null"
+        raise UserError(f"model.lora trains no embeddings, and {key}; valid: a start, its words, or no model.lora")
     for name in config.experts:
         if name not in config.tasks:
             raise unknown("task in experts", name, config.tasks)

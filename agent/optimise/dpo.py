@@ -4,18 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from peft import PeftModel
 from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from agent.optimise.callbacks import train
-from agent.optimise.sft import CPU_SAFE
+from agent.optimise.sft import trainer_arguments
 from agent.organise.rows import Pair, dpo_rows
 from agent.record.console import Bar
 
 
 def train_dpo(
-    model: PreTrainedModel,
-    reference: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
+    reference: PreTrainedModel | None,
     processor: ProcessorMixin,
     pairs: Sequence[Pair],
     out: Path,
@@ -24,6 +25,8 @@ def train_dpo(
 ) -> dict[str, float]:
     """Train `model` in place against `reference`. settings: fields of trl's DPOConfig. Returns the final metrics.
 
+    reference: None for a model with adapters. The reference is then the model itself with these adapters as they are
+    now, which trl copies into the adapter `ref`: their base is in memory once.
     Raises UnhealthyError for a training that gives no policy.
     """
     return train(dpo_trainer(model, reference, processor, pairs, out, settings), callbacks, "dpo")
@@ -41,7 +44,7 @@ def dpo_trainer(
     return DPOTrainer(
         model=model,
         ref_model=reference,
-        args=DPOConfig(output_dir=str(out), **{**CPU_SAFE, **settings}),
+        args=DPOConfig(output_dir=str(out), **trainer_arguments(model, settings)),
         train_dataset=dpo_rows(pairs),
         processing_class=processor,
     )

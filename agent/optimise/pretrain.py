@@ -1,4 +1,8 @@
-"""A seed policy from random weights, by SFT on captions, few demonstrations, and critiques of its own answers."""
+"""A seed policy, by SFT on captions, few demonstrations, and critiques of its own answers.
+
+It starts from random weights of the embedded model, or from any checkpoint: a pretrained model needs no captions, and
+is trained with adapters where `model.lora` says so.
+"""
 
 import json
 import random
@@ -31,8 +35,9 @@ from policies import critic, prompt
 from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
 from policies.backend import Request
 from policies.backends import nano
+from policies.backends.adapters.folder import PEFT_CONFIG
 from policies.backends.huggingface import HFBackend
-from policies.backends.loading import load_backend
+from policies.backends.loading import load_trainable
 from policies.base import find_policy
 from policies.baselines import with_expert
 from policies.image_size import resolve_image_size
@@ -200,7 +205,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     UnhealthyError for a stage whose training gives no policy.
     """
     out = Path(config.out)
-    check_replaceable(out, overwrite, "checkpoint folder", "config.json")
+    check_replaceable(out, overwrite, "checkpoint folder", "config.json", PEFT_CONFIG)
     tasks = _taught(config)
     start = find_policy(config.start) if config.start else None
     provenance = {"source": source(), "start": start and weights_sha256(start), "tasks": declared_tasks(config.tasks)}
@@ -232,6 +237,8 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
                 options = {"seed": config.seed} | settings.sft
                 section = f"stages.{stage}.sft"
                 train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress], section)
+            backend.model.eval()  # the next stage may ask it
+            shutil.rmtree(fresh, ignore_errors=True)  # of an earlier try: weights and adapters must not mix
             backend.save(fresh)
     made = {
         "command": "handeye pretrain",
@@ -253,10 +260,11 @@ def _taught(config: Pretrain, image_size: int | None = None) -> list[Task]:
 
 
 def seed_policy(config: Pretrain, tasks: Iterable[Task]) -> HFBackend:
-    """The policy before the first stage: the `start`, or random weights. Raises UserError for a missing start."""
+    """The policy before the first stage: the `start`, with adapters where `model.lora` asks for them, or random weights
+    of the embedded model. Raises UserError for a missing start."""
     if not config.start:
         return HFBackend(*nano.build(words(tasks), config.seed), config.model)
-    backend = load_backend(find_policy(config.start), config.model)
+    backend = load_trainable(find_policy(config.start), config.model, config.seed)
     if not config.new_words:
         return backend
     more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from peft import PeftModel
 from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
@@ -11,20 +13,27 @@ from agent.optimise.callbacks import train
 from agent.organise.rows import Example, sft_rows
 from agent.record.console import Bar
 
-# Instead of trl's defaults: image tokens must not be truncated, and bfloat16 is slow on a CPU.
-CPU_SAFE: dict[str, Any] = {
-    "max_length": None,
-    "bf16": False,
-    "activation_checkpointing": False,
-    "report_to": [],
-    "save_strategy": "no",
-    "disable_tqdm": True,
-    "dataloader_pin_memory": False,
-}
+
+def trainer_arguments(model: PreTrainedModel | PeftModel, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, over ours in the place of trl's defaults: image tokens must not be truncated, nothing is written
+    beside, and bfloat16, slow on a CPU, is used where the model's own weights have it on an accelerator."""
+    accelerated = model.device.type != "cpu"
+    ours = {
+        "max_length": None,
+        "bf16": accelerated and model.dtype == torch.bfloat16 and not settings.get("fp16"),
+        "activation_checkpointing": False,
+        "report_to": [],
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": accelerated,
+        "use_cpu": torch.accelerator.is_available() and not accelerated,  # else it moves there
+    }
+    renamed = {name.replace("gradient_checkpointing", "activation_checkpointing"): v for name, v in settings.items()}
+    return ours | renamed  # transformers ignores the older name beside the newer one
 
 
 def train_sft(
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     processor: ProcessorMixin,
     examples: Iterable[Example],
     out: Path,
@@ -48,7 +57,7 @@ def sft_trainer(
 ) -> SFTTrainer:
     return SFTTrainer(
         model=model,
-        args=SFTConfig(output_dir=str(out), **{**CPU_SAFE, **settings}),
+        args=SFTConfig(output_dir=str(out), **trainer_arguments(model, settings)),
         train_dataset=sft_rows(examples),
         processing_class=processor,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.validation import read
+from policies.backends.adapters.weights import file_sha256, files_sha256, weights_sha256
 
 PACKAGES = ("handeye", "torch", "transformers", "trl", "gymnasium", "mujoco", "stable-baselines3", "xgrammar", "numpy")
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds `agent`: a checkout, or site-packages
@@ -47,19 +48,6 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def weights_sha256(policy: Path) -> str | None:
-    """SHA-256 of a policy's weights, in hex: of a file, or of the *.safetensors in a checkpoint's folder.
-
-    Several files (shards) are hashed by the lines that `sha256sum *.safetensors` prints. None without any file.
-    """
-    if policy.is_file():
-        return _sha256(policy)
-    shards = sorted(policy.glob("*.safetensors"))
-    if len(shards) == 1:
-        return _sha256(shards[0])
-    return _of_files(policy, shards) if shards else None
-
-
 def declared_tasks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Path of each task declared by a YAML file -> `content`, the file's mapping, and `sha256`, of the file.
 
@@ -71,10 +59,10 @@ def declared_tasks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 def _declared(path: Path) -> dict[str, Any]:
     content = read(path)
-    record = {"content": json.loads(json.dumps(content, default=str)), "sha256": _sha256(path)}
+    record = {"content": json.loads(json.dumps(content, default=str)), "sha256": file_sha256(path)}
     if "questions" in content:
         folder = Path(content["questions"])
-        record["questions_sha256"] = _of_files(folder, sorted(p for p in folder.rglob("*") if p.is_file()))
+        record["questions_sha256"] = files_sha256(folder, sorted(p for p in folder.rglob("*") if p.is_file()))
     return record
 
 
@@ -97,15 +85,3 @@ def sign(checkpoint: Path, parent: Path, **made_by: Any) -> None:
         "versions": versions(),
     }
     (checkpoint / FILE).write_text(json.dumps(record, indent=1) + "\n")
-
-
-def _of_files(folder: Path, files: Iterable[Path]) -> str:
-    """SHA-256 of the lines that sha256sum prints for the files, in hex."""
-    lines = (f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex; read in pieces, because weights may not fit into memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,15 +13,15 @@ from agent.organise.store import EpisodeStore
 from envs.errors import UserError
 
 
-def check_replaceable(path: Path, overwrite: bool, kind: str, marker: str) -> None:
-    """Raises UserError for an existing path, unless `overwrite` is set and the path holds the file `marker`.
+def check_replaceable(path: Path, overwrite: bool, kind: str, *markers: str) -> None:
+    """Raises UserError for an existing path, unless `overwrite` is set and the path holds one of the files `markers`.
 
-    The marker shows that the folder is of this kind, and not something else that must not be deleted.
+    A marker shows that the folder is of this kind, and not something else that must not be deleted.
     """
     if path.exists() and not overwrite:
         raise UserError(f"{kind} {str(path)!r} exists; valid: another --out, or --overwrite")
-    if path.exists() and not (path / marker).is_file():
-        raise UserError(f"{str(path)!r} is no {kind} (no {marker} in it): not overwritten")
+    if path.exists() and not any((path / marker).is_file() for marker in markers):
+        raise UserError(f"{str(path)!r} is no {kind} (no {' or '.join(markers)} in it): not overwritten")
 
 
 def copy_folder(source: Path, destination: Path) -> None:

@@ -102,7 +102,8 @@ class Service:
 
     async def health(self, request: Request) -> Response:
         alive = self.batcher.is_alive()
-        return JSONResponse({"status": "ok" if alive else "failed", "waiting": self.accepted}, 200 if alive else 503)
+        state = {"waiting": self.accepted, "queued": self.batcher.queued}  # accepted; of these, not yet with the model
+        return JSONResponse({"status": "ok" if alive else "failed", **state}, 200 if alive else 503)
 
     async def models(self, request: Request) -> Response:
         model = {"id": self.name, "object": "model", "created": 0, "owned_by": "handeye"}

@@ -63,6 +63,11 @@ class Batcher:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
+    @property
+    def queued(self) -> int:
+        """Requests whose turn has not come."""
+        return len(self._waiting)
+
     def submit(self, asked: Answers | Odds) -> Future:
         """The answer to come. A future that is cancelled before its turn costs nothing."""
         work = Work(asked)

@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from agent.collect.workers import release
 from agent.config import Margin
 from agent.optimise.sft import train_sft
 from agent.organise import selection
@@ -13,7 +14,8 @@ from agent.record.console import bar
 from agent.record.rundir import copy_folder
 from agent.record.tracking import TrackTraining
 from agent.stages.round import Round
-from policies.backends.loading import load_backend
+from policies.backends.adapters.folder import has_adapters
+from policies.backends.loading import load_trainable
 
 
 def imitate(r: Round, checkpoint: Path) -> dict[str, int]:
@@ -39,13 +41,15 @@ def measured_critiques(r: Round) -> list[Example]:
 
 
 def _train(r: Round, checkpoint: Path, rows: Sequence[Example]) -> None:
-    if not rows:
+    if not rows and (has_adapters(checkpoint) or not r.config.model.lora):
         copy_folder(checkpoint, r.imitator)
         return
-    backend, rows = load_backend(checkpoint, r.config.model), list(rows)
+    release()
+    backend, rows = load_trainable(checkpoint, r.config.model, r.config.seed), list(rows)
     random.Random(r.config.seed).shuffle(rows)
     with bar("imitate (SFT)") as progress:
         settings = {"seed": r.config.seed} | r.config.sft
         callbacks = [progress, TrackTraining(r.tracker, "sft")]
-        train_sft(backend.model, backend.processor, rows, r.imitator, settings, callbacks)
+        if rows:  # new adapters that are not trained yet are saved too: later stages find the same base
+            train_sft(backend.model, backend.processor, rows, r.imitator, settings, callbacks)
     backend.save(r.imitator)

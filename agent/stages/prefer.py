@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 
+from agent.collect.workers import release
 from agent.optimise.dpo import train_dpo
 from agent.organise import pairs, selection
 from agent.organise.critiques import contrasts, end_critiques, endings
@@ -12,7 +13,8 @@ from agent.record.rundir import copy_folder
 from agent.record.tracking import TrackTraining
 from agent.stages.imitate import measured_critiques
 from agent.stages.round import Round
-from policies.backends.loading import load_backend
+from policies.backends.adapters.lora import is_adapted
+from policies.backends.loading import load_trainable
 
 
 def prefer(r: Round) -> dict[str, int]:
@@ -44,9 +46,11 @@ def _train(r: Round, preferences: Sequence[Pair], examples: Sequence[Example], c
     select, rng = r.config.select, random.Random(r.config.seed)
     rehearsed = rng.sample(examples, min(select.rehearsed, len(examples)))
     rows = [*preferences] * select.pair_repeats + [rehearsal(e) for e in (*rehearsed, *critiques)]
-    backend, reference = (load_backend(r.imitator, r.config.model) for _ in range(2))
+    release()
+    backend = load_trainable(r.imitator, r.config.model, r.config.seed)
+    reference = None if is_adapted(backend.model) else load_trainable(r.imitator, r.config.model).model
     with bar("prefer (DPO)") as progress:
         settings = {"seed": r.config.seed} | r.config.dpo
         callbacks = [progress, TrackTraining(r.tracker, "dpo")]
-        train_dpo(backend.model, reference.model, backend.processor, rows, r.candidate, settings, callbacks)
+        train_dpo(backend.model, reference, backend.processor, rows, r.candidate, settings, callbacks)
     backend.save(r.candidate)

@@ -16,6 +16,7 @@ from transformers import DynamicCache, PreTrainedModel, ProcessorMixin
 
 from envs.errors import UserError
 from policies.backend import Request
+from policies.backends.adapters import lora
 from policies.backends.inputs import Reader, Rows, padded
 from policies.backends.prefilled import Block, HFPrefilledBatch
 from policies.backends.settings import ModelSettings
@@ -54,8 +55,11 @@ class HFBackend:
         return self.model.device
 
     def save(self, path: Path) -> None:
-        """Weights as safetensors, config and processor."""
-        self.model.save_pretrained(path)
+        """Weights as safetensors, config and processor; of a model with adapters, these alone and its base's hash."""
+        if lora.is_adapted(self.model):
+            lora.save(self.model, path)
+        else:
+            self.model.save_pretrained(path)
         self.processor.save_pretrained(path)
 
     def generate(self, requests: Sequence[Request], regex: str, temperature: float, seeds: Sequence[int]) -> list[str]:

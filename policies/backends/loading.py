@@ -18,6 +18,9 @@ from transformers import (
 from transformers.utils import logging
 
 from envs.errors import UserError
+from policies.backends.adapters import folder as adapters
+from policies.backends.adapters import lora
+from policies.backends.adapters.quantised import quantisation
 from policies.backends.huggingface import HFBackend
 from policies.backends.probe import probe
 from policies.backends.settings import ModelSettings
@@ -31,13 +34,17 @@ NAMED = 3  # at most, of the tensors at fault
 
 
 def load_backend(path: str | Path, settings: ModelSettings | None = None) -> HFBackend:
-    """From a checkpoint's folder. Raises UserError for what cannot work."""
-    settings = settings or ModelSettings()
-    if not (Path(path) / "config.json").is_file():
+    """From a checkpoint's folder, of a whole model or of adapters. Raises UserError for what cannot work."""
+    settings, folder = settings or ModelSettings(), Path(path)
+    adapted = adapters.has_adapters(folder)
+    if not adapted and not (folder / "config.json").is_file():
         raise UserError(f"no checkpoint in {str(path)!r}; {VALID}")
     try:
-        model = _model(path, settings)
-        processor = _processor(path, settings)
+        base = adapters.find_base(folder, settings.base) if adapted else path
+        model = _model(base, settings)
+        if adapted:
+            model = lora.load(model, folder, settings.lora)
+        processor = _processor(path if (folder / "tokenizer_config.json").is_file() else base, settings)
         backend = HFBackend(model, processor, settings)
         with one_thread():  # as it will act
             probe(backend)
@@ -48,6 +55,22 @@ def load_backend(path: str | Path, settings: ModelSettings | None = None) -> HFB
     return backend
 
 
+def load_trainable(path: str | Path, settings: ModelSettings, seed: int = 0) -> HFBackend:
+    """As `load_backend`, with new adapters where `settings.lora` asks for them and the checkpoint has none.
+
+    seed: of their weights. Raises UserError for what cannot be trained.
+    """
+    backend = load_backend(path, settings)
+    if not lora.is_adapted(backend.model):
+        if settings.quantise != "none" and not settings.lora:
+            raise UserError(
+                f"model.quantise = {settings.quantise!r} without adapters to train; valid: model.lora, or none"
+            )
+        if settings.lora:
+            backend.model = lora.add(backend.model, settings.lora, seed).eval()
+    return backend
+
+
 def _model(path: str | Path, settings: ModelSettings) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(path, trust_remote_code=settings.trust_remote_code)
     _check_kind(config, settings)
@@ -55,11 +78,15 @@ def _model(path: str | Path, settings: ModelSettings) -> PreTrainedModel:
     arguments: dict[str, Any] = {"dtype": _dtype(settings.dtype, device)}
     if settings.attention:
         arguments["attn_implementation"] = settings.attention
+    if settings.quantise != "none":
+        whole = settings.lora.modules_to_save if settings.lora else ()
+        arguments["quantization_config"] = quantisation(settings.quantise, arguments["dtype"], whole)
+        arguments["device_map"] = {"": device}
     model, loaded = AutoModelForImageTextToText.from_pretrained(
         path, trust_remote_code=settings.trust_remote_code, output_loading_info=True, **arguments
     )
     _check_weights(model, loaded["missing_keys"])
-    return model.to(device)
+    return model if settings.quantise != "none" else model.to(device)
 
 
 def _check_kind(config: PreTrainedConfig, settings: ModelSettings) -> None:

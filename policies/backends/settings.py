@@ -17,12 +17,14 @@ class Lora:
     """Low-rank adapters (LoRA, Hu et al., 2021) in the place of training all weights: the fields of peft's LoraConfig.
 
     targets: the linear layers that get one, those of the language model (`decoder`) or of the vision tower too (`all`).
+    modules_to_save: parts that are trained whole beside the adapters, such as a projector that is new.
     """
 
     r: Count = 16
     alpha: Count = 32
     dropout: Fraction = 0.0
     targets: Literal["decoder", "all"] = "decoder"
+    modules_to_save: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -32,7 +34,8 @@ class ModelSettings:
     device: str = "auto"  # auto takes an accelerator where there is one
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: float32 on a CPU, bfloat16 elsewhere
     attention: str | None = None  # transformers' attn_implementation, such as sdpa
-    quantise: Literal["none", "int8", "nf4"] = "none"  # of the weights under adapters
+    quantise: Literal["none", "int8", "nf4"] = "none"
+    """of the weights under adapters, by bitsandbytes; with int8 an answer depends a little on what shares its batch"""
     block: Count | Literal["auto"] | None = "auto"
     """rows of a forward pass; auto: on a CPU 4 to 32, among which a row's result does not depend on their number, and
     elsewhere no bound; a number: always as many, the last pass filled up; None: no bound"""
@@ -41,5 +44,6 @@ class ModelSettings:
     trust_remote_code: bool = False  # run Python that a checkpoint brings
     dialect: Literal["auto", "terse", "chat"] = "auto"  # auto is terse for the embedded model, chat for others
     max_new_tokens: Count = 512  # of an answer
+    base: str | None = None  # folder or hub id of the base under a checkpoint's adapters, if not where it was
     shared: bool | Literal["auto"] = "auto"  # one process acts for all workers; auto: on an accelerator
     lora: Suppress[Fixed[Lora | None]] = None  # train adapters, not all weights

@@ -44,10 +44,17 @@ find_torchvision()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import xgrammar  # noqa: E402
+from transformers import TrainerCallback  # noqa: E402
 
+from agent.optimise.dpo import train_dpo  # noqa: E402
+from agent.optimise.sft import train_sft  # noqa: E402
+from agent.organise.outcome import Outcome  # noqa: E402
+from agent.organise.rows import Example, Pair  # noqa: E402
 from policies.backend import Request  # noqa: E402
+from policies.backends.adapters import lora  # noqa: E402
 from policies.backends.huggingface import HFBackend  # noqa: E402
 from policies.backends.loading import load_backend  # noqa: E402
+from policies.backends.settings import Lora  # noqa: E402
 from policies.prompt import assistant, user  # noqa: E402
 from tests.families.build import FAMILIES, build  # noqa: E402
 
@@ -76,6 +83,10 @@ class Alone:
 
     def scores(self, request: Request, said: list[int]) -> torch.Tensor:
         """(vocabulary,): the logits after a prompt and the tokens said."""
+        return self.every(request, said)[-1]
+
+    def every(self, request: Request, said: list[int]) -> torch.Tensor:
+        """(n, vocabulary): the logits after each token of a prompt and of what is said."""
         read = self.reader.read(request, self.backend.template.prompt(request.messages))
         inputs = dict(read.aligned | read.images)
         for name, value in read.aligned.items():
@@ -85,7 +96,7 @@ class Alone:
             if hasattr(module, "rope_deltas"):
                 module.rope_deltas = None
         with torch.inference_mode():
-            return self.model(**inputs, use_cache=False).logits[0, -1].float()
+            return self.model(**inputs, use_cache=False).logits[0].float()
 
     def greedy(self, request: Request) -> str:
         grammar, said = self.backend.grammar(REGEX), []
@@ -128,6 +139,58 @@ def compare(backend: HFBackend, frames: int) -> dict[str, float]:
     return {"other_answers": other, "odds_difference": max(differences)}
 
 
+class Log(TrainerCallback):
+    """What a trainer logged, step by step."""
+
+    def __init__(self):
+        self.lines: list[dict[str, float]] = []
+
+    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+        self.lines.append(dict(logs))
+
+
+def row_losses(backend: HFBackend, rows: list[Example]) -> tuple[float, int]:
+    """The summed cross entropy of the answers' tokens, and their number, by a plain forward pass for each row."""
+    alone, total, count = Alone(backend), 0.0, 0
+    for row in rows:
+        request = Request(row.frames, row.prompt)
+        asked = backend.template.prompt(row.prompt)
+        told = backend.processor.apply_chat_template([[*row.prompt, *assistant(row.answer)]], tokenize=False)[0]
+        (said,) = backend.reader.tokens([told[len(asked) :]])
+        scores = alone.every(request, said[:-1])[-len(said) :]
+        total += float(torch.nn.functional.cross_entropy(scores, torch.tensor(said), reduction="sum"))
+        count += len(said)
+    return total, count
+
+
+def train(backend: HFBackend, out: Path) -> dict[str, float]:
+    """With adapters: how far SFT's first loss is from that of the rows one by one, DPO's first rewards, and what
+    merging changes in a probability."""
+    model = lora.add(backend.model, Lora(r=4, alpha=8))
+    adapted = HFBackend(model, backend.processor, backend.settings)
+    rows = [
+        Example(r.frames, r.messages, answer) for n in (1, 2) for r, answer in zip(requests(n), FOLLOWING, strict=False)
+    ]
+    total, count = row_losses(adapted, rows)
+    settings = {"max_steps": 3, "per_device_train_batch_size": len(rows), "learning_rate": 1e-2, "logging_steps": 1}
+    sft, dpo = Log(), Log()
+    train_sft(model, backend.processor, rows, out, settings, [sft])
+    pairs = [Pair(row.frames, row.prompt, row.answer, "red cube 9 9; move +3 +3", Outcome(1.0, 0.0)) for row in rows]
+    train_dpo(model, None, backend.processor, pairs, out, settings | {"per_device_train_batch_size": 3}, [dpo])
+    model.set_adapter(lora.ADAPTER)
+    model.eval()
+    before = Alone(adapted).scores(requests(1)[0], []).softmax(dim=0)
+    whole = HFBackend(lora.merged(model), backend.processor, backend.settings)
+    after = Alone(whole).scores(requests(1)[0], []).softmax(dim=0)
+    rewards = [abs(dpo.lines[0][f"rewards/{kind}"]) for kind in ("chosen", "rejected")]
+    return {
+        "sft_difference": abs(sft.lines[0]["loss"] - total / count),
+        "sft_gain": sft.lines[0]["loss"] - sft.lines[2]["loss"],
+        "dpo_first_reward": max(rewards),
+        "merge_difference": float((after - before).abs().max()),
+    }
+
+
 def check(name: str, folder: Path) -> dict:
     """What a family's checkpoint does here; `skipped` with the reason, where its processor needs what is missing."""
     try:
@@ -136,7 +199,8 @@ def check(name: str, folder: Path) -> dict:
         return {"family": name, "skipped": str(error).strip().splitlines()[0]}
     backend = load_backend(folder)
     result = {"family": name, "shares": backend.shares, "padding": backend.padding, "lead": backend.template.lead}
-    return result | {f"frames_{n}": compare(backend, n) for n in (1, 2)}
+    result |= {f"frames_{n}": compare(backend, n) for n in (1, 2)}
+    return result | train(backend, folder / "trainer")
 
 
 def main() -> None:

@@ -28,5 +28,9 @@ def test_each_family_answers_as_alone(names, tmp_path, subtests):
                 compared = result[f"frames_{frames}"]
                 assert compared["other_answers"] == 0
                 assert compared["odds_difference"] < TOLERANCE
+            assert result["sft_difference"] < 1e-2
+            assert result["sft_gain"] > 0
+            assert result["dpo_first_reward"] == 0
+            assert result["merge_difference"] < 1e-4
             assert result["shares"]
             assert result["padding"]

@@ -152,8 +152,8 @@ def until(condition, seconds=5.0):
         time.sleep(0.005)
 
 
-def waiting(url):
-    return httpx.get(f"{url}/health").json()["waiting"]
+def waiting(url, which="waiting"):
+    return httpx.get(f"{url}/health").json()[which]
 
 
 @pytest.mark.parametrize("given", [None, "Bearer", f"Bearer {TOKEN}x", TOKEN, f"Basic {TOKEN}", "Bearer \xe9"])
@@ -191,7 +191,7 @@ def test_those_who_wait_together_share_a_call(start, slow):
         until(lambda: slow.calls)
         rest = [pool.submit(chat, url, body(f"number {i}")) for i in range(9)]
         other = pool.submit(chat, url, body("other", structured_outputs={"regex": "yes"}))
-        until(lambda: waiting(url) == 11)
+        until(lambda: waiting(url, "queued") == 10)
         slow.go.set()
         assert [said(one.result()) for one in (first, *rest, other)] == [["yes"]] * 11
     assert sorted(slow.calls) == [1, 1, 1, 8]
@@ -202,7 +202,7 @@ def test_a_bad_prompt_fails_alone(start, slow):
         first = pool.submit(chat, url, body("first"))
         until(lambda: slow.calls)
         good, bad, bug = (pool.submit(chat, url, body(text)) for text in ("good", "bad", "bug"))
-        until(lambda: waiting(url) == 4)
+        until(lambda: waiting(url, "queued") == 3)
         slow.go.set()
         assert said(first.result()) == said(good.result()) == ["yes"]
         assert refusal(bad.result(), 400) == "a bad prompt"
@@ -214,7 +214,7 @@ def test_a_bad_prompt_costs_no_call_for_each_beside_it(start, slow):
         first = pool.submit(chat, url, body("first"))
         until(lambda: slow.calls)
         rest = [pool.submit(chat, url, body("bad" if i == 5 else "good")) for i in range(32)]
-        until(lambda: waiting(url) == 33)
+        until(lambda: waiting(url, "queued") == 32)
         slow.go.set()
         assert Counter(one.result().status_code for one in (first, *rest)) == {200: 32, 400: 1}
     assert len(slow.calls) == 1 + 1 + 2 * 5  # of 32, then twice a half, down to the bad one

@@ -10,7 +10,7 @@ from agent import config
 
 @dataclass(frozen=True)
 class Pretrain:
-    """A seed policy from random weights, by SFT on captions, few demonstrations, and critiques of its own answers."""
+    """A seed policy from random weights or any model, by SFT on captions, demonstrations and its answers' critiques."""
 
     config: Path  # a YAML file, such as configs/pretrain.yaml
     overwrite: bool = False  # replace the checkpoint folder if it exists

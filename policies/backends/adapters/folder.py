@@ -1,0 +1,83 @@
+"""A folder of adapters: their base is another folder, named by path or hub id and known by its hash.
+
+Beside peft's two files lies `adapter_base.json`. Nothing here imports torch.
+"""
+
+import json
+import logging
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from envs.errors import UserError
+from policies.backends.adapters.weights import weights_sha256
+from policies.base import find_policy
+
+PEFT_CONFIG = "adapter_config.json"  # peft's
+WEIGHTS = "adapter_model.safetensors"  # peft's
+BASE = "adapter_base.json"  # ours: {"base": name, "weights_sha256": hex, "lora": {...}}
+log = logging.getLogger("handeye")
+
+
+def has_adapters(folder: Path) -> bool:
+    """Whether the folder holds adapters instead of a whole model."""
+    return (folder / PEFT_CONFIG).is_file()
+
+
+def base_name(folder: Path) -> str:
+    """What a base is recorded as: a model from a hub by its name there, `owner/model`, any other by its whole path."""
+    for part in folder.parts:  # a snapshot in a cache lies at models--owner--model/snapshots/REVISION
+        kind, *names = part.split("--")
+        if kind == "models" and len(names) == 2:
+            return "/".join(names)
+    return str(folder.resolve())
+
+
+def write_base(folder: Path, base: Path, lora: dict[str, Any]) -> None:
+    """Record the base of the adapters in a folder, by name and hash, and the settings that they were made with."""
+    record = {"base": base_name(base), "weights_sha256": _known_sha256(base), "lora": lora}
+    (folder / BASE).write_text(json.dumps(record, indent=1) + "\n")
+
+
+def read_base(folder: Path) -> dict[str, Any]:
+    """The record of the base: `base`, its name, and `weights_sha256`, None in a folder that others wrote."""
+    if (folder / BASE).is_file():
+        return json.loads((folder / BASE).read_text())
+    config = json.loads((folder / PEFT_CONFIG).read_text())
+    return {"base": config.get("base_model_name_or_path") or "", "weights_sha256": None}
+
+
+def find_base(folder: Path, moved: str | None = None) -> Path:
+    """The folder of the base under the adapters in a folder.
+
+    moved: where the base is, if not where it was. Raises UserError for a base that is not there, and for one with other
+    weights than the adapters were trained on.
+    """
+    record = read_base(folder)
+    name = moved or record["base"]
+    try:
+        base = find_policy(name)
+    except UserError as error:
+        raise UserError(f"the base of its adapters is not here: {error}; or where it is now, as model.base") from error
+    if has_adapters(base):
+        raise UserError(f"the base of its adapters, {name!r}, holds adapters itself; valid: a whole model")
+    there = _known_sha256(base)
+    if record["weights_sha256"] is None:
+        log.warning(f"no hash of the base is recorded in {str(folder)!r}: {name!r} is taken as it is")
+    elif there != record["weights_sha256"]:
+        raise UserError(
+            f"the base {name!r} has other weights (SHA-256 {str(there)[:12]}) than its adapters were trained on "
+            f"({record['weights_sha256'][:12]}); valid: those weights, or where they are, as model.base"
+        )
+    return base
+
+
+def _known_sha256(base: Path) -> str | None:
+    """As `weights_sha256`, once a process for weights that do not change: a base of several GB is loaded often."""
+    files = sorted(base.glob("*.safetensors"))
+    return _sha256(base, tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+
+
+@lru_cache
+def _sha256(base: Path, files: tuple[tuple[str, int, int], ...]) -> str | None:
+    return weights_sha256(base)
