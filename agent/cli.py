@@ -15,6 +15,7 @@ from agent.commands.playing.evaluate import Evaluate
 from agent.commands.playing.rollout import Rollout
 from agent.commands.playing.watch import Watch
 from agent.commands.reporting.replay import Replay
+from agent.commands.serving.serve import Serve
 from agent.commands.setup.assemble import Assemble
 from agent.commands.setup.bench import Bench
 from agent.commands.setup.doctor import Doctor
@@ -54,6 +55,7 @@ COMMANDS: dict[str, type[Command]] = {
     "tasks": Tasks,
     "doctor": Doctor,
     "bench": Bench,
+    "serve": Serve,
     "merge": Merge,
     "push": Push,
 }

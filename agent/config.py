@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, Field, NonNegativeInt
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
 from envs.errors import UserError
 from envs.validation import STRICT, Count, checked, read
+from policies.backends.server.address import named
 from policies.backends.settings import ModelSettings
 
 
@@ -179,7 +180,9 @@ class Tracking:
 class Config:
     """A run of self-improvement. sft, dpo: fields of trl's SFTConfig and DPOConfig, passed through."""
 
-    policy: str  # the seed policy: a checkpoint folder, a model on a hub, or `seed`, the one that ships
+    policy: Annotated[str, BeforeValidator(named)]
+    """the seed policy: a checkpoint folder, a model on a hub, or `seed`, the one that ships; a server is {server: URL,
+    model: NAME}"""
     tasks: Tasks
     model: ModelSettings = Field(default_factory=ModelSettings)  # how it is loaded, shown frames, asked and trained
     out: str = "runs/improve"  # run folder

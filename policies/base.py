@@ -11,6 +11,7 @@ import numpy as np
 
 from envs.errors import UserError
 from envs.observation import Observation
+from policies.backends.server.address import ServerAddress, is_server, parse
 
 Action = np.ndarray | np.int64 | np.str_
 NAMED = {"seed": Path(__file__).parent / "seed"}  # name -> the checkpoint's folder, package data
@@ -53,9 +54,11 @@ def find_policy(name: str, others: Sequence[str] = ()) -> Path:
     """The folder of a checkpoint, by the name of one that ships, by its path, or by its name on a hub (`owner/model`),
     from where it is downloaded; a path of a .zip stays as it is.
 
-    others: what else is valid where this is asked, for the message. Raises UserError for what is none of these, for a
-    name that is a folder here too, and for a hub that cannot be reached.
+    others: what else is valid where this is asked, for the message. Raises UserError for what is none of these, such as
+    a server's URL, for a name that is a folder here too, and for a hub that cannot be reached.
     """
+    if is_server(name):
+        raise UserError(f"policy {name!r} is a server, which can be played, not trained or read; valid: a folder")
     if re.fullmatch(HUB_ID, name) and not Path(name.split("/")[0]).exists():
         return _from_hub(name)
     path = NAMED.get(name, Path(name))
@@ -65,6 +68,11 @@ def find_policy(name: str, others: Sequence[str] = ()) -> Path:
         return path
     valid = ", ".join((*others, *NAMED, "or a folder with config.json, weights and processor"))
     raise UserError(f"no checkpoint in {name!r}; valid: {valid}")
+
+
+def find_player(name: str, others: Sequence[str] = ()) -> Path | ServerAddress:
+    """As `find_policy`, but a server's URL is valid too: of a policy that is played, not trained."""
+    return parse(name) if is_server(name) else find_policy(name, others)
 
 
 def _from_hub(name: str) -> Path:

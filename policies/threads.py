@@ -1,16 +1,21 @@
 """How many threads torch uses."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> AbstractContextManager[None]:
     """One thread of torch while the block runs: sums depend on their number, episodes must not."""
+    return torch_threads(1)
+
+
+@contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """`n` threads of torch while the block runs, for what this thread computes."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(n)
     try:
         yield
     finally:

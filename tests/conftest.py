@@ -1,6 +1,10 @@
 """Shared fixtures: the embedded model with random weights, and a toy environment whose failures are chosen."""
 
 import os
+import socket
+import threading
+import time
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 
@@ -71,6 +75,41 @@ def fresh_backend(nano_checkpoint):
     from policies.backends.loading import load_backend
 
     return load_backend(nano_checkpoint)
+
+
+@contextmanager
+def _listening(application, port=0):
+    """The URL at which an application answers over HTTP on this machine, in a thread, while the block runs."""
+    import uvicorn
+
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        server = uvicorn.Server(uvicorn.Config(application, log_level="critical", http="h11", ws="none"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.005)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = server.force_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="session")
+def listening():
+    """Serves an application while a block runs: `with listening(app) as url`."""
+    return _listening
+
+
+@pytest.fixture(scope="session")
+def served(backend):
+    """The URL of `handeye serve`'s application over `backend`."""
+    from agent.serve.app import app
+    from agent.serve.limits import Limits
+
+    with _listening(app(backend, backend.processor.tokenizer, "nano", Limits())) as url:
+        yield f"{url}/v1"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from envs.errors import UserError
 from envs.task import Task
 from policies.action_codec import codec_for
 from policies.backends.settings import ModelSettings
-from policies.base import Policy, Privileged, find_policy
+from policies.base import Policy, Privileged, find_player
 from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy, with_expert
 
 
@@ -29,7 +29,8 @@ def play(
 ) -> list[Episode]:
     """One episode for each start (seed, attempt), rolled out as in a run; prints how many broke.
 
-    policy: a checkpoint folder, a .zip of Stable-Baselines3, or one of zero, random, expert, seed (the one that ships).
+    policy: a checkpoint folder, the URL of a server, a .zip of Stable-Baselines3, or one of zero, random, expert, seed
+    (the one that ships).
     seed: of the random draws. model: how a checkpoint is loaded, shown frames and asked.
     Raises UserError for a policy that is not there, for an unknown task, and for a temperature or critic where the
     policy is no checkpoint.
@@ -42,22 +43,22 @@ def play(
         "random": lambda: RandomPolicy(space),
         "expert": lambda: ExpertPolicy(with_expert(chosen), codec),
     }
-    path = None if policy in baselines else find_policy(policy, (*baselines, "a .zip"))
+    found = None if policy in baselines else find_player(policy, (*baselines, "a .zip", "the URL of a server"))
     with bar(task, len(starts)) if len(starts) > 1 else nullcontext() as progress:
         subscribers = [progress] if progress else []
-        if path is None or path.suffix == ".zip":
+        if found is None or (isinstance(found, Path) and found.suffix == ".zip"):
             if temperature or (critic and (critic.proposals > 1 or critic.revisions)):
                 raise UserError(
                     f"policy {policy!r} has no temperature and no critic; valid: temperature 0, 1 proposal, 0 revisions"
                 )
-            acting = _trained(path, chosen) if path else baselines[policy]()
+            acting = _trained(found, chosen) if found else baselines[policy]()
             played = rollout(chosen, acting, starts, n_envs, subscribers, seed)
         else:
             from agent.collect.workers import Job, Workers  # loads torch, which no other policy here needs
 
             critic = critic or Critic()
             settings = {"n_envs": n_envs, "sampling_seed": seed, "model": model or ModelSettings()}
-            job = Job(task, path, starts, temperature, critic, **settings)
+            job = Job(task, found, starts, temperature, critic, **settings)
             played = Workers(1).rollout(job, subscribers)
     broken = [e for e in played if e.ending == "broken"]
     if broken:

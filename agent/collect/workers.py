@@ -30,8 +30,10 @@ from envs.observation import Observation
 from envs.task import Task
 from policies import critic
 from policies.action_codec import codec_for
-from policies.backends.huggingface import HFBackend
-from policies.backends.loading import is_shared, load_backend
+from policies.backend import Backend
+from policies.backends.loading import is_shared
+from policies.backends.opening import open_backend
+from policies.backends.server.address import ServerAddress
 from policies.backends.settings import ModelSettings
 from policies.base import Decision
 from policies.dialect import dialect_for
@@ -40,7 +42,7 @@ from policies.mllm import MLLMPolicy
 from policies.threads import one_thread
 
 POLL_S = 0.5  # between checks whether a worker failed
-_loaded: tuple[Path, ModelSettings, HFBackend] | None = None  # this process's last checkpoint
+_loaded: tuple[Path | ServerAddress, ModelSettings, Backend] | None = None  # this process's last policy
 _messages: Any = None  # in a worker: the queue on which it hands over each finished episode, and asks for decisions
 _answers: Any = None  # in a worker: for each worker, the queue of decisions that another process makes
 
@@ -49,13 +51,14 @@ _answers: Any = None  # in a worker: for each worker, the queue of decisions tha
 class Job:
     """What to roll out, and with which settings of `MLLMPolicy` and `rollout`.
 
-    checkpoint: the policy's folder. starts: `Start`s, or (seed, attempt). n_envs: environments in lockstep, of each
-    worker. certify: simulate each episode again; one that differs is broken. snapshots: steps keep the environment's
-    state. end_loops: see `rollout`, for a greedy policy. model: how the checkpoint is loaded and shown frames.
+    checkpoint: the policy's folder, or its server. starts: `Start`s, or (seed, attempt). n_envs: environments in
+    lockstep, of each worker. certify: simulate each episode again; one that differs is broken. snapshots: steps keep
+    the environment's state. end_loops: see `rollout`, for a greedy policy. model: how the checkpoint is loaded and
+    shown frames.
     """
 
     task: str
-    checkpoint: Path
+    checkpoint: Path | ServerAddress
     starts: Sequence[Start | tuple[int, int]] = ()
     temperature: float = 0.0
     critic: Critic = field(default_factory=Critic)
@@ -196,7 +199,7 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
     global _loaded
     if _loaded is None or _loaded[:2] != (job.checkpoint, job.model):
         release()
-        _loaded = job.checkpoint, job.model, load_backend(job.checkpoint, job.model)
+        _loaded = job.checkpoint, job.model, open_backend(job.checkpoint, job.model)
     with one_thread():
         task, backend = registry.task(job.task), _loaded[-1]
         dialect = dialect_for(job.model, backend.template, task)

@@ -19,6 +19,7 @@ from envs.errors import UserError
 from envs.observation import Observation
 from envs.registry import task
 from envs.starts import distinct
+from policies.backends.server.address import ServerAddress
 from policies.backends.settings import ModelSettings
 
 TEMPERATURE = 1.0  # of the answers that are tried, and of the sampled episodes, which add failures
@@ -30,12 +31,12 @@ FIRST_BRANCH = SAMPLED.stop
 
 
 def audit(
-    checkpoint: Path,
+    checkpoint: Path | ServerAddress,
     name: str,
     episodes: int,
     critic: Critic,
     workers: Workers,
-    beside: Sequence[Path] = (),
+    beside: Sequence[Path | ServerAddress] = (),
     model: ModelSettings | None = None,
     n_envs: int = 64,
 ) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from policies.backends.settings import ModelSettings
 from policies.backends.template import ChatTemplate
 
 LEAST, MOST = 4, 32  # rows of a pass on a CPU: with 1 to 3, MKL multiplies in another order
+GRAMMAR_BYTES = 2**26  # of compiled grammars that are kept: a server is asked for any number of regexes
 
 
 class HFBackend:
@@ -42,8 +43,7 @@ class HFBackend:
         info = xgrammar.TokenizerInfo.from_huggingface(
             processor.tokenizer, vocab_size=vocabulary, stop_token_ids=self._stops()
         )
-        self._compiler = xgrammar.GrammarCompiler(info)
-        self._grammars: dict[str, xgrammar.CompiledGrammar] = {}
+        self._compiler = xgrammar.GrammarCompiler(info, cache_limit_bytes=GRAMMAR_BYTES)
 
     @property
     def digits(self) -> int:
@@ -113,11 +113,9 @@ class HFBackend:
         return value.to(self.device, self.model.dtype if value.is_floating_point() else value.dtype)
 
     def grammar(self, regex: str) -> xgrammar.CompiledGrammar:
-        """Of an answer, with what the template puts before it."""
-        if regex not in self._grammars:
-            lead = "".join(f"\\{c}" if c in r"\.^$*+?()[]{}|" else c for c in self.template.lead)
-            self._grammars[regex] = self._compiler.compile_regex(f"{lead}({regex})" if lead else regex)
-        return self._grammars[regex]
+        """Of an answer, with what the template puts before it. The compiler keeps the latest ones."""
+        lead = "".join(f"\\{c}" if c in r"\.^$*+?()[]{}|" else c for c in self.template.lead)
+        return self._compiler.compile_regex(f"{lead}({regex})" if lead else regex)
 
     def texts(self, tokens: torch.Tensor) -> list[str]:
         """Rows of tokens as answers."""

@@ -11,7 +11,7 @@ from policies.backends.settings import ModelSettings
 class Audit:
     """How good a policy's critic is on held-out episodes: verdicts against measured outcomes, gain when acting."""
 
-    policy: str  # a checkpoint folder, or seed
+    policy: str  # a checkpoint folder, seed, or the URL of a server
     tasks: tuple[str, ...] = ("reach", "push", "reach-heldout", "push-heldout")  # names from `handeye tasks`
     episodes: int = 100  # how many distinct starts of each task
     beside: tuple[str, ...] = ()
@@ -35,8 +35,8 @@ class Audit:
         from agent.record.tables import audit_table
         from envs import registry
         from envs.starts import distinct
-        from policies.backends.loading import load_backend
-        from policies.base import find_policy
+        from policies.backends.opening import open_backend
+        from policies.base import find_player
 
         at_least(1, episodes=self.episodes, workers=self.workers)
         at_least(2, proposals=self.proposals)
@@ -45,9 +45,9 @@ class Audit:
         critic = checked(
             Critic, {"proposals": self.proposals, "revisions": self.revisions, "threshold": self.threshold}
         )
-        policy, *beside = (find_policy(name) for name in (self.policy, *self.beside))
+        policy, *beside = (find_player(name) for name in (self.policy, *self.beside))
         for path in (policy, *beside):
-            load_backend(path, self.model)
+            open_backend(path, self.model)
         with Workers(self.workers) as pool:
             results = {
                 name: audit(policy, name, self.episodes, critic, pool, beside, self.model) for name in self.tasks
