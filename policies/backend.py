@@ -41,7 +41,17 @@ class PrefilledBatch(Protocol):
         ...
 
 
+class TemplateTraits(Protocol):
+    """What of a chat template decides how its model is asked. is_embedded: it is the embedded policy's. system: it
+    renders a system message."""
+
+    is_embedded: bool
+    system: bool
+
+
 class Backend(Protocol):
+    template: TemplateTraits
+
     def generate(self, requests: Sequence[Request], regex: str, temperature: float, seeds: Sequence[int]) -> list[str]:
         """One answer each, matching `regex`; temperature 0 is greedy; each request's seed decides what is drawn."""
         ...

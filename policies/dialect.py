@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -23,13 +23,11 @@ from envs.starts import reserved, search
 from envs.task import Task
 from policies import prompt
 from policies.action_codec import AnswerCodec, BoxCodec, action_of, codec_for, joined
+from policies.backend import TemplateTraits
 from policies.backends.settings import ModelSettings
 from policies.baselines import ExpertPolicy, has_expert
 from policies.forms import draw, in_words
 from policies.prompt import Message, assistant, user
-
-if TYPE_CHECKING:
-    from policies.backends.template import ChatTemplate
 
 FIRST_EXAMPLE = 990_000  # the first practice seed that examples come from
 CANDIDATES = 4  # starts looked at, at most, for each example
@@ -140,14 +138,14 @@ class Chat:
         return [turns[0] | {"content": first}, *turns[1:]]
 
 
-def dialect_for(settings: ModelSettings, template: "ChatTemplate | None", task: Task) -> Dialect:
-    """How a policy is asked about a task. template: its chat template, None where a server renders it."""
+def dialect_for(settings: ModelSettings, template: TemplateTraits, task: Task) -> Dialect:
+    """How a policy is asked about a task. template: its chat template."""
     kind = settings.dialect
     if kind == "auto":
-        kind = "terse" if template is not None and template.is_embedded else "chat"
+        kind = "terse" if template.is_embedded else "chat"
     if kind == "terse":
         return TERSE
-    return chat_for(task, settings.examples, template is None or template.system)
+    return chat_for(task, settings.examples, template.system)
 
 
 @cache

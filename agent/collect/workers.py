@@ -31,13 +31,13 @@ from envs.task import Task
 from policies import critic
 from policies.action_codec import codec_for
 from policies.backend import Backend
+from policies.backends.image_size import resolve_image_size
 from policies.backends.loading import is_shared
 from policies.backends.opening import open_backend
 from policies.backends.server.address import ServerAddress
 from policies.backends.settings import ModelSettings
 from policies.base import Decision
 from policies.dialect import dialect_for
-from policies.image_size import resolve_image_size
 from policies.mllm import MLLMPolicy
 from policies.threads import one_thread
 

@@ -13,10 +13,10 @@ from envs.observation import Observation
 from envs.splits import seeds
 from envs.task import Task
 from policies.backends.huggingface import HFBackend
+from policies.backends.image_size import resolve_image_size
 from policies.backends.loading import load_trainable
 from policies.base import NAMED, find_policy
 from policies.baselines import with_expert
-from policies.image_size import resolve_image_size
 
 
 def check_improve(config: Config) -> None:

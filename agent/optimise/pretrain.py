@@ -37,11 +37,11 @@ from policies.backend import Request
 from policies.backends import nano
 from policies.backends.adapters.folder import PEFT_CONFIG
 from policies.backends.huggingface import HFBackend
+from policies.backends.image_size import resolve_image_size
 from policies.backends.loading import load_trainable
 from policies.base import find_policy
 from policies.baselines import with_expert
 from policies.dialect import TERSE, Dialect, dialect_for
-from policies.image_size import resolve_image_size
 from policies.mllm import MLLMPolicy
 
 SCENES_AT_ONCE = 64  # scenes whose prompts are prefilled as one batch

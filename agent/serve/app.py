@@ -106,7 +106,9 @@ class Service:
         return JSONResponse({"status": "ok" if alive else "failed", **state}, 200 if alive else 503)
 
     async def models(self, request: Request) -> Response:
-        model = {"id": self.name, "object": "model", "created": 0, "owned_by": "handeye"}
+        template = self.backend.template
+        asked = {"is_embedded": template.is_embedded, "system": template.system}
+        model = {"id": self.name, "object": "model", "created": 0, "owned_by": "handeye", **asked}
         return JSONResponse({"object": "list", "data": [model]})
 
     async def tokenize(self, request: Request) -> Response:

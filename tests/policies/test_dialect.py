@@ -19,6 +19,7 @@ from policies.backends import nano
 from policies.backends.huggingface import HFBackend
 from policies.backends.loading import load_template
 from policies.backends.probe import next_token
+from policies.backends.server.wire import Model
 from policies.backends.settings import ModelSettings
 from policies.backends.template import ChatTemplate
 from policies.dialect import FIRST_EXAMPLE, TERSE, chat_for, dialect_for
@@ -90,7 +91,8 @@ def test_the_dialect_of_the_embedded_policy_is_terse_and_of_others_a_conversatio
     assert dialect_for(settings, embedded, task) is TERSE
     assert dialect_for(settings, rendered("nano"), task) is TERSE
     assert dialect_for(settings, rendered("chatml"), task) == chat_for(task, 3)
-    assert dialect_for(settings, None, task) == chat_for(task, 3)
+    assert dialect_for(settings, Model("served"), task) == chat_for(task, 3)
+    assert dialect_for(settings, Model("ours", is_embedded=True), task) is TERSE
     assert dialect_for(replace(settings, dialect="terse"), rendered("chatml"), task) is TERSE
     assert dialect_for(replace(settings, dialect="chat", examples=0), embedded, task) == chat_for(task, 0)
     assert dialect_for(settings, rendered("no system"), task) == chat_for(task, 3, system=False)

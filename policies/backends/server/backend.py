@@ -21,7 +21,7 @@ from envs.errors import UserError, unknown
 from policies.backend import Request
 from policies.backends.server.address import ServerAddress
 from policies.backends.server.client import SHOWN, Client, RefusedError
-from policies.backends.server.wire import Choice, Completion, Detokenised, Models, Position, Token, Tokens, read
+from policies.backends.server.wire import Choice, Completion, Detokenised, Model, Models, Position, Token, Tokens, read
 from policies.backends.settings import ModelSettings
 from policies.prompt import Message
 
@@ -35,12 +35,14 @@ PLAIN = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # 
 class ServerBackend:
     """One model of one server. Made by `connect`."""
 
-    def __init__(self, client: Client, model: str, owner: str = "", max_new_tokens: int = ModelSettings.max_new_tokens):
-        """owner: what the server calls itself in /v1/models."""
-        self.client, self.model, self.max_new_tokens = client, model, max_new_tokens
-        self.digits = 4 if owner == "handeye" else 2  # others batch in half precision, as they like
-        self.lead = "" if owner == "handeye" else LEAD  # our own server knows its template, and admits its lead itself
-        self.counts_seeds = owner in COUNT_SEEDS
+    def __init__(self, client: Client, model: Model, max_new_tokens: int = ModelSettings.max_new_tokens):
+        """model: as /v1/models lists it."""
+        self.client, self.model, self.max_new_tokens = client, model.id, max_new_tokens
+        self.template = model
+        ours = model.owned_by == "handeye"
+        self.digits = 4 if ours else 2  # others batch in half precision, as they like
+        self.lead = "" if ours else LEAD  # our own server knows its template, and admits its lead itself
+        self.counts_seeds = model.owned_by in COUNT_SEEDS
         self.address = client.address
 
     @classmethod
@@ -60,7 +62,7 @@ class ServerBackend:
         name = address.model or next(iter(known))
         if name not in known:
             raise unknown(f"model of {address.server}", name, known)
-        backend = cls(client, name, known[name].owned_by, (settings or ModelSettings()).max_new_tokens)
+        backend = cls(client, known[name], (settings or ModelSettings()).max_new_tokens)
         if address.adapter:
             backend.load_adapter(Path(address.adapter).name, address.adapter)
         return backend

@@ -56,8 +56,12 @@ class Detokenised:
 
 @dataclass(frozen=True)
 class Model:
+    """Our own server also says of its chat template what decides how the model is asked (`TemplateTraits`)."""
+
     id: str
     owned_by: str = ""
+    is_embedded: bool = False
+    system: bool = True
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from transformers.processing_utils import ProcessorMixin
 
 from envs.errors import UserError
 from policies.backends import nano
+from policies.backends.image_size import LARGEST, frame_size, image_tokens, resolve_image_size
 from policies.base import NAMED
-from policies.image_size import LARGEST, frame_size, image_tokens, resolve_image_size
 
 TEMPLATE = (
     "{% for message in messages %}{% for part in message['content'] %}"
