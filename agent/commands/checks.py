@@ -12,11 +12,13 @@ from envs.errors import UserError, unknown
 from envs.observation import Observation
 from envs.splits import seeds
 from envs.task import Task
+from policies.backend import Request
 from policies.backends.huggingface import HFBackend
 from policies.backends.image_size import resolve_image_size
 from policies.backends.loading import load_trainable
 from policies.base import NAMED, find_policy
 from policies.baselines import with_expert
+from policies.dialect import dialect_for
 
 
 def check_improve(config: Config) -> None:
@@ -49,7 +51,7 @@ def check_improve(config: Config) -> None:
             gate_seeds(config, number, name)
             practice_seeds(config, number, name)
     backend = load_trainable(find_policy(config.policy), config.model)
-    rows = two_pairs(_shown(seen, backend))
+    rows = two_pairs(_shown(seen, backend), backend)
     check_sft("sft", config.sft, backend, rows)
     check_dpo("dpo", config.dpo, backend, rows)
     if config.tracking.mode == "online":
@@ -103,15 +105,20 @@ def check_pretrain(config: Pretrain) -> None:
             some = stage.scenes_of(task.name) or stage.demonstrations.get(task.name) or stage.critiques
             pretraining_seeds(task, 1 if some else 0, stage.first_scene)
     backend = seed_policy(config, tasks.values())
-    rows = two_pairs(_shown(seen, backend))
+    rows = two_pairs(_shown(seen, backend), backend)
     for name, stage in config.stages.items():
         check_sft(f"stages.{name}.sft", stage.sft, backend, rows)
 
 
 def _shown(seen: list[tuple[Task, Observation]], backend: HFBackend) -> list[tuple[Task, Observation]]:
-    """The same with frames of the size that the model is shown. Raises UserError for one that cannot be rendered."""
+    """The same with frames of the size that the model is shown. Raises UserError for one that cannot be rendered, and
+    for a prompt that is longer than the model's positions."""
     size = resolve_image_size(backend.settings.image_size, backend.processor)
-    return _observe(tuple(task.name for task, _ in seen), size) if size else seen
+    shown = _observe(tuple(task.name for task, _ in seen), size) if size else seen
+    for task, observation in shown:
+        asked = dialect_for(backend.settings, backend.template, task).act(observation)
+        backend.check_length(Request(observation.frames, asked))
+    return shown
 
 
 def _observe(names: tuple[str, ...], image_size: int | None = None) -> list[tuple[Task, Observation]]:

@@ -1,8 +1,9 @@
 """Settings of trl's trainers, tried on a few rows before anything long starts, up to the first optimiser step.
 
 trl's fields are not declared a second time. What a setting does wrong is found by using it: the trainer is built on
-the policy's own model and processor, and takes one step but for the update. Where that fails, it is repeated without
-each setting in turn, and those whose absence cures it are named.
+the policy's own model and processor, and takes one step but for the update. The model is then as good as before, but
+for what trainers leave on it. Where that fails, it is repeated without each setting in turn, and those whose absence
+cures it are named.
 """
 
 import gc
@@ -14,9 +15,9 @@ from copy import copy
 from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
-from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import DefaultFlowCallback
 from trl import DPOConfig, SFTConfig
 
@@ -28,36 +29,31 @@ from agent.organise.rows import Example, Pair
 from envs.errors import UserError, unknown
 from envs.observation import Observation
 from envs.task import Task
-from policies import prompt
 from policies.action_codec import codec_for
+from policies.backends.huggingface import HFBackend
+from policies.dialect import dialect_for
 
 Build = Callable[[Mapping[str, Any], Path], Trainer]  # settings, output folder -> trainer
 
 
-class Policy(Protocol):
-    """What is trained. It is as good as before afterwards, but for what the trainers leave on it: throw it away."""
-
-    model: PreTrainedModel
-    processor: ProcessorMixin
-
-
-def two_pairs(seen: Sequence[tuple[Task, Observation]]) -> list[Pair]:
-    """Two pairs, of the first observations; the answers are words of the task's actions."""
+def two_pairs(seen: Sequence[tuple[Task, Observation]], policy: HFBackend) -> list[Pair]:
+    """Two pairs, of the first observations, as the policy is asked; the answers are words of the task's actions."""
     pairs = []
     for task, observation in (*seen, *seen)[:2]:
         first, *_, last = codec_for(task).action.vocabulary
-        pairs.append(Pair(observation.frames, prompt.act(observation), first, last, Outcome(1.0, 0.0)))
+        asked = dialect_for(policy.settings, policy.template, task).act(observation)
+        pairs.append(Pair(observation.frames, asked, first, last, Outcome(1.0, 0.0)))
     return pairs
 
 
-def check_sft(section: str, settings: Mapping[str, Any], policy: Policy, rows: Sequence[Pair]) -> None:
+def check_sft(section: str, settings: Mapping[str, Any], policy: HFBackend, rows: Sequence[Pair]) -> None:
     """Raises UserError for settings with which SFT cannot train the policy on the chosen answers of the rows."""
     examples = [Example(row.frames, row.prompt, row.chosen) for row in rows]
     model, processor = policy.model, policy.processor
     _check(section, settings, SFTConfig, lambda given, out: sft_trainer(model, processor, examples, out, given))
 
 
-def check_dpo(section: str, settings: Mapping[str, Any], policy: Policy, rows: Sequence[Pair]) -> None:
+def check_dpo(section: str, settings: Mapping[str, Any], policy: HFBackend, rows: Sequence[Pair]) -> None:
     """Raises UserError for settings with which DPO cannot train the policy on the rows.
 
     The reference is another object with the same weights: nothing is copied, and nothing is updated. For a model with

@@ -143,6 +143,10 @@ class HFBackend:
         stops |= {self.processor.tokenizer.eos_token_id, *self.reader.tokens([self.template.stop])[0][:1]}
         return sorted(stop for stop in stops if stop is not None)
 
+    def check_length(self, request: Request) -> None:
+        """Raises UserError for a prompt with more tokens than the model has positions."""
+        self._check_length(len(self.reader.read(request, self.template.prompt(request.messages))))
+
     def _check_length(self, n: int) -> None:
         most = getattr(self.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
         if most and n > most:

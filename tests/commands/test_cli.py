@@ -171,6 +171,8 @@ def test_tasks_are_listed(handeye):
         (("improve", "config.yaml", "--overrides", "3"), ("'overrides'",)),
         (("improve", "config.yaml", "--tasks", "[raech]"), ("'raech'", "'reach'")),
         (("improve", "config.yaml", "--policy", "nowhere"), ("no checkpoint in 'nowhere'",)),
+        (("improve", "config.yaml", "--model.dialect", "chat"), ("a prompt has", "the model at most 512")),
+        (("improve", "config.yaml", "--model.device", "abacus"), ("model.device = 'abacus'", "auto, cpu")),
         (("improve", "config.yaml", "--policy", "http://127.0.0.1:9/v1"), ("is a server", "not trained")),
         (("eval", "reach", "--policy", "http://me:secret@host/v1"), ("credentials in the URL of 'host'",)),
         (("serve", "seed", "--host", "0.0.0.0"), ("'0.0.0.0'", "--token-env")),

@@ -61,13 +61,13 @@ GOOD = {"max_steps": 250, "per_device_train_batch_size": 32, "learning_rate": 5e
 
 
 @pytest.fixture(scope="module")
-def rows():
+def rows(backend):
     task = TASKS["reach"]
     env = task.make()
     env.reset(seed=0)
     observation = task.observe(env)
     env.close()
-    return two_pairs([(task, observation)])
+    return two_pairs([(task, observation)], backend)
 
 
 @pytest.fixture
