@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from policies.backends.settings import ModelSettings
 from policies.prompt import Message
 
 
@@ -50,6 +51,7 @@ class TemplateTraits(Protocol):
 
 
 class Backend(Protocol):
+    settings: ModelSettings
     template: TemplateTraits
 
     def generate(self, requests: Sequence[Request], regex: str, temperature: float, seeds: Sequence[int]) -> list[str]:

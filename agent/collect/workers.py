@@ -72,7 +72,7 @@ class Job:
 
 def sized(job: Job, policy: MLLMPolicy) -> Job:
     """The job with the frame size that its policy's processor wants as a number, for processes without the policy."""
-    size = resolve_image_size(job.model.image_size, getattr(policy.backend, "processor", None))
+    size = resolve_image_size(policy.backend.settings.image_size, getattr(policy.backend, "processor", None))
     return replace(job, model=replace(job.model, image_size=size)) if size else job
 
 
@@ -202,7 +202,7 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
         _loaded = job.checkpoint, job.model, open_backend(job.checkpoint, job.model)
     with one_thread():
         task, backend = registry.task(job.task), _loaded[-1]
-        dialect = dialect_for(job.model, backend.template, task)
+        dialect = dialect_for(backend.settings, backend.template, task)
         yield MLLMPolicy(backend, codec_for(task), job.temperature, **asdict(job.critic), dialect=dialect)
 
 

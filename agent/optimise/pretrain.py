@@ -223,7 +223,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     start = find_policy(config.start) if config.start else None
     provenance = {"source": source(), "start": start and weights_sha256(start), "tasks": declared_tasks(config.tasks)}
     backend = seed_policy(config, tasks)
-    if image_size := resolve_image_size(config.model.image_size, backend.processor):
+    if image_size := resolve_image_size(backend.settings.image_size, backend.processor):
         tasks = _taught(config, image_size)
     fresh = out.with_name(out.name + ".tmp")
     with TemporaryDirectory() as scratch:

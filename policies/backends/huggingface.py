@@ -19,7 +19,7 @@ from policies.backend import Request
 from policies.backends.adapters import lora
 from policies.backends.inputs import Reader, Rows, padded
 from policies.backends.prefilled import Block, HFPrefilledBatch
-from policies.backends.settings import ModelSettings
+from policies.backends.settings import ModelSettings, remember
 from policies.backends.template import ChatTemplate
 
 LEAST, MOST = 4, 32  # rows of a pass on a CPU: with 1 to 3, MKL multiplies in another order
@@ -61,6 +61,7 @@ class HFBackend:
         else:
             self.model.save_pretrained(path)
         self.processor.save_pretrained(path)
+        remember(self.settings, path)
 
     def generate(self, requests: Sequence[Request], regex: str, temperature: float, seeds: Sequence[int]) -> list[str]:
         answers = self.prefill(requests).generate(regex, [temperature], [[seed] for seed in seeds])

@@ -23,7 +23,7 @@ from policies.backends.adapters import lora
 from policies.backends.adapters.quantised import quantisation
 from policies.backends.huggingface import HFBackend
 from policies.backends.probe import probe
-from policies.backends.settings import ModelSettings
+from policies.backends.settings import ModelSettings, recalled
 from policies.backends.template import ChatTemplate
 from policies.threads import one_thread
 
@@ -36,7 +36,8 @@ NAMED = 3  # at most, of the tensors at fault
 
 def load_backend(path: str | Path, settings: ModelSettings | None = None) -> HFBackend:
     """From a checkpoint's folder, of a whole model or of adapters. Raises UserError for what cannot work."""
-    settings, folder = settings or ModelSettings(), Path(path)
+    folder = Path(path)
+    settings = recalled(settings or ModelSettings(), folder)
     adapted = adapters.has_adapters(folder)
     if not adapted and not (folder / "config.json").is_file():
         raise UserError(f"no checkpoint in {str(path)!r}; {VALID}")

@@ -1,6 +1,8 @@
 """How a model is loaded and asked: the section `model` of a config. Nothing here imports torch."""
 
-from dataclasses import field
+import json
+from dataclasses import field, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt
@@ -9,6 +11,7 @@ from tyro.conf import Fixed, Suppress
 
 from envs.validation import STRICT, Count
 
+ASKED = "how_asked.json"  # in a checkpoint's folder
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -48,3 +51,20 @@ class ModelSettings:
     base: str | None = None  # folder or hub id of the base under a checkpoint's adapters, if not where it was
     shared: bool | Literal["auto"] = "auto"  # one process acts for all workers; auto: on an accelerator
     lora: Suppress[Fixed[Lora | None]] = None  # train adapters, not all weights
+
+
+def remember(settings: ModelSettings, folder: Path) -> None:
+    """Write into a checkpoint's folder how it was asked in training, where that is not what `auto` would choose."""
+    kept = {"dialect": settings.dialect, "examples": settings.examples, "image_size": settings.image_size}
+    if settings.dialect != "auto" or settings.image_size != "auto":
+        (folder / ASKED).write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def recalled(settings: ModelSettings, folder: Path) -> ModelSettings:
+    """The settings, with the dialect and the frame size that a checkpoint was trained with in the place of `auto`."""
+    if not (folder / ASKED).is_file():
+        return settings
+    kept = json.loads((folder / ASKED).read_text())
+    if settings.dialect == "auto":
+        settings = replace(settings, dialect=kept["dialect"], examples=kept["examples"])
+    return replace(settings, image_size=kept["image_size"]) if settings.image_size == "auto" else settings

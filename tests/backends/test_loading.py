@@ -197,3 +197,12 @@ def test_placement_says_what_answers_depend_on():
     assert placement(ModelSettings()) == {"device": "cpu", "dtype": "float32", "answers": "exact"}
     assert placement(ModelSettings(dtype="bfloat16"))["answers"] == "seeded"
     assert placement(ModelSettings(block=None))["answers"] == "seeded"
+
+
+def test_a_checkpoint_recalls_how_it_was_asked(nano_checkpoint, tmp_path):
+    asked = ModelSettings(dialect="chat", examples=1, image_size=96)
+    load_backend(nano_checkpoint, asked).save(tmp_path)
+    assert load_backend(tmp_path).settings == asked
+    other = ModelSettings(dialect="terse", image_size=64)
+    assert load_backend(tmp_path, other).settings == other
+    assert load_backend(nano_checkpoint).settings == ModelSettings()

@@ -35,9 +35,9 @@ PLAIN = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # 
 class ServerBackend:
     """One model of one server. Made by `connect`."""
 
-    def __init__(self, client: Client, model: Model, max_new_tokens: int = ModelSettings.max_new_tokens):
+    def __init__(self, client: Client, model: Model, settings: ModelSettings | None = None):
         """model: as /v1/models lists it."""
-        self.client, self.model, self.max_new_tokens = client, model.id, max_new_tokens
+        self.client, self.model, self.settings = client, model.id, settings or ModelSettings()
         self.template = model
         ours = model.owned_by == "handeye"
         self.digits = 4 if ours else 2  # others batch in half precision, as they like
@@ -62,7 +62,7 @@ class ServerBackend:
         name = address.model or next(iter(known))
         if name not in known:
             raise unknown(f"model of {address.server}", name, known)
-        backend = cls(client, known[name], (settings or ModelSettings()).max_new_tokens)
+        backend = cls(client, known[name], settings)
         if address.adapter:
             backend.load_adapter(Path(address.adapter).name, address.adapter)
         return backend
@@ -168,7 +168,7 @@ class ServerPrefilledBatch:
                         "temperature": float(temperatures[run[0]]),
                         "n": 1 if greedy else len(run),
                         "seed": 0 if greedy else int(own[run[0]]),
-                        "max_completion_tokens": self._backend.max_new_tokens,
+                        "max_completion_tokens": self._backend.settings.max_new_tokens,
                         "structured_outputs": {"regex": admitted},
                         "regex": admitted,
                     }
@@ -186,7 +186,7 @@ class ServerPrefilledBatch:
     def _mismatch(self, text: str, regex: str, choice: Choice) -> UserError:
         server, why = self._backend.address.server, "the server ignored structured_outputs.regex and regex"
         if choice.finish_reason == "length":
-            why = f"it was cut after {self._backend.max_new_tokens} tokens, or fewer if the server says so"
+            why = f"it was cut after {self._backend.settings.max_new_tokens} tokens, or fewer if the server says so"
         return UserError(f"server {server} answered {text[:SHOWN]!r}, which does not match {regex[:SHOWN]!r}: {why}")
 
     def odds(self, texts: Sequence[str], others: Sequence[str]) -> np.ndarray:
