@@ -84,7 +84,7 @@ def test_a_folder_with_something_in_it_is_kept(tmp_path):
         Assemble("small-vlm", tmp_path).run()
     with pytest.raises(UserError, match="is a file; valid: a folder"):
         Assemble("small-vlm", tmp_path / "mine", overwrite=True).run()
-    with pytest.raises(UserError, match="is no checkpoint folder .*: not overwritten"):
+    with pytest.raises(UserError, match=r"is no checkpoint folder .*: not overwritten"):
         Assemble("small-vlm", tmp_path, overwrite=True).run()
     assert (tmp_path / "mine").read_text() == "work"
 

@@ -38,7 +38,7 @@ class Assemble:
 
 
 def check_folder(out: Path, overwrite: bool) -> None:
-    """Raises UserError for a file, and for a folder that is not empty, unless it is a checkpoint's and may be replaced."""
+    """Raises UserError for a file, and for a folder with files, unless it is a checkpoint's and may be replaced."""
     from envs.errors import UserError
 
     if out.exists() and not out.is_dir():
