@@ -53,6 +53,11 @@ class Actor:
         self._policy, self._answers, self._running = policy, answers, set(running)
         self._waiting: dict[int, Ask] = {}
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a worker is not done."""
+        return bool(self._running)
+
     def handle(self, message: Ask | Done) -> None:
         """Note that a worker asks or is done, and answer all once every running one waits."""
         if isinstance(message, Done):

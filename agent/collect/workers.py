@@ -147,7 +147,7 @@ class Workers:
             if part.starts
         ]
         finished: dict[tuple[int, int], Episode] = {}
-        while len(finished) < len(job.starts):
+        while len(finished) < len(job.starts) or (actor and actor.is_awaited):  # a late `Done` is not the next job's
             try:
                 message = self._queue.get(timeout=POLL_S)
             except Empty:

@@ -136,7 +136,8 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
 
 
 def _dialect(backend: HFBackend, task: Task) -> Dialect:
-    return dialect_for(backend.settings, backend.template, task)
+    """As the policy will be asked about the registered task, whose expert may be another than the one that teaches."""
+    return dialect_for(backend.settings, backend.template, registry.task(task.name))
 
 
 def _wander(task: Task, env: Restorable, rng: np.random.Generator, steps: int = 10) -> int | None:
@@ -281,7 +282,7 @@ def seed_policy(config: Pretrain, tasks: Iterable[Task]) -> HFBackend:
     if not config.new_words:
         return backend
     more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
-    return HFBackend(backend.model, more, config.model)
+    return HFBackend(backend.model, more, backend.settings)
 
 
 def words(tasks: Iterable[Task]) -> tuple[str, ...]:

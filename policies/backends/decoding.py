@@ -19,7 +19,8 @@ class GumbelNoise:
 
     def __init__(self, seeds: Sequence[int], temperatures: Sequence[float], device: torch.device | str = "cpu"):
         self.device = torch.device(device)
-        self.temperatures = torch.tensor(temperatures, dtype=torch.float64, device=self.device)[:, None]
+        precise = torch.float64 if self.device.type == "cpu" else torch.float32  # Apple's GPUs know no other
+        self.temperatures = torch.tensor(temperatures, dtype=precise, device=self.device)[:, None]
         self.rngs = {row: self._rng(seeds[row]) for row in np.flatnonzero(temperatures).tolist()}
 
     def _rng(self, seed: int) -> np.random.Generator | torch.Generator:

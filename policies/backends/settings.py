@@ -54,9 +54,9 @@ class ModelSettings:
 
 
 def remember(settings: ModelSettings, folder: Path) -> None:
-    """Write into a checkpoint's folder how it was asked in training, where that is not what `auto` would choose."""
+    """Write into a checkpoint's folder how it was asked in training, where that is not the default."""
     kept = {"dialect": settings.dialect, "examples": settings.examples, "image_size": settings.image_size}
-    if settings.dialect != "auto" or settings.image_size != "auto":
+    if any(value != getattr(ModelSettings, name) for name, value in kept.items()):
         (folder / ASKED).write_text(json.dumps(kept, indent=1) + "\n")
 
 

@@ -199,8 +199,10 @@ def test_placement_says_what_answers_depend_on():
     assert placement(ModelSettings(block=None))["answers"] == "seeded"
 
 
-def test_a_checkpoint_recalls_how_it_was_asked(nano_checkpoint, tmp_path):
-    asked = ModelSettings(dialect="chat", examples=1, image_size=96)
+@pytest.mark.parametrize(
+    "asked", [ModelSettings(dialect="chat", examples=1, image_size=96), ModelSettings(examples=0)], ids=str
+)
+def test_a_checkpoint_recalls_how_it_was_asked(nano_checkpoint, tmp_path, asked):
     load_backend(nano_checkpoint, asked).save(tmp_path)
     assert load_backend(tmp_path).settings == asked
     other = ModelSettings(dialect="terse", image_size=64)

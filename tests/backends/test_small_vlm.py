@@ -84,6 +84,8 @@ def test_a_folder_with_something_in_it_is_kept(tmp_path):
         Assemble("small-vlm", tmp_path).run()
     with pytest.raises(UserError, match="is a file; valid: a folder"):
         Assemble("small-vlm", tmp_path / "mine", overwrite=True).run()
+    with pytest.raises(UserError, match=r"is no checkpoint folder .*: not overwritten"):
+        Assemble("small-vlm", tmp_path, overwrite=True).run()
     assert (tmp_path / "mine").read_text() == "work"
 
 
@@ -97,10 +99,11 @@ def test_a_failure_leaves_the_folder_as_it_was(monkeypatch, tmp_path):
     monkeypatch.setattr(llava, "save", half)
     out = tmp_path / "out"
     out.mkdir()
-    (out / "old").write_text("old")
+    (out / "config.json").write_text("old")
     with pytest.raises(OSError, match="disk full"):
         Assemble("small-vlm", out, overwrite=True).run()
-    assert [path.name for path in tmp_path.rglob("*")] == ["out", "old"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "config.json"]
+    assert (out / "config.json").read_text() == "old"
 
 
 def test_another_file_than_the_expected_one_is_refused(monkeypatch, tmp_path):

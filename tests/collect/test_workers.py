@@ -69,6 +69,7 @@ def test_one_process_acts_for_the_environments_of_all(two, nano_checkpoint):
     assert two.take_spent().critiques > 0
     with Workers(1) as one:
         assert_same(episodes, one.rollout(job))
+    assert_same(two.rollout(job), episodes)  # nothing of the first rollout waits for the second
 
 
 def test_an_error_of_the_process_that_acts_ends_its_workers(nano_checkpoint, monkeypatch):

@@ -20,7 +20,7 @@ class Assemble:
     image_size: int = 112
     """[px], a multiple of 14 up to 518; a frame is (image_size / 14)^2 tokens: 64 at 112, 144 at 168, 256 at 224"""
     seed: int = 0  # of the projector's weights
-    overwrite: bool = False  # replace a folder that is not empty
+    overwrite: bool = False  # replace the folder if it is a checkpoint's
 
     def run(self) -> None:
         """Raises UserError for a bad size or folder, and where a package is missing."""
@@ -38,13 +38,17 @@ class Assemble:
 
 
 def check_folder(out: Path, overwrite: bool) -> None:
-    """Raises UserError for a file, and without `overwrite` for a folder that is not empty."""
+    """Raises UserError for a file, and for a folder with files, unless it is a checkpoint's and may be replaced."""
     from envs.errors import UserError
 
     if out.exists() and not out.is_dir():
         raise UserError(f"out = {str(out)!r} is a file; valid: a folder")
-    if out.is_dir() and any(out.iterdir()) and not overwrite:
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not overwrite:
         raise UserError(f"{str(out)!r} is not empty; valid: another folder, or --overwrite")
+    if not (out / "config.json").is_file():
+        raise UserError(f"{str(out)!r} is no checkpoint folder (no config.json in it): not overwritten")
 
 
 def write(settings: Assemble) -> None:
