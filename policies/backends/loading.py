@@ -37,11 +37,11 @@ NAMED = 3  # at most, of the tensors at fault
 def load_backend(path: str | Path, settings: ModelSettings | None = None) -> HFBackend:
     """From a checkpoint's folder, of a whole model or of adapters. Raises UserError for what cannot work."""
     folder = Path(path)
-    settings = recalled(settings or ModelSettings(), folder)
     adapted = adapters.has_adapters(folder)
     if not adapted and not (folder / "config.json").is_file():
         raise UserError(f"no checkpoint in {str(path)!r}; {VALID}")
     try:
+        settings = recalled(settings or ModelSettings(), folder)
         base = adapters.find_base(folder, settings.base) if adapted else path
         new = settings.lora.modules_to_save if settings.lora else ()
         model = _model(base, settings, adapters.whole_modules(folder) if adapted else new)
