@@ -168,7 +168,8 @@ class Workers:
     def query(self, query: Query, job: Job, observations: Sequence[Observation], details: Sequence[Any]) -> list[Any]:
         """The job's policy queried about each observation and its detail, outside an episode; one result for each."""
         if self.n == 1 or is_shared(job.model):
-            results, spent = _query(query, job, observations, details)
+            at_once = replace(job, n_envs=job.n_envs * self.n)  # as many as in a rollout
+            results, spent = _query(query, at_once, observations, details)
             self._spent += spent
             return results
         parts = [(observations[i :: self.n], details[i :: self.n]) for i in range(self.n)]

@@ -24,7 +24,8 @@ from starlette.routing import Route
 from agent.serve.batching import ABOUT_THE_REQUEST, Batcher, Tokenizer
 from agent.serve.limits import Limits
 from agent.serve.protocol import Answers, DetokenizeBody, Odds, RefusedError, TokenizeBody, asked, check_model, checked
-from policies.backend import Backend
+from policies.backends.huggingface import HFBackend
+from policies.backends.image_size import resolve_image_size
 
 RETRY_AFTER_S = 1  # told to a client that is refused because the server is full
 READERS = 3  # threads that decode requests; with anyio's 40, glibc keeps as many heaps, each of its own size
@@ -36,7 +37,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def app(
-    backend: Backend, tokenizer: Any, name: str, limits: Limits, token: str | None = None, threads: int = 1
+    backend: HFBackend, tokenizer: Any, name: str, limits: Limits, token: str | None = None, threads: int = 1
 ) -> Starlette:
     """The application. name: the model's. token: what a client must send as its API key. threads: of torch."""
     service = Service(backend, Tokenizer(tokenizer), name, limits, token, threads)
@@ -55,7 +56,7 @@ class Service:
     """What the routes share: the model's thread, and how many requests are accepted and not yet answered."""
 
     def __init__(
-        self, backend: Backend, tokenizer: Tokenizer, name: str, limits: Limits, token: str | None, threads: int
+        self, backend: HFBackend, tokenizer: Tokenizer, name: str, limits: Limits, token: str | None, threads: int
     ):
         self.backend, self.tokenizer, self.name, self.limits = backend, tokenizer, name, limits
         self.token, self.threads, self.accepted = token, threads, 0
@@ -106,8 +107,14 @@ class Service:
         return JSONResponse({"status": "ok" if alive else "failed", **state}, 200 if alive else 503)
 
     async def models(self, request: Request) -> Response:
-        template = self.backend.template
-        asked = {"is_embedded": template.is_embedded, "system": template.system}
+        template, settings = self.backend.template, self.backend.settings
+        asked = {
+            "is_embedded": template.is_embedded,
+            "system": template.system,
+            "dialect": settings.dialect,
+            "examples": settings.examples,
+            "image_size": resolve_image_size(settings.image_size, self.backend.processor),
+        }
         model = {"id": self.name, "object": "model", "created": 0, "owned_by": "handeye", **asked}
         return JSONResponse({"object": "list", "data": [model]})
 

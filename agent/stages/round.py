@@ -27,7 +27,7 @@ from agent.record.rundir import RunDir
 from agent.record.tracking import Tracker
 from envs import registry
 from policies.backends.loading import load_template
-from policies.backends.settings import recalled
+from policies.backends.settings import ModelSettings, recalled
 from policies.backends.template import ChatTemplate
 from policies.base import find_policy
 from policies.dialect import Dialect, dialect_for
@@ -68,18 +68,15 @@ class Round:
         for back in reversed(range(min(self.config.select.rounds, self.number))):
             yield self.before(back)
 
-    @property
-    def _seed(self) -> Path:
-        return find_policy(self.config.policy)
-
     @cached_property
-    def _template(self) -> ChatTemplate:
-        """Of the seed policy; those that the run makes of it keep it."""
-        return load_template(self._seed, self.config.model)
+    def _asked(self) -> tuple[ModelSettings, ChatTemplate]:
+        """How the seed policy is asked; those that the run makes of it keep it. Found once: a hub is slow to ask."""
+        seed = find_policy(self.config.policy)
+        return recalled(self.config.model, seed), load_template(seed, self.config.model)
 
     def dialect(self, task: str) -> Dialect:
         """How the run's policies are asked about a task."""
-        return dialect_for(recalled(self.config.model, self._seed), self._template, registry.task(task))
+        return dialect_for(*self._asked, registry.task(task))
 
     def store(self, name: str) -> EpisodeStore:
         """Episodes of this round: `episodes`, `archived`, `relabelled`, `branches` or `gate/...`."""

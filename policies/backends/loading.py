@@ -37,13 +37,14 @@ NAMED = 3  # at most, of the tensors at fault
 def load_backend(path: str | Path, settings: ModelSettings | None = None) -> HFBackend:
     """From a checkpoint's folder, of a whole model or of adapters. Raises UserError for what cannot work."""
     folder = Path(path)
-    settings = recalled(settings or ModelSettings(), folder)
     adapted = adapters.has_adapters(folder)
     if not adapted and not (folder / "config.json").is_file():
         raise UserError(f"no checkpoint in {str(path)!r}; {VALID}")
     try:
+        settings = recalled(settings or ModelSettings(), folder)
         base = adapters.find_base(folder, settings.base) if adapted else path
-        model = _model(base, settings)
+        new = settings.lora.modules_to_save if settings.lora else ()
+        model = _model(base, settings, adapters.whole_modules(folder) if adapted else new)
         if adapted:
             model = lora.load(model, folder, settings.lora)
         backend = HFBackend(model, _processor(folder, settings), settings)
@@ -82,7 +83,8 @@ def load_template(path: str | Path, settings: ModelSettings) -> ChatTemplate:
         raise UserError(f"checkpoint {str(path)!r} does not load: {_first_line(error)}; {VALID}") from error
 
 
-def _model(path: str | Path, settings: ModelSettings) -> PreTrainedModel:
+def _model(path: str | Path, settings: ModelSettings, whole: tuple[str, ...]) -> PreTrainedModel:
+    """whole: parts that are not quantised."""
     config = AutoConfig.from_pretrained(path, trust_remote_code=settings.trust_remote_code)
     _check_kind(config, settings)
     device = _device(settings.device)
@@ -90,7 +92,6 @@ def _model(path: str | Path, settings: ModelSettings) -> PreTrainedModel:
     if settings.attention:
         arguments["attn_implementation"] = settings.attention
     if settings.quantise != "none":
-        whole = settings.lora.modules_to_save if settings.lora else ()
         arguments["quantization_config"] = quantisation(settings.quantise, arguments["dtype"], whole)
         arguments["device_map"] = {"": device}
     model, loaded = AutoModelForImageTextToText.from_pretrained(

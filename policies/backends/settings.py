@@ -64,7 +64,12 @@ def recalled(settings: ModelSettings, folder: Path) -> ModelSettings:
     """The settings, with the dialect and the frame size that a checkpoint was trained with in the place of `auto`."""
     if not (folder / ASKED).is_file():
         return settings
-    kept = json.loads((folder / ASKED).read_text())
+    return as_kept(settings, **json.loads((folder / ASKED).read_text()))
+
+
+def as_kept(settings: ModelSettings, dialect: str, examples: int, image_size: int | str) -> ModelSettings:
+    """The settings, with these in the place of `auto`; a number of examples that was asked for stays."""
     if settings.dialect == "auto":
-        settings = replace(settings, dialect=kept["dialect"], examples=kept["examples"])
-    return replace(settings, image_size=kept["image_size"]) if settings.image_size == "auto" else settings
+        asked_for = settings.examples != ModelSettings.examples
+        settings = replace(settings, dialect=dialect, examples=settings.examples if asked_for else examples)
+    return replace(settings, image_size=image_size) if settings.image_size == "auto" else settings

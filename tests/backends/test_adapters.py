@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -215,6 +216,20 @@ def test_quantisation_that_cannot_be_trained_or_is_not_installed_is_one_line(nan
     monkeypatch.setattr("policies.backends.adapters.quantised.find_spec", lambda name: None)
     for kind in ("int8", "nf4"):
         assert f"model.quantise = '{kind}' needs bitsandbytes" in message(nano_checkpoint, ModelSettings(quantise=kind))
+
+
+def test_what_is_trained_whole_is_not_quantised_without_the_config_of_the_training_either(
+    llava_checkpoint, tmp_path, monkeypatch
+):
+    settings = ModelSettings(lora=Lora(r=4, alpha=8, modules_to_save=("multi_modal_projector",)))
+    load_trainable(llava_checkpoint, settings).save(tmp_path / "adapters")
+
+    def asked(kind, dtype, whole):
+        raise UserError(f"{kind} but for {whole}")
+
+    monkeypatch.setattr("policies.backends.loading.quantisation", asked)
+    for each in (ModelSettings(quantise="nf4"), replace(settings, quantise="nf4")):
+        assert "nf4 but for ('multi_modal_projector',)" in message(tmp_path / "adapters", each)
 
 
 def test_merging_adds_the_adapters_to_the_weights(adapters, checkpoint, tmp_path):

@@ -18,7 +18,7 @@ from policies.backends.huggingface import HFBackend
 from policies.backends.inputs import Reader, Rows
 from policies.backends.loading import load_backend, placement
 from policies.backends.prefilled import HFPrefilledBatch
-from policies.backends.settings import ModelSettings
+from policies.backends.settings import ASKED, ModelSettings
 from policies.threads import one_thread
 
 
@@ -81,6 +81,12 @@ def test_no_weights(checkpoint):
 def test_a_broken_config(checkpoint):
     (checkpoint / "config.json").write_text('{"model_type": ')
     refused(checkpoint, "does not load")
+
+
+def test_a_broken_record_of_how_it_was_asked(checkpoint):
+    for text in ("{", '{"dialect": "chat"}', "[]"):
+        (checkpoint / ASKED).write_text(text)
+        refused(checkpoint, "does not load")
 
 
 def test_a_model_of_text_alone(tmp_path):

@@ -10,6 +10,7 @@ from agent.collect.workers import Job, Workers
 from agent.config import Critic
 from envs.errors import UserError
 from policies.backends.settings import ModelSettings
+from policies.critic import Critique
 from policies.mllm import MLLMPolicy
 
 pytestmark = pytest.mark.slow
@@ -70,6 +71,19 @@ def test_one_process_acts_for_the_environments_of_all(two, nano_checkpoint):
     with Workers(1) as one:
         assert_same(episodes, one.rollout(job))
     assert_same(two.rollout(job), episodes)  # nothing of the first rollout waits for the second
+
+
+def test_the_process_that_acts_is_queried_for_all_at_once(nano_checkpoint):
+    sizes = []
+
+    def query(policy, observations, details):
+        sizes.append(len(observations))
+        return [Critique(0.5, "") for _ in observations]
+
+    job = Job("reach", nano_checkpoint, n_envs=4, model=ModelSettings(shared=True))
+    with Workers(2) as workers:
+        workers.query(query, job, [None] * 10, [None] * 10)
+    assert sizes == [8, 2]
 
 
 def test_an_error_of_the_process_that_acts_ends_its_workers(nano_checkpoint, monkeypatch):

@@ -211,12 +211,13 @@ def test_pushing_sends_the_last_policy_with_its_card(handeye, run, monkeypatch):
 
 def test_a_dry_run_writes_the_card_and_sends_nothing(handeye, run, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "upload_folder", lambda **how: pytest.fail("sent"))
-    (run / "round_002" / "policy" / FILE).write_text("{}")
+    for name in (FILE, "pretrain.json"):
+        (run / "round_002" / "policy" / name).write_text("{}")
     status, out, _ = handeye("push", run, "me/reacher", "--dry-run")
     assert status == 0
     names = {Path(line.split()[-1]).name for line in out.splitlines()[:-1]}
     assert {"README.md", "model.safetensors", "config.json", "tokenizer.json"} <= names
-    assert FILE not in names
+    assert not names & {FILE, "pretrain.json"}
     assert out.splitlines()[-1] == f"not sent: {len(names)} files to me/reacher"
     assert (run / "round_002" / "policy" / "README.md").is_file()
 

@@ -9,7 +9,7 @@ from tyro.conf import Positional
 from envs.errors import UserError
 from policies.base import HUB_FILES, HUB_ID
 
-FILE = "provenance.json"  # names folders of this machine: not sent
+LOCAL = ("provenance.json", "pretrain.json")  # name folders of this machine: not sent
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Push:
             raise UserError(f"repo = {self.repo!r}; valid: owner/model")
         card = Card.of(self.policy, self.licence)
         card.write(self.repo)
-        files = sorted({path for pattern in HUB_FILES for path in card.checkpoint.glob(pattern) if path.name != FILE})
+        found = {path for pattern in HUB_FILES for path in card.checkpoint.glob(pattern)}
+        files = sorted(path for path in found if path.name not in LOCAL)
         for path in files:
             print(f"{path.stat().st_size / 1e6:10.1f} MB  {path}")
         if self.dry_run:
@@ -48,7 +49,7 @@ def upload(folder: Path, repo: str, private: bool) -> str:
         raise UserError("no token for the hub; valid: first `hf auth login`, or the variable HF_TOKEN")
     try:
         create_repo(repo, private=private, exist_ok=True)
-        upload_folder(repo_id=repo, folder_path=folder, allow_patterns=list(HUB_FILES), ignore_patterns=FILE)
+        upload_folder(repo_id=repo, folder_path=folder, allow_patterns=list(HUB_FILES), ignore_patterns=list(LOCAL))
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{repo!r} was not sent: {reason}") from error

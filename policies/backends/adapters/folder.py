@@ -47,6 +47,11 @@ def read_base(folder: Path) -> dict[str, Any]:
     return {"base": config.get("base_model_name_or_path") or "", "weights_sha256": None}
 
 
+def whole_modules(folder: Path) -> tuple[str, ...]:
+    """Parts of the model that were trained whole beside the adapters, and so lie in their folder."""
+    return tuple(json.loads((folder / PEFT_CONFIG).read_text()).get("modules_to_save") or ())
+
+
 def find_base(folder: Path, moved: str | None = None) -> Path:
     """The folder of the base under the adapters in a folder.
 

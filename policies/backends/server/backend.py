@@ -22,7 +22,7 @@ from policies.backend import Request
 from policies.backends.server.address import ServerAddress
 from policies.backends.server.client import SHOWN, Client, RefusedError
 from policies.backends.server.wire import Choice, Completion, Detokenised, Model, Models, Position, Token, Tokens, read
-from policies.backends.settings import ModelSettings
+from policies.backends.settings import ModelSettings, as_kept
 from policies.prompt import Message
 
 TOP_LOGPROBS = 20  # the most that OpenAI's protocol allows
@@ -37,7 +37,9 @@ class ServerBackend:
 
     def __init__(self, client: Client, model: Model, settings: ModelSettings | None = None):
         """model: as /v1/models lists it."""
-        self.client, self.model, self.settings = client, model.id, settings or ModelSettings()
+        self.client, self.model = client, model.id
+        asked = model.dialect, model.examples, model.image_size or "auto"
+        self.settings = as_kept(settings or ModelSettings(), *asked)
         self.template = model
         ours = model.owned_by == "handeye"
         self.digits = 4 if ours else 2  # others batch in half precision, as they like
@@ -47,8 +49,9 @@ class ServerBackend:
 
     @classmethod
     def connect(cls, address: ServerAddress, settings: ModelSettings | None = None) -> "ServerBackend":
-        """settings: of which `max_new_tokens` applies. Raises UserError where there is no server, or not that model,
-        and where it cannot load the adapter."""
+        """settings: of which `max_new_tokens` applies, and how the model is asked; what our own server says of that
+        takes the place of `auto`. Raises UserError where there is no server, or not that model, and where it cannot
+        load the adapter."""
         client = Client(address)
         listed = read(
             Models, client.get(f"{address.server}/models", min(FIRST_CONTACT_S, address.patience_s)), address.server

@@ -1,11 +1,12 @@
 """What a model server answers, in OpenAI's form, as far as it is read here; keys beside these are ignored."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from envs.errors import UserError
+from policies.backends.settings import ModelSettings
 
 T = TypeVar("T")
 
@@ -56,12 +57,16 @@ class Detokenised:
 
 @dataclass(frozen=True)
 class Model:
-    """Our own server also says of its chat template what decides how the model is asked (`TemplateTraits`)."""
+    """Our own server also says how its policy is asked: what of the chat template decides it (`TemplateTraits`), and
+    its settings. image_size: [px] of frames; None: each task's own."""
 
     id: str
     owned_by: str = ""
     is_embedded: bool = False
     system: bool = True
+    dialect: Literal["auto", "terse", "chat"] = "auto"
+    examples: int = ModelSettings.examples
+    image_size: int | None = None
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 
 from agent.collect.play import play
+from agent.serve.app import app
+from agent.serve.limits import Limits
 from envs.registry import TASKS
 from policies import prompt
 from policies.action_codec import codec_for
 from policies.backend import Request
+from policies.backends.loading import load_backend
 from policies.backends.server.address import parse
 from policies.backends.server.backend import ServerBackend
+from policies.backends.settings import ModelSettings
 from policies.mllm import MLLMPolicy
 from policies.threads import one_thread
 
@@ -90,6 +94,20 @@ def test_a_policy_decides_as_in_process(backend, remote, codec, observations):
     for here, there in zip(*decided, strict=True):
         assert (there.answer, there.critique) == (here.answer, here.critique)
         assert there.verdict == pytest.approx(here.verdict, abs=1e-4)
+
+
+def test_a_served_policy_is_asked_as_the_server_says(listening, nano_checkpoint):
+    """As in process, where the settings of its training are read off its folder."""
+    served = load_backend(nano_checkpoint, ModelSettings(dialect="chat", examples=1, image_size=96))
+    with listening(app(served, served.processor.tokenizer, "nano", Limits())) as url:
+
+        def asked(**settings):
+            found = ServerBackend.connect(parse(f"{url}/v1"), ModelSettings(**settings)).settings
+            return found.dialect, found.examples, found.image_size
+
+        assert asked() == ("chat", 1, 96)
+        assert asked(examples=2, image_size=64) == ("chat", 2, 64)
+        assert asked(dialect="terse") == ("terse", 3, 96)
 
 
 @pytest.mark.slow
