@@ -117,7 +117,7 @@ def test_a_server_that_is_not_there_is_one_line():
         ),
         (Response(status_code=307, headers={"Location": "/"}), "HTTP 307; valid: 200"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_nonsense_is_one_line(ask, answer, message):
     with pytest.raises(UserError, match=message) as error:
