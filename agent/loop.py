@@ -58,7 +58,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         "complete": True,
         "config": asdict(config),
         "versions": versions(),
-        "model": placement(config.model),
+        "model": placement(incumbent, config.model),
         "provenance": provenance | {"policy": weights_sha256(incumbent)},
         "certified": config.collect.certify,
         "budget": budget,

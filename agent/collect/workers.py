@@ -130,7 +130,7 @@ class Workers:
             episodes, spent = _rollout(job, subscribers)
             self._spent += spent
             return episodes
-        if not is_shared(job.model):
+        if not is_shared(job.checkpoint, job.model):
             return self._rollout_parts(job, subscribers)
         with policy_of(job) as policy:
             actor = Actor(policy, self._answers, range(min(self.n, len(job.starts))))
@@ -167,7 +167,7 @@ class Workers:
 
     def query(self, query: Query, job: Job, observations: Sequence[Observation], details: Sequence[Any]) -> list[Any]:
         """The job's policy queried about each observation and its detail, outside an episode; one result for each."""
-        if self.n == 1 or is_shared(job.model):
+        if self.n == 1 or is_shared(job.checkpoint, job.model):
             at_once = replace(job, n_envs=job.n_envs * self.n)  # as many as in a rollout
             results, spent = _query(query, at_once, observations, details)
             self._spent += spent

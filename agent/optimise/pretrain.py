@@ -38,7 +38,7 @@ from policies.backends import nano
 from policies.backends.adapters.folder import PEFT_CONFIG
 from policies.backends.huggingface import HFBackend
 from policies.backends.image_size import resolve_image_size
-from policies.backends.loading import load_trainable
+from policies.backends.loading import load_trainable, place
 from policies.base import find_policy
 from policies.baselines import with_expert
 from policies.dialect import TERSE, Dialect, dialect_for
@@ -277,7 +277,8 @@ def seed_policy(config: Pretrain, tasks: Iterable[Task]) -> HFBackend:
     """The policy before the first stage: the `start`, with adapters where `model.lora` asks for them, or random weights
     of the embedded model. Raises UserError for a missing start."""
     if not config.start:
-        return HFBackend(*nano.build(words(tasks), config.seed), config.model)
+        model, processor = nano.build(words(tasks), config.seed)
+        return HFBackend(place(model, config.model), processor, config.model)
     backend = load_trainable(find_policy(config.start), config.model, config.seed)
     if not config.new_words:
         return backend

@@ -80,7 +80,7 @@ class HFBackend:
         prompts = [self.reader.read(r, text) for r, text in zip(requests, texts, strict=True)]
         numbers = numbers or range(len(prompts))
         for prompt in prompts:
-            self._check_length(len(prompt))
+            self.check_tokens(len(prompt))
         end = self.template.end_of_words(texts[0], requests[0].messages)
         unread = max(1, len(self.reader.tokens([texts[0][end:]])[0]))  # what the template puts after a prompt's words
         keys = ((padded(len(p)) if self.padding else len(p), p.shape) for p in prompts)
@@ -146,9 +146,10 @@ class HFBackend:
 
     def check_length(self, request: Request) -> None:
         """Raises UserError for a prompt with more tokens than the model has positions."""
-        self._check_length(len(self.reader.read(request, self.template.prompt(request.messages))))
+        self.check_tokens(len(self.reader.read(request, self.template.prompt(request.messages))))
 
-    def _check_length(self, n: int) -> None:
+    def check_tokens(self, n: int) -> None:
+        """Raises UserError for more tokens than the model has positions."""
         most = getattr(self.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
         if most and n > most:
             raise UserError(

@@ -31,6 +31,7 @@ logging.disable_progress_bar()  # loading two megabytes needs no bar
 VALID = "valid: a folder with config.json, weights and processor of an image-text-to-text model"
 # What transformers and safetensors raise for files that are missing, cut, of another format, or need a package.
 BROKEN = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError, SafetensorError)
+SMALL = 100e6  # bytes of weights
 NAMED = 3  # at most, of the tensors at fault
 
 
@@ -87,7 +88,7 @@ def _model(path: str | Path, settings: ModelSettings, whole: tuple[str, ...]) ->
     """whole: parts that are not quantised."""
     config = AutoConfig.from_pretrained(path, trust_remote_code=settings.trust_remote_code)
     _check_kind(config, settings)
-    device = _device(settings.device)
+    device = _device(settings.device, _is_small(Path(path), settings))
     arguments: dict[str, Any] = {"dtype": _dtype(settings.dtype, device)}
     if settings.attention:
         arguments["attn_implementation"] = settings.attention
@@ -141,35 +142,47 @@ def _processor(path: str | Path, settings: ModelSettings) -> ProcessorMixin:
     return processor
 
 
-def is_shared(settings: ModelSettings) -> bool:
-    """Whether one process acts for the environments of all workers."""
-    return _device(settings.device).type != "cpu" if settings.shared == "auto" else settings.shared
+def is_shared(policy: Path | Any, settings: ModelSettings) -> bool:
+    """Whether one process acts for the environments of all workers. policy: a checkpoint's folder, or a server."""
+    if settings.shared != "auto" or not isinstance(policy, Path):
+        return settings.shared is True
+    return _device(settings.device, _is_small(policy, settings)).type != "cpu"
 
 
-def placement(settings: ModelSettings) -> dict[str, str]:
+def placement(policy: Path, settings: ModelSettings) -> dict[str, str]:
     """Where a model runs here, in which precision, and what its answers depend on: `exact`, where that is the request
     and its seed alone, or `seeded`, where it is also what shares the batch."""
-    device = _device(settings.device)
+    device = _device(settings.device, _is_small(policy, settings))
     dtype = _dtype(settings.dtype, device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     exact = device.type == "cpu" and dtype == torch.float32 and settings.block is not None
     return {"device": name, "dtype": str(dtype).removeprefix("torch."), "answers": "exact" if exact else "seeded"}
 
 
-def _device(name: str) -> torch.device:
+def place(model: PreTrainedModel, settings: ModelSettings) -> PreTrainedModel:
+    """A small model that was made in memory, moved to the device and dtype of the settings."""
+    device = _device(settings.device, small=True)
+    return model.to(device, _dtype(settings.dtype, device))
+
+
+def _is_small(policy: Path, settings: ModelSettings) -> bool:
+    """Whether the weights, of adapters their base's, are so few that an accelerator would wait for them to be launched,
+    as the embedded model's are."""
+    base = adapters.find_base(policy, settings.base) if adapters.has_adapters(policy) else policy
+    return sum(shard.stat().st_size for shard in base.glob("*.safetensors")) < SMALL
+
+
+def _device(name: str, small: bool) -> torch.device:
     if name == "auto":
-        return torch.device(torch.accelerator.current_accelerator() or "cpu") if _accelerated() else torch.device("cpu")
+        accelerator = None if small or not torch.accelerator.is_available() else torch.accelerator.current_accelerator()
+        return accelerator or torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        there = ["cpu", *([str(torch.accelerator.current_accelerator())] if _accelerated() else [])]
-        raise UserError(f"model.device = {name!r}; valid here: auto, {', '.join(there)}") from error
+        there = [str(torch.accelerator.current_accelerator())] if torch.accelerator.is_available() else []
+        raise UserError(f"model.device = {name!r}; valid here: {', '.join(('auto', 'cpu', *there))}") from error
     return device
-
-
-def _accelerated() -> bool:
-    return torch.accelerator.is_available()
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:

@@ -219,6 +219,7 @@ class HFPrefilledBatch:
             real = (torch.arange(width) >= gaps[:, None]).to(new.mask)
             read = slice(None, -new.unread)
             mask = torch.cat([new.mask[:, read], real], dim=1)
+            backend.check_tokens(int(mask.sum(dim=1).max()))
             after = new.next_positions(1, -new.unread) - 1 + real.cumsum(dim=1)
             positions = torch.cat([new.positions[..., read], after], dim=-1)
             unread = width if last else tails[new.rows[0]].unread

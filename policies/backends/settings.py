@@ -34,14 +34,15 @@ class Lora:
 class ModelSettings:
     """How a policy's model is loaded, shown frames, asked and trained."""
 
-    device: str = "auto"  # auto takes an accelerator where there is one
+    device: str = "auto"  # auto takes an accelerator where there is one, but for models below 100 MB
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: float32 on a CPU, bfloat16 elsewhere
     attention: str | None = None  # transformers' attn_implementation, such as sdpa
     quantise: Literal["none", "int8", "nf4"] = "none"
     """of the weights under adapters, by bitsandbytes; with int8 an answer depends a little on what shares its batch"""
     block: Count | Literal["auto"] | None = "auto"
-    """rows of a forward pass; auto: on a CPU 4 to 32, among which a row's result does not depend on their number, and
-    elsewhere no bound; a number: always as many, the last pass filled up; None: no bound"""
+    """prompts that are read in one pass (n answers to each are n times as many rows); auto: on a CPU 4 to 32, among
+    which a row's result does not depend on their number, and elsewhere no bound; a number: always as many, the last
+    pass filled up; None: no bound"""
     image_size: Count | Literal["auto"] = "auto"  # of rendered frames [px]; auto: what the model's processor wants
     processor: dict[str, Any] = field(default_factory=dict)  # arguments of transformers' AutoProcessor
     trust_remote_code: bool = False  # run Python that a checkpoint brings

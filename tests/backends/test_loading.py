@@ -13,10 +13,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from envs.errors import UserError
 from policies import prompt
 from policies.backend import Request
-from policies.backends import probe
+from policies.backends import loading, probe
 from policies.backends.huggingface import HFBackend
 from policies.backends.inputs import Reader, Rows
-from policies.backends.loading import load_backend, placement
+from policies.backends.loading import is_shared, load_backend, placement
 from policies.backends.prefilled import HFPrefilledBatch
 from policies.backends.settings import ASKED, ModelSettings
 from policies.threads import one_thread
@@ -199,10 +199,19 @@ def test_the_settings_decide_the_dtype(nano_checkpoint):
     assert model.dtype == torch.bfloat16
 
 
-def test_placement_says_what_answers_depend_on():
-    assert placement(ModelSettings()) == {"device": "cpu", "dtype": "float32", "answers": "exact"}
-    assert placement(ModelSettings(dtype="bfloat16"))["answers"] == "seeded"
-    assert placement(ModelSettings(block=None))["answers"] == "seeded"
+def test_placement_says_what_answers_depend_on(nano_checkpoint):
+    assert placement(nano_checkpoint, ModelSettings()) == {"device": "cpu", "dtype": "float32", "answers": "exact"}
+    assert placement(nano_checkpoint, ModelSettings(dtype="bfloat16"))["answers"] == "seeded"
+    assert placement(nano_checkpoint, ModelSettings(block=None))["answers"] == "seeded"
+
+
+def test_a_small_model_stays_on_the_cpu_where_there_is_an_accelerator(nano_checkpoint, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    assert placement(nano_checkpoint, ModelSettings())["device"] == "cpu"
+    assert not is_shared(nano_checkpoint, ModelSettings())
+    monkeypatch.setattr(loading, "SMALL", 1)
+    assert is_shared(nano_checkpoint, ModelSettings())
 
 
 @pytest.mark.parametrize(
@@ -214,3 +223,9 @@ def test_a_checkpoint_recalls_how_it_was_asked(nano_checkpoint, tmp_path, asked)
     other = ModelSettings(dialect="terse", image_size=64)
     assert load_backend(tmp_path, other).settings == other
     assert load_backend(nano_checkpoint).settings == ModelSettings()
+
+
+def test_a_longer_prompt_that_exceeds_the_models_positions(backend):
+    prefilled = backend.prefill([Request(np.zeros((1, 64, 64, 3), np.uint8), prompt.user("reach the red cube"))])
+    with pytest.raises(UserError, match=r"a prompt has \d+ tokens, and the model at most 512"):
+        prefilled.extend([[prompt.user("reach the red cube" + ". good?" * 300)]])

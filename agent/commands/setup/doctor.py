@@ -25,7 +25,7 @@ class Doctor:
     """a checkpoint's folder, `seed`, a model on a hub; `known`: a table of the models that configs/gpu is for"""
     rows: int = 128  # decisions at once
     batch: int = 8  # rows of a training step; a preference pair is two
-    tokens: int = 512  # of a row, its image and its answer included
+    tokens: int = 1024  # of a row: prompt with images and example turns, and answer
     image_tokens: int | None = None  # of a row's image; default: of one frame where the model is known, else 64
     r: int = 16  # rank of LoRA
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"  # auto: float32 without a GPU

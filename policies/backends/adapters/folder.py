@@ -5,7 +5,6 @@ Beside peft's two files lies `adapter_base.json`. Nothing here imports torch.
 
 import json
 import logging
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def base_name(folder: Path) -> str:
 
 def write_base(folder: Path, base: Path, lora: dict[str, Any]) -> None:
     """Record the base of the adapters in a folder, by name and hash, and the settings that they were made with."""
-    record = {"base": base_name(base), "weights_sha256": _known_sha256(base), "lora": lora}
+    record = {"base": base_name(base), "weights_sha256": weights_sha256(base), "lora": lora}
     (folder / BASE).write_text(json.dumps(record, indent=1) + "\n")
 
 
@@ -66,7 +65,7 @@ def find_base(folder: Path, moved: str | None = None) -> Path:
         raise UserError(f"the base of its adapters is not here: {error}; or where it is now, as model.base") from error
     if has_adapters(base):
         raise UserError(f"the base of its adapters, {name!r}, holds adapters itself; valid: a whole model")
-    there = _known_sha256(base)
+    there = weights_sha256(base)
     if record["weights_sha256"] is None:
         log.warning(f"no hash of the base is recorded in {str(folder)!r}: {name!r} is taken as it is")
     elif there != record["weights_sha256"]:
@@ -75,14 +74,3 @@ def find_base(folder: Path, moved: str | None = None) -> Path:
             f"({record['weights_sha256'][:12]}); valid: those weights, or where they are, as model.base"
         )
     return base
-
-
-def _known_sha256(base: Path) -> str | None:
-    """As `weights_sha256`, once a process for weights that do not change: a base of several GB is loaded often."""
-    files = sorted(base.glob("*.safetensors"))
-    return _sha256(base, tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
-
-
-@lru_cache
-def _sha256(base: Path, files: tuple[tuple[str, int, int], ...]) -> str | None:
-    return weights_sha256(base)

@@ -2,20 +2,28 @@
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 
 def weights_sha256(policy: Path) -> str | None:
     """SHA-256 of a policy's weights, in hex: of a file, or of the *.safetensors in a checkpoint's folder.
 
-    Several files (shards) are hashed by the lines that `sha256sum *.safetensors` prints. None without any file.
+    Several files (shards) are hashed by the lines that `sha256sum *.safetensors` prints. None without any file. Files
+    that do not change are read once a process: a base of several GB is asked for often.
     """
     if policy.is_file():
         return file_sha256(policy)
     shards = sorted(policy.glob("*.safetensors"))
-    if len(shards) == 1:
-        return file_sha256(shards[0])
-    return files_sha256(policy, shards) if shards else None
+    stamps = tuple((shard.name, shard.stat().st_size, shard.stat().st_mtime_ns) for shard in shards)
+    return _shards_sha256(policy.resolve(), stamps) if shards else None
+
+
+@lru_cache
+def _shards_sha256(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> str:
+    """stamps: name, size and time of each file, so that other files are other arguments."""
+    shards = [folder / name for name, *_ in stamps]
+    return file_sha256(shards[0]) if len(shards) == 1 else files_sha256(folder, shards)
 
 
 def files_sha256(folder: Path, files: Iterable[Path]) -> str:
