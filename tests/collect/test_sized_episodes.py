@@ -48,7 +48,9 @@ def test_a_job_of_another_size(nano_checkpoint):
     job = Job("reach", nano_checkpoint, [(0, 0), (1, 0)], certify=True, model=LARGE)
     with policy_of(job) as policy:
         assert task_of(sized(job, policy)) == REACH.sized(PX)
-        assert task_of(sized(replace(job, model=ModelSettings()), policy)) is REACH  # auto: as it wants them
+    auto = replace(job, model=ModelSettings())
+    with policy_of(auto) as policy:
+        assert task_of(sized(auto, policy)) is REACH  # as it wants them
     episodes = Workers(1).rollout(job)
     assert {e.ending for e in episodes} <= {"terminated", "truncated"}  # none without a certificate
     assert {step.observation.frames.shape for e in episodes for step in e.steps} == {(1, PX, PX, 3)}

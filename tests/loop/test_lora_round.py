@@ -34,11 +34,11 @@ def test_rounds_train_adapters_over_one_base(config, monkeypatch, nano_checkpoin
 
         return counting
 
-    def loaded(*arguments, load=workers.load_backend):
+    def loaded(*arguments, load=workers.open_backend):
         alone.append(not models() - others)
         return load(*arguments)
 
-    monkeypatch.setattr(workers, "load_backend", loaded)
+    monkeypatch.setattr(workers, "open_backend", loaded)
     monkeypatch.setattr(imitate, "train_sft", counted(imitate.train_sft))
     monkeypatch.setattr(prefer, "train_dpo", counted(prefer.train_dpo))
     passed = loop.gate
