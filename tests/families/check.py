@@ -52,8 +52,8 @@ from tests.families.alone import REGEX, Alone  # noqa: E402
 from tests.families.build import FAMILIES, build  # noqa: E402
 from tests.families.training import trained  # noqa: E402
 
-WORDS = "push the red cube to the pad", "reach the pad. left 9 8", "reach the green pad. left 19 8. slowly", "push. now"
-FOLLOWING = "red cube 1 2; move +1 -2", "blue pad 11 2; move -1 +2", "green cube 3 4; move +0 +0"
+WORDS = "push the red cube to the pad", "reach the green pad. left 19 8. slowly", "push. now"  # of different lengths
+FOLLOWING = "red cube 1 2; move +1 -2", "green cube 13 4; move +0 +0"
 
 
 def requests(frames: int) -> list[Request]:
@@ -62,10 +62,10 @@ def requests(frames: int) -> list[Request]:
 
 
 def questions(request: Request) -> list[list]:
-    """Longer prompts: two whose words go on, one that is a later turn."""
+    """Longer prompts: one whose words go on, one that is a later turn."""
     text, frames = request.messages[0]["content"][-1]["text"], len(request.frames)
-    longer = [user(f"{text}. {answer}. good?", frames) for answer in FOLLOWING[:2]]
-    return [*longer, [*request.messages, *assistant(FOLLOWING[2]), *user("good?", 0)]]
+    longer, turn = FOLLOWING
+    return [user(f"{text}. {longer}. good?", frames), [*request.messages, *assistant(turn), *user("good?", 0)]]
 
 
 def compare(backend: HFBackend, frames: int) -> dict[str, float]:
