@@ -31,7 +31,7 @@ RATE = {"k": 45, "n": 60, "rate": 0.75, "ci95": [0.63, 0.84]}
 RESULTS = {
     "schema": 1,
     "complete": True,
-    "config": {"policy": "owner/model-2B", "tasks": ["reach"], "out": "/home/me/run", "sft": {"max_steps": 3}},
+    "config": {"policy": "owner/model-2B", "tasks": ["reach"], "out": "/elsewhere/run", "sft": {"max_steps": 3}},
     "versions": {"python": "3.11", "torch": "2.13"},
     "provenance": {"source": {"version": "0.1", "commit": "abc", "clean": True}},
     "budget": {"env_steps": 12345, "branch_env_steps": 678, "verify_env_steps": 9},
@@ -162,7 +162,7 @@ def run(nano_checkpoint, tmp_path):
     """A run's folder, moved since, with a last policy and results."""
     policy = tmp_path / "run" / "round_002" / "policy"
     shutil.copytree(nano_checkpoint, policy)
-    results = RESULTS | {"policy": "/home/me/run/round_002/policy"}
+    results = RESULTS | {"policy": "/elsewhere/run/round_002/policy"}
     (tmp_path / "run" / "results.json").write_text(json.dumps(results))
     return tmp_path / "run"
 
@@ -181,7 +181,7 @@ def test_a_card_says_what_was_measured_and_how(run):
     assert "Environment steps: 12,345" in text
     assert "commit abc" in text
     assert "handeye eval TASK --policy me/reacher" in text
-    assert "/home/me" not in card.content
+    assert "/elsewhere" not in card.content
     config = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
     assert config == {"policy": "owner/model-2B", "tasks": ["reach"], "sft": {"max_steps": 3}}
 
