@@ -23,3 +23,8 @@ def close_to(value: str, valid: Iterable[str], n: int = 5) -> str:
     """The valid values most like `value`, where there are too many to name."""
     close = difflib.get_close_matches(value, sorted(valid), n=n, cutoff=0.0)
     return f"valid: {', '.join(close)}, ..."
+
+
+def first_line(error: Exception) -> str:
+    """What was raised, short; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from envs.errors import UserError
 from policies.backends.settings import ModelSettings
 from policies.prompt import Message
 
@@ -16,6 +17,21 @@ class Request:
 
     frames: np.ndarray
     messages: list[Message]
+
+
+def parting(
+    text: str, other: str, tokens: Sequence[int], other_tokens: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, int]]:
+    """The common first tokens of two texts, and the next of each. Raises UserError where one begins the other."""
+    both = list(zip(tokens, other_tokens, strict=False))
+    n = next((i for i, (a, b) in enumerate(both) if a != b), None)
+    if n is None:
+        raise do_not_part(text, other)
+    return tuple(token for token, _ in both[:n]), both[n]
+
+
+def do_not_part(text: str, other: str) -> UserError:
+    return UserError(f"{text!r} and {other!r} do not part; valid: two texts, neither of which begins the other")
 
 
 class PrefilledBatch(Protocol):

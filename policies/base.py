@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import gymnasium as gym
 import numpy as np
 
-from envs.errors import UserError
+from envs.errors import UserError, first_line
 from envs.observation import Observation
 from policies.backends.server.address import ServerAddress, is_server, parse
 
@@ -82,5 +82,5 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"no folder {name!r} here, and no model of that name from a hub: {reason}") from error
+        missing = f"no folder {name!r} here, and no model of that name from a hub"
+        raise UserError(f"{missing}: {first_line(error)}") from error

@@ -1,6 +1,5 @@
 """The socket and the process of `handeye serve`: where it listens, who may ask, and how it stops."""
 
-import ipaddress
 import os
 import signal
 import socket
@@ -11,18 +10,12 @@ from types import FrameType
 
 from agent.serve.limits import Limits
 from envs.errors import UserError
+from policies.backends.server.address import is_loopback
 from policies.backends.settings import ModelSettings
 
 CONNECTIONS = 1024  # open at a time, idle ones included
 KEEP_ALIVE_S = 30
 LEAST_TOKEN = 16  # characters
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # another name
-        return False
 
 
 def checked_token(host: str, token_env: str | None) -> str | None:

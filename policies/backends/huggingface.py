@@ -15,7 +15,7 @@ import xgrammar
 from transformers import DynamicCache, PreTrainedModel, ProcessorMixin
 
 from envs.errors import UserError
-from policies.backend import Request
+from policies.backend import Request, parting
 from policies.backends.adapters import lora
 from policies.backends.inputs import Reader, Rows, padded
 from policies.backends.prefilled import Block, HFPrefilledBatch
@@ -123,19 +123,10 @@ class HFBackend:
         said = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [text.removeprefix(self.template.lead).strip() for text in said]
 
-    def partings(self, texts: Sequence[str], others: Sequence[str]) -> list[tuple[list[int], tuple[int, int]]]:
-        """The common first tokens of two answers, and the next of each. Raises UserError where one begins the other."""
-        lead, result = self.template.lead, []
-        tokens = (self.reader.tokens([lead + text for text in some]) for some in (texts, others))
-        for text, other, *pair in zip(texts, others, *tokens, strict=True):
-            both = list(zip(*pair, strict=False))
-            n = next((i for i, (a, b) in enumerate(both) if a != b), None)
-            if n is None:
-                raise UserError(
-                    f"{text!r} and {other!r} do not part; valid: two texts, neither of which begins the other"
-                )
-            result.append(([token for token, _ in both[:n]], both[n]))
-        return result
+    def partings(self, texts: Sequence[str], others: Sequence[str]) -> list[tuple[tuple[int, ...], tuple[int, int]]]:
+        """`parting` of each two answers, with what the template puts before them."""
+        tokens = (self.reader.tokens([self.template.lead + text for text in some]) for some in (texts, others))
+        return [parting(*each) for each in zip(texts, others, *tokens, strict=True)]
 
     def _stops(self) -> list[int]:
         """Tokens that end an answer: the template's, the tokenizer's, and all of the generation config."""

@@ -17,7 +17,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from envs.errors import UserError
+from envs.errors import UserError, first_line
 from policies.backends.adapters import folder as adapters
 from policies.backends.adapters import lora
 from policies.backends.adapters.quantised import quantisation
@@ -54,7 +54,7 @@ def load_backend(path: str | Path, settings: ModelSettings | None = None) -> HFB
     except UserError as error:
         raise UserError(f"checkpoint {str(path)!r}: {error}") from error
     except (*BROKEN, TemplateError) as error:
-        raise UserError(f"checkpoint {str(path)!r} does not load: {_first_line(error)}; {VALID}") from error
+        raise UserError(f"checkpoint {str(path)!r} does not load: {first_line(error)[:300]}; {VALID}") from error
     return backend
 
 
@@ -81,14 +81,14 @@ def load_template(path: str | Path, settings: ModelSettings) -> ChatTemplate:
     except UserError as error:
         raise UserError(f"checkpoint {str(path)!r}: {error}") from error
     except (*BROKEN, TemplateError) as error:
-        raise UserError(f"checkpoint {str(path)!r} does not load: {_first_line(error)}; {VALID}") from error
+        raise UserError(f"checkpoint {str(path)!r} does not load: {first_line(error)[:300]}; {VALID}") from error
 
 
 def _model(path: str | Path, settings: ModelSettings, whole: tuple[str, ...]) -> PreTrainedModel:
     """whole: parts that are not quantised."""
     config = AutoConfig.from_pretrained(path, trust_remote_code=settings.trust_remote_code)
     _check_kind(config, settings)
-    device = _device(settings.device, _is_small(Path(path), settings))
+    device = _device(settings, Path(path))
     arguments: dict[str, Any] = {"dtype": _dtype(settings.dtype, device)}
     if settings.attention:
         arguments["attn_implementation"] = settings.attention
@@ -146,13 +146,13 @@ def is_shared(policy: Path | Any, settings: ModelSettings) -> bool:
     """Whether one process acts for the environments of all workers. policy: a checkpoint's folder, or a server."""
     if settings.shared != "auto" or not isinstance(policy, Path):
         return settings.shared is True
-    return _device(settings.device, _is_small(policy, settings)).type != "cpu"
+    return _device(settings, policy).type != "cpu"
 
 
 def placement(policy: Path, settings: ModelSettings) -> dict[str, str]:
     """Where a model runs here, in which precision, and what its answers depend on: `exact`, where that is the request
     and its seed alone, or `seeded`, where it is also what shares the batch."""
-    device = _device(settings.device, _is_small(policy, settings))
+    device = _device(settings, policy)
     dtype = _dtype(settings.dtype, device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     exact = device.type == "cpu" and dtype == torch.float32 and settings.block is not None
@@ -161,7 +161,7 @@ def placement(policy: Path, settings: ModelSettings) -> dict[str, str]:
 
 def place(model: PreTrainedModel, settings: ModelSettings) -> PreTrainedModel:
     """A small model that was made in memory, moved to the device and dtype of the settings."""
-    device = _device(settings.device, small=True)
+    device = _device(settings)
     return model.to(device, _dtype(settings.dtype, device))
 
 
@@ -172,16 +172,18 @@ def _is_small(policy: Path, settings: ModelSettings) -> bool:
     return sum(shard.stat().st_size for shard in base.glob("*.safetensors")) < SMALL
 
 
-def _device(name: str, small: bool) -> torch.device:
+def _device(settings: ModelSettings, policy: Path | None = None) -> torch.device:
+    """policy: whose size decides where it is `auto`; None: a small model that was made in memory."""
+    name, there = settings.device, torch.accelerator.is_available()
     if name == "auto":
-        accelerator = None if small or not torch.accelerator.is_available() else torch.accelerator.current_accelerator()
-        return accelerator or torch.device("cpu")
+        large = there and policy is not None and not _is_small(policy, settings)
+        return torch.accelerator.current_accelerator() if large else torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        there = [str(torch.accelerator.current_accelerator())] if torch.accelerator.is_available() else []
-        raise UserError(f"model.device = {name!r}; valid here: {', '.join(('auto', 'cpu', *there))}") from error
+        valid = ["auto", "cpu", *([str(torch.accelerator.current_accelerator())] if there else [])]
+        raise UserError(f"model.device = {name!r}; valid here: {', '.join(valid)}") from error
     return device
 
 
@@ -189,9 +191,3 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     return getattr(torch, name)
-
-
-def _first_line(error: Exception) -> str:
-    """What was raised, short: transformers lists hundreds of classes after its first line."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]

@@ -104,6 +104,12 @@ class HFPrefilledBatch:
                 answers[row] = text
         return [answers[i : i + n] for i in range(0, len(answers), n)]
 
+    def _filled(self, block: Block, rows: int = 1) -> Block:
+        """A copy of the block with enough rows for a pass of one token, and with at least `rows`."""
+        places = self._backend.rows.filled(range(len(block.rows)))
+        places += places[-1:] * (rows - len(places))
+        return block.picked(places, [block.rows[place] for place in places])
+
     def _decode(self, block: Block, constraint: Constraint, noise: GumbelNoise | None) -> torch.Tensor:
         """(rows, n): the tokens of an answer to each prompt of the block, whose cache grows. Raises UserError for an
         answer without an end."""
@@ -127,9 +133,7 @@ class HFPrefilledBatch:
         """(n, vocabulary): the logits of an answer's first token, without a grammar. rows: of a pass, at least."""
         result = [torch.empty(0)] * len(self._requests)
         for block in self._blocks:
-            places = self._backend.rows.filled(range(len(block.rows)))
-            places += places[-1:] * (rows - len(places))
-            new = block.picked(places, [block.rows[place] for place in places])
+            new = self._filled(block, rows)
             ids, positions = new.ids[:, -new.unread :], new.positions[..., -new.unread :]
             scores = self._backend.forward(ids, positions, new.cache, {"attention_mask": new.mask})[:, -1].cpu()
             for row, of_row in zip(new.rows, scores, strict=True):
@@ -142,9 +146,8 @@ class HFPrefilledBatch:
         the product of the probability of all tokens that the grammar allows."""
         grammar, result = self._backend.grammar(regex), np.zeros(len(self._requests))
         for block in self._blocks:
-            places = self._backend.rows.filled(range(len(block.rows)))
-            new = block.picked(places, [block.rows[place] for place in places])
-            measured = FormMass(grammar, len(places), self._backend.device)
+            new = self._filled(block)
+            measured = FormMass(grammar, len(new.rows), self._backend.device)
             self._decode(new, measured, None)
             result[list(new.rows)] = measured.log_mass.numpy()
         return result
@@ -157,8 +160,7 @@ class HFPrefilledBatch:
         """
         parts, result = self._backend.partings(texts, others), np.zeros(len(self._requests))
         for block in self._blocks:
-            places = self._backend.rows.filled(range(len(block.rows)))
-            new = block.picked(places, [block.rows[place] for place in places])
+            new = self._filled(block)
             shared, lengths = [parts[row][0] for row in new.rows], torch.tensor([len(parts[r][0]) for r in new.rows])
             width = int(lengths.max())
             said = torch.tensor([[*some, *[self._backend.reader.pad] * (width - len(some))] for some in shared])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from envs.errors import UserError
+from envs.errors import UserError, first_line
 from policies.base import HUB_FILES, HUB_ID
 
 LOCAL = ("provenance.json", "pretrain.json")  # name folders of this machine: not sent
@@ -51,6 +51,5 @@ def upload(folder: Path, repo: str, private: bool) -> str:
         create_repo(repo, private=private, exist_ok=True)
         upload_folder(repo_id=repo, folder_path=folder, allow_patterns=list(HUB_FILES), ignore_patterns=list(LOCAL))
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{repo!r} was not sent: {reason}") from error
+        raise UserError(f"{repo!r} was not sent: {first_line(error)}") from error
     return f"https://huggingface.co/{repo}"

@@ -5,6 +5,7 @@
 The keys are the fields of `ServerAddress`. Nothing here imports torch or an HTTP client.
 """
 
+import ipaddress
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -85,3 +86,11 @@ def named(policy: Any) -> Any:
     if urlsplit(given.server).query or urlsplit(given.server).fragment:
         raise UserError(f"server = {given.server!r}; valid: the URL alone, and model and the others as keys beside it")
     return str(parse(str(given)))
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host is this machine alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # another name
+        return False

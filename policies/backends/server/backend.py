@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from envs.errors import UserError, unknown
-from policies.backend import Request
+from policies.backend import Request, do_not_part, parting
 from policies.backends.server.address import ServerAddress
 from policies.backends.server.client import SHOWN, Client, RefusedError
 from policies.backends.server.wire import Choice, Completion, Detokenised, Model, Models, Position, Token, Tokens, read
@@ -202,7 +202,7 @@ class ServerPrefilledBatch:
         backend = self._backend
         distinct = list(dict.fromkeys([*texts, *others]))
         ids = dict(zip(distinct, backend.tokens(distinct), strict=True))
-        parts = [_parting(text, other, ids) for text, other in zip(texts, others, strict=True)]
+        parts = [parting(text, other, ids[text], ids[other]) for text, other in zip(texts, others, strict=True)]
         prefixes = list(dict.fromkeys(shared for shared, _ in parts if shared))
         said = {(): ""} | dict(zip(prefixes, backend.texts(prefixes), strict=True))
         bodies = [
@@ -232,7 +232,7 @@ class ServerPrefilledBatch:
         words = []
         for text, other in zip(texts, others, strict=True):
             if text.startswith(other) or other.startswith(text):
-                raise _do_not_part(text, other)
+                raise do_not_part(text, other)
             n = sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(text, other, strict=False)))
             start = max((m.start() for m in re.finditer(r"\s+", text[:n])), default=0)
             words.append((text[:start], text[start:].strip(), other[start:].strip()))
@@ -295,19 +295,6 @@ def _runs(temperatures: Sequence[float], seeds: Sequence[int], counting: bool) -
         run = [*run, k]
     if run:
         yield run
-
-
-def _parting(text: str, other: str, ids: Mapping[str, list[int]]) -> tuple[tuple[int, ...], tuple[int, int]]:
-    """The common first tokens of two texts, and the next of each. Raises UserError where one begins the other."""
-    both = list(zip(ids[text], ids[other], strict=False))
-    n = next((i for i, (a, b) in enumerate(both) if a != b), None)
-    if n is None:
-        raise _do_not_part(text, other)
-    return tuple(a for a, _ in both[:n]), both[n]
-
-
-def _do_not_part(text: str, other: str) -> UserError:
-    return UserError(f"{text!r} and {other!r} do not part; valid: two texts, neither of which begins the other")
 
 
 def _continued(prompt: _Prompt, said: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ httpx retries connections alone; what a server does under load (429, 503, a rest
 """
 
 import hashlib
-import ipaddress
 import json
 import os
 import random
@@ -22,7 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from envs.errors import UserError
-from policies.backends.server.address import ServerAddress
+from policies.backends.server.address import ServerAddress, is_loopback
 
 AWAY = (429, 502, 503, 504)  # full, starting, or gone behind a proxy: tried again as long as the address says
 FAILED = (408, 500)  # tried until FAILURES of them: the request itself may be the cause
@@ -56,7 +55,7 @@ class Client:
             headers=_authorization(address.key_env),
             timeout=httpx.Timeout(address.timeout_s, connect=min(10.0, address.timeout_s)),
             limits=httpx.Limits(max_connections=address.concurrency, max_keepalive_connections=address.concurrency),
-            trust_env=not _is_loopback(address.server),  # a cluster's proxy does not lead back here
+            trust_env=not is_loopback(urlsplit(address.server).hostname),  # a cluster's proxy does not lead back here
         )
         self._pool = ThreadPoolExecutor(address.concurrency, thread_name_prefix="server")
         self._closed = threading.Event()
@@ -137,14 +136,6 @@ def _authorization(key_env: str | None) -> dict[str, str]:
     if not key or not (key.isascii() and key.isprintable() and " " not in key):
         raise UserError(f"environment variable {key_env or KEY_ENV} holds no API key; valid: one, without spaces")
     return {"Authorization": f"Bearer {key}"}
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name
-        return False
 
 
 def _accepted(response: httpx.Response) -> httpx.Response:
