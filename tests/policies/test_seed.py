@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.config import Pretrain, checked, load
+from agent.config import Pretrain, load
 from agent.measure.statistics import verdict_scores
 from agent.optimise.pretrain import critic_examples
 from agent.record.provenance import weights_sha256
@@ -15,6 +15,7 @@ from envs.errors import UserError
 from envs.observation import Observation
 from envs.registry import TASKS, tagged
 from envs.splits import seeds
+from envs.validation import checked
 from policies import critic, prompt
 from policies.action_codec import codec_for
 from policies.backend import Request

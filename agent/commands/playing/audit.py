@@ -28,13 +28,14 @@ class Audit:
         """Raises UserError, before an episode is played, for a value that cannot work."""
         from agent.collect.workers import Workers
         from agent.commands.arguments import at_least
-        from agent.config import Critic, checked
+        from agent.config import Critic
         from agent.measure.audit import audit
         from agent.record.console import console
         from agent.record.rundir import plain
         from agent.record.tables import audit_table
         from envs import registry
         from envs.starts import distinct
+        from envs.validation import checked
         from policies.backends.opening import open_backend
         from policies.base import find_player
 

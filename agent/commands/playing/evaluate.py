@@ -32,7 +32,7 @@ class Evaluate:
 
         from agent.collect.play import play
         from agent.commands.arguments import at_least
-        from agent.config import Critic, checked
+        from agent.config import Critic
         from agent.measure.sequential import check_half_width, play_until
         from agent.measure.statistics import acted_on, critic_scores, rate, successes
         from agent.record.console import console
@@ -40,6 +40,7 @@ class Evaluate:
         from agent.record.tables import percent
         from envs import registry
         from envs.starts import as_needed, distinct
+        from envs.validation import checked
 
         episodes = self.episodes if self.episodes is not None else 100 if self.until is None else 2000
         at_least(1, episodes=episodes, n_envs=self.n_envs)

@@ -1,17 +1,12 @@
-"""The config of a run: YAML with dotted overrides, checked whole before anything starts."""
+"""The config of a run of self-improvement, and its sections."""
 
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
-from envs.errors import UserError
-from envs.validation import STRICT, Count, checked, read
+from envs.validation import STRICT, Count
 from policies.backends.server.address import named
 from policies.backends.settings import ModelSettings
 
@@ -22,7 +17,6 @@ def _expanded(names: Iterable[str]) -> tuple[str, ...]:
     return expanded(names)
 
 
-T = TypeVar("T")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Tasks = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_expanded)]  # names, tags and suites
 
@@ -200,143 +194,3 @@ class Config:
     tracking: Tracking = Field(default_factory=Tracking)
     sft: dict[str, Any] = Field(default_factory=dict)
     dpo: dict[str, Any] = Field(default_factory=dict)
-
-
-@dataclass(frozen=True, config=STRICT)
-class Experiment:
-    """An experiment: one run of `base` for each arm and seed, with the keys of `common` and of the arm changed.
-
-    common, arms: dotted key -> value, as on the command line. The first arm is the reference.
-    """
-
-    out: str
-    base: str  # a run's config
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)]
-    arms: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
-    common: dict[str, Any] = Field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)  # not a pydantic one: tyro fills it from the command line, then it is checked
-class Baseline:
-    """A Stable-Baselines3 baseline: task, algorithm, training steps, and held-out episodes."""
-
-    task: str  # a name from `handeye tasks`
-    algorithm: Literal["ppo", "sac", "dqn", "trpo"] = "ppo"
-    """ppo; sac for continuous actions; dqn for discrete ones; trpo"""
-    observe: Literal["state", "pixels"] = "state"
-    """state: the environment's own observation; pixels: frames and words, as the other policies observe"""
-    steps: Count = 100_000  # environment steps, of all environments together
-    n_envs: Count = 4  # training environments
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """of the initial weights, the exploration and the order of practice seeds"""
-    normalize: bool = False  # state and rewards, by their running statistics; with ppo and trpo
-    params: dict[str, bool | int | float] = dataclasses.field(default_factory=dict)
-    """arguments of the algorithm's class, alternating names and values: learning_rate 0.01 gamma 0.98"""
-    episodes: Count = 100  # how many held-out seeds
-
-
-@dataclass(frozen=True, config=STRICT)
-class Stage:
-    """One stage of pretraining: SFT on captions of scenes, on demonstrations, and on critiques of the policy so far.
-
-    scenes: of every task, or task -> scenes. demonstrations: task -> episodes of its expert; their steps are repeated
-    `repeats` times. critiques: scenes per task. first_*: offset of the first practice seed of each kind. sft: fields of
-    trl's SFTConfig.
-    """
-
-    scenes: NonNegativeInt | dict[str, NonNegativeInt] = 0
-    first_scene: NonNegativeInt = 500_000
-    questions: Count = 2  # per scene, about where things are, beside its caption
-    wander: Count = 10  # a scene lies fewer than these steps into an episode
-    instructions: bool = False  # also questions in the words of an instruction, with practised goals
-    demonstrations: dict[str, NonNegativeInt] = Field(default_factory=dict)
-    first_demonstration: NonNegativeInt = 600_000
-    disturbed: Fraction = 0.0  # share of a demonstration's steps that take a random action, not the one shown
-    repeats: Count = 1
-    critiques: NonNegativeInt = 0
-    first_critique: NonNegativeInt = 700_000
-    sft: dict[str, Any] = Field(default_factory=dict)
-
-    def scenes_of(self, task: str) -> int:
-        return self.scenes.get(task, 0) if isinstance(self.scenes, dict) else self.scenes
-
-
-@dataclass(frozen=True, config=STRICT)
-class Pretrain:
-    """The training of a seed policy, stage by stage: perception first, then the form of an answer.
-
-    experts: task -> a .zip of Stable-Baselines3 that demonstrates the task, instead of the task's own expert.
-    """
-
-    out: str
-    tasks: Tasks
-    stages: Annotated[dict[str, Stage], Field(min_length=1)]
-    experts: dict[str, Path] = Field(default_factory=dict)
-    start: str | None = None  # initial checkpoint folder, a model on a hub, or `seed`; None: random weights
-    model: ModelSettings = Field(default_factory=ModelSettings)  # how the start is loaded, shown frames and trained
-    new_words: bool = False  # words of the tasks that the start's tokenizer splits become single tokens
-    seed: NonNegativeInt = 0
-    threads: Count = 2  # of torch
-
-
-def load(
-    path: Path, overrides: Sequence[str] = (), kind: type[T] = Config, changes: Mapping[str, Any] | None = None
-) -> T:
-    """The config of a YAML file, with `changes` by dotted key, then `--dotted.key value` overrides, applied.
-
-    Of a run's or of pretraining's file, the key `base` names another one, relative to it, whose values hold where it
-    has none. Raises UserError naming the bad key or value.
-    """
-    based = "base" not in {field.name for field in dataclasses.fields(kind)}
-    values = _with_base(path) if based else read(path)
-    for key, value in [*(changes or {}).items(), *_parse(overrides)]:
-        *parents, last = key.split(".")
-        section = values
-        for parent in parents:
-            if section.get(parent) is None:
-                section[parent] = {}
-            section = section[parent]
-            if not isinstance(section, dict):
-                raise UserError(f"config key {key!r}: {parent!r} is no section")
-        section[last] = deepcopy(value)
-    return checked(kind, values)
-
-
-def _with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """above: the files whose base this one is."""
-    values = read(path)
-    if "base" not in values:
-        return values
-    base = path.parent / str(values.pop("base"))
-    if base.resolve() in (path.resolve(), *above):
-        raise UserError(
-            f"config key 'base' = {str(base)!r}, in {str(path)!r}, leads back to itself; valid: another file"
-        )
-    return _merged(_with_base(base, (*above, path.resolve())), values)
-
-
-def _merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections are merged key by key; anything else replaces what the base has."""
-    merged = dict(base)
-    for key, value in values.items():
-        both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = _merged(base[key], value) if both else value
-    return merged
-
-
-def _parse(overrides: Sequence[str]) -> list[tuple[str, Any]]:
-    pairs, rest = [], list(overrides)
-    while rest:
-        key = rest.pop(0)
-        if not key.startswith("--"):
-            raise UserError(f"argument {key!r}; valid: --dotted.key value")
-        key, equals, value = key[2:].partition("=")
-        if not equals:
-            if not rest:
-                raise UserError(f"override --{key} has no value")
-            value = rest.pop(0)
-        try:
-            pairs.append((key.replace("-", "_"), yaml.safe_load(value)))
-        except yaml.YAMLError as error:
-            raise UserError(f"config key {key!r} = {value!r} is not YAML: {error}") from error
-    return pairs
