@@ -1,9 +1,11 @@
 """The `handeye` command line. A command imports what it needs when it runs, so that `--help` is fast."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from types import FrameType
 from typing import Protocol
 
 from tyro.conf import PositionalRequiredArgs
@@ -80,15 +82,28 @@ def parse(arguments: Sequence[str]) -> Command:
 
 
 def main() -> None:
-    """Run a command. A UserError becomes one line on stderr and exit status 2."""
+    """Run a command. A UserError becomes one line on stderr and exit status 2.
+
+    SIGINT and SIGTERM end the command with status 130 and 143, once it has let go of what it holds; a second one ends
+    it at once.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         parse(sys.argv[1:]).run()
     except UserError as error:
         print(f"handeye: error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("handeye: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stopped:
+        number = stopped.args[0] if stopped.args else signal.SIGINT
+        print(f"handeye: stopped by {signal.Signals(number).name}", file=sys.stderr)
+        sys.exit(128 + number)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda again, frame: os._exit(128 + again))
+    raise KeyboardInterrupt(number)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
 """What a run spends: each worker process counts its own, and the process that runs the rounds adds the counts up."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Self
 
-import numpy as np
-
+from agent.collect.rollout import Start
 from agent.organise.episode import Episode
 from envs import registry
 from envs.observation import Observation
 from envs.snapshot import Snapshot
 from envs.task import Task
-from policies.base import Decision, Policy
+from policies.base import Decision
 from policies.critic import Critique
 
 
@@ -30,7 +29,7 @@ class Spent:
 
     Episodes that are filmed count as others do. Not counted: their second simulation, which renders the film; the
     checks before a run starts; the critic's own greedy answer before a verdict (part of the critique); the first frame
-    that a frame history renders after a copied state is restored; a step or reset that raised.
+    that a frame history renders after a copied state is restored; a step or reset that raised, with its decision.
     """
 
     env_steps: int = 0
@@ -58,27 +57,21 @@ class Spent:
                 self.critiques += len(answer.proposals) or answer.verdict is not None
 
 
-class MeteredPolicy:
-    """A policy around a policy that counts its decisions, proposals and critiques."""
-
-    def __init__(self, policy: Policy, spent: Spent):
-        self.policy, self.spent = policy, spent
-
-    def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]:
-        decisions = self.policy.act(observations, rngs)
-        self.spent.decisions += len(decisions)
-        self.spent.answered(decisions)
-        return decisions
-
-
-@dataclass
 class Meter:
-    """A rollout's subscriber that counts the steps and frames of each finished episode."""
+    """A rollout's subscriber that counts what each finished episode took, and nothing of those that have not ended.
 
-    spent: Spent = field(default_factory=Spent)
+    starts: of the rollout; a decision that a start gives is none of the policy's.
+    """
+
+    def __init__(self, starts: Iterable[Start | tuple[int, int]]) -> None:
+        self.spent = Spent()
+        self._given = {start[:2] for start in starts if len(start) > 2 and start.first is not None}
 
     def on_episode(self, episode: Episode) -> None:
         moment, n = episode.begins_at, len(episode.steps)
+        decided = episode.steps[(episode.seed, episode.attempt) in self._given :]
+        self.spent.decisions += len(decided)
+        self.spent.answered(step.decision for step in decided)
         self.spent.env_steps += n
         if moment:
             self.spent.restore_env_steps += len(moment.snapshot.actions)

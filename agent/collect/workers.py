@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from queue import Empty
 from typing import Any, Self
@@ -20,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 
 from agent.collect.actor import Actor, Done, RemotePolicy
-from agent.collect.budget import Meter, MeteredPolicy, Spent
+from agent.collect.budget import Meter, Spent
 from agent.collect.rollout import Start, Subscriber, rollout
 from agent.collect.verify import Verifier, deny
 from agent.config import Critic
@@ -127,9 +128,7 @@ class Workers:
     def rollout(self, job: Job, subscribers: Sequence[Subscriber] = ()) -> list[Episode]:
         """One episode for each start, in their order."""
         if self.n == 1:
-            episodes, spent = _rollout(job, subscribers)
-            self._spent += spent
-            return episodes
+            return _rollout(job, partial(self._ended, subscribers))
         if not is_shared(job.checkpoint, job.model):
             return self._rollout_parts(job, subscribers)
         with policy_of(job) as policy:
@@ -155,15 +154,19 @@ class Workers:
             for future in futures:
                 if future.done():
                     future.result()  # what a worker raised is raised here
-            if isinstance(message, Episode):
-                finished[message.seed, message.attempt] = message
-                for subscriber in subscribers:
-                    subscriber.on_episode(message)
+            if isinstance(message, tuple):
+                episode, spent = message
+                finished[episode.seed, episode.attempt] = episode
+                self._ended(subscribers, episode, spent)
             elif message:
                 actor.handle(message)
-        for future in futures:
-            self._spent += future.result()
         return [finished[start[:2]] for start in job.starts]
+
+    def _ended(self, subscribers: Sequence[Subscriber], episode: Episode, spent: Spent) -> None:
+        """The cost of an episode comes first: `take_spent` of a subscriber is what this episode took."""
+        self._spent += spent
+        for subscriber in subscribers:
+            subscriber.on_episode(episode)
 
     def query(self, query: Query, job: Job, observations: Sequence[Observation], details: Sequence[Any]) -> list[Any]:
         """The job's policy queried about each observation and its detail, outside an episode; one result for each."""
@@ -217,25 +220,35 @@ def release() -> None:
     gc.collect()
 
 
-def _rollout(
-    job: Job, subscribers: Sequence[Subscriber], remote: RemotePolicy | None = None
-) -> tuple[list[Episode], Spent]:
-    """remote: the policy, where another process acts."""
-    meter = Meter()
+def _rollout(job: Job, ended: Callable[[Episode, Spent], None], remote: RemotePolicy | None = None) -> list[Episode]:
+    """ended: called with each finished episode and what it took. remote: the policy, where another process acts."""
+    meter = Meter(job.starts)
     with nullcontext(remote) if remote else policy_of(job) as policy, Verifier() as verifier:
         certifying = [verifier] if job.certify else []
-        episodes = rollout(
+        return rollout(
             task_of(job if remote else sized(job, policy)),
-            MeteredPolicy(policy, meter.spent),
+            policy,
             job.starts,
             job.n_envs,
-            [meter, *certifying, *subscribers],
+            [meter, *certifying, _HandOver(ended, meter, verifier)],
             job.sampling_seed,
             job.snapshots,
             job.end_loops,
         )
-    meter.spent += verifier.spent
-    return episodes, meter.spent
+
+
+class _HandOver:
+    """A rollout's last subscriber: hands over each episode with what it and its certificate took."""
+
+    def __init__(self, ended: Callable[[Episode, Spent], None], *counting: Meter | Verifier):
+        self._ended, self._counting = ended, counting
+
+    def on_episode(self, episode: Episode) -> None:
+        spent = Spent()
+        for each in self._counting:
+            spent += each.spent
+            each.spent = Spent()
+        self._ended(episode, spent)
 
 
 def _query(
@@ -257,11 +270,6 @@ def _flaws(episodes: Sequence[Episode]) -> tuple[list[str], Spent]:
         return [verifier.flaw(episode) for episode in episodes], verifier.spent
 
 
-class _HandOver:
-    def on_episode(self, episode: Episode) -> None:
-        _messages.put(episode)
-
-
 def _start(messages: Any, answers: Any) -> None:
     global _messages, _answers
     _messages, _answers = messages, answers
@@ -276,12 +284,12 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _rollout_part(job: Job, number: int | None) -> Spent:
+def _rollout_part(job: Job, number: int | None) -> None:
     """number: of the worker, where another process acts."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     remote = None if number is None else RemotePolicy(number, _messages, _answers[number])
     try:
-        return _rollout(job, [_HandOver()], remote)[1]
+        _rollout(job, lambda *ended: _messages.put(ended), remote)
     finally:
         if remote:
             _messages.put(Done(number))

@@ -86,8 +86,20 @@ def mean_gain(differences: Sequence[np.ndarray]) -> tuple[float, list[float]]:
     return points, [float(low), float(high)]
 
 
-def heldout_gains(before: Mapping[str, Sequence[Episode]], after: Mapping[str, Sequence[Episode]]) -> dict[str, Any]:
-    """`heldout` and `heldout_mean` of results.json, from task -> its episodes before and after, at the same starts."""
+def heldout_gains(
+    before: Mapping[str, Sequence[Episode]], after: Mapping[str, Sequence[Episode]] | None
+) -> dict[str, Any]:
+    """`heldout` and `heldout_mean` of results.json, from task -> its episodes before and after, at the same starts.
+
+    after: None while a run is not complete; what it takes part in is None then.
+    """
+    if after is None:
+        rates = {task: rate(successes(episodes)) for task, episodes in before.items()}
+        mean = {"before": float(np.mean([r["rate"] for r in rates.values()]))}
+        return {
+            "heldout": {task: {"before": r, "after": None, "gain": None} for task, r in rates.items()},
+            "heldout_mean": mean | dict.fromkeys(("after", "gain_points", "ci95")),
+        }
     pairs = {task: paired(before[task], after[task]) for task in before}
     tasks = {}
     for task, (b, a) in pairs.items():

@@ -31,6 +31,21 @@ def write(path: Path, data: bytes | str) -> None:
         sync(path.parent)
 
 
+def append(path: Path, data: bytes) -> None:
+    """Add to the end of a file; on the disk when this returns. A crash may leave any beginning of the data.
+
+    Raises UserError where the disk is full or fails.
+    """
+    new = not path.exists()
+    with told(path, len(data)):
+        with path.open("ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            sync(path.parent)
+
+
 def publish(temporary: Path, final: Path) -> None:
     """Put a finished file or folder in its place, synced. A folder in the way is deleted, a file replaced.
 

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from agent.config import Config
 from envs.validation import read
 from policies.backends.adapters.weights import file_sha256, files_sha256, weights_sha256
 
@@ -46,6 +47,12 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def at_beginning(config: Config, policy: Path) -> dict[str, Any]:
+    """Provenance of a run at its beginning: the code, the seed policy's weights, and the content of declared tasks."""
+    tasks = declared_tasks((*config.tasks, *config.evaluation.tasks))
+    return {"source": source(), "seed_policy": weights_sha256(policy), "tasks": tasks}
 
 
 def declared_tasks(names: Iterable[str]) -> dict[str, dict[str, Any]]:

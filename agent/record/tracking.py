@@ -4,6 +4,7 @@ import json
 import math
 import numbers
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from agent.config import Tracking
 class Tracker:
     """Logs numbers and videos under a common step, which each call of `log` advances by one."""
 
-    def __init__(self, folder: Path, settings: Tracking, config: Mapping[str, Any]):
-        self.folder, self.step, self.run = folder, 0, None
+    def __init__(self, folder: Path, settings: Tracking, config: Mapping[str, Any], step: int = 0):
+        self.folder, self.step, self.run = folder, step, None
+        self._muted = False
         self._file = (folder / "metrics.jsonl").open("a")
         if settings.mode != "disabled":
             import wandb  # slow to import, and unused where tracking is disabled
@@ -32,6 +34,8 @@ class Tracker:
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Log the numbers among the metrics; NaN becomes null in JSON."""
+        if self._muted:
+            return
         numbers_ = {k: float(v) for k, v in metrics.items() if isinstance(v, numbers.Real)}
         line = {k: v if math.isfinite(v) else None for k, v in numbers_.items()}
         self._file.write(json.dumps({"step": self.step, **line}) + "\n")
@@ -49,6 +53,18 @@ class Tracker:
             import wandb
 
             self.run.log({name: wandb.Video(str(path), format="mp4")}, step=self.step)
+
+    @contextmanager
+    def muted(self, muted: bool = True) -> Iterator[None]:
+        """In the block, nothing is logged: what is done again was logged before."""
+        self._muted = muted
+        try:
+            yield
+        finally:
+            self._muted = False
+
+    def sync(self) -> None:
+        self._file.flush()
 
     def close(self) -> None:
         self._file.close()

@@ -8,8 +8,10 @@ from agent.collect.workers import Job
 from agent.organise.episode import Episode
 from agent.organise.pairs import forks
 from agent.stages.round import Round
+from agent.stages.stage import stage
 
 
+@stage
 def branch(r: Round) -> dict[str, int | dict[str, int]]:
     """Branches of failures, rolled out by the imitator, into `branches`.
 

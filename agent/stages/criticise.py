@@ -7,8 +7,10 @@ from agent.collect.workers import judge
 from agent.measure.statistics import best_of, critic_scores
 from agent.organise.critiques import Measured, measured
 from agent.stages.round import Round
+from agent.stages.stage import stage
 
 
+@stage
 def criticise(r: Round) -> dict[str, Any]:
     """`critic` of the round's row.
 

@@ -1,33 +1,71 @@
-"""Evaluate: greedy episodes of every task of the report on held-out seeds, and films of other held-out seeds."""
+"""Evaluate: greedy episodes of every task of the report on held-out seeds, films of other held-out seeds, and what
+results.json says of them."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from agent.collect.starts import film_seeds, heldout_seeds
+from agent.measure.statistics import heldout_gains
 from agent.organise.episode import Episode
 from agent.record import video
+from agent.record.provenance import versions, weights_sha256
 from agent.stages.round import Round
+from agent.stages.stage import stage
+from policies.backends.loading import placement
 
 
-def evaluate(r: Round, checkpoint: Path, name: str) -> dict[str, list[Episode]]:
-    """Task -> its held-out episodes, stored in the run's folder `heldout/NAME`."""
-    played = {}
+@stage
+def evaluate(r: Round, checkpoint: Path, name: str) -> dict[str, int]:
+    """Held-out episodes of every task, into the run's `heldout/NAME`. name: `before` or `after`."""
+    played = []
     for task in r.config.evaluation.tasks:
         starts = [(seed, 0) for seed in heldout_seeds(r.config, task)]
         job = r.job(task, checkpoint, starts=starts, critic=r.config.critic)
-        played[task] = r.measure(f"held-out {task}", job)
-    r.run.heldout(name).append(e for episodes in played.values() for e in episodes)
+        played += r.measure(f"held-out {task}", job)
+    r.store(r.run.heldout(name)).append(played)
+    return {"heldout_episodes": len(played)}
+
+
+def heldout(r: Round, name: str) -> dict[str, list[Episode]]:
+    """Task -> its held-out episodes, of the stage `evaluate` with this name."""
+    played = {task: [] for task in r.config.evaluation.tasks}
+    for episode in r.episodes(r.run.heldout(name)):
+        played[episode.task].append(episode)
     return played
 
 
-def film(r: Round, checkpoint: Path) -> None:
+@stage
+def film(r: Round, checkpoint: Path) -> dict[str, int]:
     """Films of held-out starts, the same in every round, as videos in the round's folder."""
-    evaluation = r.config.evaluation
+    evaluation, films = r.config.evaluation, 0
     starts = [(seed, 0) for seed in film_seeds(r.config)]
     for task in evaluation.tasks if starts else ():
         played = r.rollout(f"film {task}", r.job(task, checkpoint, starts=starts, critic=r.config.critic))
         name = re.sub(r"[^\w-]+", "_", task)  # a declared task's name is a path, which may lead out of the run
         for i, episode in enumerate(e for e in played if e.ending != "broken"):
-            path = r.folder / "videos" / f"{name}-{i}.mp4"
+            path = r.output("videos") / f"{name}-{i}.mp4"
             video.write(path, [video.film(episode)])
             r.tracker.video(f"video/{task}-{i}", path)
+            films += 1
+    return {"films": films}
+
+
+def results(start: Round, rows: list[dict[str, Any]], policy: Path, complete: bool) -> dict[str, Any]:
+    """What results.json holds after these rounds. complete: whether held-out episodes were played after the last."""
+    config, run = start.config, start.run
+    begun, after = run.journal.begun, heldout(start, "after") if complete else None
+    return {
+        "schema": 1,
+        "complete": complete,
+        "config": asdict(config),
+        "versions": versions(),
+        "model": placement(policy, config.model),
+        "provenance": begun["provenance"] | {"policy": weights_sha256(policy)},
+        "certified": config.collect.certify,
+        "budget": start.budget | {"wall_s": run.journal.wall_s},
+        "rounds": rows,
+        **heldout_gains(heldout(start, "before"), after),
+        "policy": str(policy),
+    }

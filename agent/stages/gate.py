@@ -10,10 +10,12 @@ from agent.measure.gate import decide
 from agent.measure.statistics import successes
 from agent.organise.episode import Episode
 from agent.stages.round import Round
+from agent.stages.stage import stage
 
 Starts = dict[str, list[tuple[int, int]]]  # task -> (seed, attempt)
 
 
+@stage
 def gate(r: Round, incumbent: Path) -> dict[str, Any]:
     """Whether the candidate passes, and the paired measurement behind it; both policies' episodes go into `gate`.
 

@@ -17,10 +17,12 @@ from agent.record.console import bar
 from agent.record.rundir import copy_folder
 from agent.record.tracking import TrackTraining
 from agent.stages.round import Round
+from agent.stages.stage import stage
 from policies.backends.adapters.folder import has_adapters
 from policies.backends.loading import load_trainable
 
 
+@stage
 def imitate(r: Round, checkpoint: Path) -> dict[str, int]:
     """SFT of the checkpoint on the successes of the latest rounds, into `sft`; a copy where there are no rows.
 
@@ -29,8 +31,10 @@ def imitate(r: Round, checkpoint: Path) -> dict[str, int]:
     practised, kept = r.learned()
     examples = selection.examples(kept, r.dialect)
     rng = r.rng("imitate")
-    _train(r, checkpoint, examples + measured_critiques(r.before()) + other_critiques(r, practised, kept, rng))
-    r.sign(r.imitator, checkpoint, "sft")
+    rows = examples + measured_critiques(r.before()) + other_critiques(r, practised, kept, rng)
+    out = r.output("sft")
+    _train(r, checkpoint, rows, out)
+    r.sign(out, checkpoint, "sft")
     return {"sft_examples": len(examples)}
 
 
@@ -50,9 +54,9 @@ def other_critiques(
     return end_critiques(endings(practised), n, rng, r.dialect) + contrasts(kept, n, rng, r.dialect)
 
 
-def _train(r: Round, checkpoint: Path, rows: Sequence[Example]) -> None:
+def _train(r: Round, checkpoint: Path, rows: Sequence[Example], out: Path) -> None:
     if not rows and (has_adapters(checkpoint) or not r.config.model.lora):
-        copy_folder(checkpoint, r.imitator)
+        copy_folder(checkpoint, out)
         return
     release()
     backend, rows = load_trainable(checkpoint, r.config.model, r.config.seed), list(rows)
@@ -61,5 +65,5 @@ def _train(r: Round, checkpoint: Path, rows: Sequence[Example]) -> None:
         settings = {"seed": r.config.seed} | r.config.sft
         callbacks = [progress, TrackTraining(r.tracker, "sft")]
         if rows:  # new adapters that are not trained yet are saved too: later stages find the same base
-            train_sft(backend.model, backend.processor, rows, r.imitator, settings, callbacks)
-    backend.save(r.imitator)
+            train_sft(backend.model, backend.processor, rows, out, settings, callbacks)
+    backend.save(out)

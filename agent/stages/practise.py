@@ -16,10 +16,12 @@ from agent.measure.statistics import rate, successes
 from agent.organise import selection
 from agent.organise.episode import Episode
 from agent.stages.round import Round
+from agent.stages.stage import stage
 
 ARCHIVED = 200  # most successes of a task in the archive
 
 
+@stage
 def practise(r: Round, checkpoint: Path) -> dict[str, Any]:
     """Attempts from the round's starts of each task, into `episodes`; attempts from archived states, into `archived`.
 
@@ -45,7 +47,7 @@ def practise(r: Round, checkpoint: Path) -> dict[str, Any]:
     if c.archived:
         if archived:
             r.store("archived").append(archived)
-        archive.save(r.folder / "archive")
+        archive.save(r.output("archive"))
     return {
         "episodes": len(played),
         "successes": sum(e.success for e in played),

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 from agent.collect.workers import release
 from agent.optimise.dpo import train_dpo
@@ -12,10 +13,12 @@ from agent.record.rundir import copy_folder
 from agent.record.tracking import TrackTraining
 from agent.stages.imitate import measured_critiques, other_critiques
 from agent.stages.round import Round
+from agent.stages.stage import stage
 from policies.backends.adapters.lora import is_adapted
 from policies.backends.loading import load_trainable
 
 
+@stage
 def prefer(r: Round) -> dict[str, int]:
     """DPO of the imitator with an SFT term, into `policy`; the reference is the imitator. A copy without pairs.
 
@@ -26,21 +29,24 @@ def prefer(r: Round) -> dict[str, int]:
     branched = r.hindsight(r.episodes("branches"))
     bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
     preferences = pairs.pairs(branched or r.practice(), *bounds, r.dialect)
+    out = r.output("policy")
     if not preferences:
-        copy_folder(r.imitator, r.candidate)
-        r.sign(r.candidate, r.imitator, "dpo")
+        copy_folder(r.imitator, out)
+        r.sign(out, r.imitator, "dpo")
         return {"pairs": 0}
     if select.flip_pairs:
         preferences = pairs.flipped(preferences, rng)
     practised, kept = r.learned()
     kept += selection.keep(branched, select.per_start)
     critiques = measured_critiques(r) + other_critiques(r, [*practised, *branched], kept, rng)
-    _train(r, preferences, selection.examples(kept, r.dialect), critiques)
-    r.sign(r.candidate, r.imitator, "dpo")
+    _train(r, preferences, selection.examples(kept, r.dialect), critiques, out)
+    r.sign(out, r.imitator, "dpo")
     return {"pairs": len(preferences)}
 
 
-def _train(r: Round, preferences: Sequence[Pair], examples: Sequence[Example], critiques: Sequence[Example]) -> None:
+def _train(
+    r: Round, preferences: Sequence[Pair], examples: Sequence[Example], critiques: Sequence[Example], out: Path
+) -> None:
     select, rng = r.config.select, random.Random(r.config.seed)
     rehearsed = rng.sample(examples, min(select.rehearsed, len(examples)))
     rows = [*preferences] * select.pair_repeats + [rehearsal(e) for e in (*rehearsed, *critiques)]
@@ -50,5 +56,5 @@ def _train(r: Round, preferences: Sequence[Pair], examples: Sequence[Example], c
     with bar("prefer (DPO)") as progress:
         settings = {"seed": r.config.seed} | r.config.dpo
         callbacks = [progress, TrackTraining(r.tracker, "dpo")]
-        train_dpo(backend.model, reference, backend.processor, rows, r.candidate, settings, callbacks)
-    backend.save(r.candidate)
+        train_dpo(backend.model, reference, backend.processor, rows, out, settings, callbacks)
+    backend.save(out)

@@ -2,8 +2,10 @@
 
 from agent.collect.relabel import relabelled
 from agent.stages.round import Round
+from agent.stages.stage import stage
 
 
+@stage
 def relabel(r: Round) -> dict[str, int]:
     """The round's failures that succeed under another goal, into `relabelled`; none unless `select.relabel`."""
     if not r.config.select.relabel:

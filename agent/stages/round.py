@@ -1,11 +1,12 @@
 """The context of a round's stages: config, folders, workers, tracker and budget.
 
-A stage is a function of the config and of committed folders into a folder of its own. Its random numbers come from
-(seed, round, stage), so that they do not depend on the stages before it.
+A stage reads folders of stages that are done, and writes folders of its own (`agent.stages.stage`). Its random numbers
+come from (seed, round, stage), so that they do not depend on the stages before it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -23,8 +24,11 @@ from agent.organise.episode import Episode
 from agent.organise.store import EpisodeStore
 from agent.record import provenance
 from agent.record.console import bar
+from agent.record.journal import Journal
 from agent.record.rundir import RunDir
 from agent.record.tracking import Tracker
+from agent.record.underway import UnderWay
+from agent.stages.streamed import Streamed
 from envs import registry
 from policies.backends.loading import load_template
 from policies.backends.settings import ModelSettings, recalled
@@ -43,6 +47,29 @@ class Round:
     ):
         self.number, self.config, self.run = number, config, run
         self.workers, self.tracker, self.budget = workers, tracker, budget
+        self._under_way: UnderWay | None = None
+
+    # what is written ---------------------------------------------------------------------------------------------
+    @contextmanager
+    def writing(self, under_way: UnderWay) -> Iterator[None]:
+        """In the block, outputs and rollouts are those of the stage that is under way."""
+        self._under_way = under_way
+        try:
+            yield
+        finally:
+            self._under_way = None
+
+    def output(self, name: str | Path) -> Path:
+        """The folder to write into: it will be `name` in the round's folder, or this path, once the stage is done."""
+        return self._under_way.output(self.folder / name)
+
+    def store(self, name: str | Path) -> EpisodeStore:
+        """To write episodes into: `episodes`, `archived`, `relabelled`, `branches` or `gate/...`, or a path."""
+        return EpisodeStore(self.output(name))
+
+    @property
+    def journal(self) -> Journal:
+        return self.run.journal
 
     # folders -----------------------------------------------------------------------------------------------------
     @property
@@ -78,13 +105,9 @@ class Round:
         """How the run's policies are asked about a task."""
         return dialect_for(*self._asked, registry.task(task))
 
-    def store(self, name: str) -> EpisodeStore:
-        """Episodes of this round: `episodes`, `archived`, `relabelled`, `branches` or `gate/...`."""
-        return EpisodeStore(self.folder / name)
-
-    def episodes(self, *names: str) -> list[Episode]:
-        """All episodes of these stores; a store that does not exist is empty."""
-        return [episode for name in names for episode in self.store(name)]
+    def episodes(self, *names: str | Path) -> list[Episode]:
+        """All episodes of these stores, of stages that are done; a store that does not exist is empty."""
+        return [episode for name in names for episode in EpisodeStore(self.folder / name)]
 
     def practice(self) -> list[Episode]:
         """Training data of the round: practice, the branches of the round before, and relabelled failures.
@@ -133,11 +156,24 @@ class Round:
         return Job(task, checkpoint, **settings)
 
     def rollout(self, title: str, job: Job, charged_to: str = "env_steps") -> list[Episode]:
-        """Roll out the job, charge its cost to the budget, and log it under the title."""
+        """Roll out the job, charge its cost to the budget, and log it under the title.
+
+        The episodes are read back from the disk, where they are as they end: what a stage goes on with does not depend
+        on whether a crash came between.
+        """
+        self.charge(self.workers.take_spent())  # of what went before
+        streamed = Streamed(self._under_way.rollout(title), self.workers.take_spent)
         with bar(title, len(job.starts)) as progress:
-            episodes = self.workers.rollout(job, [progress])
+            ended = streamed.ended()
+            for episode in ended.values():
+                progress.on_episode(episode)
+            left = [start for start in job.starts if tuple(start[:2]) not in ended]
+            if left:
+                self.workers.rollout(replace(job, starts=left), [progress, streamed])
+            streamed.flush()
+        episodes = streamed.episodes(job)
+        self.charge(streamed.spent(), charged_to)
         steps = sum(len(e.steps) for e in episodes)
-        self.charge(self.workers.take_spent(), charged_to)
         whole = [e.success for e in episodes if e.ending != "broken"]
         self.log(
             title.replace(" ", "/"),
@@ -150,6 +186,11 @@ class Round:
             },
         )
         return episodes
+
+    def spend(self, spent: Mapping[str, int]) -> None:
+        """Add what a stage took that was done before."""
+        for name, n in spent.items():
+            self.budget[name] += n
 
     def charge(self, spent: Spent, charged_to: str = "env_steps") -> None:
         """Add counts to the run's budget. charged_to: the entry for env_steps, `env_steps` or `branch_env_steps`."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agent.collect.branching import Point
-from agent.collect.budget import Meter, MeteredPolicy, Spent
+from agent.collect.budget import Meter, Spent
 from agent.collect.rollout import rollout
 from agent.collect.verify import Verifier
 from agent.collect.workers import Job, Workers, judge, propose
@@ -22,8 +22,8 @@ PUSH = TASKS["push"]
 
 def metered(task, policy, starts):
     """The episodes of the starts, and the counts of the meter that listened to them."""
-    meter = Meter()
-    return rollout(task, MeteredPolicy(policy, meter.spent), starts, subscribers=[meter]), meter.spent
+    meter = Meter(starts)
+    return rollout(task, policy, starts, subscribers=[meter]), meter.spent
 
 
 @pytest.fixture

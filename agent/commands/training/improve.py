@@ -1,13 +1,20 @@
 """`handeye improve`: rounds of self-improvement, the main job."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Fixed, Suppress
 
 from agent.config import Config, load
 from envs.errors import UserError
+
+if TYPE_CHECKING:
+    from agent.record.rundir import RunDir
+
+OF_EACH = 5  # episodes of each folder that are simulated again where versions are forced
 
 
 @dataclass(frozen=True)
@@ -18,22 +25,29 @@ class Improve:
     """
 
     config: Path  # a YAML file, such as configs/demo.yaml
+    resume: bool = False  # go on with the run in the run folder, which ends as if it had not been interrupted
     overwrite: bool = False  # replace the run folder if it exists
+    force_version: bool = False  # with --resume: also with other packages than at the beginning, if its episodes happen
+    # again
     overrides: Suppress[Fixed[tuple[str, ...]]] = ()  # the config's `--dotted.key value`, as typed
 
     def run(self) -> None:
-        """Raises UserError, before the run folder is made, for a config that cannot run here, and after the last round
-        where none had a healthy training."""
+        """Raises UserError, before the run folder is made or changed, for a config that cannot run here, and after the
+        last round where none had a healthy training."""
+        if self.resume and self.overwrite:
+            raise UserError("--resume goes on with the run that --overwrite deletes; valid: one of them")
         settings = load(self.config, self.overrides)
         from agent.commands.checks import check_improve
 
         check_improve(settings)
-        rounds = improve(settings, self.overwrite)["rounds"]
+        rounds = improve(settings, self.overwrite, self.resume, self.force_version)["rounds"]
         if all("unhealthy" in row for row in rounds):
             raise UserError(f"no round trained a candidate; the last: {rounds[-1]['unhealthy']}")
 
 
-def improve(config: Config, overwrite: bool) -> dict[str, Any]:
+def improve(
+    config: Config, overwrite: bool = False, resume: bool = False, force_version: bool = False
+) -> dict[str, Any]:
     """Run the rounds of a checked config, with worker processes of its own; returns what results.json holds."""
     import torch
 
@@ -42,5 +56,56 @@ def improve(config: Config, overwrite: bool) -> dict[str, Any]:
     from agent.record.rundir import RunDir
 
     torch.set_num_threads(config.threads)
-    with Workers(config.workers) as workers:
-        return rounds(config, RunDir(Path(config.out), overwrite), workers)
+    run = RunDir(Path(config.out), overwrite, resume)
+    try:
+        if resume:
+            _take_up(run, config, force_version)
+        with _telling_how_to_go_on(run), Workers(config.workers) as workers:
+            return rounds(config, run, workers)
+    finally:
+        run.close()
+
+
+def _take_up(run: "RunDir", config: Config, force_version: bool) -> None:
+    """Raises UserError for a run that would not go on as it began; sets aside what is damaged."""
+    from agent.record.console import console
+    from agent.record.resume import check_same, mend, other_versions
+    from policies.base import find_policy
+
+    check_same(run, config, find_policy(config.policy))
+    if other := other_versions(run):
+        if not force_version:
+            raise UserError(f"{str(run.path)!r} began with other versions: {other}; valid: those, or --force-version")
+        _check_certificates(run)
+    for line in mend(run):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _check_certificates(run: "RunDir") -> None:
+    """Raises UserError where episodes of the run do not happen again with the packages of now."""
+    from itertools import islice
+
+    from agent.collect.verify import Verifier
+    from agent.organise.episode import simulation_versions
+    from agent.organise.store import EpisodeStore
+
+    with Verifier() as verifier:
+        for folder in sorted({part.parent for part in run.path.glob("*/**/part-*.parquet")}):
+            for episode in islice((e for e in EpisodeStore(folder) if e.ending != "broken"), OF_EACH):
+                flaw = verifier.flaw(replace(episode, versions=simulation_versions()))
+                if flaw:
+                    raise UserError(
+                        f"an episode in {str(folder)!r} does not happen again: {flaw}; valid: the versions of its time"
+                    )
+
+
+@contextmanager
+def _telling_how_to_go_on(run: "RunDir") -> Iterator[None]:
+    from agent.record.console import console
+
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        if run.journal.begun:
+            console.print(f"to go on: {run.go_on}", soft_wrap=True, markup=False)
+        raise

@@ -1,0 +1,88 @@
+"""Going on with a run: what has to be as it was when the run began, and what is damaged and done again."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from agent.config import Config
+from agent.organise.durable import PARTIAL
+from agent.record.journal import damage
+from agent.record.provenance import at_beginning, source, versions
+from agent.record.rundir import RunDir, plain
+from agent.record.underway import UnderWay
+from envs.errors import UserError
+
+MAY_CHANGE = ("rounds", "workers", "n_envs", "tracking")  # keys and sections that results do not depend on
+
+
+def check_same(run: RunDir, config: Config, policy: Path) -> None:
+    """Raises UserError where the run would not go on as it began: another config, seed policy or declared task.
+
+    policy: the seed policy. What is in MAY_CHANGE may differ, but no round that has begun is left out.
+    """
+    name, begun = str(run.path), run.journal.begun
+    was, now = _flat(begun["config"]), _flat(plain(asdict(config)))
+    other = [k for k in {**was, **now} if was.get(k) != now.get(k) and k.split(".")[0] not in MAY_CHANGE]
+    if other:
+        changes = ", ".join(f"{key} = {now.get(key)!r} (was {was.get(key)!r})" for key in other)
+        raise UserError(f"{name!r} began with another config: {changes}; valid: as it was, or another --out")
+    begun_rounds = max((done.round for done in run.journal.done), default=0)
+    if config.rounds < begun_rounds:
+        raise UserError(f"rounds = {config.rounds}, but {name!r} is in round {begun_rounds}; valid: that or more")
+    told, tells = begun["provenance"], at_beginning(config, policy)
+    if tells["seed_policy"] != told["seed_policy"]:
+        raise UserError(f"policy {config.policy!r} has other weights than when {name!r} began; valid: as it was")
+    for task, declared in tells["tasks"].items():
+        if told["tasks"].get(task) != declared:
+            raise UserError(f"task {task!r} is declared otherwise than when {name!r} began; valid: as it was")
+
+
+def other_versions(run: RunDir) -> str:
+    """The packages and the commit that are not those of the run's beginning; empty where all are."""
+    begun = run.journal.begun
+    was = begun["versions"] | {"commit": begun["provenance"]["source"]["commit"]}
+    now = versions() | {"commit": source()["commit"]}
+    return ", ".join(f"{name} {now.get(name)} (was {was[name]})" for name in was if now.get(name) != was[name])
+
+
+def mend(run: RunDir) -> list[str]:
+    """Find what is damaged and set it aside, so that its stages are done again; returns a line for each.
+
+    A stage is done again from the folders of those before it, which gives the same bytes (`agent.stages.stage`).
+    """
+    journal, lines = run.journal, []
+    if journal.lost:
+        lines.append(f"{str(journal.path)!r} has {journal.lost} damaged lines; what they told of is done again")
+    journal.mend()
+    (journal.path.with_name(journal.path.name + PARTIAL)).unlink(missing_ok=True)
+    for done in journal.done:  # recorded just before the crash
+        UnderWay(run.path, done.round, done.stage).discard()
+    latest = {output: done for done in journal.done for output in done.outputs}
+    for done in journal.done:
+        for output, what in damage(run.path, done).items():
+            if latest[output] is done:  # no later stage wrote it again
+                lines.append(f"{what}: {_set_aside(run, output)}; round {done.round}'s {done.stage} is done again")
+                journal.again.append(done)
+    return lines
+
+
+def _set_aside(run: RunDir, output: str) -> str:
+    """Move an output of the run into its quarantine; returns in words what was done."""
+    path = run.path / output
+    if not path.exists():
+        return "all of it is gone"
+    run.quarantine.mkdir(exist_ok=True)
+    name = output.replace("/", "_")
+    place = next(p for n in range(10_000) if not (p := run.quarantine / f"{n:03d}_{name}").exists())
+    shutil.move(path, place)
+    return f"set aside as {str(place)!r}"
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Dotted key -> value."""
+    leaves = {}
+    for key, value in tree.items():
+        leaves |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return leaves

@@ -1,0 +1,110 @@
+"""Episodes on disk as they end: after a crash, only those are rolled out again that had not ended."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from agent.collect.budget import Spent
+from agent.collect.rollout import Start
+from agent.collect.workers import Job, task_of
+from agent.organise import durable
+from agent.organise.episode import Episode, Step
+from agent.organise.store import EpisodeStore
+from envs.snapshot import Snapshot
+
+FLUSH_S = 1.0  # between two writes, so that many short episodes cost few syncs
+SPENT = "spent.jsonl"
+
+Key = tuple[int, int]  # seed and attempt
+
+
+class Streamed:
+    """The episodes of one rollout, in a folder: a subscriber of the rollout.
+
+    take_spent: what was spent since its last call, which is what the episode at hand took. Costs are written before
+    their episodes, and only those of episodes that are there count: nothing is counted twice.
+    """
+
+    def __init__(self, folder: Path, take_spent: Callable[[], Spent]):
+        self._store, self._take_spent = EpisodeStore(folder), take_spent
+        self._pending, self._flushed = list[tuple[Episode, Spent]](), time.monotonic()
+        self._snapshots = dict[Key, list[Snapshot | None]]()
+
+    def on_episode(self, episode: Episode) -> None:
+        self._pending.append((episode, self._take_spent()))
+        if time.monotonic() - self._flushed >= FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the episodes that have ended. Raises UserError where the disk is full or fails."""
+        if self._pending:
+            self._store.folder.mkdir(parents=True, exist_ok=True)
+            lines = [json.dumps([_key(episode), asdict(spent)]) for episode, spent in self._pending]
+            durable.append(self._store.folder / SPENT, "\n".join(["", *lines, ""]).encode())  # also after a torn line
+            self._store.append([episode for episode, _ in self._pending])
+            self._snapshots |= {_key(e): [step.snapshot for step in e.steps] for e, _ in self._pending}
+            self._pending.clear()
+        self._flushed = time.monotonic()
+
+    def ended(self) -> dict[Key, Episode]:
+        """The episodes that are on the disk, as they are read back."""
+        return {_key(episode): episode for episode in self._store}
+
+    def spent(self) -> Spent:
+        """What the episodes on the disk took."""
+        ended, latest, total = self.ended(), {}, Spent()
+        path = self._store.folder / SPENT
+        for line in path.read_bytes().split(b"\n") if path.exists() else ():
+            try:
+                (seed, attempt), spent = json.loads(line)
+            except ValueError:  # empty, or torn by a crash before its episode was written
+                continue
+            latest[seed, attempt] = spent
+        for key in ended:
+            total += Spent(**latest[key])
+        return total
+
+    def episodes(self, job: Job) -> list[Episode]:
+        """The job's episodes as they are read back, in the order of its starts, whether or not a crash came between.
+
+        What is not stored is added: the moment that an episode begins at, and snapshots where the job wants them.
+        """
+        ended, starts = self.ended(), [Start(*start) for start in job.starts]
+        found = [replace(ended[start[:2]], begins_at=start.moment) for start in starts]
+        if not job.snapshots:
+            return found
+        missing = [episode for episode in found if _key(episode) not in self._snapshots]
+        self._snapshots |= {_key(e): taken for e, taken in zip(missing, _retaken(job, missing), strict=True)}
+        return [replace(e, steps=_with(e.steps, self._snapshots[_key(e)])) for e in found]
+
+
+def _key(episode: Episode) -> Key:
+    return episode.seed, episode.attempt
+
+
+def _with(steps: Sequence[Step], snapshots: Sequence[Snapshot | None]) -> list[Step]:
+    return [replace(step, snapshot=snapshot) for step, snapshot in zip(steps, snapshots, strict=True)]
+
+
+def _retaken(job: Job, episodes: Iterable[Episode]) -> list[list[Snapshot | None]]:
+    """The snapshots of episodes that were rolled out before a crash: their actions are taken again."""
+    if not (episodes := list(episodes)):
+        return []
+    task, taken = task_of(job), []
+    env = task.make()
+    try:
+        for episode in episodes:
+            if episode.begins_at:
+                env.restore(episode.begins_at.snapshot)
+            else:
+                env.reset(seed=episode.seed, options=episode.options or None)
+            taken.append([])
+            for step in episode.steps:
+                task.observe(env)  # a frame history keeps what was observed
+                taken[-1].append(env.snapshot())
+                env.step(step.decision.action)
+    finally:
+        env.close()
+    return taken
