@@ -61,7 +61,10 @@ class Round:
 
     def output(self, name: str | Path) -> Path:
         """The folder to write into: it will be `name` in the round's folder, or this path, once the stage is done."""
-        return self._under_way.output(self.folder / name)
+        return self._under_way.output(self._place(name))
+
+    def _place(self, name: str | Path) -> Path:
+        return name if isinstance(name, Path) else self.folder / name
 
     def store(self, name: str | Path) -> EpisodeStore:
         """To write episodes into: `episodes`, `archived`, `relabelled`, `branches` or `gate/...`, or a path."""
@@ -107,7 +110,7 @@ class Round:
 
     def episodes(self, *names: str | Path) -> list[Episode]:
         """All episodes of these stores, of stages that are done; a store that does not exist is empty."""
-        return [episode for name in names for episode in EpisodeStore(self.folder / name)]
+        return [episode for name in names for episode in EpisodeStore(self._place(name))]
 
     def practice(self) -> list[Episode]:
         """Training data of the round: practice, the branches of the round before, and relabelled failures.

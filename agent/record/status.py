@@ -1,0 +1,77 @@
+"""Where a run is: the stages that its journal tells of, and what is under way."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rich.table import Table
+
+from agent.organise.store import EpisodeStore
+from agent.record.journal import FILE, Done, Journal
+from agent.record.rundir import LOCK
+from agent.record.tables import plain_table
+from agent.record.underway import FOLDER
+from envs.errors import UserError
+
+LAST = "evaluate after"  # the stage after which a run is complete
+
+
+@dataclass(frozen=True)
+class State:
+    """done: its stages. under_way: the stage that was begun, with its finished episodes. written: whether a process
+    writes into the folder now. rounds: of the config."""
+
+    done: list[Done]
+    under_way: list[str]
+    written: bool
+    complete: bool
+    rounds: int
+
+    @property
+    def text(self) -> str:
+        """The state in one line."""
+        if self.complete:
+            return f"complete: {self.rounds} rounds"
+        begun = max((done.round for done in self.done), default=0)
+        now = "runs now" if self.written else "does not run"
+        return f"round {begun} of {self.rounds}, {now}" + "".join(f"; under way: {stage}" for stage in self.under_way)
+
+
+def state(run: Path) -> State:
+    """Raises UserError for a folder that holds no run."""
+    if not (run / FILE).is_file():
+        raise UserError(f"no run in {str(run)!r} (no {FILE}); valid: the folder of a `handeye improve`")
+    journal = Journal(run)
+    rounds = journal.begun["config"]["rounds"]
+    done = {f"{done.round:03d} {done.stage}" for done in journal.done}
+    partial = [folder for folder in sorted((run / FOLDER).glob("*")) if folder.name not in done]
+    complete = journal.find(rounds, LAST) is not None
+    return State(journal.done, [_progress(folder) for folder in partial], _is_written(run), complete, rounds)
+
+
+def table(where: State) -> Table:
+    """What each stage took: seconds, environment steps (practice, branches, certificates), frames, critiques."""
+    shown = plain_table("", ("round", "stage", "s", "env steps", "branch steps", "verify steps", "frames", "wrote"))
+    for done in where.done:
+        counts = (done.spent.get(name, 0) for name in ("env_steps", "branch_env_steps", "verify_env_steps", "frames"))
+        shown.add_row(
+            str(done.round), done.stage, f"{done.wall_s:.1f}", *(f"{n:,}" for n in counts), " ".join(done.outputs)
+        )
+    return shown
+
+
+def _progress(folder: Path) -> str:
+    """A stage that is under way, with the episodes of its latest rollout."""
+    rollouts = sorted((folder / "rollouts").glob("*"))
+    ended = f" ({rollouts[-1].name}: {len(EpisodeStore(rollouts[-1]).keys())} episodes)" if rollouts else ""
+    return f"{folder.name}{ended}"
+
+
+def _is_written(run: Path) -> bool:
+    lock = FileLock(run / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    return False
