@@ -36,7 +36,8 @@ STEP = "step"  # the metric that is the x-axis of all others
 class WandbRun:
     """The part of the W&B run that this process adds.
 
-    sent: the lines of metrics.jsonl, numbered by their step from 0, that W&B has: those below `sent` are not sent again.
+    sent: the lines of metrics.jsonl, numbered by their step from 0, that W&B has: those below `sent` are not
+    sent again.
     """
 
     def __init__(self, folder: Path, settings: Tracking, config: Mapping[str, Any]):
@@ -91,12 +92,11 @@ def run_id(folder: Path) -> str:
 
 def repair(log: Path) -> int:
     """Cut an offline log after its last whole record; rename one in which no run begins. Returns `sent` of it."""
-    end, begun = 0, False
-    for end, record in records(log):
-        begun = begun or record.HasField("run")
-    if not begun:
+    whole = list(records(log))
+    if not any(record.HasField("run") for _, record in whole):
         log.rename(log.with_name(log.name + DAMAGED))
         return 0
+    end, _ = whole[-1]
     if end < log.stat().st_size:
         with durable.told(log), log.open("r+b") as file:
             file.truncate(end)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from types import SimpleNamespace
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -90,6 +90,10 @@ def test_nothing_is_left_is_said_too(folder, capsys):
     assert "3 of 3 lines" in capsys.readouterr().out
 
 
+class KilledError(Exception):
+    """What ends a training amid a step here."""
+
+
 class Line(torch.nn.Module):
     """y = w x, with its squared error."""
 
@@ -102,7 +106,7 @@ class Line(torch.nn.Module):
 
 
 def train(folder, tracker, steps, resume=False):
-    """Train a line up to a step, with a checkpoint every other one; the schedule is that of six steps."""
+    """Train a line until a step is reached, with a checkpoint every other one; the schedule is that of six steps."""
     settings = TrainingArguments(
         output_dir=str(folder / "checkpoints"),
         max_steps=6,
@@ -114,22 +118,16 @@ def train(folder, tracker, steps, resume=False):
         use_cpu=True,
     )
     data = [{"x": torch.tensor([float(n)]), "labels": torch.tensor([2.0 * n])} for n in range(6)]
-    stop = SimpleNamespace(at=steps)
     trainer = Trainer(Line(), settings, train_dataset=data, callbacks=[TrackTraining(tracker, "sft")])
 
-    class Killed(Exception):
-        pass
-
     def killing(model, inputs, *rest, step=trainer.training_step):
-        if trainer.state.global_step == stop.at:
-            raise Killed
+        if trainer.state.global_step == steps:
+            raise KilledError
         return step(model, inputs, *rest)
 
     trainer.training_step = killing
-    try:
+    with suppress(KilledError):
         trainer.train(resume_from_checkpoint=resume)
-    except Killed:
-        pass
 
 
 def test_a_training_that_goes_on_from_a_checkpoint_logs_what_it_had_logged(tmp_path):

@@ -21,6 +21,7 @@ from agent.record.wandb_run import records, repair, run_id, sent
 from envs.errors import UserError
 from tests.record.wandb_server import wandb_server
 
+ROOT = Path(__file__).parents[2]
 OFFLINE = Tracking(mode="offline")
 KEY = "5ec7e75ec7e75ec7e75ec7e75ec7e75ec7e75ec7"  # 40 characters, as W&B wants
 
@@ -75,7 +76,8 @@ for step in {list(steps)}:
     tracker.log({{"a": step / 2}})
 os.kill(os.getpid(), 9)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    command, environment = [sys.executable, "-c", program], os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
     assert done.returncode == -9, done.stderr
 
 
@@ -98,12 +100,14 @@ def begun(log):
     return next(record.run for _, record in records(log) if record.HasField("run"))
 
 
-def synced(folder, *more):
+def synced(folder):
     """The run that `wandb sync` makes of a folder, and what it prints."""
     with wandb_server() as (url, runs):
         environment = os.environ | {"WANDB_BASE_URL": url, "WANDB_API_KEY": KEY}
-        command = [str(Path(sys.executable).with_name("wandb")), "sync", str(folder / "wandb"), *more]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+        command = [str(Path(sys.executable).with_name("wandb")), "sync", str(folder / "wandb")]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, env=environment, cwd=folder, check=False
+        )
     (run,) = runs.values()
     return run, done.stdout + done.stderr
 
