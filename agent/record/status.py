@@ -13,6 +13,7 @@ from agent.record.tables import plain_table
 from agent.record.underway import FOLDER
 from envs.errors import UserError
 
+COUNTS = ("env_steps", "branch_env_steps", "verify_env_steps", "frames")
 LAST = "evaluate after"  # the stage after which a run is complete
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import numbers
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,37 +12,41 @@ from typing import Any
 from transformers import TrainerCallback
 
 from agent.config import Tracking
+from agent.organise import durable
+from agent.record.console import console
 
 
 class Tracker:
-    """Logs numbers and videos under a common step, which each call of `log` advances by one."""
+    """Logs numbers and videos under a common step, which each call of `log` advances by one.
+
+    A run that is resumed begins at the step that its last finished stage ended with. Later lines in metrics.jsonl are
+    of a stage that is done again; its lines are the same, but for timings, and W&B gets each line once.
+    """
 
     def __init__(self, folder: Path, settings: Tracking, config: Mapping[str, Any], step: int = 0):
+        """Cuts metrics.jsonl to the lines before `step`."""
         self.folder, self.step, self.run = folder, step, None
-        self._muted = False
-        self._file = (folder / "metrics.jsonl").open("a")
+        self._path = folder / "metrics.jsonl"
+        kept = _cut(self._path, step)
+        self._file, self._muted = self._path.open("a"), False
         if settings.mode != "disabled":
-            import wandb  # slow to import, and unused where tracking is disabled
+            from agent.record.wandb_run import WandbRun  # slow to import, and unused where tracking is disabled
 
-            self.run = wandb.init(
-                project=settings.project,
-                name=folder.name,
-                dir=folder,
-                mode=settings.mode,
-                config=dict(config),
-                settings=wandb.Settings(silent=True),
-            )
+            self.run = WandbRun(folder, settings, config)
+            for line in kept:  # what W&B lost: it writes less often
+                self.run.log(line)
 
     def log(self, metrics: Mapping[str, Any]) -> None:
-        """Log the numbers among the metrics; NaN becomes null in JSON."""
+        """Log the numbers among the metrics; NaN and infinity become null."""
         if self._muted:
             return
         numbers_ = {k: float(v) for k, v in metrics.items() if isinstance(v, numbers.Real)}
-        line = {k: v if math.isfinite(v) else None for k, v in numbers_.items()}
-        self._file.write(json.dumps({"step": self.step, **line}) + "\n")
-        self._file.flush()
+        line = {"step": self.step} | {k: v if math.isfinite(v) else None for k, v in numbers_.items()}
+        with durable.told(self._path):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
         if self.run:
-            self.run.log(numbers_, step=self.step)
+            self.run.log(line)
         self.step += 1
 
     def log_tree(self, prefix: str, tree: Mapping[str, Any]) -> None:
@@ -49,10 +54,15 @@ class Tracker:
         self.log(dict(_leaves(prefix, tree)))
 
     def video(self, name: str, path: Path) -> None:
-        if self.run:
-            import wandb
+        if self.run and not self._muted:
+            self.run.video(name, path, self.step)
 
-            self.run.log({name: wandb.Video(str(path), format="mp4")}, step=self.step)
+    def sync(self) -> None:
+        """Wait until the lines of metrics.jsonl are on the disk."""
+        with durable.told(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            durable.sync(self.folder)
 
     @contextmanager
     def muted(self, muted: bool = True) -> Iterator[None]:
@@ -63,23 +73,58 @@ class Tracker:
         finally:
             self._muted = False
 
-    def sync(self) -> None:
-        self._file.flush()
-
     def close(self) -> None:
         self._file.close()
         if self.run:
-            self.run.finish()
+            self.run.close()
 
 
 class TrackTraining(TrainerCallback):
-    """Sends the metrics of a trl trainer to the tracker, under a prefix."""
+    """Sends the metrics of a trl trainer to the tracker, under a prefix.
+
+    A training that goes on from a checkpoint logs again what it had logged before. Its last line is of its own steps
+    only: `train_loss` and the timings in it are not those of an undisturbed training.
+    """
 
     def __init__(self, tracker: Tracker, prefix: str):
         self.tracker, self.prefix = tracker, prefix
 
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        for entry in state.log_history:
+            self._log({name: value for name, value in entry.items() if name != "step"})  # which trainers add for it
+
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        self.tracker.log({f"{self.prefix}/{name}": value for name, value in (logs or {}).items()})
+        self._log(logs or {})
+
+    def _log(self, logs: Mapping[str, Any]) -> None:
+        self.tracker.log({f"{self.prefix}/{name}": value for name, value in sorted(logs.items())})  # as in checkpoints
+
+
+def _cut(path: Path, step: int) -> list[dict[str, Any]]:
+    """Cut metrics.jsonl to the whole lines before a step, and return them. Says how many are missing or damaged."""
+    found = path.read_bytes() if path.exists() else b""
+    kept, lines, last = b"", [], -1
+    for text in found.splitlines(keepends=True):
+        line = _parsed(text)
+        if line and last < line["step"] < step:
+            kept, last = kept + text, line["step"]
+            lines.append(line)
+    if kept != found:
+        durable.write(path, kept)
+    if len(lines) < step:
+        lost = f"{path}: {step - len(lines)} of {step} lines are missing or damaged; the run goes on without them"
+        console.print(lost, markup=False, highlight=False, soft_wrap=True)
+    return lines
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    """A line of metrics.jsonl; None for one that is not whole."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    whole = text.endswith(b"\n") and isinstance(line, dict) and type(line.get("step")) is int
+    return line if whole else None
 
 
 def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,217 @@
+"""A run folder is one run of Weights & Biases, whatever becomes of its processes: offline, online, killed, resumed.
+
+Nothing here leaves this machine: the server is one of ours.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wandb
+
+from agent.config import Tracking
+from agent.record import video
+from agent.record.tracking import Tracker
+from agent.record.wandb_run import records, repair, run_id, sent
+from envs.errors import UserError
+from tests.record.wandb_server import wandb_server
+
+ROOT = Path(__file__).parents[2]
+OFFLINE = Tracking(mode="offline")
+KEY = "5ec7e75ec7e75ec7e75ec7e75ec7e75ec7e75ec7"  # 40 characters, as W&B wants
+
+
+@pytest.fixture(autouse=True)
+def _no_login(monkeypatch, tmp_path):
+    """No login, an empty home folder, and no server but one of ours."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "WANDB_PROJECT", "WANDB_RUN_ID", "WANDB_RESUME"):
+        monkeypatch.delenv(name, raising=False)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    wandb.teardown()  # it reads the variables once
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return folder
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def log(folder, steps, kept=0, mode="offline"):
+    """Lines of one number each, of these steps, by a tracker that keeps the first lines."""
+    tracker = Tracker(folder, Tracking(mode=mode), {"seed": 0}, kept)
+    for step in steps:
+        tracker.log({"a": step / 2})
+    close(tracker)
+
+
+def close(tracker):
+    """Close it, and wait for W&B's own process, which writes its log a little later."""
+    tracker.close()
+    wandb.teardown()
+
+
+def killed(folder, steps, kept=0):
+    """The same in a process that is killed at once after its last line."""
+    program = f"""
+import os
+from pathlib import Path
+from agent.config import Tracking
+from agent.record.tracking import Tracker
+tracker = Tracker(Path({str(folder)!r}), Tracking(mode="offline"), {{"seed": 0}}, {kept})
+for step in {list(steps)}:
+    tracker.log({{"a": step / 2}})
+os.kill(os.getpid(), 9)
+"""
+    command, environment = [sys.executable, "-c", program], os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    assert done.returncode == -9, done.stderr
+
+
+def logs(folder):
+    """The transaction logs of the offline parts, in their order."""
+    return sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))
+
+
+def rows(log):
+    """The history in a transaction log: a mapping for each of its rows."""
+    history = [record.history for _, record in records(log) if record.HasField("history")]
+    return [
+        {"/".join([*item.nested_key, *filter(None, [item.key])]): json.loads(item.value_json) for item in row.item}
+        for row in history
+    ]
+
+
+def begun(log):
+    """The record with which a part begins its run."""
+    return next(record.run for _, record in records(log) if record.HasField("run"))
+
+
+def synced(folder):
+    """The run that `wandb sync` makes of a folder, and what it prints."""
+    with wandb_server() as (url, runs):
+        environment = os.environ | {"WANDB_BASE_URL": url, "WANDB_API_KEY": KEY}
+        command = [str(Path(sys.executable).with_name("wandb")), "sync", str(folder / "wandb")]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, env=environment, cwd=folder, check=False
+        )
+    (run,) = runs.values()
+    return run, done.stdout + done.stderr
+
+
+def test_the_id_is_drawn_once(folder, tmp_path):
+    drawn = run_id(folder)
+    assert run_id(folder) == drawn
+    assert run_id(tmp_path) != drawn
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"id"'])
+def test_a_damaged_id_is_named(folder, text):
+    (folder / "wandb.json").write_text(text)
+    with pytest.raises(UserError, match=r"wandb\.json.*damaged; valid"):
+        run_id(folder)
+
+
+@pytest.mark.slow
+def test_offline_needs_no_login_and_leaves_a_run(folder, tmp_path, capfd):
+    film = tmp_path / "film.mp4"
+    video.write(film, [np.zeros((2, 32, 32, 3), np.uint8)])
+    tracker = Tracker(folder, OFFLINE, {"seed": 0, "sft": {"learning_rate": 1e-3}})
+    tracker.log({"loss": 0.5})
+    tracker.video("video/reach", film)
+    tracker.log({"loss": math.nan, "win_rate": 0.25})
+    close(tracker)
+    assert lines(folder) == [{"step": 0, "loss": 0.5}, {"step": 1, "loss": None, "win_rate": 0.25}]
+    (log,) = logs(folder)
+    first, second = rows(log)
+    assert (first["step"], first["_step"], first["loss"]) == (0, 0, 0.5)
+    assert (second["step"], second["_step"], second["win_rate"]) == (1, 1, 0.25)
+    assert math.isnan(float(second["loss"]))
+    assert any(name.startswith("video/reach") for name in second)
+    assert list(folder.glob("wandb/offline-run-*/files/media/videos/**/*.mp4"))
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_two_offline_parts_are_one_run(folder):
+    log(folder, range(4))
+    log(folder, range(2, 6), kept=2)  # 2 and 3 are logged again
+    assert lines(folder) == [{"step": n, "a": n / 2} for n in range(6)]
+    first, second = logs(folder)
+    assert [row["step"] for row in rows(first)] == [0, 1, 2, 3]
+    assert [row["step"] for row in rows(second)] == [4, 5]
+    assert {begun(part).run_id for part in (first, second)} == {run_id(folder)}
+    assert begun(first).resume
+    assert begun(second).resume
+    run, _ = synced(folder)
+    assert [(row["_step"], row["step"], row["a"]) for row in run.history] == [(n, n, n / 2) for n in range(6)]
+    assert all(part.with_suffix(".wandb.synced").exists() for part in (first, second))
+
+
+@pytest.mark.slow
+def test_what_a_kill_took_from_wandb_is_sent_when_the_run_goes_on(folder):
+    log(folder, range(2))
+    killed(folder, range(2, 5), kept=2)
+    assert lines(folder) == [{"step": n, "a": n / 2} for n in range(5)]
+    assert [sent(part) for part in logs(folder)] == [2, 0]  # wandb had written nothing of the second yet
+    log(folder, range(4, 6), kept=4)
+    assert [row["step"] for part in logs(folder) for row in rows(part)] == list(range(6))
+    assert len(logs(folder)) == 2  # the empty one is set aside
+    run, _ = synced(folder)
+    assert [(row["_step"], row["step"]) for row in run.history] == [(n, n) for n in range(6)]
+
+
+@pytest.mark.slow
+def test_a_torn_log_is_cut_and_loses_nothing(folder):
+    log(folder, range(4))
+    (part,) = logs(folder)
+    whole = part.read_bytes()
+    ends = {3: whole.rindex(b"1.5"), 1: whole.rindex(b"0.5")}
+    for kept, end in ends.items():  # amid the row of a step
+        part.write_bytes(whole[:end])
+        assert repair(part) == kept
+        assert whole.startswith(part.read_bytes())
+        assert repair(part) == kept  # nothing is left to cut
+    part.write_bytes(whole[: ends[1]] + bytes([whole[ends[1]] ^ 1]) + whole[ends[1] + 1 :])
+    assert repair(part) == 1
+    log(folder, [], kept=4)
+    run, said = synced(folder)
+    assert [(row["_step"], row["step"]) for row in run.history] == [(n, n) for n in range(4)]
+    assert "incomplete" not in said
+
+
+def test_a_log_without_a_run_is_set_aside(folder):
+    part = folder / "wandb" / "offline-run-20260101_000000-x" / "run-x.wandb"
+    part.parent.mkdir(parents=True)
+    for content in (b"", b":W&B\xe1\xbe\x00", b"another format altogether"):
+        part.write_bytes(content)
+        assert repair(part) == 0
+        assert [path.name for path in part.parent.iterdir()] == ["run-x.wandb.damaged"]
+        assert (part.parent / "run-x.wandb.damaged").read_bytes() == content
+
+
+@pytest.mark.slow
+def test_online_the_server_says_what_it_has(folder, monkeypatch):
+    with wandb_server() as (url, runs):
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        log(folder, range(3), mode="online")
+        ((name, run),) = runs.items()
+        assert name == run_id(folder)
+        del run.history[2:]  # lost on its way
+        run.summary |= {"step": 1, "_step": 1}
+        log(folder, range(1, 5), kept=1, mode="online")
+    assert [(row["_step"], row["step"], row["a"]) for row in run.history] == [(n, n, n / 2) for n in range(5)]
