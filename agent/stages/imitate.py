@@ -1,6 +1,7 @@
 """Imitate: supervised fine-tuning (SFT) on successes, mixed with examples for the critic."""
 
 import random
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -57,9 +58,11 @@ def _train(r: Round, checkpoint: Path, rows: Sequence[Example]) -> None:
     release()
     backend, rows = load_trainable(checkpoint, r.config.model, r.config.seed), list(rows)
     random.Random(r.config.seed).shuffle(rows)
+    trainer = r.imitator.with_name("sft.trainer")  # the trainer's folder
     with bar("imitate (SFT)") as progress:
         settings = {"seed": r.config.seed} | r.config.sft
         callbacks = [progress, TrackTraining(r.tracker, "sft")]
         if rows:  # new adapters that are not trained yet are saved too: later stages find the same base
-            train_sft(backend.model, backend.processor, rows, r.imitator, settings, callbacks)
+            train_sft(backend.model, backend.processor, rows, trainer, settings, callbacks)
     backend.save(r.imitator)
+    shutil.rmtree(trainer, ignore_errors=True)

@@ -1,6 +1,7 @@
 """Prefer: direct preference optimisation (DPO) on pairs of answers to one observation with measured outcomes."""
 
 import random
+import shutil
 from collections.abc import Sequence
 
 from agent.collect.workers import release
@@ -47,8 +48,10 @@ def _train(r: Round, preferences: Sequence[Pair], examples: Sequence[Example], c
     release()
     backend = load_trainable(r.imitator, r.config.model, r.config.seed)
     reference = None if is_adapted(backend.model) else load_trainable(r.imitator, r.config.model).model
+    trainer = r.candidate.with_name("policy.trainer")  # the trainer's folder
     with bar("prefer (DPO)") as progress:
         settings = {"seed": r.config.seed} | r.config.dpo
         callbacks = [progress, TrackTraining(r.tracker, "dpo")]
-        train_dpo(backend.model, reference, backend.processor, rows, r.candidate, settings, callbacks)
+        train_dpo(backend.model, reference, backend.processor, rows, trainer, settings, callbacks)
     backend.save(r.candidate)
+    shutil.rmtree(trainer, ignore_errors=True)
