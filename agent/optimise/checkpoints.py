@@ -36,6 +36,7 @@ from policies.backends.adapters.weights import file_sha256
 
 UNFINISHED, WHOLE = "checkpoint-", "whole-"  # what the folders' names begin with; the first is the Trainer's own
 MARKER = "whole.json"  # in a whole checkpoint: `training`, and `files`: path -> SHA-256
+ANSWERS = ("answer", "chosen", "rejected")  # of a row: the first of SFT, the others of DPO
 KEPT = 2  # newest whole checkpoints: one more than is needed, should its files be damaged
 
 
@@ -132,9 +133,9 @@ def training_sha256(trainer: Trainer, rows: Iterable[Example | Pair]) -> str:
     arguments = {name: value for name, value in trainer.args.to_dict().items() if name != "output_dir"}
     digest = hashlib.sha256(_json({"trainer": type(trainer).__name__, "settings": arguments, "versions": versions()}))
     for row in rows:
-        digest.update(_json({name: value for name, value in vars(row).items() if name != "frames"}))
-        digest.update(_json(row.frames.shape))
-        digest.update(np.ascontiguousarray(row.frames))
+        frames = np.ascontiguousarray(row.frames)
+        digest.update(_json([row.prompt, [getattr(row, name, None) for name in ANSWERS], frames.shape]))
+        digest.update(frames)
     for model in (trainer.model, getattr(trainer, "ref_model", None)):
         for name, parameter in model.named_parameters() if model else ():
             digest.update(_json([name, list(parameter.shape), str(parameter.dtype)]))
@@ -143,7 +144,7 @@ def training_sha256(trainer: Trainer, rows: Iterable[Example | Pair]) -> str:
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True, default=str).encode()
+    return json.dumps(value, sort_keys=True).encode()
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ import json
 import resource
 import shutil
 from contextlib import contextmanager
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,11 +32,11 @@ EXAMPLES = [
         prompt.user(f"reach the {COLOURS[i % 3]} cube"),
         f"{COLOURS[i % 3]} cube {i} 2; move +1 -{i % 3}",
     )
-    for i in range(8)
+    for i in range(7)
 ]
 PAIRS = [Pair(e.frames, e.prompt, e.answer, "move +3 +3", Outcome(1.0, 0.5)) for e in EXAMPLES]
 LORA = ModelSettings(lora=Lora(r=4, alpha=8, dropout=0.2))
-# Two epochs of four steps, each step of two batches of one row; saved after the steps 2, 4 and 6.
+# Two epochs of four steps of two rows, the last of one; saved after the steps 2, 4 and 6.
 SETTINGS = {
     "per_device_train_batch_size": 1,
     "gradient_accumulation_steps": 2,
@@ -125,6 +125,29 @@ def test_a_training_that_is_stopped_again_and_again_ends_as_if_it_was_not(train,
     assert last.taken == [7, 8]
 
 
+@pytest.mark.parametrize("name", ["save_only_model", "sync_ref_model", "ignore_data_skip"])
+def test_what_could_not_go_on_exactly_is_not_saved(nano_checkpoint, tmp_path, name):
+    train = dpo if name == "sync_ref_model" else sft
+    stopped(train, nano_checkpoint, tmp_path, stop=3, **{name: True})
+    assert names(tmp_path) == []
+    assert stopped(train, nano_checkpoint, tmp_path, stop=1, **{name: True}) == ([1], [])
+
+
+def test_nothing_is_unpickled_that_could_run_code(nano_checkpoint, tmp_path, monkeypatch):
+    stopped(sft, nano_checkpoint, tmp_path, stop=3)
+    load, loaded = torch.load, []
+
+    def recorded(file, **settings):
+        loaded.append((Path(file).name, settings["weights_only"]))
+        return load(file, **settings)
+
+    monkeypatch.setattr(torch, "load", recorded)
+    stopped(sft, nano_checkpoint, tmp_path, stop=3)
+    assert sorted(loaded) == [("optimizer.pt", True), ("rng_state.pth", True), ("scheduler.pt", True)]
+    left = {path.name for path in (tmp_path / "whole-2").iterdir()} - {name for name, _ in loaded}
+    assert {Path(name).suffix for name in left} <= {".json", ".safetensors", ".jinja"}
+
+
 def test_a_checkpoint_at_each_epoch_is_kept_too(nano_checkpoint, tmp_path):
     settings = {"save_strategy": "epoch", "per_device_train_batch_size": 4}  # a step an epoch
     assert stopped(sft, nano_checkpoint, tmp_path, stop=0, num_train_epochs=3, **settings) == ([1, 2, 3], [])
@@ -198,9 +221,9 @@ def test_a_training_is_its_rows_settings_and_weights(nano_checkpoint, tmp_path):
     others = [
         identity(rest),
         identity([*rest, first]),
-        identity([replace(first, frames=first.frames ^ 1), *rest]),
-        identity([replace(first, answer="red cube 3 2; move +1 -1"), *rest]),
-        identity([replace(first, prompt=rest[0].prompt), *rest]),
+        identity([Example(first.frames ^ 1, first.prompt, first.answer), *rest]),
+        identity([Example(first.frames, first.prompt, "red cube 3 2; move +1 -1"), *rest]),
+        identity([Example(first.frames, rest[0].prompt, first.answer), *rest]),
         identity(learning_rate=2e-3),
         identity(seed=1),
         identity(change=1e-3),
