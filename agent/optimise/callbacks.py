@@ -1,11 +1,17 @@
-"""A progress bar for trl's trainers. Not in `agent.record.console`, because that must load without torch."""
+"""How trl's trainers are run: a progress bar, checks of the training's health, checkpoints to go on from.
+
+The bar is not in `agent.record.console`, because that must load without torch.
+"""
 
 from collections.abc import Iterable
 
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_utils import SaveStrategy
 
+from agent.optimise.checkpoints import checkpoints
 from agent.optimise.health import Health, check_rows
+from agent.organise.rows import Example, Pair
 from agent.record.console import Bar, console
 
 
@@ -16,7 +22,7 @@ class BarCallback(TrainerCallback):
         self._bar, self._loss = bar, ""
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
-        self._bar.at(0, total=state.max_steps)
+        self._bar.at(state.global_step, total=state.max_steps)  # not 0 where a training goes on
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         self._bar.at(state.global_step, self._loss)
@@ -34,13 +40,26 @@ def trainer_callback(listener: TrainerCallback | Bar) -> TrainerCallback:
     return BarCallback(listener) if isinstance(listener, Bar) else listener
 
 
-def train(trainer: Trainer, listeners: Iterable[TrainerCallback | Bar], section: str) -> dict[str, float]:
+def train(
+    trainer: Trainer, rows: Iterable[Example | Pair], listeners: Iterable[TrainerCallback | Bar], section: str
+) -> dict[str, float]:
     """Train, with the listeners as callbacks in the place of the trainer's own printing. Returns the final metrics.
 
-    section: the config's section with the settings. Raises UnhealthyError for a training that gives no policy.
+    A training of the same rows that was interrupted goes on from its newest whole checkpoint in the trainer's output
+    folder, with the result that it would have had; a listener's `on_train_begin` finds the steps before in
+    `state.global_step` and what was logged of them in `state.log_history`.
+
+    section: the config's section with the settings. Raises UnhealthyError for a training that gives no policy, and
+    UserError for a checkpoint that cannot be written.
     """
     check_rows(trainer, section)
     trainer.remove_callback(PrinterCallback)  # the listeners show and store the same numbers
     for listener in (*listeners, Health(section)):
         trainer.add_callback(trainer_callback(listener))
-    return trainer.train().metrics
+    if trainer.args.save_strategy == SaveStrategy.NO:
+        return trainer.train().metrics
+    kept = checkpoints(trainer, rows)
+    trainer.add_callback(kept)
+    newest = kept.newest()
+    with kept.saving():
+        return trainer.train(resume_from_checkpoint=newest and str(newest)).metrics

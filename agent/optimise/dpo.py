@@ -26,10 +26,12 @@ def train_dpo(
     """Train `model` in place against `reference`. settings: fields of trl's DPOConfig. Returns the final metrics.
 
     reference: None for a model with adapters. The reference is then the model itself with these adapters as they are
-    now, which trl copies into the adapter `ref`: their base is in memory once.
+    now, which trl copies into the adapter `ref`: their base is in memory once. An interrupted training, too, is given
+    the model as it was at first: the checkpoint's adapters are loaded after trl has made the copy.
+    out: as in `train_sft`.
     Raises UnhealthyError for a training that gives no policy.
     """
-    return train(dpo_trainer(model, reference, processor, pairs, out, settings), callbacks, "dpo")
+    return train(dpo_trainer(model, reference, processor, pairs, out, settings), pairs, callbacks, "dpo")
 
 
 def dpo_trainer(

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import ExportableState
 
 from envs.errors import UserError
 
@@ -22,16 +23,25 @@ class UnhealthyError(UserError):
     """A training that gives no policy. The message names the stage, the step, the fault and the setting behind it."""
 
 
-class Health(TrainerCallback):
+class Health(TrainerCallback, ExportableState):
     """Raises UnhealthyError, and so ends the training, for a non-finite loss, gradient or weight, for gradients of
     exactly zero from the first step on, and for a training without a step.
 
     section: the config's section with the trainer's settings, such as `sft`. first_steps: with a gradient of exactly
-    zero, before the training is stopped.
+    zero, before the training is stopped. What it counts is saved in the trainer's checkpoints.
     """
 
     def __init__(self, section: str, first_steps: int = 10):
         self._section, self._first_steps, self._zeros, self._overflows = section, first_steps, 0, 0
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """For the trainer's checkpoints, as JSON."""
+        arguments = {"section": self._section, "first_steps": self._first_steps}
+        return {"args": arguments, "attributes": {"_zeros": self._zeros, "_overflows": self._overflows}}
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        """Counts go on where the training was interrupted; a fresh one's state has the counts of `__init__`."""
+        vars(self).update(state.stateful_callbacks[type(self).__name__]["attributes"])
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs) -> None:
         """The gradient of every step, while the weights are still those of the step before.

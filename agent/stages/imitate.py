@@ -65,5 +65,5 @@ def _train(r: Round, checkpoint: Path, rows: Sequence[Example], out: Path) -> No
         settings = {"seed": r.config.seed} | r.config.sft
         callbacks = [progress, TrackTraining(r.tracker, "sft")]
         if rows:  # new adapters that are not trained yet are saved too: later stages find the same base
-            train_sft(backend.model, backend.processor, rows, out, settings, callbacks)
+            train_sft(backend.model, backend.processor, rows, r.checkpoints, settings, callbacks)
     backend.save(out)

@@ -56,5 +56,5 @@ def _train(
     with bar("prefer (DPO)") as progress:
         settings = {"seed": r.config.seed} | r.config.dpo
         callbacks = [progress, TrackTraining(r.tracker, "dpo")]
-        train_dpo(backend.model, reference, backend.processor, rows, out, settings, callbacks)
+        train_dpo(backend.model, reference, backend.processor, rows, r.checkpoints, settings, callbacks)
     backend.save(out)

@@ -71,6 +71,11 @@ class Round:
         return EpisodeStore(self.output(name))
 
     @property
+    def checkpoints(self) -> Path:
+        """The folder in which a training keeps what it goes on from after a crash; deleted once the stage is done."""
+        return self._under_way.folder / "training"
+
+    @property
     def journal(self) -> Journal:
         return self.run.journal
 

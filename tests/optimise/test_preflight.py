@@ -4,6 +4,7 @@ import time
 
 import pytest
 import torch
+from transformers import Trainer
 
 from agent.optimise.preflight import check_dpo, check_sft, two_pairs
 from envs.errors import UserError
@@ -39,6 +40,8 @@ BAD = [
     ("sft", {"eval_strategy": "epoch"}, "eval_dataset"),
     ("sft", {"eval_on_start": True}, "eval_dataset"),
     ("sft", {"save_strategy": "best"}, "metric_for_best_model"),
+    ("sft", {"save_only_model": True, "save_strategy": "steps"}, "valid: false"),
+    ("dpo", {"sync_ref_model": True, "save_strategy": "epoch"}, "valid: false"),
     ("sft", {"gradient_checkpointing_kwargs": {"selective": True, "use_reentrant": True}}, "use_reentrant"),
     ("sft", {"dataloader_num_workers": -1}, "non-negative"),
     ("sft", {"torch_compile_mode": "fastest"}, "fastest"),
@@ -114,6 +117,16 @@ def test_a_good_setting_passes_in_a_moment_and_trains_nothing(check, fresh_backe
     assert time.process_time() - started < 1.5
     after = fresh_backend.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("section", ["sft", "dpo"])
+def test_a_trial_neither_saves_nor_takes_a_checkpoint(check, section, monkeypatch):
+    def refuse(self, *arguments):
+        raise AssertionError
+
+    for name in ("_save_checkpoint", "_load_from_checkpoint"):
+        monkeypatch.setattr(Trainer, name, refuse)
+    check(section, GOOD | {"save_steps": 1, "max_steps": 2})
 
 
 def test_both_trainers_are_tried_on_one_model(check):
