@@ -1,17 +1,18 @@
-"""Episodes on disk: Parquet, one row per step. A batch of episodes is one file, written whole or not at all."""
+"""Episodes on disk: Parquet, one row per step. Parts of bounded size, each written whole or not at all."""
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from agent.organise import durable, part
 from agent.organise.episode import Episode, Step
-from envs.errors import UserError
+from agent.organise.part import DamagedError
 from envs.observation import PackedObservation, decode_png, encode_png
 from policies.base import Action, Decision
 from policies.critic import Critique
@@ -27,6 +28,7 @@ SCHEMA = pa.schema(
         "instruction": pa.string(),
         "proprioception": pa.string(),
         "frames": pa.list_(pa.binary()),  # PNG
+        "key": pa.binary(),  # of the observation, `Observation.key`
         "answer": pa.string(),
         "action": pa.string(),  # JSON: a list of numbers, a number, or text
         "verdict": pa.float32(),
@@ -42,8 +44,11 @@ SCHEMA = pa.schema(
         "versions": pa.string(),  # JSON
     }
 )
+PART_BYTES = 32_000_000  # of the frames in one part, where it has more than one episode
+PART_ROWS = 50_000  # in one part, where it has more than one episode
 DAMAGED = "the rows are not, or not all, what was stored"
 DIGEST = pa.field("digest", pa.binary())  # BLAKE2b of all rows of an episode, in its last
+STORED = SCHEMA.append(DIGEST)
 
 
 def _rows(episode: Episode) -> Iterator[dict]:
@@ -65,6 +70,7 @@ def _rows(episode: Episode) -> Iterator[dict]:
             "instruction": step.observation.instruction,
             "proprioception": step.observation.proprioception,
             "frames": list(step.observation.pngs()),
+            "key": step.observation.key(),
             "answer": step.decision.answer,
             "action": json.dumps(step.decision.action.tolist()),
             "verdict": step.decision.verdict,
@@ -91,7 +97,9 @@ def _action(stored: str) -> Action:
 def _digest(rows: Iterable[dict]) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for row in rows:
-        digest.update(repr([row[name] for name in SCHEMA.names]).encode())
+        digest.update(repr([row[name] for name in SCHEMA.names if name != "frames"]).encode())
+        for png in row["frames"]:
+            digest.update(len(png).to_bytes(8, "little") + png)
     return digest.digest()
 
 
@@ -118,45 +126,68 @@ def _episode(rows: list[dict]) -> Episode:
 
 
 class EpisodeStore:
-    """A folder of Parquet parts. Parts are only added, each by a temporary file and a rename."""
+    """A folder of Parquet parts. Parts are only added, each whole or not at all, and synced."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def append(self, episodes: Iterable[Episode]) -> None:
-        """Add the episodes as one part, an empty one where there are none."""
-        table = pa.Table.from_pylist([row for episode in episodes for row in _rows(episode)], schema=SCHEMA)
-        rows, digests = [], []
-        for row in table.to_pylist():
-            rows.append(row)
-            whole = row["answer"] is None
-            digests.append(_digest(rows) if whole else None)
-            rows = [] if whole else rows
-        table = table.append_column(DIGEST, pa.array(digests, DIGEST.type))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        number = max((int(path.stem.removeprefix("part-")) for path in self.parts()), default=-1) + 1
-        path = self.folder / f"part-{number:05d}.parquet"
-        temporary = path.with_suffix(".tmp")
-        pq.write_table(table, temporary)
-        os.replace(temporary, path)
+        """Add the episodes as one part, or several where they are many; as an empty one where there are none.
+
+        A part ends between two episodes, before PART_BYTES of frames or PART_ROWS rows: the same episodes in the same
+        order give the same bytes, and no more than a part of them is in memory. Raises UserError where the disk is full
+        or fails; the parts before the failed one stay.
+        """
+        durable.make(self.folder)
+        number = max(map(_number, self.parts()), default=-1) + 1
+        for i, rows in enumerate(_batches(episodes)):
+            part.write(self.folder / f"part-{number + i:05d}.parquet", _table(rows))
 
     def parts(self) -> list[Path]:
-        return sorted(self.folder.glob("part-*.parquet"))
+        return sorted(self.folder.glob("part-*.parquet"), key=lambda path: (_number(path), path.name))
 
     def __iter__(self) -> Iterator[Episode]:
-        """Every episode; damaged ones are broken. Raises UserError for a part that cannot be read."""
+        """Every episode; one whose rows are not all there is broken. Raises DamagedError for a damaged part."""
         for path in self.parts():
             yield from read(path)
 
+    def undamaged(self, report: Callable[[str], object]) -> Iterator[Episode]:
+        """The episodes of the parts that are whole. report: called with one line for each part that is not."""
+        for path in self.parts():
+            try:
+                episodes = read(path)
+            except DamagedError as error:
+                report(str(error))
+                continue
+            yield from episodes
+
+    def by_key(self) -> dict[tuple[str, int, int], Episode]:
+        """(task, seed, attempt) -> the episode. Of several the last: one that broke with its worker is played again.
+
+        Raises DamagedError for a damaged part.
+        """
+        return {(e.task, e.seed, e.attempt): e for e in self}
+
+    def rescue(self, quarantine: Path) -> list[str]:
+        """Move damaged parts into the folder `quarantine`; returns one line for each. The store can then be read.
+
+        Raises UserError where the disk is full or fails.
+        """
+        lines = []
+        for path in self.parts():
+            try:
+                part.decode(part.check(path), path, STORED)
+            except DamagedError as error:
+                lines.append(f"{error}; set aside as {str(_set_aside(path, quarantine))!r}")
+        return lines
+
 
 def read(path: Path) -> Iterator[Episode]:
-    """The episodes of one part. Raises UserError for a file that cannot be read or lacks columns."""
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{str(path)!r} cannot be read: {error}") from error
-    if missing := {*SCHEMA.names, DIGEST.name} - {*table.column_names}:
-        raise UserError(f"{str(path)!r} has no column {', '.join(sorted(missing))}; valid: what this version stored")
+    """The episodes of one part. Raises DamagedError, at once, for a part that is not as it was written."""
+    return _episodes(part.decode(part.check(path), path, STORED))
+
+
+def _episodes(table: pa.Table) -> Iterator[Episode]:
     rows = []
     for row in table.to_pylist():
         rows.append(row)
@@ -165,3 +196,48 @@ def read(path: Path) -> Iterator[Episode]:
             rows = []
     if rows:  # cut off
         yield _episode(rows)
+
+
+def _batches(episodes: Iterable[Episode]) -> Iterator[list[dict]]:
+    """The rows of each part."""
+    batch, size = [], 0
+    for episode in episodes:
+        rows = list(_rows(episode))
+        more = sum(len(png) for row in rows for png in row["frames"])
+        if batch and (size + more > PART_BYTES or len(batch) + len(rows) > PART_ROWS):
+            yield batch
+            batch, size = [], 0
+        batch.extend(rows)
+        size += more
+    yield batch
+
+
+def _table(rows: list[dict]) -> pa.Table:
+    """The rows as a table, with the digest of each episode in its last row."""
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    digests, some = [], []
+    for stored, row in zip(table.drop_columns("frames").to_pylist(), rows, strict=True):
+        some.append(stored | {"frames": row["frames"]})
+        whole = stored["answer"] is None
+        digests.append(_digest(some) if whole else None)
+        some = [] if whole else some
+    return table.append_column(DIGEST, pa.array(digests, DIGEST.type))
+
+
+def _number(path: Path) -> int:
+    """Of a part, by its name; -1 for a file that has none."""
+    found = re.fullmatch(r"part-(\d+)\.parquet", path.name)
+    return int(found[1]) if found else -1
+
+
+def _set_aside(path: Path, quarantine: Path) -> Path:
+    """Move a file or folder into `quarantine`, under a name that is free; returns its new path."""
+    durable.make(quarantine)
+    name, number = f"{path.parent.name}-{path.name}", 0
+    while (place := quarantine / (f"{name}.{number}" if number else name)).exists():
+        number += 1
+    with durable.told(path):
+        os.rename(path, place)
+        durable.sync(quarantine)
+        durable.sync(path.parent)
+    return place

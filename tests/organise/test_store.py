@@ -1,12 +1,20 @@
 """Episodes are read from disk exactly as they were written."""
 
+import errno
+import os
+import re
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from agent.collect.rollout import rollout
-from agent.organise.store import EpisodeStore
+from agent.organise import part
+from agent.organise.part import DamagedError
+from agent.organise.store import EpisodeStore, read
+from envs.errors import UserError
 from envs.observation import decode_png, encode_png
 from envs.registry import TASKS
 from policies.action_codec import codec_for
@@ -135,3 +143,152 @@ def test_an_empty_store_holds_nothing(store):
 def test_png_is_exact():
     frame = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     np.testing.assert_array_equal(decode_png(encode_png(frame)), frame)
+
+
+# damage ----------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def whole(store, episode):
+    """The file of a part of three episodes, small enough that each of its bytes can be flipped."""
+    store.append([episode([(1, 0), (2, 1)], success=True, seed=seed) for seed in range(3)])
+    return store.parts()[0]
+
+
+def test_every_flipped_byte_is_found(whole):
+    content = whole.read_bytes()
+    for i in range(len(content)):
+        changed = bytearray(content)
+        changed[i] ^= 1 << i % 8
+        whole.write_bytes(changed)
+        with pytest.raises(DamagedError, match="cannot be read"):
+            part.check(whole)
+    whole.write_bytes(content)
+    part.check(whole)
+
+
+@pytest.mark.parametrize("length", [0, 1, 4, 8, 100, -1, -8, -100])
+def test_a_truncated_part_is_named(whole, length):
+    whole.write_bytes(whole.read_bytes()[:length])
+    with pytest.raises(DamagedError, match=re.escape(str(whole))):
+        read(whole)
+
+
+@pytest.mark.parametrize("more", [b"\0", b"PAR1", b"\0" * 4096])
+def test_bytes_too_many_are_found(whole, more):
+    content = whole.read_bytes()
+    for longer in (content + more, more + content, content[:200] + more + content[200:], content + content):
+        whole.write_bytes(longer)
+        with pytest.raises(DamagedError):
+            read(whole)
+
+
+def test_a_foreign_part_is_named(whole, tmp_path):
+    table = pq.read_table(whole)
+    pq.write_table(table, whole)
+    with pytest.raises(DamagedError, match="no checksum"):
+        read(whole)
+    part.write(whole, table.drop_columns(["reward", "answer"]))
+    with pytest.raises(DamagedError, match="no column answer, reward"):
+        read(whole)
+    part.write(whole, table, version=part.VERSION + 1)
+    with pytest.raises(DamagedError, match="schema is 3, newer than 2"):
+        read(whole)
+    part.write(whole, table.set_column(1, "seed", pa.array(["0"] * len(table))))
+    with pytest.raises(DamagedError, match="column seed is string"):
+        read(whole)
+
+
+def test_what_is_no_file_is_named(whole):
+    whole.unlink()
+    with pytest.raises(DamagedError, match="No such file"):
+        read(whole)
+    whole.mkdir()
+    with pytest.raises(DamagedError, match="Is a directory"):
+        read(whole)
+
+
+def test_damaged_parts_are_set_aside_and_the_rest_is_read(store, episode, tmp_path):
+    for seed in range(4):
+        store.append([episode([(1, 0)], seed=seed)])
+    first, second, third, _ = store.parts()
+    first.write_bytes(first.read_bytes()[:-1])
+    third.unlink()
+    third.mkdir()
+    with pytest.raises(DamagedError):
+        list(store)
+    said = []
+    assert [e.seed for e in store.undamaged(said.append)] == [1, 3]
+    assert [path.name in line for path, line in zip((first, third), said, strict=True)] == [True, True]
+    lines = store.rescue(tmp_path / "run" / "quarantine")
+    assert [line.split("; set aside")[0] for line in lines] == said
+    assert [e.seed for e in store] == [1, 3]
+    assert sorted(os.listdir(tmp_path / "run" / "quarantine")) == [f"episodes-{path.name}" for path in (first, third)]
+    assert store.rescue(tmp_path / "run" / "quarantine") == []
+    for path in (first, second):  # the name of the first is taken in the quarantine
+        path.write_bytes(b"")
+    assert len(store.rescue(tmp_path / "run" / "quarantine")) == 2
+    assert [e.seed for e in store] == [3]
+    assert len(os.listdir(tmp_path / "run" / "quarantine")) == 4
+
+
+# parts -----------------------------------------------------------------------------------------------------------
+def test_the_same_episodes_give_the_same_bytes_whatever_came_between(tmp_path, played):
+    """Appended at once, or streamed in parts, read again and put into order."""
+    whole, streamed, final = (EpisodeStore(tmp_path / name) for name in ("whole", "streamed", "final"))
+    whole.append(played)
+    for e in (played[4], played[1], played[0], *played[2:4], played[5], played[1]):
+        streamed.append([e])
+    found = {(e.task, e.seed, e.attempt, e.success): e for e in streamed}
+    final.append(found[e.task, e.seed, e.attempt, e.success] for e in played)
+    assert [path.read_bytes() for path in final.parts()] == [path.read_bytes() for path in whole.parts()]
+
+
+def test_parts_end_between_episodes_at_a_bound(store, played, monkeypatch):
+    size = sum(len(png) for step in played[0].steps for png in step.observation.pngs())
+    monkeypatch.setattr("agent.organise.store.PART_BYTES", 2 * size)
+    taken = []
+
+    def episodes():
+        for e in played:
+            taken.append(len(store.parts()))
+            yield e
+
+    store.append(episodes())
+    assert_same(store, played)
+    written = [len(list(read(path))) for path in store.parts()]
+    assert len(written) > 2
+    assert max(written) < len(played)
+    assert taken[-1] > 0  # a part was written before the last episode was asked for
+    monkeypatch.setattr("agent.organise.store.PART_ROWS", 1)
+    store.append(played)
+    assert len(store.parts()) == len(written) + len(played)
+
+
+def test_of_two_episodes_of_one_start_the_last_counts(store, episode):
+    store.append([episode([(1, 0)], seed=1, ending="broken"), episode([(1, 0)], seed=2)])
+    store.append([episode([(1, 0), (2, 0)], seed=1)])
+    found = store.by_key()
+    assert list(found) == [("toy", 1, 0), ("toy", 2, 0)]
+    assert (found["toy", 1, 0].ending, len(found["toy", 1, 0].steps)) == ("truncated", 2)
+
+
+def test_a_full_disk_is_named_and_the_parts_before_stay(store, episode, monkeypatch):
+    monkeypatch.setattr("agent.organise.store.PART_ROWS", 2)
+    synced = []
+
+    def fsync(descriptor, really=os.fsync):
+        synced.append(descriptor)
+        if len(synced) > 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        really(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(UserError, match="no space is left"):
+        store.append(episode([(1, 0)], seed=seed) for seed in range(5))
+    monkeypatch.undo()
+    assert 0 < len(list(store)) < 5
+
+
+def test_the_key_of_an_observation_is_stored(store, played):
+    store.append(played)
+    for a, b in zip(store, played, strict=True):
+        assert [s.observation.key() for s in a.steps] == [s.observation.key() for s in b.steps]
