@@ -52,7 +52,10 @@ def publish(temporary: Path, final: Path) -> None:
 
 
 def make(folder: Path) -> None:
-    """Make a folder, with those above it, unless it is there; synced. Raises UserError where the disk is full or fails."""
+    """Make a folder, with those above it, unless it is there; synced.
+
+    Raises UserError where the disk is full or fails.
+    """
     with told(folder):
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)

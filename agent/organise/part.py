@@ -5,10 +5,16 @@ Parquet reader can read the file. It is the BLAKE2b of the file with zeros in th
 flipped, missing or too many, wherever it is, gives another one.
 
 The same table gives the same bytes: no time, no name of a machine, no statistics. Frames are stored plainly, neither
-compressed (PNG is) nor in a dictionary, so that each lies in the file as it is and can be read alone.
+compressed (PNG is) nor in a dictionary, so that each lies in the file as it is (Parquet's encoding PLAIN) and is read
+alone, by its offset: in a few microseconds, where a row group would have to be decoded. What was read lately is in the
+operating system's page cache.
 """
 
+import os
 import re
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
@@ -33,6 +39,52 @@ class DamagedError(UserError):
     def __init__(self, path: Path, why: str):
         super().__init__(f"{str(path)!r} cannot be read: {why}")
         self.path, self.why = path, why
+
+
+@dataclass
+class Part:
+    """A part that frames are read from. path: changes where the folder is renamed, for all frames at once."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFrame:
+    """The place of a PNG in a part. crc: CRC-32 of the PNG."""
+
+    part: Part
+    offset: int
+    length: int
+    crc: int
+
+    def read(self) -> bytes:
+        """The PNG. Raises DamagedError where the file is gone, or is no longer the one that was checked."""
+        path = self.part.path
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                png = os.pread(descriptor, self.length, self.offset)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise DamagedError(path, f"{error.strerror}; frames of episodes that are in use are in it") from error
+        if zlib.crc32(png) != self.crc:
+            raise DamagedError(path, "it has changed since it was opened; frames of episodes in use are in it")
+        return png
+
+
+def stored_frames(part: Part, content: bytes | bytearray, pngs: Iterable[bytes]) -> Iterator[StoredFrame]:
+    """The place of each PNG of a part's frames, in their order. content: the part's bytes.
+
+    Raises DamagedError for frames that are not stored plainly, which another program may have done.
+    """
+    offset = 0
+    for png in pngs:
+        offset = content.find(png, offset)
+        if offset < 0:
+            raise DamagedError(part.path, f"its column {PLAIN} is compressed or in a dictionary")
+        yield StoredFrame(part, offset, len(png), zlib.crc32(png))
+        offset += len(png)
 
 
 def encode(table: pa.Table, version: int = VERSION) -> bytearray:

@@ -12,8 +12,10 @@ from agent import cli
 from agent.collect.rollout import rollout
 from agent.collect.verify import Verifier
 from agent.organise import part as parts
+from agent.organise.records import DIGEST, SCHEMA
 from agent.organise.selection import by_start
-from agent.organise.store import DIGEST, SCHEMA, EpisodeStore
+from agent.organise.store import EpisodeStore
+from envs.observation import PackedFrame
 from envs.registry import TASKS
 from policies.action_codec import codec_for
 from policies.baselines import ExpertPolicy, RandomPolicy
@@ -112,7 +114,7 @@ FORGERIES = {
     "another ending": lambda e: replace(e, ending="truncated" if e.ending == "terminated" else "terminated"),
     "a missing step": lambda e: replace(e, steps=e.steps[:-1]),
     "a step too many": lambda e: replace(e, steps=[*e.steps, e.steps[-1]]),
-    "another last frame": lambda e: replace(e, final_frame=e.final_frame ^ 1),
+    "another last frame": lambda e: replace(e, final=PackedFrame.of(e.final_frame ^ 1)),
     "another last state": lambda e: replace(e, final_fingerprint=e.steps[0].fingerprint),
     "other words at the end": lambda e: replace(e, final_proprioception="gripper 1 1"),
 }
