@@ -9,6 +9,10 @@ from typing import Protocol, Self
 import cv2
 import numpy as np
 
+from envs.errors import UserError
+
+MOST_PIXELS = 2**26  # of a frame: 200 MB when it is decoded
+
 
 class Stored(Protocol):
     """Bytes that are elsewhere, such as a PNG in a file, and are read whenever they are asked for."""
@@ -142,6 +146,9 @@ class PackedObservation(Observation):
         vars(self).update(_frames=held, instruction=instruction, proprioception=proprioception)  # it is frozen
         vars(self).update(_stored_key=key)
 
+    def __repr__(self) -> str:
+        return f"PackedObservation({self.n_frames} frames, {self.instruction!r}, {self.proprioception!r})"
+
     def key(self) -> bytes:
         return self._stored_key or self._key
 
@@ -169,5 +176,8 @@ def encode_png(frame: np.ndarray) -> bytes:
 
 
 def decode_png(data: bytes) -> np.ndarray:
-    """PNG -> (H, W, 3) uint8."""
+    """PNG -> (H, W, 3) uint8. Raises UserError for what is no PNG, and for one of more than MOST_PIXELS."""
+    width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
+    if not data.startswith(b"\x89PNG") or not 0 < width * height <= MOST_PIXELS:
+        raise UserError(f"a frame is {data[:4]!r}, {width} x {height}; valid: a PNG of at most {MOST_PIXELS} pixels")
     return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

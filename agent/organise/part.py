@@ -26,7 +26,7 @@ from envs.errors import UserError
 
 VERSION = 2  # of the schema; 1 had no checksum and no version
 MOST_BYTES = 2**31  # of a file that is a part; what is larger is not read into memory
-PLAIN = "frames"
+PLAIN, _PLAINLY = "frames", "none"  # the column that is stored plainly, and its codec
 _MAGIC = b"PAR1"
 _ZEROS = b"0" * 64
 _VERSION_KEY, _CHECKSUM_KEY, _MARK = "handeye.schema", "handeye.checksum", "blake2b:"
@@ -94,7 +94,7 @@ def encode(table: pa.Table, version: int = VERSION) -> bytearray:
     with pq.ParquetWriter(
         sink,
         table.schema,
-        compression=dict.fromkeys(others, "zstd") | {f"{PLAIN}.list.element": "none"},
+        compression=dict.fromkeys(others, "zstd") | {f"{PLAIN}.list.element": _PLAINLY},
         use_dictionary=others,
         write_statistics=False,
     ) as writer:
