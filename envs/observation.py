@@ -1,13 +1,56 @@
 """What a policy is given: frames, an instruction, and what the robot knows of itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from typing import Self
+from typing import Protocol, Self
 
 import cv2
 import numpy as np
+
+from envs.errors import UserError
+
+MOST_PIXELS = 2**26  # of a frame: 200 MB when it is decoded
+
+
+class Stored(Protocol):
+    """Bytes that are elsewhere, such as a PNG in a file, and are read whenever they are asked for."""
+
+    def read(self) -> bytes: ...
+
+
+class PackedFrame:
+    """A frame held as a PNG, or as the place where its PNG is stored; decoded whenever it is asked for.
+
+    It is shared by all that shows the frame: observations of an episode and its branches, and examples.
+    """
+
+    __slots__ = ("_png",)
+
+    def __init__(self, png: bytes | Stored):
+        self._png = png
+
+    @classmethod
+    def of(cls, frame: np.ndarray) -> Self:
+        """From (H, W, 3) uint8."""
+        return cls(encode_png(frame))
+
+    def png(self) -> bytes:
+        """Raises what reading raises, where the PNG is stored elsewhere."""
+        return self._png if isinstance(self._png, bytes) else self._png.read()
+
+    def unpacked(self) -> np.ndarray:
+        """(H, W, 3) uint8."""
+        return decode_png(self.png())
+
+    def height(self) -> int:
+        """[px], from the header alone."""
+        return int.from_bytes(self.png()[20:24], "big")
+
+    def refer(self, stored: Stored) -> None:
+        """Let go of the PNG: the same bytes are stored, and are read from there from now on."""
+        self._png = stored
 
 
 @dataclass(frozen=True)
@@ -34,49 +77,94 @@ class Observation:
             digest.update(text.encode() + b"\0")
         return digest.digest()
 
+    def computed_key(self) -> bytes:
+        """The key computed of what the observation shows, where `key` may be one that was stored beside it."""
+        return self._key
+
+    def packed_frames(self) -> tuple[PackedFrame, ...]:
+        """The frames, to be kept."""
+        return tuple(map(PackedFrame.of, self.frames))
+
+    def last_frame(self) -> PackedFrame:
+        """The latest frame, to be kept."""
+        return PackedFrame.of(self.frames[-1])
+
     def pngs(self) -> tuple[bytes, ...]:
         """The frames, each as a PNG."""
-        return tuple(map(encode_png, self.frames))
+        return tuple(frame.png() for frame in self.packed_frames())
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.frames)
 
     def packed(self) -> "PackedObservation":
         """The same, to be kept."""
-        packed = PackedObservation.of(self.pngs(), self.instruction, self.proprioception)
-        vars(packed)["_key"] = self.key()
+        packed = PackedObservation.of(self.packed_frames(), self.instruction, self.proprioception)
+        vars(packed)["_key"] = self._key
         return packed
 
-    def since(self, first: Self) -> "Observation":
+    def since(self, first: "Observation") -> "PackedObservation":
         """This moment as the ending of an episode that began with `first`: the last frame of both, (2, H, W, 3).
 
         The first frame shows what is hidden in the last, such as the object under the gripper, or the pad under it.
         """
-        return Observation(np.stack([first.frames[-1], self.frames[-1]]), self.instruction, self.proprioception)
+        frames = first.last_frame(), self.last_frame()
+        return PackedObservation.of(frames, self.instruction, self.proprioception)
 
 
 class PackedObservation(Observation):
-    """An observation that holds its frames as PNGs, and decodes them whenever they are asked for.
+    """An observation that holds its frames as PNGs, or refers to a file with them, and decodes them whenever asked.
 
-    Thousands of observations are held in memory. As arrays, at 512 px, they take 0.8 MB a frame; as PNGs 7 to 180 KB.
+    Thousands of observations are held in memory. As arrays, at 512 px, they take 0.8 MB a frame; as PNGs 7 to 180 KB;
+    as references less than 1 KB.
     """
 
     def __init__(self, frames: np.ndarray, instruction: str, proprioception: str = ""):
-        self._hold(tuple(map(encode_png, frames)), instruction, proprioception)
+        self._hold(map(PackedFrame.of, frames), instruction, proprioception)
 
     @classmethod
-    def of(cls, pngs: Sequence[bytes], instruction: str, proprioception: str = "") -> Self:
-        """From frames that are PNGs."""
+    def of(
+        cls,
+        frames: Iterable[PackedFrame | bytes],
+        instruction: str,
+        proprioception: str = "",
+        key: bytes | None = None,
+    ) -> Self:
+        """From frames that are packed, or PNGs. key: of the same observation, as it was stored."""
         packed = cls.__new__(cls)
-        packed._hold(tuple(pngs), instruction, proprioception)
+        packed._hold(frames, instruction, proprioception, key)
         return packed
 
-    def _hold(self, pngs: tuple[bytes, ...], instruction: str, proprioception: str) -> None:
-        vars(self).update(_pngs=pngs, instruction=instruction, proprioception=proprioception)  # it is frozen
+    def _hold(
+        self,
+        frames: Iterable[PackedFrame | bytes],
+        instruction: str,
+        proprioception: str,
+        key: bytes | None = None,
+    ) -> None:
+        held = tuple(PackedFrame(frame) if isinstance(frame, bytes) else frame for frame in frames)
+        vars(self).update(_frames=held, instruction=instruction, proprioception=proprioception)  # it is frozen
+        vars(self).update(_stored_key=key)
+
+    def __repr__(self) -> str:
+        return f"PackedObservation({self.n_frames} frames, {self.instruction!r}, {self.proprioception!r})"
+
+    def key(self) -> bytes:
+        return self._stored_key or self._key
 
     @property
     def frames(self) -> np.ndarray:
-        return np.stack([decode_png(png) for png in self._pngs])
+        return np.stack([frame.unpacked() for frame in self._frames])
 
-    def pngs(self) -> tuple[bytes, ...]:
-        return self._pngs
+    @property
+    def n_frames(self) -> int:
+        return len(self._frames)
+
+    def packed_frames(self) -> tuple[PackedFrame, ...]:
+        return self._frames
+
+    def last_frame(self) -> PackedFrame:
+        return self._frames[-1]
 
     def packed(self) -> "PackedObservation":
         return self
@@ -88,5 +176,8 @@ def encode_png(frame: np.ndarray) -> bytes:
 
 
 def decode_png(data: bytes) -> np.ndarray:
-    """PNG -> (H, W, 3) uint8."""
+    """PNG -> (H, W, 3) uint8. Raises UserError for what is no PNG, and for one of more than MOST_PIXELS."""
+    width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
+    if not data.startswith(b"\x89PNG") or not 0 < width * height <= MOST_PIXELS:
+        raise UserError(f"a frame is {data[:4]!r}, {width} x {height}; valid: a PNG of at most {MOST_PIXELS} pixels")
     return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

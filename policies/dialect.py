@@ -105,7 +105,7 @@ class Chat:
 
     def act(self, observation: Observation) -> list[Message]:
         turns = [turn for asked, answer in self.examples for turn in (*user(asked, 0), *assistant(answer))]
-        return self._begun(f"{self.shown} {self.form}", turns + user(_situation(observation), len(observation.frames)))
+        return self._begun(f"{self.shown} {self.form}", turns + user(_situation(observation), observation.n_frames))
 
     def critic_prefix(self, observation: Observation, seen: str) -> list[Message]:
         """The conversation so far: what the critic sees is a part of the answer that it judges."""

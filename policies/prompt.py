@@ -40,24 +40,24 @@ def _sentences(*parts: str) -> str:
 
 def act(observation: Observation) -> list[Message]:
     """What should be done now?"""
-    return user(_situation(observation), len(observation.frames))
+    return user(_situation(observation), observation.n_frames)
 
 
 def critic_prefix(observation: Observation, seen: str) -> list[Message]:
     """The prefix that all questions of `judge` about one observation share: the situation and what the critic sees."""
-    return user(_sentences(_situation(observation), seen), len(observation.frames))
+    return user(_sentences(_situation(observation), seen), observation.n_frames)
 
 
 def judge(observation: Observation, seen: str, answer: str) -> list[Message]:
     """Will the action of this answer work, given what the critic sees? Answered by a reason and `yes` or `no`."""
-    return user(f"{_situation(observation)}. {joined(seen, action_of(answer))}. good?", len(observation.frames))
+    return user(f"{_situation(observation)}. {joined(seen, action_of(answer))}. good?", observation.n_frames)
 
 
 def revise(observation: Observation, answer: str, critique: str) -> list[Message]:
     """What should be done instead of an answer, given its critique?"""
-    return user(f"{_situation(observation)}. {answer}. {critique}", len(observation.frames))
+    return user(f"{_situation(observation)}. {answer}. {critique}", observation.n_frames)
 
 
 def done(end: Observation) -> list[Message]:
     """Is the task done, given an episode's first and last frame? Answered by what is seen there, and `yes` or `no`."""
-    return user(f"{_situation(end)}. done?", len(end.frames))
+    return user(f"{_situation(end)}. done?", end.n_frames)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from agent.organise.episode import Episode, Step
-from envs.observation import Observation
+from envs.observation import Observation, PackedFrame
 from envs.registry import TASKS, tagged
 from envs.task import EnvSpec, Task
 from policies.base import Decision
@@ -191,6 +191,6 @@ def episode(toy_task, monkeypatch):
             seen = (seen + np.uint8(50 + 3 * move[0] + 10 * move[1])).astype(np.uint8)
         ending = ending or ("terminated" if success else "truncated")
         error = "RuntimeError: boom" if ending == "broken" else ""
-        return Episode(task, seed, attempt, steps, success, ending, error, None if error else seen[0])
+        return Episode(task, seed, attempt, steps, success, ending, error, None if error else PackedFrame.of(seen[0]))
 
     return make

@@ -83,7 +83,7 @@ class Meter:
 
 def views(task: Task, observation: Observation) -> int:
     """Images that one observation renders, one for each camera; a frame history holds those of earlier observations."""
-    return len(observation.frames) // task.env.frames
+    return observation.n_frames // task.env.frames
 
 
 def restore_views(task: Task, snapshot: Snapshot) -> int:

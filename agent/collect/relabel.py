@@ -52,7 +52,7 @@ def _under(goal: str, chosen: Task, env: Restorable, episode: Episode) -> Episod
         if terminated or truncated:
             last = chosen.observe(env)
             result.ending = "terminated" if terminated else "truncated"
-            result.success, result.final_frame = bool(info["success"]), last.frames[-1]
+            result.success, result.final = bool(info["success"]), last.last_frame()
             result.final_proprioception, result.final_fingerprint = last.proprioception, env.fingerprint()
             break
     return result

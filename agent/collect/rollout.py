@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -43,6 +43,7 @@ class _Slot:
     rng: np.random.Generator
     observation: Observation | None = None
     fingerprint: bytes = b""
+    answered: set[bytes] = field(default_factory=set)  # keys of the observations that the policy has answered
 
     @property
     def given(self) -> Decision | None:
@@ -79,7 +80,7 @@ def rollout(
             playing = [slot for slot in slots if slot.episode.ending != "broken"]
             for slot, decision in zip(playing, _decide(policy, playing), strict=True):
                 _advance(task, slot, decision, snapshots, end_loops)
-            for slot in [slot for slot in slots if slot.episode.final_frame is not None or slot.episode.error]:
+            for slot in [slot for slot in slots if slot.episode.final or slot.episode.error]:
                 slots.remove(slot)
                 finished[slot.episode.seed, slot.episode.attempt] = slot.episode
                 for subscriber in subscribers:
@@ -136,12 +137,13 @@ def _advance(task: Task, slot: _Slot, decision: Decision, snapshots: bool, end_l
     except Exception as error:  # whatever an environment raises breaks its episode, not the run
         _break(episode, error)
         return
-    answered = episode.steps[slot.start.first is not None :]  # without the decision that the start gave
-    looped = end_loops and slot.observation.key() in {step.observation.key() for step in answered}
+    if len(episode.steps) > 1 or slot.start.first is None:  # not the decision that the start gave
+        slot.answered.add(kept.key())
+    looped = end_loops and slot.observation.key() in slot.answered
     if terminated or truncated or looped:
         episode.ending = "terminated" if terminated else "truncated" if truncated else "looped"
         episode.success = success and episode.ending != "looped"
-        episode.final_frame = slot.observation.frames[-1]
+        episode.final = slot.observation.last_frame()
         episode.final_proprioception = slot.observation.proprioception
         episode.final_fingerprint = slot.fingerprint
 

@@ -78,14 +78,15 @@ def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Epis
         spent.verify_frames += restore_views(chosen, moment.snapshot) * views(chosen, moment.observation)
     else:
         env.reset(seed=episode.seed, options=episode.options)
-    ending, success = "", False
+    ending, success, before = "", False, set()
     for i, step in enumerate(episode.steps):
         if ending:
             return f"step {i}: {ending} before"
         if env.fingerprint() != step.fingerprint:
             return f"step {i}: another state"
         lagging = moment and i == 0  # its frame was rendered from derived poses that lag MuJoCo's state by a step
-        if not lagging and observe().key() != step.observation.key():
+        before.add(step.observation.computed_key())
+        if not lagging and observe().key() != step.observation.computed_key():
             return f"step {i}: another observation"
         answer, action = step.decision.answer, step.decision.action
         if answer and not np.array_equal(codec.decode(answer)[1], action):
@@ -97,7 +98,7 @@ def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Epis
         ending = "terminated" if terminated else "truncated" if truncated else ""
         success = bool(info["success"])
     last = observe()
-    if not ending and last.key() in {step.observation.key() for step in episode.steps}:
+    if not ending and last.key() in before:
         ending, success = "looped", False
     if (ending, success) != (episode.ending, episode.success):
         return f"ends {ending or 'nowhere'}, success {success}; recorded {episode.ending}, {episode.success}"

@@ -42,13 +42,13 @@ def two_pairs(seen: Sequence[tuple[Task, Observation]], policy: HFBackend) -> li
     for task, observation in (*seen, *seen)[:2]:
         first, *_, last = codec_for(task).action.vocabulary
         asked = dialect_for(policy.settings, policy.template, task).act(observation)
-        pairs.append(Pair(observation.frames, asked, first, last, Outcome(1.0, 0.0)))
+        pairs.append(Pair(observation.packed_frames(), asked, first, last, Outcome(1.0, 0.0)))
     return pairs
 
 
 def check_sft(section: str, settings: Mapping[str, Any], policy: HFBackend, rows: Sequence[Pair]) -> None:
     """Raises UserError for settings with which SFT cannot train the policy on the chosen answers of the rows."""
-    examples = [Example(row.frames, row.prompt, row.chosen) for row in rows]
+    examples = [Example(row.shown, row.prompt, row.chosen) for row in rows]
     model, processor = policy.model, policy.processor
     _check(section, settings, SFTConfig, lambda given, out: sft_trainer(model, processor, examples, out, given))
 

@@ -68,7 +68,7 @@ def caption_examples(
         rng = np.random.default_rng([seed, 1])  # not the environment's own stream, which `seed` alone would repeat
         env.reset(seed=seed, options=task.teacher.captions.scenes(rng))
         _wander(task, env, rng, wander)
-        frames = task.observe(env).frames
+        frames = task.observe(env).packed_frames()
         answered = task.teacher.captions.ask(env, rng, questions, instructions)
         yield [Example(frames, dialect.ask(question, len(frames)), answer) for question, answer in answered]
     env.close()
@@ -92,7 +92,7 @@ def demonstrations(
             thought, action = task.teacher.expert(env)
             observation = task.observe(env)
             answer = codec.encode(thought, action)
-            shown.append(Example(observation.frames, dialect.act(observation), answer))
+            shown.append(Example(observation.packed_frames(), dialect.act(observation), answer))
             taken = env.action_space.sample() if rng.random() < disturbed else codec.decode(answer)[1]
             _, _, terminated, truncated, info = env.step(taken)
             ended = terminated or truncated
@@ -128,7 +128,8 @@ def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answer
             best = _outcome(task, env, scene)
             rng = np.random.default_rng([episode.seed, 3])
             ends = [ending(*end, dialect) for end in _endings(task, env, episode, rng)]
-            own = [Example(observation.frames, dialect.act(observation), answer) for answer in others[:OWN]]
+            observation = observation.packed()
+            own = [Example(observation.packed_frames(), dialect.act(observation), answer) for answer in others[:OWN]]
             rated = tried, Tie(), None, rng, 2, best
             judged = criticised(codec, observation, thought_of(greedy), *rated, again=False, dialect=dialect)
             yield judged + ends + own

@@ -113,7 +113,7 @@ def contrasts(kept: Iterable[Episode], n: int, rng: np.random.Generator, dialect
             observation, answer = steps[i].observation, steps[i].decision.answer
             other = steps[rng.integers(len(steps))].decision.answer
             question = dialect(name).judge(observation, thought_of(answer), other)
-            result.append(Example(observation.frames, question, codec.instead(other, answer)))
+            result.append(Example(observation.packed_frames(), question, codec.instead(other, answer)))
     return result
 
 
@@ -184,8 +184,10 @@ def criticised(
     n = min(n, len(good), len(bad)) if best.success else 0
     right, wrong = ([str(answer) for answer in rng.permutation(some)[:n]] for some in (good, bad))
     said = [(a, critic.critique(codec.instead(a, good[0]), some is right)) for some in (right, wrong) for a in some]
-    rows = [Example(observation.frames, dialect.judge(observation, thought, a), c) for a, c in said]
-    revised = [Example(observation.frames, dialect.revise(observation, *last), good[0]) for last in said[-1:] if again]
+    rows = [Example(observation.packed_frames(), dialect.judge(observation, thought, a), c) for a, c in said]
+    revised = [
+        Example(observation.packed_frames(), dialect.revise(observation, *last), good[0]) for last in said[-1:] if again
+    ]
     return rows + revised
 
 
@@ -208,9 +210,9 @@ def _agreed(
     answers = [answer for answer, _ in tried]
     answer = str(rng.choice(answers))
     said = critic.critique(codec.instead(answer, answers[0]), True)
-    return [Example(observation.frames, dialect.judge(observation, thought, answer), said)]
+    return [Example(observation.packed_frames(), dialect.judge(observation, thought, answer), said)]
 
 
 def ending(end: Observation, words: str, success: bool, dialect: Dialect = TERSE) -> Example:
     """The example that judges an ending: `words` as the reason, the label as the verdict."""
-    return Example(end.frames, dialect.done(end), critic.critique(words, success))
+    return Example(end.packed_frames(), dialect.done(end), critic.critique(words, success))

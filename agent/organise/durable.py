@@ -18,7 +18,7 @@ PARTIAL = ".partial"  # suffix of what is being written; what a crash left under
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def write(path: Path, data: bytes | str) -> None:
+def write(path: Path, data: bytes | bytearray | str) -> None:
     """Write a file whole or not at all. Raises UserError where the disk is full or fails."""
     content = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(path.name + PARTIAL)
@@ -64,6 +64,18 @@ def publish(temporary: Path, final: Path) -> None:
         os.replace(temporary, final)
         sync(final.parent)
         sync(final.parent.parent)  # which may not have had the parent
+
+
+def make(folder: Path) -> None:
+    """Make a folder, with those above it, unless it is there; synced.
+
+    Raises UserError where the disk is full or fails.
+    """
+    with told(folder):
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in missing:
+            sync(path.parent)
 
 
 def sync(path: Path) -> None:

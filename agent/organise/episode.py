@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from envs.observation import Observation
+from envs.observation import Observation, PackedFrame, PackedObservation
 from envs.snapshot import Snapshot
 from policies.base import Decision
 from policies.critic import Critique
@@ -59,7 +59,7 @@ class Episode:
     success: bool = False
     ending: Ending = "truncated"
     error: str = ""
-    final_frame: np.ndarray | None = None  # (H, W, 3) uint8, after the last step
+    final: PackedFrame | None = None  # after the last step
     final_proprioception: str = ""
     final_fingerprint: bytes = b""
     conclusion: Critique | None = None
@@ -74,18 +74,24 @@ class Episode:
         return self.steps[self.branched_at :]
 
     @property
+    def final_frame(self) -> np.ndarray | None:
+        """(H, W, 3) uint8, after the last step, decoded whenever it is asked for; None if the episode broke."""
+        return self.final and self.final.unpacked()
+
+    @property
     def image_size(self) -> int | None:
         """[px] of its frames' side; None for an episode without frames."""
-        frames = [step.observation.frames[-1] for step in self.steps[:1]] or [self.final_frame]
-        return None if frames[0] is None else len(frames[0])
+        frame = self.steps[0].observation.last_frame() if self.steps else self.final
+        return frame and frame.height()
 
     @property
     def end(self) -> Observation | None:
         """The first and the last frame as one observation (2, H, W, 3), without the outcome; None if it broke."""
-        if self.final_frame is None or not self.steps:
+        if self.final is None or not self.steps:
             return None
         first = self.steps[0].observation
-        return Observation(self.final_frame[None], first.instruction, self.final_proprioception).since(first)
+        last = PackedObservation.of([self.final], first.instruction, self.final_proprioception)
+        return last.since(first)
 
     @property
     def total_reward(self) -> float:

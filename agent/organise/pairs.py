@@ -86,7 +86,7 @@ def pairs(
             chosen, refused = good[-1], losers[0][0]
             o = chosen.observation
             answers = chosen.decision.answer, refused.decision.answer
-            result.append(Pair(o.frames, dialect(fork.task).act(o), *answers, best.less(worse)))
+            result.append(Pair(o.packed_frames(), dialect(fork.task).act(o), *answers, best.less(worse)))
     return sorted(result, key=lambda pair: pair.margin, reverse=True)[:max_pairs]
 
 

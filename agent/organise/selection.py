@@ -75,7 +75,7 @@ def examples(episodes: Iterable[Episode], dialect: DialectOf = terse) -> list[Ex
     in spite of them.
     """
     return [
-        Example(step.observation.frames, dialect(e.task).act(step.observation), step.decision.answer)
+        Example(step.observation.packed_frames(), dialect(e.task).act(step.observation), step.decision.answer)
         for e in episodes
         for step in imitated_steps([e])
     ]

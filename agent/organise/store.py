@@ -1,167 +1,158 @@
-"""Episodes on disk: Parquet, one row per step. A batch of episodes is one file, written whole or not at all."""
+"""Episodes on disk: Parquet, one row per step. Parts of bounded size, each written whole or not at all.
 
-import hashlib
-import json
+An episode that comes from a store holds references: a frame is read from its part when it is asked for.
+"""
+
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from agent.organise.episode import Episode, Step
-from envs.errors import UserError
-from envs.observation import PackedObservation, decode_png, encode_png
-from policies.base import Action, Decision
-from policies.critic import Critique
+from agent.organise import durable, part
+from agent.organise.episode import Episode
+from agent.organise.part import DamagedError, Part
+from agent.organise.records import STORED, episodes_of, frames_of, rows_of, table_of
+from envs.observation import PackedFrame
 
-SCHEMA = pa.schema(
-    {
-        "task": pa.string(),
-        "seed": pa.int64(),
-        "attempt": pa.int32(),
-        "options": pa.string(),  # JSON
-        "branched_at": pa.int32(),
-        "step": pa.int32(),  # an episode's last row has no decision: its final frame, proprioception, state
-        "instruction": pa.string(),
-        "proprioception": pa.string(),
-        "frames": pa.list_(pa.binary()),  # PNG
-        "answer": pa.string(),
-        "action": pa.string(),  # JSON: a list of numbers, a number, or text
-        "verdict": pa.float32(),
-        "proposals": pa.string(),  # JSON
-        "critique": pa.string(),
-        "reward": pa.float64(),
-        "fingerprint": pa.binary(),  # of the state that was observed
-        "success": pa.bool_(),
-        "ending": pa.string(),
-        "conclusion": pa.float64(),  # the critic's verdict on the ending; next, its reason
-        "conclusion_reason": pa.string(),
-        "error": pa.string(),
-        "versions": pa.string(),  # JSON
-    }
-)
-DAMAGED = "the rows are not, or not all, what was stored"
-DIGEST = pa.field("digest", pa.binary())  # BLAKE2b of all rows of an episode, in its last
-
-
-def _rows(episode: Episode) -> Iterator[dict]:
-    whole = {
-        "task": episode.task,
-        "seed": episode.seed,
-        "attempt": episode.attempt,
-        "options": json.dumps(episode.options),
-        "branched_at": episode.branched_at,
-        "success": episode.success,
-        "ending": episode.ending,
-        "error": episode.error,
-        "conclusion": episode.conclusion and episode.conclusion.verdict,
-        "conclusion_reason": episode.conclusion and episode.conclusion.reason,
-    }
-    for i, step in enumerate(episode.steps):
-        yield whole | {
-            "step": i,
-            "instruction": step.observation.instruction,
-            "proprioception": step.observation.proprioception,
-            "frames": list(step.observation.pngs()),
-            "answer": step.decision.answer,
-            "action": json.dumps(step.decision.action.tolist()),
-            "verdict": step.decision.verdict,
-            "proposals": json.dumps(step.decision.proposals),
-            "critique": step.decision.critique or None,
-            "reward": step.reward,
-            "fingerprint": step.fingerprint,
-        }
-    yield whole | {
-        "step": len(episode.steps),
-        "proprioception": episode.final_proprioception,
-        "frames": [] if episode.final_frame is None else [encode_png(episode.final_frame)],
-        "fingerprint": episode.final_fingerprint,
-        "versions": json.dumps(episode.versions),
-    }
-
-
-def _action(stored: str) -> Action:
-    """(d,) float32 of a continuous action, int64 of a discrete one, or text of a free answer."""
-    value = json.loads(stored)
-    return {list: np.float32, int: np.int64, str: np.str_}[type(value)](value)
-
-
-def _digest(rows: Iterable[dict]) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    for row in rows:
-        digest.update(repr([row[name] for name in SCHEMA.names]).encode())
-    return digest.digest()
-
-
-def _episode(rows: list[dict]) -> Episode:
-    """The episode of the rows; broken where the digest of the rows is not the stored one."""
-    *steps, last = rows
-    episode = Episode(*(rows[0][name] for name in ("task", "seed", "attempt")))
-    if last["digest"] != _digest(rows):
-        episode.ending, episode.error = "broken", DAMAGED
-        return episode
-    episode.success, episode.ending, episode.error = last["success"], last["ending"], last["error"]
-    if last["conclusion"] is not None:
-        episode.conclusion = Critique(last["conclusion"], last["conclusion_reason"])
-    episode.options, episode.branched_at = json.loads(last["options"]), last["branched_at"]
-    episode.versions = json.loads(last["versions"])
-    for row in steps:
-        observation = PackedObservation.of(row["frames"], row["instruction"], row["proprioception"])
-        proposals = tuple((answer, verdict) for answer, verdict in json.loads(row["proposals"]))
-        decision = Decision(row["answer"], _action(row["action"]), row["verdict"], proposals, row["critique"] or "")
-        episode.steps.append(Step(observation, decision, row["reward"], row["fingerprint"]))
-    episode.final_frame = decode_png(last["frames"][0]) if last["frames"] else None
-    episode.final_proprioception, episode.final_fingerprint = last["proprioception"], last["fingerprint"]
-    return episode
+PART_BYTES = 8_000_000  # of the frames in one part, where it has more than one episode; five times this is in memory
+PART_ROWS = 50_000  # in one part, where it has more than one episode
 
 
 class EpisodeStore:
-    """A folder of Parquet parts. Parts are only added, each by a temporary file and a rename."""
+    """A folder of Parquet parts. Parts are only added, each whole or not at all, and synced."""
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._parts: dict[str, Part] = {}  # name of a file -> what frames refer to
 
-    def append(self, episodes: Iterable[Episode]) -> None:
-        """Add the episodes as one part, an empty one where there are none."""
-        table = pa.Table.from_pylist([row for episode in episodes for row in _rows(episode)], schema=SCHEMA)
-        rows, digests = [], []
-        for row in table.to_pylist():
-            rows.append(row)
-            whole = row["answer"] is None
-            digests.append(_digest(rows) if whole else None)
-            rows = [] if whole else rows
-        table = table.append_column(DIGEST, pa.array(digests, DIGEST.type))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        number = max((int(path.stem.removeprefix("part-")) for path in self.parts()), default=-1) + 1
-        path = self.folder / f"part-{number:05d}.parquet"
-        temporary = path.with_suffix(".tmp")
-        pq.write_table(table, temporary)
-        os.replace(temporary, path)
+    def append(self, episodes: Iterable[Episode], by_reference: bool = False) -> None:
+        """Add the episodes as one part, or several where they are many; as an empty one where there are none.
+
+        A part ends between two episodes, before PART_BYTES of frames or PART_ROWS rows: the same episodes in the same
+        order give the same bytes, and no more than a part of them is in memory. Raises UserError where the disk is full
+        or fails; the parts before the failed one stay.
+
+        by_reference: the episodes' packed frames let go of their PNGs, and are read from the store from now on, for all
+        who share them.
+        """
+        durable.make(self.folder)
+        number = max(map(_number, self.parts()), default=-1) + 1
+        for i, batch in enumerate(_batches(episodes)):
+            path = self.folder / f"part-{number + i:05d}.parquet"
+            content = part.encode(table_of(batch.rows))
+            durable.write(path, content)
+            if by_reference:
+                pngs = (png for row in batch.rows for png in row["frames"])
+                places = part.stored_frames(self._part(path), content, pngs)
+                for frame, place in zip(batch.frames, places, strict=True):
+                    frame.refer(place)
+
+    def moved(self, folder: Path) -> None:
+        """The store's folder was renamed: frames that refer to it are read from the new one, in this process."""
+        self.folder = folder
+        for name, each in self._parts.items():
+            each.path = folder / name
 
     def parts(self) -> list[Path]:
-        return sorted(self.folder.glob("part-*.parquet"))
+        return sorted(self.folder.glob("part-*.parquet"), key=lambda path: (_number(path), path.name))
 
     def __iter__(self) -> Iterator[Episode]:
-        """Every episode; damaged ones are broken. Raises UserError for a part that cannot be read."""
+        """Every episode; one whose rows are not all there is broken. Raises DamagedError for a damaged part."""
         for path in self.parts():
-            yield from read(path)
+            yield from _read(self._part(path))
+
+    def undamaged(self, report: Callable[[str], object]) -> Iterator[Episode]:
+        """The episodes of the parts that are whole. report: called with one line for each part that is not."""
+        for path in self.parts():
+            try:
+                episodes = _read(self._part(path))
+            except DamagedError as error:
+                report(str(error))
+                continue
+            yield from episodes
+
+    def by_key(self) -> dict[tuple[str, int, int], Episode]:
+        """(task, seed, attempt) -> the episode. Of several the last: one that broke with its worker is played again.
+
+        Raises DamagedError for a damaged part.
+        """
+        return {(e.task, e.seed, e.attempt): e for e in self}
+
+    def rescue(self, quarantine: Path) -> list[str]:
+        """Move damaged parts into the folder `quarantine`; returns one line for each. The store can then be read.
+
+        Raises UserError where the disk is full or fails.
+        """
+        lines = []
+        for path in self.parts():
+            try:
+                _table(path)
+            except DamagedError as error:
+                lines.append(f"{error}; set aside as {str(_set_aside(path, quarantine))!r}")
+        return lines
+
+    def _part(self, path: Path) -> Part:
+        return self._parts.setdefault(path.name, Part(path))
 
 
 def read(path: Path) -> Iterator[Episode]:
-    """The episodes of one part. Raises UserError for a file that cannot be read or lacks columns."""
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{str(path)!r} cannot be read: {error}") from error
-    if missing := {*SCHEMA.names, DIGEST.name} - {*table.column_names}:
-        raise UserError(f"{str(path)!r} has no column {', '.join(sorted(missing))}; valid: what this version stored")
-    rows = []
-    for row in table.to_pylist():
-        rows.append(row)
-        if row["digest"] is not None:
-            yield _episode(rows)
-            rows = []
-    if rows:  # cut off
-        yield _episode(rows)
+    """The episodes of one part, whose frames refer to it. Raises DamagedError, at once, for one that is damaged."""
+    return _read(Part(path))
+
+
+def _read(source: Part) -> Iterator[Episode]:
+    content, table = _table(source.path)
+    rows = table.to_pylist()
+    places = part.stored_frames(source, content, (png for row in rows for png in row["frames"]))
+    return episodes_of(rows, [PackedFrame(place) for place in places])
+
+
+def _table(path: Path) -> tuple[bytes, pa.Table]:
+    """The bytes of a part, and its table. Raises DamagedError."""
+    content = part.check(path)
+    return content, part.decode(content, path, STORED)
+
+
+@dataclass
+class _Batch:
+    """What becomes a part. frames: packed, in the order of the rows."""
+
+    rows: list[dict] = field(default_factory=list)
+    frames: list[PackedFrame] = field(default_factory=list)
+    size: int = 0  # [bytes] of the frames
+
+
+def _batches(episodes: Iterable[Episode]) -> Iterator[_Batch]:
+    batch = _Batch()
+    for episode in episodes:
+        rows = list(rows_of(episode))
+        size = sum(len(png) for row in rows for png in row["frames"])
+        if batch.rows and (batch.size + size > PART_BYTES or len(batch.rows) + len(rows) > PART_ROWS):
+            yield batch
+            batch = _Batch()
+        batch.rows += rows
+        batch.frames += frames_of(episode)
+        batch.size += size
+    yield batch
+
+
+def _number(path: Path) -> int:
+    """Of a part, by its name; -1 for a file that has none."""
+    found = re.fullmatch(r"part-(\d+)\.parquet", path.name)
+    return int(found[1]) if found else -1
+
+
+def _set_aside(path: Path, quarantine: Path) -> Path:
+    """Move a file or folder into `quarantine`, under a name that is free; returns its new path."""
+    durable.make(quarantine)
+    name, number = f"{path.parent.name}-{path.name}", 0
+    while (place := quarantine / (f"{name}.{number}" if number else name)).exists():
+        number += 1
+    with durable.told(path):
+        os.rename(path, place)
+        durable.sync(quarantine)
+        durable.sync(path.parent)
+    return place

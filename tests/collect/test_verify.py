@@ -11,8 +11,11 @@ import pytest
 from agent import cli
 from agent.collect.rollout import rollout
 from agent.collect.verify import Verifier
+from agent.organise import part as parts
+from agent.organise.records import DIGEST, SCHEMA
 from agent.organise.selection import by_start
-from agent.organise.store import DIGEST, SCHEMA, EpisodeStore
+from agent.organise.store import EpisodeStore
+from envs.observation import PackedFrame
 from envs.registry import TASKS
 from policies.action_codec import codec_for
 from policies.baselines import ExpertPolicy, RandomPolicy
@@ -71,11 +74,13 @@ def test_a_flipped_byte_is_found(verifier, part, played, column, row):
     rows = table.to_pylist()
     row = len(played[0].steps) if row == "last" else row
     if not rows[row][column] and rows[row][column] not in (0, False):
-        rows[row][column] = {"verdict": 0.5, "answer": "move +0 +0", "error": "e"}.get(column, rows[0][column])
+        rows[row][column] = {"verdict": 0.5, "answer": "move +0 +0", "error": "e", "key": b"key"}.get(
+            column, rows[0][column]
+        )
         if rows[row][column] is None:
             pytest.skip("holds nothing there")
     rows[row][column] = flipped(rows[row][column])
-    pq.write_table(pa.Table.from_pylist(rows, table.schema), part)
+    parts.write(part, pa.Table.from_pylist(rows, table.schema))  # with a checksum of its own: a forger's
     found = flaws(verifier, part)
     assert found[0]
     assert found[-2:] == ["", ""]  # and no more than what was touched, or what follows it
@@ -83,7 +88,7 @@ def test_a_flipped_byte_is_found(verifier, part, played, column, row):
 
 def test_a_cut_off_file_loses_only_its_last_episode(verifier, part):
     table = pq.read_table(part)
-    pq.write_table(table.slice(0, len(table) - 2), part)
+    parts.write(part, table.slice(0, len(table) - 2))
     *whole, cut = flaws(verifier, part)
     assert whole == ["", "", ""]
     assert "not all" in cut
@@ -109,7 +114,7 @@ FORGERIES = {
     "another ending": lambda e: replace(e, ending="truncated" if e.ending == "terminated" else "terminated"),
     "a missing step": lambda e: replace(e, steps=e.steps[:-1]),
     "a step too many": lambda e: replace(e, steps=[*e.steps, e.steps[-1]]),
-    "another last frame": lambda e: replace(e, final_frame=e.final_frame ^ 1),
+    "another last frame": lambda e: replace(e, final=PackedFrame.of(e.final_frame ^ 1)),
     "another last state": lambda e: replace(e, final_fingerprint=e.steps[0].fingerprint),
     "other words at the end": lambda e: replace(e, final_proprioception="gripper 1 1"),
 }
