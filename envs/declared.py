@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
+from envs.errors import UserError
 from envs.language import FixedInstruction
 from envs.suites.questions.tasks import question_task
 from envs.task import IMAGE_SIZE, SIZES, ActionWords, EnvSpec, Task
@@ -30,8 +31,8 @@ class Declared:
     the numbers and names of an action mean, and what the pictures show (see `Language`).
     """
 
-    id: str
-    instruction: str
+    id: Sentence
+    instruction: Sentence
     success: SuccessRule
     kwargs: dict[str, Any] = Field(default_factory=dict)
     max_steps: Count | None = None
@@ -61,8 +62,15 @@ class DeclaredQuestions:
 
 @cache
 def declared(path: str) -> Task:
-    """The task in a YAML file, whose name is the file's path. Raises UserError naming a bad key or value."""
+    """The task in a YAML file, whose name is the file's path. Raises UserError naming the file and a bad key or value."""
     values = read(Path(path))
+    try:
+        return _task(path, values)
+    except UserError as error:
+        raise UserError(f"task {path!r}: {error}") from error
+
+
+def _task(path: str, values: dict[str, Any]) -> Task:
     if "questions" in values:
         asked = checked(DeclaredQuestions, values)
         more = {"tolerance": asked.tolerance} if asked.answers == "free" else {}
