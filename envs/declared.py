@@ -62,7 +62,7 @@ class DeclaredQuestions:
 
 @cache
 def declared(path: str) -> Task:
-    """The task in a YAML file, whose name is the file's path. Raises UserError naming the file and a bad key or value."""
+    """The task in a YAML file, whose name is the file's path. Raises UserError naming file and key or value."""
     values = read(Path(path))
     try:
         return _task(path, values)

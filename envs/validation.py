@@ -13,14 +13,13 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from yaml.constructor import ConstructorError
 from yaml.reader import ReaderError
 
-from envs.errors import UserError, unknown
+from envs.errors import UserError, shown, unknown
 
 # Of a dataclass whose unknown keys are mistakes, and whose numbers are finite.
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 MOST_BYTES = 2**20  # of a file
 MOST_NODES = 50_000  # values of a file, those that an alias repeats counted each time
 MOST_DEPTH = 40  # sections within sections
-SHOWN = 200  # characters, at most, of a value in a message
 T = TypeVar("T")
 Count = Annotated[int, Field(ge=1)]
 # What PyYAML's constructors raise for text that a tag or its form promises to be a number, a date, a truth value.
@@ -28,7 +27,7 @@ NOT_AS_TAGGED = (ValueError, TypeError, KeyError, IndexError, AttributeError, Ov
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, bounded. Raises yaml.YAMLError, with the line, for all that the module's docstring names."""
+    """PyYAML's safe loader, bounded. Raises yaml.YAMLError, with the line, for what the module's docstring names."""
 
     def __init__(self, text: str):
         super().__init__(text)
@@ -79,7 +78,7 @@ class _Loader(yaml.SafeLoader):
             value = super().construct_object(node, deep)
         except NOT_AS_TAGGED as error:
             value = node.value if isinstance(node, yaml.ScalarNode) else "what follows"
-            raise _error(f"{_short(value)} is no {node.tag.rpartition(':')[2]}", node) from error
+            raise _error(f"{shown(value)} is no {node.tag.rpartition(':')[2]}", node) from error
         if value != value:
             raise _error(f"{node.value} is no number", node)
         return value
@@ -87,7 +86,7 @@ class _Loader(yaml.SafeLoader):
 
 def _no_such_tag(loader: _Loader, node: yaml.Node) -> Any:
     tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-    raise _error(f"tag {_short(tag)}; valid: plain values, without a tag", node)
+    raise _error(f"tag {shown(tag)}; valid: plain values, without a tag", node)
 
 
 _Loader.add_constructor(None, _no_such_tag)
@@ -163,12 +162,7 @@ def _explain(kind: type, error: Any) -> str:
         return str(unknown("config key", key, [".".join((*location[:-1], k)) for k in _keys(kind, location[:-1])]))
     if error["type"] == "missing":
         return f"config key {key!r} is missing"
-    return f"config key {key!r} = {_short(error['input'])}: {error['msg']}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return f"config key {key!r} = {shown(error['input'])}: {error['msg']}"
 
 
 def _keys(kind: type, section: tuple[str, ...]) -> list[str]:
