@@ -48,7 +48,8 @@ class Declared:
 
 @dataclass(frozen=True, config=STRICT)
 class DeclaredQuestions:
-    """What a file says of questions about pictures. questions: a folder, in a layout of `suites/questions/vqa_data.py`.
+    """What a file says of questions about pictures. questions: a folder, in a layout of `suites/questions/vqa_data.py`,
+    relative to the file's own folder, or, where there is none of that name, to the working one.
 
     solutions: an answer says first how it comes about, as the set's column `solution` does.
     """
@@ -74,7 +75,9 @@ def _task(path: str, values: dict[str, Any]) -> Task:
     if "questions" in values:
         asked = checked(DeclaredQuestions, values)
         more = {"tolerance": asked.tolerance} if asked.answers == "free" else {}
-        return question_task(path, asked.questions, asked.answers, asked.image_size, asked.solutions, **more)
+        beside = Path(path).parent / asked.questions
+        folder = str(beside) if beside.is_dir() else asked.questions
+        return question_task(path, folder, asked.answers, asked.image_size, asked.solutions, **more)
     spec = checked(Declared, values)
     limit = {"max_episode_steps": spec.max_steps} if spec.max_steps else {}
     return Task(

@@ -138,13 +138,17 @@ def _text(path: Path) -> str:
         raise UserError(f"config {str(path)!r} cannot be read: {error.strerror}") from error
     if len(content) > MOST_BYTES:
         raise UserError(f"config {str(path)!r} has more than {MOST_BYTES} bytes; valid: a YAML file written by hand")
+    return utf8(content, f"config {str(path)!r}")
+
+
+def utf8(content: bytes, what: str) -> str:
+    """The text that the bytes of a file are. Raises UserError naming the line and the byte that are not UTF-8."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line, byte = content.count(b"\n", 0, error.start) + 1, content[error.start]
-        raise UserError(
-            f"config {str(path)!r} is not UTF-8: byte 0x{byte:02x} in line {line}; valid: a text file saved as UTF-8"
-        ) from error
+        where = f"byte 0x{byte:02x} at {error.start}, in line {line}"
+        raise UserError(f"{what} is not UTF-8: {where}; valid: a text file saved as UTF-8") from error
 
 
 def checked(kind: type[T], values: Mapping[str, Any]) -> T:

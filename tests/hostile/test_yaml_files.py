@@ -76,8 +76,11 @@ def test_what_yaml_allows_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("a: 1\nb: Süden".encode("latin-1"), "is not UTF-8: byte 0xfc in line 2; valid: a text file saved as UTF-8"),
-        ("a: 1".encode("utf-16"), "is not UTF-8: byte 0xff in line 1"),
+        (
+            "a: 1\nb: Süden".encode("latin-1"),
+            "not UTF-8: byte 0xfc at 9, in line 2; valid: a text file saved as UTF-8",
+        ),
+        ("a: 1".encode("utf-16"), "is not UTF-8: byte 0xff at 0, in line 1"),
         (bytes(range(256)), "is not UTF-8"),
         (b"#" * (MOST_BYTES + 1), f"more than {MOST_BYTES} bytes"),
         (b"- a", "holds list; valid: a mapping"),
