@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
+from envs.errors import UserError
 from envs.language import FixedInstruction
 from envs.suites.questions.tasks import question_task
 from envs.task import IMAGE_SIZE, SIZES, ActionWords, EnvSpec, Task
@@ -30,8 +31,8 @@ class Declared:
     the numbers and names of an action mean, and what the pictures show (see `Language`).
     """
 
-    id: str
-    instruction: str
+    id: Sentence
+    instruction: Sentence
     success: SuccessRule
     kwargs: dict[str, Any] = Field(default_factory=dict)
     max_steps: Count | None = None
@@ -47,7 +48,8 @@ class Declared:
 
 @dataclass(frozen=True, config=STRICT)
 class DeclaredQuestions:
-    """What a file says of questions about pictures. questions: a folder, in a layout of `suites/questions/vqa_data.py`.
+    """What a file says of questions about pictures. questions: a folder, in a layout of `suites/questions/vqa_data.py`,
+    relative to the file's own folder, or, where there is none of that name, to the working one.
 
     solutions: an answer says first how it comes about, as the set's column `solution` does.
     """
@@ -61,12 +63,21 @@ class DeclaredQuestions:
 
 @cache
 def declared(path: str) -> Task:
-    """The task in a YAML file, whose name is the file's path. Raises UserError naming a bad key or value."""
+    """The task in a YAML file, whose name is the file's path. Raises UserError naming file and key or value."""
     values = read(Path(path))
+    try:
+        return _task(path, values)
+    except UserError as error:
+        raise UserError(f"task {path!r}: {error}") from error
+
+
+def _task(path: str, values: dict[str, Any]) -> Task:
     if "questions" in values:
         asked = checked(DeclaredQuestions, values)
         more = {"tolerance": asked.tolerance} if asked.answers == "free" else {}
-        return question_task(path, asked.questions, asked.answers, asked.image_size, asked.solutions, **more)
+        beside = Path(path).parent / asked.questions
+        folder = str(beside) if beside.is_dir() else asked.questions
+        return question_task(path, folder, asked.answers, asked.image_size, asked.solutions, **more)
     spec = checked(Declared, values)
     limit = {"max_episode_steps": spec.max_steps} if spec.max_steps else {}
     return Task(

@@ -25,6 +25,12 @@ def close_to(value: str, valid: Iterable[str], n: int = 5) -> str:
     return f"valid: {', '.join(close)}, ..."
 
 
+def shown(value: object, most: int = 200) -> str:
+    """A value in a message: its repr, cut after `most` characters."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def first_line(error: Exception) -> str:
     """What was raised, short; its type where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

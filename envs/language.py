@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from envs.errors import UserError
+from envs.errors import UserError, shown
 
 
 class Language:
@@ -106,8 +106,8 @@ class FixedInstruction(Language):
 
 def matched(regex: str, text: str, what: str = "thought") -> str:
     """The text. Raises UserError, naming it and the grammar, where it does not match."""
-    if not re.fullmatch(regex, text):
-        raise UserError(f"{what} {text!r} does not parse; valid: {regex}")
+    if not re.fullmatch(regex, text, flags=re.ASCII):
+        raise UserError(f"{what} {shown(text)} does not parse; valid: {regex}")
     return text
 
 

@@ -10,7 +10,7 @@ from functools import cache
 import gymnasium as gym
 import numpy as np
 
-from envs.errors import UserError
+from envs.errors import UserError, shown
 from envs.suites.questions import units as quantities
 from envs.task import IMAGE_SIZE, ActionWords, Task
 
@@ -30,8 +30,8 @@ class BoxCodec:
         if levels < 3 or levels % 2 == 0:
             raise UserError(f"levels = {levels}; valid: an odd number of at least 3")
         self.space, self.n = space, levels // 2
-        self._middle = (space.high.astype(np.float64) + space.low) / 2
-        self._unit = (space.high.astype(np.float64) - space.low) / (2 * self.n)
+        low, high = space.low.astype(np.float64) / 2, space.high.astype(np.float64) / 2  # halves: bounds may be huge
+        self._middle, self._unit = high + low, (high - low) / self.n
         self.words = self.vocabulary = tuple(f"{k:+d}" for k in range(-self.n, self.n + 1))
         self.regex = "move" + self._steps(self.n)
         self.instead_regex = self.regex + self._steps(2 * self.n)
@@ -47,8 +47,7 @@ class BoxCodec:
 
     def decode(self, text: str) -> np.ndarray:
         """Text -> (d,) in the space. Raises UserError, naming the text and the valid form."""
-        if not re.fullmatch(self.regex, text):
-            raise UserError(f"action {text!r} does not parse; valid: {self.regex}")
+        _check(self.regex, text, "action")
         steps = np.array([int(word) for word in text.split()[1:]])
         return (self._middle + steps * self._unit).clip(self.space.low, self.space.high).astype(self.space.dtype)
 
@@ -81,8 +80,7 @@ class DiscreteCodec:
 
     def decode(self, text: str) -> np.int64:
         """Text -> an action of the space. Raises UserError, naming the text and the valid form."""
-        if not re.fullmatch(self.regex, text):
-            raise UserError(f"action {text!r} does not parse; valid: {self.regex}")
+        _check(self.regex, text, "action")
         return self.space.start + np.int64(self.words.index(text.removeprefix(f"{self.verb} ")))
 
     def instead(self, text: str, better: str) -> str:
@@ -107,21 +105,29 @@ class TextCodec:
         self.instead_regex = f"{self.regex} ({'|'.join(COMPARED)})"
 
     def encode(self, action: str) -> str:
-        """`9.80665 m/s^2` -> text. Raises UserError for what is no quantity, or in another unit."""
+        """`9.80665 m/s^2` -> text. Raises UserError for no quantity, another unit, or a number beyond e+99 or e-99."""
         number, unit = quantities.split(action)
         if unit and unit not in self.units:
             raise UserError(f"unit {unit!r} of {action!r}; valid: {', '.join(self.units)}")
-        return f"{self.verb} {number:.4g} {unit}".rstrip()
+        text = f"{self.verb} {number:.4g} {unit}".rstrip()
+        _check(self.regex, text, "action")
+        return text
 
     def decode(self, text: str) -> np.str_:
         """Text -> an action of the space. Raises UserError, naming the text and the valid form."""
-        if not re.fullmatch(self.regex, text):
-            raise UserError(f"action {text!r} does not parse; valid: {self.regex}")
+        _check(self.regex, text, "action")
         return np.str_(text.removeprefix(f"{self.verb} "))
 
     def instead(self, text: str, better: str) -> str:
         """As `DiscreteCodec.instead`."""
         return _same_or_other(self, text, better)
+
+
+def _check(regex: str, text: str, what: str) -> None:
+    r"""Raises UserError for a text that does not match. `\d` is 0 to 9, as in the grammar that models are held to: the
+    digits of other scripts are in no action space."""
+    if not re.fullmatch(regex, text, flags=re.ASCII):
+        raise UserError(f"{what} {shown(text)} does not parse; valid: {regex}")
 
 
 def _same_or_other(codec: DiscreteCodec | TextCodec, text: str, better: str) -> str:
@@ -143,8 +149,7 @@ class AnswerCodec:
 
     def decode(self, answer: str) -> tuple[str, np.ndarray]:
         """Answer -> thought and (d,) action. Raises UserError where it does not parse, naming the valid form."""
-        if not re.fullmatch(self.regex, answer):
-            raise UserError(f"answer {answer!r} does not parse; valid: {self.regex}")
+        _check(self.regex, answer, "answer")
         return thought_of(answer), self.action.decode(action_of(answer))
 
     def instead(self, answer: str, better: str) -> str:

@@ -6,11 +6,9 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from agent.config.run import Config
 from envs.errors import UserError
-from envs.validation import checked, read
+from envs.validation import checked, parse, read
 
 T = TypeVar("T")
 
@@ -72,7 +70,7 @@ def _parse(overrides: Sequence[str]) -> list[tuple[str, Any]]:
                 raise UserError(f"override --{key} has no value")
             value = rest.pop(0)
         try:
-            pairs.append((key.replace("-", "_"), yaml.safe_load(value)))
-        except yaml.YAMLError as error:
+            pairs.append((key.replace("-", "_"), parse(value)))
+        except ValueError as error:
             raise UserError(f"config key {key!r} = {value!r} is not YAML: {error}") from error
     return pairs

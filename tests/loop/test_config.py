@@ -90,7 +90,7 @@ def test_an_override_fills_a_section_that_is_named_but_empty(write):
         ("tracking: {mode: onlin}", (), ("'tracking.mode' = 'onlin'", "'online', 'offline' or 'disabled'")),
         ("", ("--tracking.mode", "on-line"), ("'tracking.mode' = 'on-line'", "'online', 'offline' or 'disabled'")),
         ("collect: 3", (), ("'collect' = 3",)),
-        ("tasks: []", (), ("'tasks' = []", "at least 1")),
+        ("", ("--tasks", "[]"), ("'tasks' = []", "at least 1")),
         ("", ("--collect.starts.n", "1"), ("'collect.starts'", "{'n': 1}")),
         ("seed: 1", ("--seed.x", "1"), ("'seed.x'", "'seed' is no section")),
         ("", ("--rounds",), ("--rounds has no value",)),

@@ -6,7 +6,7 @@ train, the gate those of validation, heldout those of test (`envs/splits.py`), i
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from string import ascii_letters, ascii_lowercase, digits
+from string import ascii_lowercase
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -16,10 +16,9 @@ from envs.errors import UserError
 from envs.language import Language
 from envs.splits import SPLITS
 from envs.suites.questions import units as quantities
-from envs.suites.questions.vqa_data import SAY, VERB, Row, letters, load, units, words
+from envs.suites.questions.rows import CHARACTERS, MAX_LENGTH, Row
+from envs.suites.questions.vqa_data import SAY, VERB, letters, load, units, words
 from envs.task import ActionWords, Captions, EnvSpec, Task, Teacher
-
-MAX_LENGTH = 40  # characters of a free answer
 
 
 class QuestionEnv(gym.Env[Any, Any], ABC):
@@ -154,8 +153,7 @@ class FreeAnswer(QuestionEnv):
     ):
         super().__init__(folder, image_size, solutions, render_mode)
         self.tolerance = tolerance
-        characters = frozenset(ascii_letters + digits + " .+-*/^%" + "µ·")
-        self.action_space = gym.spaces.Text(MAX_LENGTH, min_length=0, charset=characters)
+        self.action_space = gym.spaces.Text(MAX_LENGTH, min_length=0, charset=CHARACTERS)
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float64)
 
     def is_right(self, action: Any) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from envs.errors import UserError
 
-NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
+NUMBER = r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"  # digits of other scripts are no number
 VALID = "a number with at most one unit after a space, such as 9.8 m/s^2, 14 cm, 3e8 m/s or 0.5"
 PREFIXES = {"": 1.0, "f": 1e-15, "p": 1e-12, "n": 1e-9, "u": 1e-6, "µ": 1e-6, "m": 1e-3, "c": 1e-2, "d": 1e-1}
 PREFIXES |= {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
@@ -85,7 +85,7 @@ def equal(said: str, right: str, tolerance: float) -> bool:
 def _factor(text: str) -> tuple[float, tuple[int, ...], int]:
     """`cm^2` -> what a cm is in base units, their powers, and 2."""
     name, _, power = text.partition("^")
-    if re.fullmatch(r"-?\d", power or "1"):
+    if re.fullmatch(r"-?[0-9]", power or "1"):
         if name in PLAIN:  # before prefixes: `min` is no thousandth of an inch
             return *PLAIN[name], int(power or 1)
         for prefix, scale in PREFIXES.items():
