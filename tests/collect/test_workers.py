@@ -54,7 +54,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
         "from agent.collect.workers import Workers\n"
         "if __name__ == '__main__':\n"
         "    with Workers(2) as workers:\n"
-        "        print(workers._pool.submit(os.getpid).result(), flush=True)\n"
+        "        workers.certify([None, None])\n"
         "        time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as parent:
