@@ -1,79 +1,64 @@
 """One process acts for the environments of all workers, in batches over all of them: a model on an accelerator.
 
 Workers simulate and render; they load no model. Each asks for the decisions of its environments and waits. The batch is
-answered once every running worker waits, so that what shares a batch does not depend on which worker was faster.
+answered once every worker with a part waits, so that what shares a batch does not depend on which worker was faster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from multiprocessing import Queue
+from multiprocessing.connection import Connection
 
 import numpy as np
 
+from agent.collect.processes.serving import Question
 from envs.observation import Observation
 from policies.base import Decision
 from policies.mllm import MLLMPolicy, draw_seeds
 
 
 @dataclass(frozen=True)
-class Ask:
+class Ask(Question):
     """A worker's observations, and the seed of each decision."""
 
-    worker: int
     observations: Sequence[Observation]
     seeds: Sequence[int]
-
-
-@dataclass(frozen=True)
-class Done:
-    """A worker has rolled out its part."""
-
-    worker: int
 
 
 class RemotePolicy:
     """In a worker: a policy whose decisions another process makes."""
 
-    def __init__(self, worker: int, asked: Queue, answers: Queue):
-        self._worker, self._asked, self._answers = worker, asked, answers
+    def __init__(self, connection: Connection):
+        self._connection = connection
 
     def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]:
-        """Raises RuntimeError if the other process has stopped."""
-        self._asked.put(Ask(self._worker, observations, draw_seeds(rngs)))
-        decisions = self._answers.get()
-        if decisions is None:
-            raise RuntimeError("the process that acts has stopped")
-        return decisions
+        self._connection.send(Ask(observations, draw_seeds(rngs)))
+        return self._connection.recv()
 
 
 class Actor:
-    """In the process that has the model: answers the workers that are running. answers: a queue to each worker."""
+    """In the process that has the model: answers the workers."""
 
-    def __init__(self, policy: MLLMPolicy, answers: Sequence[Queue], running: Sequence[int]):
-        self._policy, self._answers, self._running = policy, answers, set(running)
+    def __init__(self, policy: MLLMPolicy):
+        self._policy = policy
         self._waiting: dict[int, Ask] = {}
 
-    @property
-    def is_awaited(self) -> bool:
-        """Whether a worker is not done."""
-        return bool(self._running)
+    def ask(self, worker: int, ask: Ask) -> None:
+        """Note that a worker waits."""
+        self._waiting[worker] = ask
 
-    def handle(self, message: Ask | Done) -> None:
-        """Note that a worker asks or is done, and answer all once every running one waits."""
-        if isinstance(message, Done):
-            self._running.discard(message.worker)
-        else:
-            self._waiting[message.worker] = message
-        if self._waiting and self._running <= self._waiting.keys():
-            asks = [self._waiting.pop(worker) for worker in sorted(self._waiting)]
-            decisions = self._policy.decide(
-                [o for ask in asks for o in ask.observations], [seed for ask in asks for seed in ask.seeds]
+    def forget(self, worker: int) -> None:
+        """A worker has died; its replacement will ask again."""
+        self._waiting.pop(worker, None)
+
+    def answers(self, playing: Collection[int]) -> dict[int, list[Decision]]:
+        """Worker -> its decisions, once all that play wait; empty before."""
+        if not self._waiting or not self._waiting.keys() >= set(playing):
+            return {}
+        asks = {worker: self._waiting.pop(worker) for worker in sorted(self._waiting)}
+        decisions = iter(
+            self._policy.decide(
+                [o for ask in asks.values() for o in ask.observations],
+                [seed for ask in asks.values() for seed in ask.seeds],
             )
-            for ask in asks:
-                own, decisions = decisions[: len(ask.seeds)], decisions[len(ask.seeds) :]
-                self._answers[ask.worker].put(own)
-
-    def stop(self) -> None:
-        """Let no worker wait for an answer that will not come."""
-        for worker in self._running:
-            self._answers[worker].put(None)
+        )
+        return {worker: [next(decisions) for _ in ask.seeds] for worker, ask in asks.items()}

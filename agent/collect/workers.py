@@ -5,26 +5,25 @@ Each has the model, with one thread of torch: a small model gains little from mo
 """
 
 import gc
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from queue import Empty
 from typing import Any, Self
 
 import numpy as np
+import torch
 
-from agent.collect.actor import Actor, Done, RemotePolicy
+from agent.collect.actor import Actor, RemotePolicy
 from agent.collect.budget import Meter, Spent
+from agent.collect.processes.pool import Pool
+from agent.collect.processes.recovery import Calls, Playing
+from agent.collect.processes.serving import Call, here
+from agent.collect.processes.watched import Ending, Finished, WatchedPolicy, WatchedTask
 from agent.collect.rollout import Start, Subscriber, rollout
 from agent.collect.verify import Verifier, deny
-from agent.config import Critic
+from agent.config import Critic, Limits
 from agent.organise.episode import Episode
 from envs import registry
 from envs.observation import Observation
@@ -37,15 +36,12 @@ from policies.backends.loading import is_shared
 from policies.backends.opening import open_backend
 from policies.backends.server.address import ServerAddress
 from policies.backends.settings import ModelSettings
-from policies.base import Decision
+from policies.base import Decision, Policy
 from policies.dialect import dialect_for
 from policies.mllm import MLLMPolicy
 from policies.threads import one_thread
 
-POLL_S = 0.5  # between checks whether a worker failed
 _loaded: tuple[Path | ServerAddress, ModelSettings, Backend] | None = None  # this process's last policy
-_messages: Any = None  # in a worker: the queue on which it hands over each finished episode, and asks for decisions
-_answers: Any = None  # in a worker: for each worker, the queue of decisions that another process makes
 
 
 @dataclass(frozen=True)
@@ -82,6 +78,7 @@ def task_of(job: Job) -> Task:
     return registry.task(job.task, resolve_image_size(job.model.image_size, None))
 
 
+Ended = Callable[[Episode, Spent], None]
 Query = Callable[[MLLMPolicy, Sequence[Observation], Sequence[Any]], Sequence[Any]]  # one detail, one result for each
 
 
@@ -103,22 +100,26 @@ def _conclude(policy: MLLMPolicy, ends: Sequence[Observation], tasks: Sequence[s
 class Workers:
     """`n` processes that share a job's starts, each with one thread of torch. With n = 1 this process does the work.
 
-    An episode does not depend on the worker that rolls it out.
+    An episode does not depend on the worker that rolls it out. A worker that dies, or that is past one of the limits,
+    is replaced, and what it had not finished is done again (`agent.collect.processes.recovery`). With n = 1 the death
+    of this process is the end of the run, which `--resume` goes on with, and nobody watches its clock and memory.
     """
 
-    def __init__(self, n: int):
-        self.n, self._spent = n, Spent()
+    def __init__(self, n: int, limits: Limits | None = None):
+        self.n, self._limits, self._spent = n, limits or Limits(), Spent()
         if n > 1:
-            spawn = multiprocessing.get_context("spawn")  # a forked renderer would share its parent's context
-            self._queue, self._answers = spawn.Queue(), [spawn.Queue() for _ in range(n)]
-            self._pool = ProcessPoolExecutor(n, spawn, _start, (self._queue, self._answers))
+            self._pool = Pool(n, self._limits, preload=__name__)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         if self.n > 1:
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.close()
+
+    def pids(self) -> list[int]:
+        """The process ids of the workers that have been started."""
+        return self._pool.pids() if self.n > 1 else []
 
     def take_spent(self) -> Spent:
         """What was spent since the last call."""
@@ -126,71 +127,72 @@ class Workers:
         return spent
 
     def rollout(self, job: Job, subscribers: Sequence[Subscriber] = ()) -> list[Episode]:
-        """One episode for each start, in their order."""
+        """One episode for each start, in their order.
+
+        Raises UserError where more than `limits.broken` of the episodes begun by then are broken by dying workers.
+        """
         if self.n == 1:
             return _rollout(job, partial(self._ended, subscribers))
         if not is_shared(job.checkpoint, job.model):
             return self._rollout_parts(job, subscribers)
         with policy_of(job) as policy:
-            actor = Actor(policy, self._answers, range(min(self.n, len(job.starts))))
-            try:
-                return self._rollout_parts(sized(job, policy), subscribers, actor)
-            finally:
-                actor.stop()
+            return self._rollout_parts(sized(job, policy), subscribers, Actor(policy))
 
     def _rollout_parts(self, job: Job, subscribers: Sequence[Subscriber], actor: Actor | None = None) -> list[Episode]:
-        parts = [replace(job, starts=job.starts[i :: self.n]) for i in range(self.n)]
-        futures = [
-            self._pool.submit(_rollout_part, part, number if actor else None)
-            for number, part in enumerate(parts)
-            if part.starts
-        ]
-        finished: dict[tuple[int, int], Episode] = {}
-        while len(finished) < len(job.starts) or (actor and actor.is_awaited):  # a late `Done` is not the next job's
-            try:
-                message = self._queue.get(timeout=POLL_S)
-            except Empty:
-                message = None
-            for future in futures:
-                if future.done():
-                    future.result()  # what a worker raised is raised here
-            if isinstance(message, tuple):
-                episode, spent = message
-                finished[episode.seed, episode.attempt] = episode
-                self._ended(subscribers, episode, spent)
-            elif message:
-                actor.handle(message)
-        return [finished[start[:2]] for start in job.starts]
+        def call(starts: Sequence[Start]) -> Call:
+            return Call(_rollout_part, (replace(job, starts=starts), actor is not None, self._limits.episode_s))
+
+        starts = [Start(*start) for start in job.starts]
+        parts = [starts[i :: self.n] for i in range(self.n)]
+        task = registry.task(job.task).name
+        playing = Playing(task, parts, call, job.n_envs, self._limits.broken, partial(self._ended, subscribers), actor)
+        self._pool.run(playing)
+        return [playing.finished[start[:2]] for start in starts]
 
     def _ended(self, subscribers: Sequence[Subscriber], episode: Episode, spent: Spent) -> None:
-        """The cost of an episode comes first: `take_spent` of a subscriber is what this episode took."""
+        """The cost comes first: `take_spent` of a subscriber is what this episode took."""
         self._spent += spent
         for subscriber in subscribers:
             subscriber.on_episode(episode)
 
     def query(self, query: Query, job: Job, observations: Sequence[Observation], details: Sequence[Any]) -> list[Any]:
-        """The job's policy queried about each observation and its detail, outside an episode; one result for each."""
+        """The job's policy queried about each observation and its detail, outside an episode; one result for each.
+
+        Raises UserError where two workers die over the same observations.
+        """
         if self.n == 1 or is_shared(job.checkpoint, job.model):
             at_once = replace(job, n_envs=job.n_envs * self.n)  # as many as in a rollout
             results, spent = _query(query, at_once, observations, details)
             self._spent += spent
             return results
-        parts = [(observations[i :: self.n], details[i :: self.n]) for i in range(self.n)]
-        futures = [self._pool.submit(_query, query, job, *part) for part in parts]
+        slices = [slice(i, None, self.n) for i in range(min(self.n, len(observations)))]
+        calls = [Call(_query, (query, job, observations[some], details[some])) for some in slices]
         results: list[Any] = [None] * len(observations)
-        for i, future in enumerate(futures):
-            results[i :: self.n], spent = future.result()
+        for some, (answers, spent) in zip(slices, self._run(f"a query about {job.task!r}", calls), strict=True):
+            results[some] = answers
             self._spent += spent
         return results
 
     def certify(self, episodes: Sequence[Episode]) -> None:
-        """Simulate the episodes again, and mark those that differ as broken."""
-        parts = [list(episodes[i :: self.n]) for i in range(self.n)]
-        found = map(_flaws, parts) if self.n == 1 else self._pool.map(_flaws, parts)
+        """Simulate the episodes again, and mark those that differ as broken.
+
+        Raises UserError where two workers die over the same episodes.
+        """
+        parts = [list(episodes[i :: self.n]) for i in range(min(self.n, len(episodes)))]
+        if self.n == 1:
+            found = map(_flaws, parts)
+        else:
+            found = self._run("the certificates of episodes", [Call(_flaws, (part,)) for part in parts])
         for part, (flaws, spent) in zip(parts, found, strict=True):
             self._spent += spent
             for episode, flaw in zip(part, flaws, strict=True):
                 deny(episode, flaw)
+
+    def _run(self, what: str, calls: Sequence[Call]) -> list[Any]:
+        """The results of the calls, in their order."""
+        work = Calls(what, calls)
+        self._pool.run(work)
+        return work.results
 
     def conclude(self, job: Job, ends: Sequence[Observation]) -> list[critic.Critique]:
         """The verdict of the job's policy on each ending (first and last frame), whether the task is done."""
@@ -204,6 +206,8 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
     if _loaded is None or _loaded[:2] != (job.checkpoint, job.model):
         release()
         _loaded = job.checkpoint, job.model, open_backend(job.checkpoint, job.model)
+        if here() and isinstance(model := getattr(_loaded[-1], "model", None), torch.nn.Module):
+            model.register_forward_pre_hook(_beat)  # many answers from a large model take a while
     with one_thread():
         task, backend = registry.task(job.task), _loaded[-1]
         dialect = dialect_for(backend.settings, backend.template, task)
@@ -220,27 +224,39 @@ def release() -> None:
     gc.collect()
 
 
-def _rollout(job: Job, ended: Callable[[Episode, Spent], None], remote: RemotePolicy | None = None) -> list[Episode]:
-    """ended: called with each finished episode and what it took. remote: the policy, where another process acts."""
+def _rollout(job: Job, ended: Ended) -> list[Episode]:
+    with policy_of(job) as policy:
+        return _play(job, task_of(sized(job, policy)), policy, (), ended)
+
+
+def _rollout_part(job: Job, is_remote: bool, episode_s: float | None) -> None:
+    """In a worker: each episode is sent with what it took. is_remote: another process acts."""
+    connection, pulse = here()
+    order = {start[:2]: i for i, start in enumerate(job.starts)}
+
+    def send(episode: Episode, spent: Spent) -> None:
+        pulse.rest()
+        connection.send(Finished(episode, spent))
+
+    with nullcontext(RemotePolicy(connection)) if is_remote else policy_of(job) as policy:
+        task = WatchedTask(task_of(job if is_remote else sized(job, policy)), pulse, episode_s)
+        _play(job, task, WatchedPolicy(policy, pulse), [Ending(order, pulse)], send)
+
+
+def _play(job: Job, task: Task, policy: Policy, first: Sequence[Subscriber], ended: Ended) -> list[Episode]:
+    """first: subscribers before the certificate. ended: called with each episode and what it took."""
     meter = Meter(job.starts)
-    with nullcontext(remote) if remote else policy_of(job) as policy, Verifier() as verifier:
+    with Verifier() as verifier:
         certifying = [verifier] if job.certify else []
-        return rollout(
-            task_of(job if remote else sized(job, policy)),
-            policy,
-            job.starts,
-            job.n_envs,
-            [meter, *certifying, _HandOver(ended, meter, verifier)],
-            job.sampling_seed,
-            job.snapshots,
-            job.end_loops,
-        )
+        subscribers = [*first, meter, *certifying, _HandOver(ended, meter, verifier)]
+        how = job.sampling_seed, job.snapshots, job.end_loops
+        return rollout(task, policy, job.starts, job.n_envs, subscribers, *how)
 
 
 class _HandOver:
     """A rollout's last subscriber: hands over each episode with what it and its certificate took."""
 
-    def __init__(self, ended: Callable[[Episode, Spent], None], *counting: Meter | Verifier):
+    def __init__(self, ended: Ended, *counting: Meter | Verifier):
         self._ended, self._counting = ended, counting
 
     def on_episode(self, episode: Episode) -> None:
@@ -254,43 +270,25 @@ class _HandOver:
 def _query(
     query: Query, job: Job, observations: Sequence[Observation], details: Sequence[Any]
 ) -> tuple[list[Any], Spent]:
-    spent = Spent()
+    spent, results = Spent(), []
     with policy_of(job) as policy:
-        results = [
-            result
-            for i in range(0, len(observations), job.n_envs)
-            for result in query(policy, observations[i : i + job.n_envs], details[i : i + job.n_envs])
-        ]
+        for i in range(0, len(observations), job.n_envs):
+            _beat()
+            results += query(policy, observations[i : i + job.n_envs], details[i : i + job.n_envs])
     spent.answered(results)
     return results, spent
 
 
 def _flaws(episodes: Sequence[Episode]) -> tuple[list[str], Spent]:
+    flaws = []
     with Verifier() as verifier:
-        return [verifier.flaw(episode) for episode in episodes], verifier.spent
+        for episode in episodes:
+            _beat()
+            flaws.append(verifier.flaw(episode))
+        return flaws, verifier.spent
 
 
-def _start(messages: Any, answers: Any) -> None:
-    global _messages, _answers
-    _messages, _answers = messages, answers
-    messages.cancel_join_thread()  # after an error nobody reads the queue: unread episodes must not keep a worker alive
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # while idle, the parent handles an interrupt
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Exit when the parent does: a parent that is killed cannot stop its workers."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _rollout_part(job: Job, number: int | None) -> None:
-    """number: of the worker, where another process acts."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    remote = None if number is None else RemotePolicy(number, _messages, _answers[number])
-    try:
-        _rollout(job, lambda *ended: _messages.put(ended), remote)
-    finally:
-        if remote:
-            _messages.put(Done(number))
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _beat(*_: Any) -> None:
+    """This process gets on, if it is a worker."""
+    if worker := here():
+        worker[1].beat()

@@ -1,6 +1,7 @@
 """The config of a run of self-improvement, and its sections."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt
@@ -10,11 +11,19 @@ from envs.validation import STRICT, Count
 from policies.backends.server.address import named
 from policies.backends.settings import ModelSettings
 
+STATM = Path("/proc/self/statm")  # of this process, as workers have one each (see `agent.collect.processes`)
+
 
 def _expanded(names: Iterable[str]) -> tuple[str, ...]:
     from envs.registry import expanded  # loads every simulator, and `handeye --help` reads this module
 
     return expanded(names)
+
+
+def _measurable(memory_gb: float) -> float:
+    if not STATM.exists():
+        raise ValueError("the memory of a process is read from /proc, which this platform lacks; valid: null")
+    return memory_gb
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -163,6 +172,26 @@ class Evaluation:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Limits:
+    """When a worker process is replaced, and when broken episodes end a run. null: no limit.
+
+    step_s: [s] without progress (an environment's reset or step, a pass of the model, a certificate) after which a
+    worker counts as hanging. Not watched: the start of a process, and loading a model.
+    episode_s: [s] from an episode's reset to its end; one that takes longer is played again once, then it is broken.
+    memory_gb: [GB] resident memory of a worker; above, it is replaced when it has played its part, and above 1.5 times
+    as much at once. Needs /proc (Linux).
+    broken: share of a rollout's episodes that may be broken; more end the run with a summary of the causes.
+
+    With `workers: 1` the run's own process plays: there, step_s, episode_s and memory_gb have no effect.
+    """
+
+    step_s: Annotated[float, Field(gt=0)] | None = 300.0
+    episode_s: Annotated[float, Field(gt=0)] | None = None
+    memory_gb: Annotated[float, Field(gt=0), AfterValidator(_measurable)] | None = None
+    broken: Fraction = 0.5
+
+
+@dataclass(frozen=True, config=STRICT)
 class Tracking:
     """Weights & Biases beside the run's own metrics.jsonl."""
 
@@ -185,6 +214,7 @@ class Config:
     workers: Count = 1  # processes that roll out episodes
     n_envs: Count = 64  # of each worker, in lockstep
     threads: Count = 2  # of torch, in training
+    limits: Limits = Field(default_factory=Limits)  # of workers, and of what may break
     collect: Collect = Field(default_factory=Collect)
     branch: Branch = Field(default_factory=Branch)
     critic: Critic = Field(default_factory=Critic)

@@ -39,4 +39,4 @@ def branch(r: Round) -> dict[str, int | dict[str, int]]:
 
 def _charged(r: Round) -> Callable[[str, Job], list[Episode]]:
     """A rollout whose steps are charged to the budget of branches."""
-    return lambda title, job: r.rollout(title, job, "branch_env_steps")
+    return lambda title, job: r.measure(title, job, "branch_env_steps")

@@ -16,6 +16,7 @@ from zlib import crc32
 import numpy as np
 
 from agent.collect.budget import Spent
+from agent.collect.processes.recovery import check_broken
 from agent.collect.workers import Job, Workers
 from agent.config import Config
 from agent.measure.statistics import successes
@@ -205,9 +206,10 @@ class Round:
         for name, n in asdict(spent).items():
             self.budget[charged_to if name == "env_steps" else name] += n
 
-    def measure(self, title: str, job: Job) -> list[Episode]:
-        """As `rollout`, for episodes that enter a success rate. Raises UserError where all are broken."""
-        episodes = self.rollout(title, job)
+    def measure(self, title: str, job: Job, charged_to: str = "env_steps") -> list[Episode]:
+        """As `rollout`, for episodes that enter a success rate. Raises UserError where too many are broken, or all."""
+        episodes = self.rollout(title, job, charged_to)
+        check_broken(title, episodes, self.config.limits.broken)
         successes(episodes)
         return episodes
 

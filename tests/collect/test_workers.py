@@ -50,15 +50,17 @@ def test_an_error_in_a_worker_is_raised_here(two, tmp_path):
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
-        "import os, time\n"
+        "import time\n"
         "from agent.collect.workers import Workers\n"
+        "from agent.organise.episode import Episode\n"
         "if __name__ == '__main__':\n"
         "    with Workers(2) as workers:\n"
-        "        print(workers._pool.submit(os.getpid).result(), flush=True)\n"
+        "        workers.certify([Episode('reach', seed, ending='broken', error='boom') for seed in range(2)])\n"
+        "        print(workers.pids(), flush=True)\n"
         "        time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout.readline()
+        assert parent.stdout.readline().count(b",") == 1
         parent.kill()
         parent.communicate(timeout=60)  # ends once no worker holds the pipe
 

@@ -60,7 +60,7 @@ def improve(
     try:
         if resume:
             _take_up(run, config, force_version)
-        with _telling_how_to_go_on(run), Workers(config.workers) as workers:
+        with _telling_how_to_go_on(run), Workers(config.workers, config.limits) as workers:
             return rounds(config, run, workers)
     finally:
         run.close()
