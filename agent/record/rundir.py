@@ -35,6 +35,11 @@ def copy_folder(source: Path, destination: Path) -> None:
     shutil.copytree(source, destination, dirs_exist_ok=True)
 
 
+def go_on(run: Path) -> str:
+    """The command that goes on with a run."""
+    return shlex.join(["handeye", "improve", str(run / "config.yaml"), "--resume"])
+
+
 class RunDir:
     """`config.yaml`, `journal.jsonl`, `round_001/ ...`, `heldout/ ...`, `metrics.jsonl`, `results.json`.
 
@@ -81,11 +86,6 @@ class RunDir:
     def quarantine(self) -> Path:
         """Where what is damaged is set aside."""
         return self.path / "quarantine"
-
-    @property
-    def go_on(self) -> str:
-        """The command that goes on with the run."""
-        return shlex.join(["handeye", "improve", str(self.path / "config.yaml"), "--resume"])
 
     def round(self, number: int) -> Path:
         return self.path / f"round_{number:03d}"

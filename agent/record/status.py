@@ -51,21 +51,22 @@ def state(run: Path) -> State:
 
 
 def table(where: State) -> Table:
-    """What each stage took: seconds, environment steps (practice, branches, certificates), frames, critiques."""
-    shown = plain_table("", ("round", "stage", "s", "env steps", "branch steps", "verify steps", "frames", "wrote"))
+    """What each stage took: seconds; environment steps of practice and evaluation, of branches and of certificates;
+    frames."""
+    shown = plain_table("", ("round", "stage", "s", "steps", "of branches", "of certificates", "frames"))
     for done in where.done:
-        counts = (done.spent.get(name, 0) for name in ("env_steps", "branch_env_steps", "verify_env_steps", "frames"))
-        shown.add_row(
-            str(done.round), done.stage, f"{done.wall_s:.1f}", *(f"{n:,}" for n in counts), " ".join(done.outputs)
-        )
+        counts = (f"{done.spent.get(name, 0):,}" for name in COUNTS)
+        shown.add_row(str(done.round), done.stage, f"{done.wall_s:.1f}", *counts)
     return shown
 
 
 def _progress(folder: Path) -> str:
-    """A stage that is under way, with the episodes of its latest rollout."""
+    """A stage that is under way, with the finished episodes of its latest rollout."""
     rollouts = sorted((folder / "rollouts").glob("*"))
-    ended = f" ({rollouts[-1].name}: {len(EpisodeStore(rollouts[-1]).keys())} episodes)" if rollouts else ""
-    return f"{folder.name}{ended}"
+    if not rollouts:
+        return folder.name
+    ended = sum(1 for _ in EpisodeStore(rollouts[-1]).undamaged(lambda damage: None))
+    return f"{folder.name} ({rollouts[-1].name}: {ended} episodes)"
 
 
 def _is_written(run: Path) -> bool:

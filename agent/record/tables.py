@@ -37,7 +37,7 @@ class Report:
         `AUROC ends`: AUROC of verdicts on answers; below, balanced accuracy of verdicts on endings.
         """
         self.rounds.append(row)
-        table = _table(
+        table = plain_table(
             "rounds: success in practice is sampled, at the gate greedy",
             (
                 "round",
@@ -71,7 +71,7 @@ class Report:
 
     def end(self, results: dict[str, Any]) -> None:
         """Print held-out success before and after, and the paths of the run, its policy and its videos."""
-        table = _table(
+        table = plain_table(
             "held-out success, same episodes before and after", ("task", "before", "after", "gain in points", "p")
         )
         for task, row in results["heldout"].items():
@@ -88,7 +88,7 @@ class Report:
             console.print(f"video    {path}", soft_wrap=True)
 
 
-def audit_table(results: Mapping[str, Any]) -> Table:
+def auditplain_table(results: Mapping[str, Any]) -> Table:
     """The audits of some tasks as a table, one column per task."""
     beside = [
         ("others' ends too: balanced accuracy", lambda r: f"{100 * r['ends_beside']['balanced_accuracy']:.0f} %"),
@@ -118,7 +118,7 @@ def audit_table(results: Mapping[str, Any]) -> Table:
             lambda r: f"{100 * r['claims'].get('critic_within_1', float('nan')):.0f} %",
         ),
     ]
-    table = _table("the critic on held-out episodes", ("", *results))
+    table = plain_table("the critic on held-out episodes", ("", *results))
     for name, cell in rows:
         table.add_row(name, *(cell(result) for result in results.values()))
     return table
@@ -139,7 +139,7 @@ def _stacked(rate: dict[str, Any]) -> str:
     return percent(rate).replace("% ", "%\n")
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
+def plain_table(title: str, columns: Sequence[str]) -> Table:
     """A table that fits into 80 characters."""
     table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0))
     for name in columns:

@@ -171,17 +171,15 @@ class Round:
         on whether a crash came between.
         """
         self.charge(self.workers.take_spent())  # of what went before
-        streamed = Streamed(self._under_way.rollout(title), self.workers.take_spent)
+        streamed = Streamed(self._under_way.rollout(title), self.run.quarantine, self.workers.take_spent)
         with bar(title, len(job.starts)) as progress:
-            ended = streamed.ended()
-            for episode in ended.values():
+            for episode in streamed.before.values():
                 progress.on_episode(episode)
-            left = [start for start in job.starts if tuple(start[:2]) not in ended]
+            left = [start for start in job.starts if tuple(start[:2]) not in streamed.before]
             if left:
                 self.workers.rollout(replace(job, starts=left), [progress, streamed])
-            streamed.flush()
-        episodes = streamed.episodes(job)
-        self.charge(streamed.spent(), charged_to)
+        episodes, spent = streamed.episodes(job)
+        self.charge(spent, charged_to)
         steps = sum(len(e.steps) for e in episodes)
         whole = [e.success for e in episodes if e.ending != "broken"]
         self.log(

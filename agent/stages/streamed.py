@@ -12,6 +12,7 @@ from agent.collect.workers import Job, task_of
 from agent.organise import durable
 from agent.organise.episode import Episode, Step
 from agent.organise.store import EpisodeStore
+from agent.record.console import console
 from envs.snapshot import Snapshot
 
 FLUSH_S = 1.0  # between two writes, so that many short episodes cost few syncs
@@ -27,10 +28,15 @@ class Streamed:
     their episodes, and only those of episodes that are there count: nothing is counted twice.
     """
 
-    def __init__(self, folder: Path, take_spent: Callable[[], Spent]):
+    def __init__(self, folder: Path, quarantine: Path, take_spent: Callable[[], Spent]):
+        """Sets damaged files aside, with a line to the console for each: their episodes are rolled out again."""
         self._store, self._take_spent = EpisodeStore(folder), take_spent
         self._pending, self._flushed = list[tuple[Episode, Spent]](), time.monotonic()
         self._snapshots = dict[Key, list[Snapshot | None]]()
+        for line in self._store.rescue(quarantine):
+            console.print(line, markup=False, soft_wrap=True)
+        self._spent = _read_spent(folder / SPENT)
+        self.before = {_key(episode): episode for episode in self._store}  # a crash: their rollouts are not repeated
 
     def on_episode(self, episode: Episode) -> None:
         self._pending.append((episode, self._take_spent()))
@@ -40,44 +46,44 @@ class Streamed:
     def flush(self) -> None:
         """Write the episodes that have ended. Raises UserError where the disk is full or fails."""
         if self._pending:
-            self._store.folder.mkdir(parents=True, exist_ok=True)
+            durable.make(self._store.folder)
             lines = [json.dumps([_key(episode), asdict(spent)]) for episode, spent in self._pending]
             durable.append(self._store.folder / SPENT, "\n".join(["", *lines, ""]).encode())  # also after a torn line
-            self._store.append([episode for episode, _ in self._pending])
+            self._store.append(episode for episode, _ in self._pending)
+            self._spent |= {_key(episode): spent for episode, spent in self._pending}
             self._snapshots |= {_key(e): [step.snapshot for step in e.steps] for e, _ in self._pending}
             self._pending.clear()
         self._flushed = time.monotonic()
 
-    def ended(self) -> dict[Key, Episode]:
-        """The episodes that are on the disk, as they are read back."""
-        return {_key(episode): episode for episode in self._store}
+    def episodes(self, job: Job) -> tuple[list[Episode], Spent]:
+        """The job's episodes, in the order of its starts, and what they took.
 
-    def spent(self) -> Spent:
-        """What the episodes on the disk took."""
-        ended, latest, total = self.ended(), {}, Spent()
-        path = self._store.folder / SPENT
-        for line in path.read_bytes().split(b"\n") if path.exists() else ():
-            try:
-                (seed, attempt), spent = json.loads(line)
-            except ValueError:  # empty, or torn by a crash before its episode was written
-                continue
-            latest[seed, attempt] = spent
-        for key in ended:
-            total += Spent(**latest[key])
-        return total
-
-    def episodes(self, job: Job) -> list[Episode]:
-        """The job's episodes as they are read back, in the order of its starts, whether or not a crash came between.
-
-        What is not stored is added: the moment that an episode begins at, and snapshots where the job wants them.
+        All are read back, whether or not a crash came between: what a stage goes on with is the same. What is not
+        stored is added: the moment that an episode begins at, and snapshots where the job wants them.
         """
-        ended, starts = self.ended(), [Start(*start) for start in job.starts]
-        found = [replace(ended[start[:2]], begins_at=start.moment) for start in starts]
+        self.flush()
+        read, starts, spent = self._store.by_key(), [Start(*start) for start in job.starts], Spent()
+        of_key = {(seed, attempt): episode for (_, seed, attempt), episode in read.items()}
+        found = [replace(of_key[start[:2]], begins_at=start.moment) for start in starts]
+        for episode in found:
+            spent += self._spent[_key(episode)]
         if not job.snapshots:
-            return found
+            return found, spent
         missing = [episode for episode in found if _key(episode) not in self._snapshots]
         self._snapshots |= {_key(e): taken for e, taken in zip(missing, _retaken(job, missing), strict=True)}
-        return [replace(e, steps=_with(e.steps, self._snapshots[_key(e)])) for e in found]
+        return [replace(e, steps=_with(e.steps, self._snapshots[_key(e)])) for e in found], spent
+
+
+def _read_spent(path: Path) -> dict[Key, Spent]:
+    """What each episode took; of several times the last."""
+    spent = {}
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
+        try:
+            (seed, attempt), took = json.loads(line)
+        except ValueError:  # empty, or torn by a crash before its episode was written
+            continue
+        spent[seed, attempt] = Spent(**took)
+    return spent
 
 
 def _key(episode: Episode) -> Key:

@@ -102,10 +102,11 @@ def _check_certificates(run: "RunDir") -> None:
 @contextmanager
 def _telling_how_to_go_on(run: "RunDir") -> Iterator[None]:
     from agent.record.console import console
+    from agent.record.rundir import go_on
 
     try:
         yield
     except (UserError, KeyboardInterrupt):
         if run.journal.begun:
-            console.print(f"to go on: {run.go_on}", soft_wrap=True, markup=False)
+            console.print(f"to go on: {go_on(run.path)}", soft_wrap=True, markup=False)
         raise
