@@ -231,3 +231,10 @@ def test_online_the_server_says_what_it_has(folder, monkeypatch):
         run.summary |= {"step": 1, "_step": 1}
         log(folder, range(1, 5), kept=1, mode="online")
     assert [(row["_step"], row["step"], row["a"]) for row in run.history] == [(n, n, n / 2) for n in range(5)]
+
+
+def test_a_server_that_is_away_is_one_line(folder, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
+    with pytest.raises(UserError, match=r"tracking\.mode = 'online': .*; valid: later, or offline, disabled"):
+        Tracker(folder, Tracking(mode="online"), {})
