@@ -58,7 +58,8 @@ def find_policy(name: str, others: Sequence[str] = ()) -> Path:
     a server's URL, for a name that is a folder here too, and for a hub that cannot be reached.
     """
     if is_server(name):
-        raise UserError(f"policy {name!r} is a server, which can be played, not trained or read; valid: a folder")
+        shown = str(parse(name))  # which refuses credentials
+        raise UserError(f"policy {shown!r} is a server, which can be played, not trained or read; valid: a folder")
     if re.fullmatch(HUB_ID, name) and not Path(name.split("/")[0]).exists():
         return _from_hub(name)
     path = NAMED.get(name, Path(name))

@@ -84,8 +84,10 @@ def _check(section: str, settings: Mapping[str, Any], kind: type, build: Build) 
 
 
 def _check_names(section: str, settings: Mapping[str, Any], kind: type) -> None:
-    """Raises UserError for settings that trl's config class `kind` does not have, and for text instead of a number:
-    YAML reads `1e-3`, without a point, as text."""
+    """Raises UserError for settings that trl's config class `kind` does not have, for a secret, which the run's files
+    would repeat, and for text instead of a number: YAML reads `1e-3`, without a point, as text."""
+    if "hub_token" in settings:
+        raise UserError(f"config key '{section}.hub_token' is a secret; valid: the environment variable HF_TOKEN")
     defaults = {field.name: field.default for field in fields(kind) if field.name != "output_dir"}
     for name, value in settings.items():
         if name not in defaults:

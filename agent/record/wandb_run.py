@@ -24,7 +24,7 @@ from wandb.proto import wandb_internal_pb2 as proto
 
 from agent.config import Tracking
 from agent.organise import durable
-from envs.errors import UserError
+from envs.errors import UserError, first_line
 
 FILE = "wandb.json"  # {"id": the W&B run's id}
 LOGS = "wandb/*run-*/run-*.wandb"
@@ -41,22 +41,13 @@ class WandbRun:
     """
 
     def __init__(self, folder: Path, settings: Tracking, config: Mapping[str, Any]):
-        """Raises UserError for a damaged `wandb.json`."""
-        offline = [log for log in sorted(folder.glob(LOGS)) if log.parent.name.startswith(OFFLINE)]
-        self.sent = max([repair(log) for log in offline], default=0)
+        """Raises UserError for a damaged `wandb.json`, for a disk that is full, and where W&B refuses or is away."""
+        logs = sorted(folder.glob(LOGS))
+        offline = [log for log in logs if log.parent.name.startswith(OFFLINE)]
+        self.sent = max((repair(log) for log in offline), default=0)
         if settings.mode == "offline":  # the server is not asked, but what was sent to it is in logs too
-            self.sent = max([self.sent, *(sent(log) for log in folder.glob(LOGS))])
-        self._run = wandb.init(
-            project=settings.project,
-            id=run_id(folder),
-            resume="allow",
-            name=folder.resolve().name,
-            dir=folder,
-            mode=settings.mode,
-            config=dict(config),
-            # a remote's URL may hold a token; `provenance` in results.json has the commit
-            settings=wandb.Settings(silent=True, disable_git=True),
-        )
+            self.sent = max((self.sent, *(sent(log) for log in logs if log not in offline)))
+        self._run = _begin(folder, settings, config)
         self.sent = max(self.sent, int(self._run.summary.get(STEP, -1)) + 1)  # the server's, where it resumes a run
         self._run.define_metric(STEP, hidden=True)
         self._run.define_metric("*", step_metric=STEP)
@@ -79,6 +70,25 @@ class WandbRun:
         self._run.finish()
 
 
+def _begin(folder: Path, settings: Tracking, config: Mapping[str, Any]) -> wandb.Run:
+    try:
+        with durable.told(folder / "wandb"):
+            return wandb.init(
+                project=settings.project,
+                id=run_id(folder),
+                resume="allow",
+                name=folder.resolve().name,
+                dir=folder,
+                mode=settings.mode,
+                config=dict(config),
+                # a remote's URL may hold a token; `provenance` in results.json has the commit
+                settings=wandb.Settings(silent=True, disable_git=True),
+            )
+    except wandb.Error as error:
+        mode = f"tracking.mode = {settings.mode!r}"
+        raise UserError(f"{mode}: {first_line(error)}; valid: later, or offline, disabled") from error
+
+
 def run_id(folder: Path) -> str:
     """The id of a run folder's W&B run, drawn at the first call. Raises UserError for a damaged `wandb.json`."""
     path = folder / FILE
@@ -92,27 +102,29 @@ def run_id(folder: Path) -> str:
 
 def repair(log: Path) -> int:
     """Cut an offline log after its last whole record; rename one in which no run begins. Returns `sent` of it."""
-    whole = list(records(log))
-    if not any(record.HasField("run") for _, record in whole):
+    end, begun, after = _scan(log)
+    if not begun:
         log.rename(log.with_name(log.name + DAMAGED))
-        return 0
-    end, _ = whole[-1]
-    if end < log.stat().st_size:
+    elif end < log.stat().st_size:
         with durable.told(log), log.open("r+b") as file:
             file.truncate(end)
-    return sent(log)
+    return after
 
 
 def sent(log: Path) -> int:
     """The step after the last one in a log; 0 where there is none."""
-    steps = [
-        int(json.loads(item.value_json))
-        for _, record in records(log)
-        if record.HasField("history")
-        for item in record.history.item
-        if [*item.nested_key, *filter(None, [item.key])] == [STEP]
-    ]
-    return max(steps, default=-1) + 1
+    return _scan(log)[2]
+
+
+def _scan(log: Path) -> tuple[int, bool, int]:
+    """Of a log: the end of its last whole record [bytes], whether a run begins in it, and the step after its last."""
+    end, begun, last = 0, False, -1
+    for place, record in records(log):
+        end, begun = place, begun or record.HasField("run")
+        for item in record.history.item:
+            if [*item.nested_key, *filter(None, [item.key])] == [STEP]:
+                last = max(last, int(json.loads(item.value_json)))
+    return end, begun, last + 1
 
 
 def records(log: Path) -> Iterator[tuple[int, proto.Record]]:

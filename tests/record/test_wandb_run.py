@@ -100,16 +100,21 @@ def begun(log):
     return next(record.run for _, record in records(log) if record.HasField("run"))
 
 
+def sync(folder, url):
+    """What `wandb sync` of a run folder prints."""
+    environment = os.environ | {"WANDB_BASE_URL": url, "WANDB_API_KEY": KEY}
+    command = [str(Path(sys.executable).with_name("wandb")), "sync", str(folder / "wandb")]
+    settings = {"env": environment, "cwd": folder, "timeout": 120}  # it logs to its working folder too
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **settings)
+    return done.stdout + done.stderr
+
+
 def synced(folder):
-    """The run that `wandb sync` makes of a folder, and what it prints."""
+    """The run that `wandb sync` makes of a folder on an empty server, and what it prints."""
     with wandb_server() as (url, runs):
-        environment = os.environ | {"WANDB_BASE_URL": url, "WANDB_API_KEY": KEY}
-        command = [str(Path(sys.executable).with_name("wandb")), "sync", str(folder / "wandb")]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=120, env=environment, cwd=folder, check=False
-        )
+        said = sync(folder, url)
     (run,) = runs.values()
-    return run, done.stdout + done.stderr
+    return run, said
 
 
 def test_the_id_is_drawn_once(folder, tmp_path):
@@ -159,6 +164,17 @@ def test_two_offline_parts_are_one_run(folder):
     run, _ = synced(folder)
     assert [(row["_step"], row["step"], row["a"]) for row in run.history] == [(n, n, n / 2) for n in range(6)]
     assert all(part.with_suffix(".wandb.synced").exists() for part in (first, second))
+
+
+@pytest.mark.slow
+def test_parts_are_sent_once_and_one_by_one_too(folder):
+    with wandb_server() as (url, runs):
+        for steps, kept in ((range(3), 0), (range(2, 5), 2)):
+            log(folder, steps, kept)
+            sync(folder, url)
+            sync(folder, url)
+    (run,) = runs.values()
+    assert [(row["_step"], row["step"]) for row in run.history] == [(n, n) for n in range(5)]
 
 
 @pytest.mark.slow
@@ -215,3 +231,10 @@ def test_online_the_server_says_what_it_has(folder, monkeypatch):
         run.summary |= {"step": 1, "_step": 1}
         log(folder, range(1, 5), kept=1, mode="online")
     assert [(row["_step"], row["step"], row["a"]) for row in run.history] == [(n, n, n / 2) for n in range(5)]
+
+
+def test_a_server_that_is_away_is_one_line(folder, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
+    with pytest.raises(UserError, match=r"tracking\.mode = 'online': .*; valid: later, or offline, disabled"):
+        Tracker(folder, Tracking(mode="online"), {})

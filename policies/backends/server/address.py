@@ -6,6 +6,7 @@ The keys are the fields of `ServerAddress`. Nothing here imports torch or an HTT
 """
 
 import ipaddress
+import re
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -68,7 +69,8 @@ def parse(url: str) -> ServerAddress:
     except ValueError:  # of a port that is no number, and of brackets that do not close
         known = False
     if not known:
-        raise UserError(f"{url!r} is no URL of a server; valid: {FORM}")
+        shown = re.sub("//.*@", "//...@", url)  # what is before @ may be a secret
+        raise UserError(f"{shown!r} is no URL of a server; valid: {FORM}")
     if parts.username is not None:  # not repeated: it is a secret
         raise UserError(f"credentials in the URL of {parts.hostname!r}; valid: the key in a variable, named by key_env")
     values: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -84,7 +86,8 @@ def named(policy: Any) -> Any:
         return policy
     given = checked(ServerAddress, policy)
     if urlsplit(given.server).query or urlsplit(given.server).fragment:
-        raise UserError(f"server = {given.server!r}; valid: the URL alone, and model and the others as keys beside it")
+        bare = re.split("[?#]", given.server)[0]  # what follows may be a secret
+        raise UserError(f"server = {bare!r} and more; valid: the URL alone, and model and the others as keys beside it")
     return str(parse(str(given)))
 
 

@@ -131,6 +131,7 @@ def test_an_address_is_one_url(url):
         ("http://host/v1?timeout_s=nan", "'timeout_s'"),
         ("http://host/v1?odds=good", "'odds' = 'good'"),
         ("http://me:secret@host/v1", "credentials in the URL of 'host'"),
+        ("http://me:secret#1@host/v1", "'http://...@host/v1' is no URL of a server"),
     ],
 )
 def test_bad_addresses_are_one_line(url, message):
