@@ -19,7 +19,7 @@ from agent.collect.budget import Meter, MeteredPolicy, Spent
 from agent.collect.processes.pool import Pool
 from agent.collect.processes.recovery import Calls, Playing
 from agent.collect.processes.serving import Call, here
-from agent.collect.processes.watched import Ending, HandOver, WatchedPolicy, WatchedTask
+from agent.collect.processes.watched import HandOver, WatchedEnding, WatchedPolicy, WatchedTask
 from agent.collect.rollout import Start, Subscriber, rollout
 from agent.collect.verify import Verifier, deny
 from agent.config import Critic, Limits
@@ -237,7 +237,7 @@ def _rollout_part(job: Job, is_remote: bool, episode_s: float | None) -> Spent:
     with nullcontext(RemotePolicy(connection)) if is_remote else policy_of(job) as policy:
         task = WatchedTask(task_of(job if is_remote else sized(job, policy)), pulse, episode_s)
         acting = WatchedPolicy(MeteredPolicy(policy, spent), pulse)
-        _play(job, task, acting, spent, [Ending(order, pulse)], [hand_over])
+        _play(job, task, acting, spent, [WatchedEnding(order, pulse)], [hand_over])
     return hand_over.unsent()
 
 
