@@ -20,7 +20,7 @@ from agent.collect.budget import Meter, Spent
 from agent.collect.processes.pool import Pool
 from agent.collect.processes.recovery import Calls, Playing
 from agent.collect.processes.serving import Call, here
-from agent.collect.processes.watched import Ending, Finished, WatchedPolicy, WatchedTask
+from agent.collect.processes.watched import Finished, WatchedEnding, WatchedPolicy, WatchedTask
 from agent.collect.rollout import Start, Subscriber, rollout
 from agent.collect.verify import Verifier, deny
 from agent.config import Critic, Limits
@@ -240,7 +240,7 @@ def _rollout_part(job: Job, is_remote: bool, episode_s: float | None) -> None:
 
     with nullcontext(RemotePolicy(connection)) if is_remote else policy_of(job) as policy:
         task = WatchedTask(task_of(job if is_remote else sized(job, policy)), pulse, episode_s)
-        _play(job, task, WatchedPolicy(policy, pulse), [Ending(order, pulse)], send)
+        _play(job, task, WatchedPolicy(policy, pulse), [WatchedEnding(order, pulse)], send)
 
 
 def _play(job: Job, task: Task, policy: Policy, first: Sequence[Subscriber], ended: Ended) -> list[Episode]:

@@ -27,6 +27,7 @@ def _measurable(memory_gb: float) -> float:
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Tasks = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_expanded)]  # names, tags and suites
 
 
@@ -185,9 +186,9 @@ class Limits:
     With `workers: 1` the run's own process plays: there, step_s, episode_s and memory_gb have no effect.
     """
 
-    step_s: Annotated[float, Field(gt=0)] | None = 300.0
-    episode_s: Annotated[float, Field(gt=0)] | None = None
-    memory_gb: Annotated[float, Field(gt=0), AfterValidator(_measurable)] | None = None
+    step_s: Positive | None = 300.0
+    episode_s: Positive | None = None
+    memory_gb: Annotated[Positive, AfterValidator(_measurable)] | None = None
     broken: Fraction = 0.5
 
 

@@ -5,6 +5,7 @@ import signal
 import time
 from collections import deque
 from dataclasses import replace
+from multiprocessing import forkserver
 from pathlib import Path
 
 import gymnasium as gym
@@ -223,6 +224,21 @@ def test_a_call_that_kills_two_workers_ends_the_run(pool, tmp_path):
     with pytest.raises(UserError, match=r"^2 times, a worker was killed by signal 9 \(out of memory\?\) over a test$"):
         called(workers, (answer, (tmp_path, 0, 99)))
     assert len(called(workers, (answer, (tmp_path, 1, 0)))) == 1
+
+
+@pytest.mark.slow
+def test_interrupts_are_left_to_the_parent(pool, tmp_path):
+    """They are sent to the whole process group; the parent may finish what it does, or stop its workers."""
+    workers = pool()
+    first = called(workers, *[(time.sleep, (0.3,))] * 2, *[(answer, (tmp_path, k, 0)) for k in range(2)])[2:]
+    for pid in [*workers.pids(), forkserver._forkserver._forkserver_pid]:
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGINT)
+    assert set(called(workers, *[(answer, (tmp_path, k, 0)) for k in range(4)])) <= set(workers.pids())
+    assert set(first) <= set(workers.pids())
+    os.kill(workers.pids()[0], signal.SIGKILL)  # while it is idle
+    time.sleep(0.2)
+    assert len(called(workers, *[(answer, (tmp_path, k, 0)) for k in range(2)])) == 2
 
 
 @pytest.mark.slow

@@ -3,9 +3,10 @@
 Each worker has a pipe of its own: one that is killed while it writes costs its own messages, and locks nothing that
 others share. Beside the pipe, a worker and the pool share a `Pulse`, a few numbers in memory that outlive the worker.
 
-On Linux, workers are forked from a server that has imported what they need and nothing else: no renderer, no thread,
-no model (`multiprocessing`'s `forkserver`). A replacement is there in 0.02 s, where a fresh interpreter takes 4 to 6 s
-to import, and the imported pages are shared. Elsewhere, workers are fresh interpreters (`spawn`).
+On Linux, workers are forked from a server that has imported what they need and done nothing else: no renderer, no
+thread, no model (`multiprocessing`'s `forkserver`). A replacement is there in 0.02 s, where a fresh interpreter imports
+for 4 to 6 s, and the workers share the pages of what was imported. They have the environment variables of the moment
+when the first pool was made. Elsewhere, workers are fresh interpreters (`spawn`).
 """
 
 import multiprocessing
@@ -98,7 +99,7 @@ class Pool:
 
     def _give(self, work: Work) -> None:
         for number, worker in self._workers.items():
-            if worker is None or (worker.is_idle and worker.is_worn):
+            if worker is None or (worker.is_idle and (worker.is_worn or not worker.is_alive)):
                 worker = self._start(number)
             if worker.is_idle and (call := work.take(number)):
                 worker.call(call)

@@ -111,7 +111,7 @@ def serve(connection: Connection, pulse: Pulse) -> None:
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         connection.send(Ready())
         while True:
-            connection.send(_answer(connection.recv()))
+            connection.send(_answer(connection.recv_bytes()))
 
 
 def _end_with_parent() -> None:
@@ -120,8 +120,9 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _answer(call: Call) -> Returned | Raised:
+def _answer(pickled: bytes) -> Returned | Raised:
     try:
+        call: Call = pickle.loads(pickled)
         return Returned(call.function(*call.args))
     except Exception as error:  # whatever a call raises is raised in the parent
         error.add_note(f"in a worker:\n{traceback.format_exc()}")

@@ -93,7 +93,7 @@ class WatchedPolicy:
         return decisions
 
 
-class Ending:
+class WatchedEnding:
     """A rollout's first subscriber: what follows, such as a certificate, is work on this episode's start."""
 
     def __init__(self, starts: Mapping[Key, int], pulse: Pulse):
