@@ -11,8 +11,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from agent.organise import durable
-from agent.record.journal import FILE as JOURNAL
-from agent.record.journal import Journal
+from agent.record.run.journal import FILE as JOURNAL
+from agent.record.run.journal import Journal
 from envs.errors import UserError
 
 LOCK = ".lock"

@@ -11,10 +11,11 @@ import yaml
 
 from agent.commands.training.improve import Improve
 from agent.organise import durable
-from agent.record import provenance, resume
-from agent.record.journal import hashes
+from agent.record import provenance
+from agent.record.run import resume
+from agent.record.run.journal import hashes
+from agent.record.run.status import state
 from agent.record.rundir import RunDir
-from agent.record.status import state
 from envs.errors import UserError
 
 TRAINER = {"max_steps": 2, "per_device_train_batch_size": 2, "logging_steps": 1, "save_steps": 1}
@@ -163,9 +164,7 @@ def test_a_run_goes_on_only_as_it_began(run, begun, monkeypatch):
 
 def test_other_packages_are_named(run, begun, monkeypatch):
     monkeypatch.setattr(resume, "versions", lambda: provenance.versions() | {"torch": "0.1"})
-    with pytest.raises(
-        UserError, match=r"began with other versions: torch 0.1 \(was .*\); valid: those, or --force-ver"
-    ):
+    with pytest.raises(UserError, match=r"other versions: torch 0.1 \(was .*\); valid: those, or --force-version"):
         run("begun", resume=True)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.record.journal import FILE, Done, Journal, damage, hashes
+from agent.record.run.journal import FILE, Done, Journal, damage, hashes
 from envs.errors import UserError
 
 FIRST, SECOND = Done(1, "practise", {"episodes": 4}, {"env_steps": 9}, 3, 1.5), Done(1, "imitate", {"rate": 0.1})

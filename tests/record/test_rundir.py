@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from agent.record.journal import Journal
+from agent.record.run.journal import Journal
 from agent.record.rundir import LOCK, RunDir
 from envs.errors import UserError
 
@@ -67,9 +67,7 @@ def test_a_run_is_resumed_where_there_is_one(tmp_path):
 def test_a_second_process_is_refused_and_changes_nothing(tmp_path, how):
     run = RunDir(tmp_path / "run")
     run.begin({"seed": 1}, {}, {})
-    text = (
-        f"from pathlib import Path\nfrom agent.record.rundir import RunDir\nRunDir(Path({str(run.path)!r}), **{how!r})"
-    )
+    text = f"import pathlib, agent.record.rundir as r\nr.RunDir(pathlib.Path({str(run.path)!r}), **{how!r})"
     second = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
     assert f"another process writes into {str(run.path)!r}; valid: when it has ended" in second.stderr
     assert Journal(run.path).begun["config"] == {"seed": 1}

@@ -8,10 +8,10 @@ from typing import Any
 
 from agent.config import Config
 from agent.organise.durable import PARTIAL
-from agent.record.journal import damage
 from agent.record.provenance import at_beginning, source, versions
+from agent.record.run.journal import damage
+from agent.record.run.underway import UnderWay
 from agent.record.rundir import RunDir, plain
-from agent.record.underway import UnderWay
 from envs.errors import UserError
 
 MAY_CHANGE = ("rounds", "workers", "n_envs", "limits", "tracking")  # keys and sections that results do not depend on
