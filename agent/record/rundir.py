@@ -35,6 +35,12 @@ def copy_folder(source: Path, destination: Path) -> None:
     shutil.copytree(source, destination, dirs_exist_ok=True)
 
 
+def is_complete(run: Path) -> bool:
+    """Whether the folder holds the results of a run after its last round."""
+    path = run / "results.json"
+    return path.is_file() and json.loads(path.read_text()).get("complete", True)  # runs of before were written once
+
+
 def go_on(run: Path) -> str:
     """The command that goes on with a run."""
     return shlex.join(["handeye", "improve", str(run / "config.yaml"), "--resume"])
