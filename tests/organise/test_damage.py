@@ -9,6 +9,7 @@ import pytest
 
 from agent.organise import part
 from agent.organise.part import DamagedError
+from agent.organise.records import SCHEMA, table_of
 from agent.organise.store import read
 
 
@@ -84,7 +85,9 @@ def test_damaged_parts_are_set_aside_and_the_rest_is_read(store, episode, tmp_pa
     said = []
     assert [e.seed for e in store.undamaged(said.append)] == [1, 3]
     assert [path.name in line for path, line in zip((first, third), said, strict=True)] == [True, True]
+    (store.folder / "part-00004.parquet.partial").write_bytes(b"PAR1")
     lines = store.rescue(tmp_path / "run" / "quarantine")
+    assert len(os.listdir(store.folder)) == 2
     assert [line.split("; set aside")[0] for line in lines] == said
     assert [e.seed for e in store] == [1, 3]
     assert sorted(os.listdir(tmp_path / "run" / "quarantine")) == [f"episodes-{path.name}" for path in (first, third)]
@@ -94,3 +97,15 @@ def test_damaged_parts_are_set_aside_and_the_rest_is_read(store, episode, tmp_pa
     assert len(store.rescue(tmp_path / "run" / "quarantine")) == 2
     assert [e.seed for e in store] == [3]
     assert len(os.listdir(tmp_path / "run" / "quarantine")) == 4
+
+
+@pytest.mark.parametrize("change", [{"proposals": "[1]"}, {"action": "{}"}, {"options": "{"}, {"versions": "nan?"}])
+def test_rows_that_say_no_episode_are_a_broken_one(store, episode, change):
+    """Whoever knows the digests can write what is no episode: it must not end a run."""
+    store.append([episode([(1, 0)]), episode([(1, 0)], seed=1)])
+    (path,) = store.parts()
+    rows = pq.read_table(path).to_pylist()
+    for row in rows[:2]:
+        row |= {name: value for name, value in change.items() if row[name]}
+    part.write(path, table_of([{name: row[name] for name in SCHEMA.names} for row in rows]))
+    assert [e.ending for e in store] == ["broken", "truncated"]

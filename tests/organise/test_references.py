@@ -12,7 +12,7 @@ from same_episodes import assert_same
 
 from agent.organise import part
 from agent.organise.part import DamagedError
-from agent.organise.records import SCHEMA, frames_of, table_of
+from agent.organise.records import frames_of
 from agent.organise.selection import examples
 from agent.organise.store import EpisodeStore, read
 
@@ -81,18 +81,6 @@ def test_frames_that_are_not_stored_plainly_are_named(store, played, monkeypatch
     part.write(path, table)
     with pytest.raises(DamagedError, match="column frames is compressed"):
         read(path)
-
-
-@pytest.mark.parametrize("change", [{"proposals": "[1]"}, {"action": "{}"}, {"options": "{"}, {"versions": "nan?"}])
-def test_rows_that_say_no_episode_are_a_broken_one(store, episode, change):
-    """Whoever knows the digests can write what is no episode: it must not end a run."""
-    store.append([episode([(1, 0)]), episode([(1, 0)], seed=1)])
-    (path,) = store.parts()
-    rows = pq.read_table(path).to_pylist()
-    for row in rows[:2]:
-        row |= {name: value for name, value in change.items() if row[name]}
-    part.write(path, table_of([{name: row[name] for name in SCHEMA.names} for row in rows]))
-    assert [e.ending for e in store] == ["broken", "truncated"]
 
 
 def test_frames_of_many_pages_are_found(store, episode):
