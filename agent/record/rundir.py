@@ -16,6 +16,7 @@ from agent.record.run.journal import Journal
 from envs.errors import UserError
 
 LOCK = ".lock"
+QUARANTINE = "quarantine"
 
 
 def check_replaceable(path: Path, overwrite: bool, kind: str, *markers: str, resumable: bool = False) -> None:
@@ -91,7 +92,7 @@ class RunDir:
     @property
     def quarantine(self) -> Path:
         """Where what is damaged is set aside."""
-        return self.path / "quarantine"
+        return self.path / QUARANTINE
 
     def round(self, number: int) -> Path:
         return self.path / f"round_{number:03d}"

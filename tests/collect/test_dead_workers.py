@@ -276,10 +276,13 @@ def play(n, n_envs, culprits, is_seen, begins=True):
     is_seen: the pulse says which environment was at work.
     """
     starts = [Start(seed) for seed in range(n)]
-    total = Spent()
-    call, ended = (lambda some: Call(print, (some,))), (lambda episode, spent: total.__iadd__(spent))
-    playing = Playing("toy", [starts], call, n_envs, 1.0, ended)
-    deaths = 0
+    counted, deaths = Spent(), 0
+
+    def ended(episode, spent):
+        nonlocal counted
+        counted += spent
+
+    playing = Playing("toy", [starts], lambda some: Call(print, (some,)), n_envs, 1.0, ended)
     while not playing.is_done:
         some = playing.take(0).args[0]
         begun = deque(some[:n_envs])
@@ -297,7 +300,7 @@ def play(n, n_envs, culprits, is_seen, begins=True):
         else:
             playing.returned(0, None)
     assert sorted(seed for seed, _ in playing.finished) == list(range(n))
-    assert total.env_steps == n - len(culprits)
+    assert counted.env_steps == n - len(culprits)
     return [e for e in playing.finished.values() if e.ending == "broken"], deaths
 
 
