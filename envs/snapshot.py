@@ -18,6 +18,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import PassiveEnvChecker
 
 from envs.errors import UserError
+from envs.observation import decode_png, encode_png
 from envs.rendering import MujocoRenderer, mujoco
 
 PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -62,6 +63,21 @@ class _Generator:
     """State of a random generator."""
 
     state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """An array (..., H, W, 3) uint8, such as a frame history holds, as PNGs: snapshots are kept by the thousand."""
+
+    shape: tuple[int, ...]
+    pngs: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> "_Pictures":
+        return cls(array.shape, tuple(map(encode_png, array.reshape(-1, *array.shape[-3:]))))
+
+    def unpacked(self) -> np.ndarray:
+        return np.stack(list(map(decode_png, self.pngs))).reshape(self.shape)
 
 
 class _NotPlainError(Exception):
@@ -154,7 +170,7 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
 
     def _attributes(self) -> tuple[dict[str, Any], ...] | None:
         try:
-            return tuple(_plain(layer) for layer in self._layers)
+            return tuple(_packed(_plain(layer)) for layer in self._layers)
         except _NotPlainError:
             return None
 
@@ -226,6 +242,8 @@ def _follow(model: Any, data: Any) -> None:
 def _copy(value: Any) -> Any:
     if isinstance(value, _IMMUTABLE):
         return value
+    if isinstance(value, _Pictures):
+        return value.unpacked()
     if isinstance(value, np.ndarray) and value.dtype != object:
         return value.copy()
     if isinstance(value, np.random.Generator):
@@ -237,6 +255,19 @@ def _copy(value: Any) -> Any:
     if type(value) is dict:
         return {key: _copy(item) for key, item in value.items()}
     raise _NotPlainError(type(value).__name__)
+
+
+def _packed(value: Any) -> Any:
+    """A copied value with its pictures as PNGs; `_copy` unpacks them."""
+    if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.shape[2:] and value.shape[-1] == 3:
+        return _Pictures.of(value) if value.size else value
+    if type(value) in (list, tuple):
+        return type(value)([_packed(item) for item in value])
+    if type(value) is deque:
+        return deque(map(_packed, value), value.maxlen)
+    if type(value) is dict:
+        return {key: _packed(item) for key, item in value.items()}
+    return value
 
 
 def _put(owner: Any, attributes: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Self
 import numpy as np
 
 from agent.collect.branching import Point
+from agent.organise import durable
 from agent.organise.episode import Episode
 from agent.organise.store import EpisodeStore
 
@@ -54,7 +55,7 @@ class Archive:
         """Write the episodes and their restart steps into a folder that does not exist yet."""
         trails = [trail for of_task in self._trails.values() for trail in of_task.values()]
         EpisodeStore(folder).append(trail.episode for trail in trails)
-        (folder / STEPS).write_text(json.dumps([trail.step for trail in trails]))
+        durable.write(folder / STEPS, json.dumps([trail.step for trail in trails]))
 
     def add(self, attempts: Sequence[Episode]) -> None:
         """Add the shortest success of each start that is not EASY. attempts: from reset, all attempts of each start."""

@@ -237,6 +237,7 @@ def _rollout_part(job: Job, is_remote: bool, episode_s: float | None) -> None:
     def send(episode: Episode, spent: Spent) -> None:
         pulse.rest()
         connection.send(Finished(episode, spent))
+        episode.steps.clear()  # the rollout returns all its episodes, and here nobody reads them
 
     with nullcontext(RemotePolicy(connection)) if is_remote else policy_of(job) as policy:
         task = WatchedTask(task_of(job if is_remote else sized(job, policy)), pulse, episode_s)

@@ -10,6 +10,7 @@ import numpy as np
 from agent.config import Config, Experiment, load
 from agent.measure.statistics import RESAMPLES
 from agent.record.console import console
+from agent.record.rundir import is_complete
 from agent.record.tables import points
 from envs.errors import UserError, unknown
 
@@ -37,8 +38,8 @@ def compare_arms(
 ) -> str:
     """Run every config without results, and return the table: each arm minus the arm `against`, by default the first.
 
-    check: raises UserError for a config that cannot run. run: makes the config's run folder with results.json; an
-    unfinished folder is made anew. Raises UserError, before the first run, for a config that cannot run or an unknown
+    check: raises UserError for a config that cannot run. run: makes the config's run folder with results.json, or goes
+    on with an unfinished one. Raises UserError, before the first run, for a config that cannot run or an unknown
     arm.
     """
     against = against or next(iter(experiment.arms))
@@ -50,7 +51,7 @@ def compare_arms(
     for seed in range(len(experiment.seeds)):  # seed by seed, so that arms can be compared early
         for arm in runs.values():
             config = arm[seed]
-            if (Path(config.out) / "results.json").exists():
+            if is_complete(Path(config.out)):
                 continue
             console.print(f"run      {config.out}", soft_wrap=True)
             run(config)

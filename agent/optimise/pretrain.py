@@ -20,6 +20,7 @@ from agent.collect.rollout import rollout
 from agent.collect.starts import pretraining_seeds
 from agent.config import Pretrain, Tie
 from agent.optimise.sft import train_sft
+from agent.organise import durable
 from agent.organise.critiques import criticised, ending
 from agent.organise.episode import Episode
 from agent.organise.outcome import Outcome, outcome
@@ -263,9 +264,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
         "sha256": weights_sha256(fresh),
     }
     (fresh / "pretrain.json").write_text(json.dumps(made, indent=1, default=str) + "\n")
-    if out.exists():
-        shutil.rmtree(out)
-    fresh.rename(out)
+    durable.publish(fresh, out)
     return out
 
 

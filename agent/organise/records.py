@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -111,7 +112,9 @@ def episodes_of(rows: Iterable[dict], frames: Iterable[PackedFrame]) -> Iterator
     An episode whose digest is not that of its rows, or which is cut off, is broken.
     """
     frames, some = iter(frames), []
+    once: dict[str, str] = {}  # most texts are the same in many rows
     for row in rows:
+        row = {name: once.setdefault(value, value) if type(value) is str else value for name, value in row.items()}
         some.append(row | {"packed": [next(frames) for _ in row["frames"]]})
         if row["digest"] is not None:
             yield _episode(some)
@@ -146,7 +149,7 @@ def _whole(rows: list[dict]) -> Episode:
     if last["conclusion"] is not None:
         episode.conclusion = Critique(last["conclusion"], last["conclusion_reason"])
     episode.options, episode.branched_at = json.loads(last["options"]), last["branched_at"]
-    episode.versions = json.loads(last["versions"])
+    episode.versions = _versions(last["versions"])
     for row in steps:
         observation = PackedObservation.of(row["packed"], row["instruction"], row["proprioception"], row["key"])
         proposals = tuple((answer, verdict) for answer, verdict in json.loads(row["proposals"]))
@@ -155,6 +158,12 @@ def _whole(rows: list[dict]) -> Episode:
     episode.final = last["packed"][0] if last["packed"] else None
     episode.final_proprioception, episode.final_fingerprint = last["proprioception"], last["fingerprint"]
     return episode
+
+
+@lru_cache(64)
+def _versions(stored: str) -> dict[str, str]:
+    """One for all episodes of one machine."""
+    return json.loads(stored)
 
 
 def _action(stored: str) -> Action:

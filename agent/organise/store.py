@@ -84,9 +84,12 @@ class EpisodeStore:
     def rescue(self, quarantine: Path) -> list[str]:
         """Move damaged parts into the folder `quarantine`; returns one line for each. The store can then be read.
 
-        Raises UserError where the disk is full or fails.
+        What a crash left half-written is deleted: nobody was told that it is there. Raises UserError where the disk is
+        full or fails.
         """
         lines = []
+        for path in self.folder.glob(f"part-*.parquet{durable.PARTIAL}"):
+            path.unlink()
         for path in self.parts():
             try:
                 _table(path)

@@ -13,7 +13,7 @@ import yaml
 
 from agent.record.export import base_of
 from agent.record.provenance import FILE
-from agent.record.rundir import plain
+from agent.record.rundir import go_on, is_complete, plain
 from agent.record.tables import percent, points
 from envs.errors import UserError
 from policies.backends.adapters.folder import PEFT_CONFIG, has_adapters
@@ -45,6 +45,8 @@ class Card:
         if not any((checkpoint / name).is_file() for name in ("config.json", PEFT_CONFIG)):
             raise UserError(f"{str(folder)!r} is no run with results and no checkpoint; valid: a folder of either")
         results = _read(run) or _results_of(checkpoint)
+        if run.is_file() and not is_complete(folder):
+            raise UserError(f"the run in {str(folder)!r} is not complete; valid: {go_on(folder)} first")
         pretrained = _read(checkpoint / PRETRAINED)
         base = base_of(checkpoint) or _named(results, "policy") or _named(pretrained, "start")
         if has_adapters(checkpoint) and not _on_hub(base):
@@ -168,7 +170,9 @@ def _results_of(checkpoint: Path) -> dict[str, Any] | None:
     if made.get("stage") == "merge":
         return _results_of(Path(made["parent"]["policy"]))
     results = _read(Path(made["run"]) / RESULTS) if "run" in made else None
-    return results if results and Path(results["policy"]).resolve() == checkpoint.resolve() else None
+    if not results or not results.get("complete", True):
+        return None
+    return results if Path(results["policy"]).resolve() == checkpoint.resolve() else None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from agent.organise import durable
 from agent.record.provenance import sign
 from agent.record.rundir import check_replaceable
 from envs.errors import UserError
@@ -41,9 +42,7 @@ def merge(checkpoint: Path, out: Path, overwrite: bool = False, settings: ModelS
     shutil.rmtree(fresh, ignore_errors=True)
     backend.save(fresh)
     sign(fresh, checkpoint, stage="merge", base=read_base(checkpoint))
-    if out.exists():
-        shutil.rmtree(out)
-    fresh.rename(out)
+    durable.publish(fresh, out)
     return out
 
 

@@ -11,11 +11,12 @@ import yaml
 from filelock import FileLock, Timeout
 
 from agent.organise import durable
-from agent.record.journal import FILE as JOURNAL
-from agent.record.journal import Journal
+from agent.record.run.journal import FILE as JOURNAL
+from agent.record.run.journal import Journal
 from envs.errors import UserError
 
 LOCK = ".lock"
+QUARANTINE = "quarantine"
 
 
 def check_replaceable(path: Path, overwrite: bool, kind: str, *markers: str, resumable: bool = False) -> None:
@@ -33,6 +34,12 @@ def check_replaceable(path: Path, overwrite: bool, kind: str, *markers: str, res
 def copy_folder(source: Path, destination: Path) -> None:
     """Copy all files into the destination, over those that it holds."""
     shutil.copytree(source, destination, dirs_exist_ok=True)
+
+
+def is_complete(run: Path) -> bool:
+    """Whether the folder holds the results of a run after its last round."""
+    path = run / "results.json"
+    return path.is_file() and json.loads(path.read_text()).get("complete", True)  # runs of before were written once
 
 
 def go_on(run: Path) -> str:
@@ -85,7 +92,7 @@ class RunDir:
     @property
     def quarantine(self) -> Path:
         """Where what is damaged is set aside."""
-        return self.path / "quarantine"
+        return self.path / QUARANTINE
 
     def round(self, number: int) -> Path:
         return self.path / f"round_{number:03d}"

@@ -17,6 +17,7 @@ import numpy as np
 
 from agent.collect.budget import Spent
 from agent.collect.processes.recovery import check_broken
+from agent.collect.streamed import Streamed
 from agent.collect.workers import Job, Workers
 from agent.config import Config
 from agent.measure.statistics import successes
@@ -25,11 +26,10 @@ from agent.organise.episode import Episode
 from agent.organise.store import EpisodeStore
 from agent.record import provenance
 from agent.record.console import bar
-from agent.record.journal import Journal
+from agent.record.run.journal import Journal
+from agent.record.run.underway import UnderWay
 from agent.record.rundir import RunDir
 from agent.record.tracking import Tracker
-from agent.record.underway import UnderWay
-from agent.stages.streamed import Streamed
 from envs import registry
 from policies.backends.loading import load_template
 from policies.backends.settings import ModelSettings, recalled

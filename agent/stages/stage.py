@@ -8,8 +8,8 @@ from typing import Any, Concatenate, ParamSpec
 
 from agent.optimise.health import UnhealthyError
 from agent.organise import durable
-from agent.record.journal import Done
-from agent.record.underway import UnderWay
+from agent.record.run.journal import Done
+from agent.record.run.underway import UnderWay
 from agent.stages.round import Round
 from envs.errors import UserError
 

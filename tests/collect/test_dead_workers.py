@@ -276,8 +276,13 @@ def play(n, n_envs, culprits, is_seen, begins=True):
     is_seen: the pulse says which environment was at work.
     """
     starts = [Start(seed) for seed in range(n)]
-    playing = Playing("toy", [starts], lambda some: Call(print, (some,)), n_envs, limit=1.0)
-    deaths = 0
+    counted, deaths = Spent(), 0
+
+    def ended(episode, spent):
+        nonlocal counted
+        counted += spent
+
+    playing = Playing("toy", [starts], lambda some: Call(print, (some,)), n_envs, 1.0, ended)
     while not playing.is_done:
         some = playing.take(0).args[0]
         begun = deque(some[:n_envs])
@@ -293,9 +298,9 @@ def play(n, n_envs, culprits, is_seen, begins=True):
             playing.heard(0, Finished(Episode("toy", start.seed), Spent(env_steps=1)))
             begun.extend([waiting.popleft()] if waiting else [])
         else:
-            playing.returned(0, Spent(decisions=1))
+            playing.returned(0, None)
     assert sorted(seed for seed, _ in playing.finished) == list(range(n))
-    assert playing.spent.env_steps == n - len(culprits)
+    assert counted.env_steps == n - len(culprits)
     return [e for e in playing.finished.values() if e.ending == "broken"], deaths
 
 

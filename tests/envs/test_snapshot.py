@@ -9,6 +9,7 @@ from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 
 from agent.measure.bench import make, replays, trajectory, wander
 from envs.errors import UserError
+from envs.registry import TASKS
 from envs.snapshot import Restorable
 
 STOCK = (
@@ -69,6 +70,23 @@ def test_a_snapshot_travels_to_another_process_and_back():
     first = trajectory(env, actions)
     env.restore(saved)
     assert trajectory(env, actions) == first
+
+
+def test_the_frames_of_a_history_come_back_and_are_held_small():
+    """Exactly, and in a snapshot as PNGs."""
+    task = TASKS["push"].with_env(frames=3).sized(96)
+    env = task.make()
+    env.reset(seed=4)
+    wander(env, 3)
+    saved, seen = env.snapshot(), task.observe(env).frames
+    assert len(pickle.dumps(saved)) < seen.nbytes / 8
+    wander(env, 4)
+    assert (task.observe(env).frames != seen).any()
+    for _ in range(2):  # a snapshot may be returned to again
+        env.restore(pickle.loads(pickle.dumps(saved)))
+        np.testing.assert_array_equal(task.observe(env).frames, seen)
+        wander(env, 1)
+    env.close()
 
 
 def test_wrappers_and_random_generators_come_along():

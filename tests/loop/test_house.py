@@ -53,7 +53,7 @@ def test_the_outer_loop_is_read_at_a_glance():
 
 
 def test_every_stage_is_called_by_the_loop():
-    """A file in stages/ is a link of the round, apart from round.py, which holds what the links share."""
+    """A file in stages/ is a link of the round, apart from round.py and stage.py, which hold what the links share."""
     tree = ast.parse(Path(agent.loop.__file__).read_text())
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {f"agent.stages.{name}" for name in modules(ROOT / "agent" / "stages")} <= imported

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Config, Gate, Select
+from agent.config import Config, Gate, Select, Tracking
 from agent.measure.error_rates import simulate_gate
 from agent.measure.gate import Tally, decide, early, final, predicted
 from agent.record.rundir import RunDir
+from agent.record.tracking import Tracker
 from agent.stages.gate import gate
 from agent.stages.round import Round
 from envs.errors import UserError
@@ -220,7 +221,9 @@ class Acted(Round):
 
     def __init__(self, episode, folder, wins, praise, **settings):
         config = Config(policy="old", tasks=("reach",), **settings)
-        super().__init__(1, config, RunDir(folder), None, None, {})
+        run = RunDir(folder)
+        run.begin({}, {}, {})
+        super().__init__(1, config, run, None, Tracker(folder, Tracking("disabled"), {}), {})
         self.playable = {name: made(episode, "reach", letters) for name, letters in wins.items()}
         self.praise, self.played = praise, []
 

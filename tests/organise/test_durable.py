@@ -55,3 +55,14 @@ def test_a_published_file_replaces_the_one_in_its_place(tmp_path):
 
     assert os.listdir(tmp_path) == ["old"]
     assert (tmp_path / "old").read_text() == "new"
+
+
+def test_a_folder_is_made_with_those_above_it_and_synced(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(durable, "sync", synced.append)
+
+    durable.make(tmp_path / "a" / "b")
+    durable.make(tmp_path / "a" / "b")
+
+    assert (tmp_path / "a" / "b").is_dir()
+    assert sorted(synced) == [tmp_path, tmp_path / "a"]

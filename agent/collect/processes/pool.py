@@ -67,8 +67,10 @@ class Pool:
         if sys.platform == "linux":
             self._context.set_forkserver_preload([preload])
             blocked = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)  # the server inherits it
-            forkserver.ensure_running()  # it imports while this process goes on
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            try:
+                forkserver.ensure_running()  # it imports while this process goes on
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     def run(self, work: Work) -> None:
         """Let the workers do the work. What a call raises is raised here.

@@ -16,8 +16,12 @@ class Replay:
     def run(self) -> None:
         """Raises UserError for a folder without episodes."""
         from agent.record.console import console
+        from agent.record.run.underway import FOLDER as UNDER_WAY
+        from agent.record.rundir import QUARANTINE
 
-        parts = sorted(self.folder.rglob("part-*.parquet"))
+        aside = (UNDER_WAY, QUARANTINE)  # not done yet, and damaged
+        found = sorted(self.folder.rglob("part-*.parquet"))
+        parts = [path for path in found if not {*path.relative_to(self.folder).parts} & {*aside}]
         if not parts:
             raise UserError(
                 f"no episodes in {str(self.folder)!r}; valid: a run's folder, or one from `handeye rollout`"

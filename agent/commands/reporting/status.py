@@ -13,8 +13,8 @@ class Status:
     def run(self) -> None:
         """Raises UserError for a folder that holds no run, or whose journal is damaged at its beginning."""
         from agent.record.console import console
+        from agent.record.run.status import state, table
         from agent.record.rundir import go_on
-        from agent.record.status import state, table
 
         where = state(self.run_folder)
         console.print(table(where))

@@ -10,7 +10,7 @@ from agent.config import Config, Experiment, load
 class Compare:
     """The arms of an experiment: runs that differ in some config keys, with several seeds, on the same episodes.
 
-    Finished runs are kept: to add a seed or an arm, run the command again.
+    Finished runs are kept, and unfinished ones go on: to add a seed or an arm, run the command again.
     """
 
     config: Path  # a YAML file, such as configs/experiments/branching.yaml
@@ -24,8 +24,10 @@ class Compare:
         from agent.commands.checks import check_improve
         from agent.commands.training.improve import improve
         from agent.measure.compare import compare_arms
+        from agent.record.run.journal import FILE as JOURNAL
 
         def run(config: Config) -> None:
-            improve(config, overwrite=True)
+            begun = (Path(config.out) / JOURNAL).is_file()
+            improve(config, resume=begun, overwrite=not begun)
 
         print(compare_arms(settings, Path(settings.out), check_improve, run, self.against))

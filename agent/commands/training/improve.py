@@ -69,7 +69,7 @@ def improve(
 def _take_up(run: "RunDir", config: Config, force_version: bool) -> None:
     """Raises UserError for a run that would not go on as it began; sets aside what is damaged."""
     from agent.record.console import console
-    from agent.record.resume import check_same, mend, other_versions
+    from agent.record.run.resume import check_same, mend, other_versions
     from policies.base import find_policy
 
     check_same(run, config, find_policy(config.policy))

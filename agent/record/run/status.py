@@ -7,10 +7,10 @@ from filelock import FileLock, Timeout
 from rich.table import Table
 
 from agent.organise.store import EpisodeStore
-from agent.record.journal import FILE, Done, Journal
+from agent.record.run.journal import FILE, Done, Journal
+from agent.record.run.underway import FOLDER
 from agent.record.rundir import LOCK
 from agent.record.tables import plain_table
-from agent.record.underway import FOLDER
 from envs.errors import UserError
 
 COUNTS = ("env_steps", "branch_env_steps", "verify_env_steps", "frames")

@@ -102,17 +102,18 @@ def hashes(path: Path) -> dict[str, str]:
     return {file.relative_to(path).as_posix(): file_sha256(file) for file in sorted(path.rglob("*")) if file.is_file()}
 
 
-def damage(run: Path, done: Done) -> dict[str, str]:
-    """Output of a stage -> what is wrong with it: a file that is missing, is not what was written, or was added."""
-    found = {}
+def damage(run: Path, done: Done) -> tuple[dict[str, str], list[Path]]:
+    """What is wrong with what a stage wrote: output -> its first file that is missing or damaged, in words; and files
+    that are there beside those that it wrote."""
+    found, foreign = {}, []
     for output, written in done.outputs.items():
         there = hashes(run / output)
-        for name in sorted({*written, *there}):
-            if there.get(name) != written.get(name):
-                what = "is missing" if name not in there else "was added" if name not in written else "is damaged"
-                found[output] = f"{str(run / output / name)!r} {what}"
-                break
-    return found
+        wrong = [name for name in written if there.get(name) != written[name]]
+        if wrong:
+            what = "is damaged" if wrong[0] in there else "is missing"
+            found[output] = f"{str(run / output / wrong[0])!r} {what}"
+        foreign += [run / output / name for name in there if name not in written]
+    return found, foreign
 
 
 def _line(number: int, record: Mapping[str, Any]) -> bytes:

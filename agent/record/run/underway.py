@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from agent.organise import durable
-from agent.record.journal import hashes
+from agent.record.run.journal import hashes
 
 FOLDER = ".partial"
 

@@ -2,16 +2,16 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from agent.config import Config
 from agent.organise.durable import PARTIAL
-from agent.record.journal import damage
 from agent.record.provenance import at_beginning, source, versions
+from agent.record.run.journal import Done, damage
+from agent.record.run.underway import UnderWay
 from agent.record.rundir import RunDir, plain
-from agent.record.underway import UnderWay
 from envs.errors import UserError
 
 MAY_CHANGE = ("rounds", "workers", "n_envs", "limits", "tracking")  # keys and sections that results do not depend on
@@ -61,20 +61,26 @@ def mend(run: RunDir) -> list[str]:
         UnderWay(run.path, done.round, done.stage).discard()
     latest = {output: done for done in journal.done for output in done.outputs}
     for done in journal.done:
-        for output, what in damage(run.path, done).items():
-            if latest[output] is done:  # no later stage wrote it again
-                lines.append(f"{what}: {_set_aside(run, output)}; round {done.round}'s {done.stage} is done again")
-                journal.again.append(done)
+        damaged, foreign = damage(run.path, replace(done, outputs=_own(done, latest)))
+        for output, what in damaged.items():
+            again = f"round {done.round}'s {done.stage} is done again"
+            lines.append(f"{what}: {_set_aside(run, run.path / output)}; {again}")
+            journal.again.append(done)
+        lines += [f"{str(path)!r} was added: {_set_aside(run, path)}" for path in foreign if path.exists()]
     return lines
 
 
-def _set_aside(run: RunDir, output: str) -> str:
-    """Move an output of the run into its quarantine; returns in words what was done."""
-    path = run.path / output
+def _own(done: Done, latest: Mapping[str, Done]) -> dict[str, dict[str, str]]:
+    """The outputs of a stage that no later stage wrote again."""
+    return {output: files for output, files in done.outputs.items() if latest[output] is done}
+
+
+def _set_aside(run: RunDir, path: Path) -> str:
+    """Move a file or folder of the run into its quarantine; returns in words what was done."""
     if not path.exists():
         return "all of it is gone"
     run.quarantine.mkdir(exist_ok=True)
-    name = output.replace("/", "_")
+    name = path.relative_to(run.path).as_posix().replace("/", "_")
     place = next(p for n in range(10_000) if not (p := run.quarantine / f"{n:03d}_{name}").exists())
     shutil.move(path, place)
     return f"set aside as {str(place)!r}"
