@@ -1,0 +1,107 @@
+"""One undisturbed run with every state that a crash would leave, and what becomes of a run that goes on from one."""
+
+import contextlib
+import json
+import shutil
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.record.run.journal import FILE as JOURNAL
+from envs.errors import UserError
+from tests.reliability import tiny
+from tests.reliability.disk import Blobs, Disk, Tree, put_back
+from tests.reliability.shim import Operation, Shim
+
+
+@dataclass
+class State:
+    """A distinct state. seen: (operation, variant) of each crash that leaves it. stages: that are in its journal."""
+
+    tree: Tree | None
+    stages: int
+    seen: list[tuple[Operation, str]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        operation, variant = self.seen[0]
+        return f"{variant} before operation {operation.number}, {operation.kind} {operation.path}"
+
+
+@dataclass
+class Recording:
+    """operations: of the undisturbed run. states: hash -> state. expected: `tiny.result` of it."""
+
+    operations: list[Operation]
+    states: dict[str, State]
+    expected: dict[str, str]
+    cpu_s: float
+
+    def kinds(self) -> dict[str, int]:
+        return dict(Counter(operation.kind for operation in self.operations))
+
+
+def record(base: Path, blobs: Blobs, resume: bool = False) -> Recording:
+    """Run in the working folder `base`. resume: go on with the run that is there."""
+    disk, operations, states = Disk(base, tiny.RUN, blobs), [], dict[str, State]()
+
+    def before(operation: Operation) -> None:
+        operations.append(operation)
+        for variant, tree in disk.states().items():
+            key = blobs.key(tree) if tree else ""
+            states.setdefault(key, State(tree, _stages(tree, blobs))).seen.append((operation, variant))
+
+    started = time.process_time()
+    with contextlib.chdir(base):
+        if not resume:
+            shutil.rmtree(tiny.RUN, ignore_errors=True)
+        with Shim(base / tiny.RUN, before, disk.after).watching():
+            tiny.go(resume)
+    return Recording(operations, states, tiny.result(base / tiny.RUN), time.process_time() - started)
+
+
+def _stages(tree: Tree | None, blobs: Blobs) -> int:
+    """Whole lines of the journal, its first one included."""
+    return blobs.get(tree[JOURNAL]).count(b"\n") if tree and JOURNAL in tree else 0
+
+
+def go_on(base: Path, watching: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext) -> str:
+    """Go on with the run in the working folder, as a user would: with --resume where there is a journal.
+
+    Returns "" where it ends, `refused: LINE` for a UserError, and the traceback of anything else.
+    """
+    with contextlib.chdir(base), watching():
+        try:
+            tiny.go(resume=(base / tiny.RUN / JOURNAL).is_file())
+        except UserError as error:
+            return f"refused: {error}"
+        except Exception:  # what the product must not raise
+            return traceback.format_exc()
+    return ""
+
+
+def difference(found: dict[str, str], expected: dict[str, str]) -> str:
+    """Names of files that differ, are missing or are left over; empty for the same run."""
+    names = sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
+    return ", ".join(
+        f"{name} {'is missing' if name not in found else 'is left over' if name not in expected else 'differs'}"
+        for name in names
+    )
+
+
+def outcome(base: Path, tree: Tree | None, blobs: Blobs, expected: dict[str, str]) -> str:
+    """Go on from a state; "" where the run ends as the undisturbed one, else what happened."""
+    put_back(tree, base / tiny.RUN, blobs)
+    return go_on(base) or difference(tiny.result(base / tiny.RUN), expected)
+
+
+def save(recording: Recording, path: Path) -> None:
+    """For another process, and to look at a state later."""
+    states = {
+        key: {"tree": s.tree, "stages": s.stages, "seen": [[o.number, o.kind, o.path, v] for o, v in s.seen]}
+        for key, s in recording.states.items()
+    }
+    path.write_text(json.dumps({"states": states, "expected": recording.expected}))
