@@ -1,7 +1,7 @@
 """What a crash leaves of a folder: kept for each moment of a run, and put back.
 
-A model of a disk, after LazyFS and after Pillai et al. (2014), "All File Systems Are Not Created Equal". Of a file, what
-was written is in the page cache until an fsync of that file; of a folder, its entries until an fsync of that folder.
+A model of a disk, after LazyFS and after Pillai et al. (2014), "All File Systems Are Not Created Equal". What was
+written to a file is in the page cache until an fsync of that file, and so are a folder's entries until an fsync of it.
 """
 
 import hashlib

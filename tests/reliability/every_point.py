@@ -3,12 +3,18 @@
     python -m tests.reliability.every_point [--faults] [--lanes 2] [--out torture/every_point.jsonl]
 
 One undisturbed run is recorded. Before each of its operations, the states are kept that a crash there would leave
-(`disk.VARIANTS`); `--resume` goes on from each distinct one. With --faults, each operation fails instead, once with an
-I/O error, and once with a full disk that stays full: the run must end with one line, and go on from what it left.
+(`disk.VARIANTS`); `--resume` goes on from each distinct one, from the latest to the earliest. Every tenth goes on to
+the end of the run; the others until they have recorded a stage and their folder, with all that is in it, is that of
+the undisturbed run at some operation: what follows from there has been seen before.
+
+With --faults, each operation fails instead, once with an I/O error, and once with a full disk that stays full: the run
+must end with one line, and go on from what it left.
+
 Exits with status 1 where a run does not end as the undisturbed one.
 """
 
 import argparse
+import contextlib
 import errno
 import json
 import multiprocessing
@@ -23,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.reliability import tiny
-from tests.reliability.disk import Blobs, put_back
-from tests.reliability.recording import Recording, State, difference, go_on, outcome, record
+from tests.reliability.disk import Blobs, Disk, put_back
+from tests.reliability.recording import Recording, State, difference, ending, go_on, record, until_known
 from tests.reliability.shim import Fault, Operation, Shim
 
 CODES = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC}
@@ -37,16 +43,20 @@ class Torture:
     def __init__(self, base: Path, recording: Recording, blobs: Blobs):
         """base: a folder that `tiny.prepare` has filled."""
         self.base, self.recording, self.blobs = base, recording, blobs
-        self.good = set[str]()  # states from which the run is known to end as the undisturbed one
+        self.good = set(recording.kills())  # states from which the run is known to end as the undisturbed one
 
-    def crash(self, key: str) -> Line:
+    def crash(self, key: str, to_the_end: bool) -> Line:
         """Go on from a state."""
         state = self.recording.states[key]
-        what = outcome(self.base, state.tree, self.blobs, self.recording.expected)
-        if not what:
-            self.good.add(key)
+        put_back(state.tree, self.base / tiny.RUN, self.blobs)
+        what = self._ending(to_the_end)
         variants = dict(Counter(variant for _, variant in state.seen))
-        return {"fault": "crash", "at": state.name, "variants": variants, "key": key, "outcome": what or "same"}
+        told = {"fault": "crash", "at": state.name, "variants": variants, "key": key, "whole": to_the_end}
+        return told | {"outcome": what or "same"}
+
+    def _ending(self, to_the_end: bool = False) -> str:
+        shim = None if to_the_end else until_known(self.base, self.blobs, self.good)
+        return ending(self.base, self.recording.expected, shim)
 
     def boundaries(self) -> list[State]:
         """The state in which each stage begins: of a process that is killed just after the record of the one before."""
@@ -60,7 +70,7 @@ class Torture:
         """Those of a resumed run from a state until the stage is recorded."""
         seen, journal = list[Operation](), f"{tiny.RUN}/journal.jsonl"
 
-        class RecordedError(Exception):
+        class RecordedError(BaseException):
             pass
 
         def before(operation: Operation) -> None:
@@ -69,14 +79,15 @@ class Torture:
                 raise RecordedError
 
         put_back(state.tree, self.base / tiny.RUN, self.blobs)
-        go_on(self.base, Shim(self.base / tiny.RUN, before).watching)
+        with contextlib.suppress(RecordedError):
+            go_on(self.base, Shim(self.base / tiny.RUN, before))
         return seen
 
     def fail(self, state: State, code: str, k: int) -> Line:
         """Go on from a state with a fault at the k-th operation, then without."""
         put_back(state.tree, self.base / tiny.RUN, self.blobs)
         fault = Fault(CODES[code], k)
-        line = go_on(self.base, Shim(self.base / tiny.RUN, fault).watching)
+        line = go_on(self.base, Shim(self.base / tiny.RUN, fault))
         at = f"{fault.hit.kind} {fault.hit.path}" if fault.hit else "never"
         told = {"fault": code, "stage": state.stages, "k": k, "at": at, "line": line}
         if not line:  # the operation was not needed
@@ -87,14 +98,11 @@ class Torture:
 
     def _then(self) -> str:
         """Go on after a fault; known states are not repeated."""
-        from tests.reliability.disk import Disk
-
         tree = Disk(self.base, tiny.RUN, self.blobs).tree()
         key = self.blobs.key(tree) if tree else ""
         if key in self.good:
             return ""
-        what = go_on(self.base) or difference(tiny.result(self.base / tiny.RUN), self.recording.expected)
-        if not what:
+        if not (what := self._ending()):
             self.good.add(key)
         return what
 
@@ -113,16 +121,15 @@ def faults(torture: Torture, prelude: int = 4) -> Iterator[tuple[State, str, int
                         yield state, code, operation.number
 
 
-def lane(number: int, of: int, folder: Path, recording: Recording, with_faults: bool, good: Any, put: Callable) -> None:
+def lane(number: int, of: int, folder: Path, recording: Recording, with_faults: bool, put: Callable) -> None:
     """One process's share."""
     base = folder / f"lane{number}"
     tiny.prepare(base)
     torture = Torture(base, recording, Blobs(folder / "blobs"))
-    for i, key in enumerate(recording.states):
+    for i, key in reversed(list(enumerate(recording.states))):
         if i % of == number:
-            put(torture.crash(key))
+            put(torture.crash(key, to_the_end=i // of % 10 == 0))
     if with_faults:
-        torture.good.update(good)
         for i, (state, code, k) in enumerate(faults(torture)):
             if i % of == number:
                 put(torture.fail(state, code, k))
@@ -180,7 +187,7 @@ def _run(folder: Path, out: Path, lanes: int, with_faults: bool) -> int:
 def _lane(number: int, of: int, folder: Path, recording: Recording, with_faults: bool, queue: Any) -> None:
     os.environ["PYTHONWARNINGS"] = "ignore"
     try:
-        lane(number, of, folder, recording, with_faults, (), queue.put)
+        lane(number, of, folder, recording, with_faults, queue.put)
     finally:
         queue.put({"ended": number, "cpu_s": time.process_time()})
 

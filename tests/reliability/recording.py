@@ -6,14 +6,14 @@ import shutil
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.record.run.journal import FILE as JOURNAL
 from envs.errors import UserError
 from tests.reliability import tiny
-from tests.reliability.disk import Blobs, Disk, Tree, put_back
+from tests.reliability.disk import Blobs, Disk, Tree
 from tests.reliability.shim import Operation, Shim
 
 
@@ -43,6 +43,10 @@ class Recording:
     def kinds(self) -> dict[str, int]:
         return dict(Counter(operation.kind for operation in self.operations))
 
+    def kills(self) -> list[str]:
+        """Hashes of the states of the run's folder between its operations."""
+        return [key for key, state in self.states.items() if any(variant == "kill" for _, variant in state.seen)]
+
 
 def record(base: Path, blobs: Blobs, resume: bool = False) -> Recording:
     """Run in the working folder `base`. resume: go on with the run that is there."""
@@ -68,12 +72,32 @@ def _stages(tree: Tree | None, blobs: Blobs) -> int:
     return blobs.get(tree[JOURNAL]).count(b"\n") if tree and JOURNAL in tree else 0
 
 
-def go_on(base: Path, watching: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext) -> str:
+class Reached(BaseException):
+    """The run's folder is as that of the undisturbed run was at some operation."""
+
+
+def until_known(base: Path, blobs: Blobs, known: Container[str]) -> Shim:
+    """Ends a run that goes on, once it has recorded a stage and its folder is one of the known states."""
+    disk, recorded = Disk(base, tiny.RUN, blobs), list[int]()
+
+    def before(operation: Operation) -> None:
+        if recorded and operation.number > recorded[0] and (tree := disk.tree()) and blobs.key(tree) in known:
+            raise Reached
+
+    def after(operation: Operation) -> None:
+        disk.after(operation)
+        if operation.kind == "write" and operation.path == f"{tiny.RUN}/{JOURNAL}":
+            recorded.append(operation.number)
+
+    return Shim(base / tiny.RUN, before, after)
+
+
+def go_on(base: Path, shim: Shim | None = None) -> str:
     """Go on with the run in the working folder, as a user would: with --resume where there is a journal.
 
     Returns "" where it ends, `refused: LINE` for a UserError, and the traceback of anything else.
     """
-    with contextlib.chdir(base), watching():
+    with contextlib.chdir(base), shim.watching() if shim else contextlib.nullcontext():
         try:
             tiny.go(resume=(base / tiny.RUN / JOURNAL).is_file())
         except UserError as error:
@@ -92,10 +116,12 @@ def difference(found: dict[str, str], expected: dict[str, str]) -> str:
     )
 
 
-def outcome(base: Path, tree: Tree | None, blobs: Blobs, expected: dict[str, str]) -> str:
-    """Go on from a state; "" where the run ends as the undisturbed one, else what happened."""
-    put_back(tree, base / tiny.RUN, blobs)
-    return go_on(base) or difference(tiny.result(base / tiny.RUN), expected)
+def ending(base: Path, expected: dict[str, str], shim: Shim | None = None) -> str:
+    """Go on with what is there; "" where the run ends as the undisturbed one, else what happened."""
+    try:
+        return go_on(base, shim) or difference(tiny.result(base / tiny.RUN), expected)
+    except Reached:
+        return ""
 
 
 def save(recording: Recording, path: Path) -> None:

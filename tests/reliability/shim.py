@@ -1,8 +1,8 @@
 """Counts what a process does to the files of a folder, and lets a listener look on, or raise, before each operation.
 
 Python's own ways to a file are patched: `open`, a file's `write` and `truncate`, os.open, os.fsync, os.replace,
-os.rename, os.mkdir, os.rmdir, os.unlink, and with these pathlib and shutil. Of writers in C++ and Rust, `torch.save` and
-safetensors' `save_file` count as one operation each; a tokenizer's file is not counted.
+os.rename, os.mkdir, os.rmdir, os.unlink, and with these pathlib and shutil. Of writers in C++ and Rust, `torch.save`
+and safetensors' `save_file` count as one operation each; a tokenizer's file is not counted.
 """
 
 import builtins
@@ -34,7 +34,7 @@ After = Callable[[Operation], None]
 
 
 class Shim:
-    """The operations below a folder. before, after: called with each one; what `before` raises, the operation raises."""
+    """The operations below a folder. before, after: called with each one; what `before` raises, it raises."""
 
     def __init__(self, folder: Path, before: Before, after: After = lambda operation: None):
         self._folder, self._base = str(folder.resolve()), str(folder.resolve().parent)

@@ -39,6 +39,9 @@ TIMINGS = ("_per_s", "runtime", "_per_second", "/epoch")  # ends of names in met
 OF_A_TRAINING = ("sft/", "dpo/")  # their numbers, after a resumed training, are those of the steps since
 
 
+NOT_COMPARED = (".lock", "wandb.json")
+
+
 def prepare(folder: Path, **changes: Any) -> None:
     """Write the seed policy, the declared task and the config into the folder."""
     from agent.optimise.pretrain import words
@@ -71,11 +74,11 @@ def go(resume: bool) -> dict[str, Any]:
 
 
 def result(run: Path) -> dict[str, str]:
-    """Path -> SHA-256 of what two runs must have in common: all files but those of `ignored`, without wall time."""
+    """Path -> SHA-256 of what two runs must have in common: all files of the run, without times."""
     found = {}
     for path in sorted(p for p in run.rglob("*") if p.is_file()):
         name = path.relative_to(run).as_posix()
-        if name != ".lock" and not name.startswith("quarantine/"):
+        if name not in NOT_COMPARED and not name.startswith(("quarantine/", "wandb/")):
             found[name] = hashlib.sha256(normal(name, path.read_bytes())).hexdigest()
     return found
 
