@@ -33,10 +33,11 @@ class State:
 
 @dataclass
 class Recording:
-    """operations: of the undisturbed run. states: hash -> state. expected: `tiny.result` of it."""
+    """operations: of the undisturbed run. states: hash -> state. finished: what it left. expected: `tiny.result`."""
 
     operations: list[Operation]
     states: dict[str, State]
+    finished: Tree
     expected: dict[str, str]
     cpu_s: float
 
@@ -64,7 +65,7 @@ def record(base: Path, blobs: Blobs, resume: bool = False) -> Recording:
             shutil.rmtree(tiny.RUN, ignore_errors=True)
         with Shim(base / tiny.RUN, before, disk.after).watching():
             tiny.go(resume)
-    return Recording(operations, states, tiny.result(base / tiny.RUN), time.process_time() - started)
+    return Recording(operations, states, disk.tree(), tiny.result(base / tiny.RUN), time.process_time() - started)
 
 
 def _stages(tree: Tree | None, blobs: Blobs) -> int:
@@ -81,8 +82,10 @@ def until_known(base: Path, blobs: Blobs, known: Container[str]) -> Shim:
     disk, recorded = Disk(base, tiny.RUN, blobs), list[int]()
 
     def before(operation: Operation) -> None:
-        if recorded and operation.number > recorded[0] and (tree := disk.tree()) and blobs.key(tree) in known:
-            raise Reached
+        if recorded and operation.number > recorded[0]:
+            tree = {path: name for path, name in disk.tree().items() if not path.startswith("quarantine")}
+            if blobs.key(tree) in known:
+                raise Reached
 
     def after(operation: Operation) -> None:
         disk.after(operation)
