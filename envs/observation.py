@@ -178,6 +178,8 @@ def encode_png(frame: np.ndarray) -> bytes:
 def decode_png(data: bytes) -> np.ndarray:
     """PNG -> (H, W, 3) uint8. Raises UserError for what is no PNG, and for one of more than MOST_PIXELS."""
     width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
-    if not data.startswith(b"\x89PNG") or not 0 < width * height <= MOST_PIXELS:
+    decodable = data.startswith(b"\x89PNG") and 0 < width * height <= MOST_PIXELS
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if decodable else None
+    if image is None:
         raise UserError(f"a frame is {data[:4]!r}, {width} x {height}; valid: a PNG of at most {MOST_PIXELS} pixels")
-    return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

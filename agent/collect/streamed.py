@@ -49,7 +49,7 @@ class Streamed:
             durable.make(self._store.folder)
             lines = [json.dumps([_key(episode), asdict(spent)]) for episode, spent in self._pending]
             durable.append(self._store.folder / SPENT, "\n".join(["", *lines, ""]).encode())  # also after a torn line
-            self._store.append(episode for episode, _ in self._pending)
+            self._store.append((episode for episode, _ in self._pending), by_reference=True)
             self._spent |= {_key(episode): spent for episode, spent in self._pending}
             self._snapshots |= {_key(e): [step.snapshot for step in e.steps] for e, _ in self._pending}
             self._pending.clear()

@@ -25,7 +25,8 @@ from agent.organise import durable
 from envs.errors import UserError
 
 VERSION = 2  # of the schema; 1 had no checksum and no version
-MOST_BYTES = 2**31  # of a file that is a part; what is larger is not read into memory
+MOST_BYTES = 2**31  # of a file that is a part, and of its columns; what is larger is not read into memory
+MOST_ROWS = 10**7
 PLAIN, _PLAINLY = "frames", "none"  # the column that is stored plainly, and its codec
 _MAGIC = b"PAR1"
 _ZEROS = b"0" * 64
@@ -131,14 +132,21 @@ def check(path: Path) -> bytes:
     return content
 
 
-def decode(content: bytes, path: Path, schema: pa.Schema) -> pa.Table:
-    """The table of a part's bytes. Raises DamagedError for another schema. path: of the file, for the error."""
+def decode(content: bytes, path: Path, schema: pa.Schema, filled: Iterable[str] = ()) -> pa.Table:
+    """The table of a part's bytes. Raises DamagedError for another schema.
+
+    path: of the file, for the error. filled: columns with a value in every row.
+    """
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
         version = (file.metadata.metadata or {}).get(_VERSION_KEY.encode(), b"0").decode()
         if version != str(VERSION):
             newer = version.isdecimal() and int(version) > VERSION
             raise DamagedError(path, f"its schema is {version}, {'newer' if newer else 'other'} than {VERSION}, ours")
+        footer = file.metadata
+        size = sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
+        if footer.num_rows > MOST_ROWS or size > MOST_BYTES:
+            raise DamagedError(path, f"it holds {footer.num_rows} rows, {size} bytes, more than any part")
         table = file.read()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DamagedError(path, str(error)) from error
@@ -147,7 +155,14 @@ def decode(content: bytes, path: Path, schema: pa.Schema) -> pa.Table:
     for field in schema:
         if table.schema.field(field.name).type != field.type:
             raise DamagedError(path, f"its column {field.name} is {table.schema.field(field.name).type}")
+    for name in filled:
+        if table[name].null_count or _has_null_items(table[name]):
+            raise DamagedError(path, f"its column {name} has rows without a value")
     return table
+
+
+def _has_null_items(column: pa.ChunkedArray) -> bool:
+    return pa.types.is_list(column.type) and any(chunk.flatten().null_count for chunk in column.chunks)
 
 
 def _place(content: bytes | bytearray) -> slice | None:

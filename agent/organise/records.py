@@ -4,11 +4,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 
-from agent.organise.episode import Episode, Step
+from agent.organise.episode import Ending, Episode, Step
 from envs.observation import PackedFrame, PackedObservation
 from policies.base import Action, Decision
 from policies.critic import Critique
@@ -42,6 +43,7 @@ SCHEMA = pa.schema(
 )
 DIGEST = pa.field("digest", pa.binary())  # BLAKE2b of all rows of an episode, in its last
 STORED = SCHEMA.append(DIGEST)
+FILLED = ("task", "seed", "attempt", "options", "branched_at", "step", "proprioception", "frames", "success", "ending")
 DAMAGED = "the rows are not, or not all, what was stored"
 
 
@@ -138,11 +140,12 @@ def _episode(rows: list[dict]) -> Episode:
         return broken
     try:
         return _whole(rows)
-    except (ValueError, KeyError, TypeError):  # JSON of another kind, by a program that knows the digest
+    except (ValueError, KeyError, TypeError, RecursionError):  # by a program that knows the digest
         return broken
 
 
 def _whole(rows: list[dict]) -> Episode:
+    """Raises ValueError, KeyError, TypeError or RecursionError for rows that no episode has."""
     *steps, last = rows
     episode = Episode(*(last[name] for name in ("task", "seed", "attempt")))
     episode.success, episode.ending, episode.error = last["success"], last["ending"], last["error"]
@@ -155,6 +158,12 @@ def _whole(rows: list[dict]) -> Episode:
         proposals = tuple((answer, verdict) for answer, verdict in json.loads(row["proposals"]))
         decision = Decision(row["answer"], _action(row["action"]), row["verdict"], proposals, row["critique"] or "")
         episode.steps.append(Step(observation, decision, row["reward"], row["fingerprint"]))
+    if any(row[name] is None for row in steps for name in ("instruction", "answer", "reward", "fingerprint")):
+        raise ValueError("a step without a value")
+    if episode.ending not in get_args(Ending) or not 0 <= episode.branched_at <= len(steps):
+        raise ValueError(f"ending {episode.ending!r}, branched at {episode.branched_at} of {len(steps)} steps")
+    if not isinstance(episode.options, dict) or not isinstance(episode.versions, dict):
+        raise TypeError("options and versions are no dictionaries")
     episode.final = last["packed"][0] if last["packed"] else None
     episode.final_proprioception, episode.final_fingerprint = last["proprioception"], last["fingerprint"]
     return episode

@@ -53,7 +53,7 @@ def _do(r: Round, name: str, before: Done | None, work: Callable[[], Row]) -> Do
             row = json.loads(json.dumps(work()))
         except UnhealthyError as fault:  # done, too: trained again, it would be as unhealthy
             row = {UNHEALTHY: str(fault)}
-        r.charge(r.workers.take_spent())  # of queries after its last rollout: the next stage may be another process's
+        r.charge(r.workers.take_spent())  # of queries after the last rollout
         outputs = under_way.written()
         if before and outputs != before.outputs:
             raise UserError(

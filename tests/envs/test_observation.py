@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from envs.observation import Observation, PackedObservation
+from envs.errors import UserError
+from envs.observation import Observation, PackedFrame, PackedObservation
 from envs.registry import TASKS
 
 
@@ -63,3 +64,17 @@ def test_a_large_frame_is_kept_small():
     observation = task.observe(env)
     env.close()
     assert sum(map(len, observation.packed().pngs())) < observation.frames.nbytes / 20
+
+
+@pytest.mark.parametrize("side", [0, 2**15, 2**31])
+def test_a_picture_larger_than_any_frame_is_not_decoded(seen, side):
+    png = seen.pngs()[0]
+    bomb = png[:16] + side.to_bytes(4, "big") * 2 + png[24:]
+    with pytest.raises(UserError, match=f"{side} x {side}; valid: a PNG of at most 67108864 pixels"):
+        PackedFrame(bomb).unpacked()
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG"])
+def test_what_is_no_picture_is_named(data):
+    with pytest.raises(UserError, match="valid: a PNG"):
+        PackedFrame(data).unpacked()

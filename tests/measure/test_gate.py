@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.collect.workers import Workers
 from agent.config import Config, Gate, Select, Tracking
 from agent.measure.error_rates import simulate_gate
 from agent.measure.gate import Tally, decide, early, final, predicted
@@ -223,7 +224,7 @@ class Acted(Round):
         config = Config(policy="old", tasks=("reach",), **settings)
         run = RunDir(folder)
         run.begin({}, {}, {})
-        super().__init__(1, config, run, None, Tracker(folder, Tracking("disabled"), {}), {})
+        super().__init__(1, config, run, Workers(1), Tracker(folder, Tracking("disabled"), {}), {})
         self.playable = {name: made(episode, "reach", letters) for name, letters in wins.items()}
         self.praise, self.played = praise, []
 

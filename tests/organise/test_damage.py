@@ -9,7 +9,7 @@ import pytest
 
 from agent.organise import part
 from agent.organise.part import DamagedError
-from agent.organise.records import SCHEMA, table_of
+from agent.organise.records import SCHEMA, STORED, table_of
 from agent.organise.store import read
 
 
@@ -99,13 +99,41 @@ def test_damaged_parts_are_set_aside_and_the_rest_is_read(store, episode, tmp_pa
     assert len(os.listdir(tmp_path / "run" / "quarantine")) == 4
 
 
-@pytest.mark.parametrize("change", [{"proposals": "[1]"}, {"action": "{}"}, {"options": "{"}, {"versions": "nan?"}])
-def test_rows_that_say_no_episode_are_a_broken_one(store, episode, change):
-    """Whoever knows the digests can write what is no episode: it must not end a run."""
-    store.append([episode([(1, 0)]), episode([(1, 0)], seed=1)])
+FORGED = {
+    "proposals": (None, "[1]", "{"),
+    "action": ("{}", "true", "[[", "[" * 100_000, '["a"]'),
+    "options": ("5", "[]", "{"),
+    "versions": (None, "nan?", "[]"),
+    "ending": ("won", ""),
+    "branched_at": (-1, 3),
+    "instruction": (None,),
+    "reward": (None,),
+    "fingerprint": (None,),
+}
+
+
+@pytest.mark.parametrize(("column", "value"), [(name, value) for name, some in FORGED.items() for value in some])
+def test_rows_that_no_episode_has_are_a_broken_one(store, episode, column, value):
+    """Whoever knows the digests can write them: they must not end a run."""
+    store.append([episode([(1, 0), (2, 0)]), episode([(1, 0)], seed=1)])
     (path,) = store.parts()
-    rows = pq.read_table(path).to_pylist()
-    for row in rows[:2]:
-        row |= {name: value for name, value in change.items() if row[name]}
-    part.write(path, table_of([{name: row[name] for name in SCHEMA.names} for row in rows]))
+    rows = [{name: row[name] for name in SCHEMA.names} for row in pq.read_table(path).to_pylist()]
+    for i in range(3) if column in ("options", "ending", "branched_at") else [2] if column == "versions" else [0, 1]:
+        rows[i][column] = value
+    part.write(path, table_of(rows))  # with digests and a checksum that fit
     assert [e.ending for e in store] == ["broken", "truncated"]
+
+
+@pytest.mark.parametrize("column", ["task", "seed", "frames", "proprioception", "success"])
+def test_a_column_without_values_is_named(whole, column):
+    rows = pq.read_table(whole).to_pylist()
+    rows[0][column] = [None] if column == "frames" else None
+    part.write(whole, pa.Table.from_pylist(rows, STORED))
+    with pytest.raises(DamagedError, match=f"its column {column} has rows without a value"):
+        read(whole)
+
+
+def test_a_part_with_more_rows_than_any_is_not_read(whole, monkeypatch):
+    monkeypatch.setattr(part, "MOST_ROWS", 8)
+    with pytest.raises(DamagedError, match="it holds 9 rows"):
+        read(whole)
