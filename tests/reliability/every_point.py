@@ -16,6 +16,7 @@ Exits with status 1 where a run does not end as the undisturbed one.
 import argparse
 import contextlib
 import errno
+import gc
 import json
 import multiprocessing
 import os
@@ -30,7 +31,7 @@ from typing import Any
 
 from tests.reliability import tiny
 from tests.reliability.disk import Blobs, Disk, put_back
-from tests.reliability.recording import Recording, State, difference, ending, go_on, record, until_known
+from tests.reliability.recording import Recording, State, difference, ending, go_on, recorded, until_known
 from tests.reliability.shim import Fault, Operation, Shim
 
 CODES = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC}
@@ -146,18 +147,15 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=options.folder)).resolve()
     try:
-        sys.exit(_run(folder, out, options.lanes, options.faults))
+        with tiny.cheap():
+            sys.exit(_run(folder, out, options.lanes, options.faults))
     finally:
         shutil.rmtree(folder)
 
 
 def _run(folder: Path, out: Path, lanes: int, with_faults: bool) -> int:
-    tiny.cheap()
-    tiny.prepare(folder / "first")
-    blobs = Blobs(folder / "blobs")
-    record(folder / "first", blobs)  # imports, and what is probed once
-    tiny.freeze()
-    recording = record(folder / "first", blobs)
+    recording, blobs = recorded(folder / "first", folder / "blobs")
+    gc.freeze()  # in the lanes, too
     print(f"{len(recording.operations)} operations {recording.kinds()}, {len(recording.states)} distinct states")
     context = multiprocessing.get_context("fork")
     queue, started = context.SimpleQueue(), time.monotonic()

@@ -20,14 +20,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from tests.reliability import tiny
 from tests.reliability.disk import FOLDER, Blobs, Tree, put_back
-from tests.reliability.recording import Reached, Recording, State, difference, go_on, record, until_known
+from tests.reliability.recording import Reached, Recording, State, difference, go_on, recorded, until_known
 
 TIMES_ONLY = ("metrics.jsonl", "journal.jsonl")  # not in the promise; see docs/reliability.md
 MID_STAGE = 12  # states of interrupted runs that are damaged
@@ -79,7 +79,6 @@ class Flips:
     base: Path
     recording: Recording
     blobs: Blobs
-    counted: Counter = field(default_factory=Counter)
 
     def damage(self, tree: Tree, damage: Damage, to_the_end: bool = True) -> dict[str, Any]:
         """Damage a file of a state, and go on from there, to the end or to a state that the undisturbed run was in."""
@@ -150,35 +149,31 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     base = Path(tempfile.mkdtemp(dir=options.folder)).resolve()
     try:
-        flips = prepared(base)
-        finished = flips.recording.finished
-        states = mid_stage(flips.recording, rng)
-        with out.open("w") as file:
-            for i in range(options.flips):
-                tree = finished if i % 2 else rng.choice(states).tree
-                line = flips.damage(tree, draw(tree, flips.blobs, rng), to_the_end=bool(i % 2) or i % 20 == 0)
-                line |= {"run": "finished" if i % 2 else "interrupted"}
-                file.write(json.dumps(line) + "\n")
-                file.flush()
-                flips.counted[line["run"], line["outcome"].split(":")[0].split(",")[0]] += 1
-                if line["outcome"].startswith("FAILED"):
-                    print(json.dumps(line), flush=True)
-                if (i + 1) % 50 == 0:
-                    print(f"{i + 1}: {dict(flips.counted)}, {time.process_time():.0f} CPU-s", flush=True)
+        with tiny.cheap():
+            counted = _run(base, options.flips, out, rng)
     finally:
         shutil.rmtree(base)
-    sys.exit(1 if any("FAILED" in outcome for _, outcome in flips.counted) else 0)
+    print(f"{dict(counted)}, {time.process_time():.0f} CPU-s")
+    sys.exit(1 if any("FAILED" in outcome for _, outcome in counted) else 0)
 
 
-def prepared(base: Path) -> Flips:
-    """A recorded tiny run in the folder."""
-    tiny.cheap()
-    tiny.prepare(base)
-    blobs = Blobs(base / "blobs")
-    with contextlib.chdir(base):
-        tiny.go(resume=False)
-    tiny.freeze()
-    return Flips(base, record(base, blobs), blobs)
+def _run(base: Path, n: int, out: Path, rng: random.Random) -> Counter:
+    """Damage n files; a line of JSON for each. Returns (which run, outcome) -> how often."""
+    flips, counted = Flips(base, *recorded(base, base / "blobs")), Counter()
+    states = mid_stage(flips.recording, rng)
+    with out.open("w") as file, tiny.frozen():
+        for i in range(n):
+            tree = flips.recording.finished if i % 2 else rng.choice(states).tree
+            line = flips.damage(tree, draw(tree, flips.blobs, rng), to_the_end=bool(i % 2) or i % 20 == 0)
+            line |= {"run": "finished" if i % 2 else "interrupted"}
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            counted[line["run"], line["outcome"].split(":")[0].split(",")[0]] += 1
+            if line["outcome"].startswith("FAILED"):
+                print(json.dumps(line), flush=True)
+            if (i + 1) % 50 == 0:
+                print(f"{i + 1}: {dict(counted)}, {time.process_time():.0f} CPU-s", flush=True)
+    return counted
 
 
 if __name__ == "__main__":

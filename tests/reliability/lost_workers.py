@@ -158,17 +158,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     base, rng = Path(tempfile.mkdtemp()).resolve(), random.Random(options.seed)
-    os.environ["PYTHONWARNINGS"] = "ignore"
-    tiny.cheap()
+    os.environ["PYTHONWARNINGS"] = "ignore"  # of the workers
     tiny.prepare(base, workers=2)
     declared = json.loads((base / tiny.TASK).read_text()) | {"kwargs": {"step_s": STEP_S}}
     (base / tiny.TASK).write_text(json.dumps(declared))
     counted = Counter[str]()
     try:
-        if options.runs:
-            counted += whole_runs(base, options.runs, rng, options.every)
-        if options.minutes:
-            counted += endurance(base, options.minutes, rng, options.every)
+        with tiny.cheap():
+            if options.runs:
+                counted += whole_runs(base, options.runs, rng, options.every)
+            if options.minutes:
+                counted += endurance(base, options.minutes, rng, options.every)
     finally:
         shutil.rmtree(base)
     print(dict(counted))

@@ -68,6 +68,16 @@ def record(base: Path, blobs: Blobs, resume: bool = False) -> Recording:
     return Recording(operations, states, disk.tree(), tiny.result(base / tiny.RUN), time.process_time() - started)
 
 
+def recorded(base: Path, blobs: Path) -> tuple[Recording, Blobs]:
+    """An undisturbed tiny run in a folder that is made for it; blobs: where contents are kept."""
+    tiny.prepare(base)
+    kept = Blobs(blobs)
+    with contextlib.chdir(base):
+        tiny.go(resume=False)  # imports, and what is probed once
+    with tiny.frozen():
+        return record(base, kept), kept
+
+
 def _stages(tree: Tree | None, blobs: Blobs) -> int:
     """Whole lines of the journal, its first one included."""
     return blobs.get(tree[JOURNAL]).count(b"\n") if tree and JOURNAL in tree else 0

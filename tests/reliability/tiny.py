@@ -115,17 +115,21 @@ def _without_timings(line: Mapping[str, Any]) -> dict[str, Any]:
     return {key: None if key.startswith(OF_A_TRAINING) else value for key, value in kept.items()}
 
 
-def cheap() -> None:
-    """Let this process run tiny runs only: quietly, with one thread, and each probe of a model's kind once."""
+@contextlib.contextmanager
+def cheap() -> Iterator[None]:
+    """In the block, tiny runs are quiet, have one thread, and probe each kind of model once."""
     import torch
 
     from agent.record.console import console
     from policies.backends import loading
 
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    console.quiet = True
-    loading.probe = _remembering(loading.probe)
+    with warnings.catch_warnings(), mock.patch.object(console, "quiet", True):
+        warnings.simplefilter("ignore")
+        with mock.patch.object(loading, "probe", _remembering(loading.probe)):
+            yield
+    torch.set_num_threads(threads)
 
 
 def _remembering(probe: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -142,7 +146,12 @@ def _remembering(probe: Callable[[Any], None]) -> Callable[[Any], None]:
     return probed
 
 
-def freeze() -> None:
-    """What is imported by now is no garbage: collections of later ones take milliseconds."""
+@contextlib.contextmanager
+def frozen() -> Iterator[None]:
+    """In the block, what is there by now is no garbage: each of the loop's collections takes milliseconds."""
     gc.collect()
     gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
