@@ -148,7 +148,7 @@ def check_size(folder: Path, config: PreTrainedConfig, trust_remote_code: bool =
 
 
 def mismatched(folder: Path, config: PreTrainedConfig, trust_remote_code: bool = False) -> list[str]:
-    """The tensors whose shapes differ between weights and config, with both; those that loading renames are left out."""
+    """Tensors whose shapes differ between weights and config, with both; those that loading renames do not count."""
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
