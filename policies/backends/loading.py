@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from envs.errors import UserError
+from envs.errors import UserError, first_line
 from policies.backends.adapters import folder as adapters
 from policies.backends.adapters import lora
 from policies.backends.adapters.quantised import quantisation
@@ -155,17 +155,29 @@ def _processor(path: str | Path, settings: ModelSettings) -> ProcessorMixin:
     files.check_processor(path)
     arguments = {"trust_remote_code": settings.trust_remote_code, **settings.processor}
     if "backend" in arguments:
-        processor = AutoProcessor.from_pretrained(path, **arguments)
+        processor = _read_processor(path, **arguments)
     else:
         try:
-            processor = AutoProcessor.from_pretrained(path, backend="pil", **arguments)
+            processor = _read_processor(path, backend="pil", **arguments)
         except (ImportError, ValueError) as error:
             if "ideo processor" not in str(error):  # those of videos, which we never show, know no PIL
                 raise
-            processor = AutoProcessor.from_pretrained(path, **arguments)
+            processor = _read_processor(path, **arguments)
     if not hasattr(processor, "image_processor"):
         raise UserError(f"its processor, {type(processor).__name__}, takes no images; {VALID}")
     return processor
+
+
+def _read_processor(path: Path, **arguments: Any) -> ProcessorMixin:
+    """Raises what transformers raises, and UserError for a tokenizer that the tokenizers library cannot read."""
+    try:
+        return AutoProcessor.from_pretrained(path, **arguments)
+    except BROKEN:
+        raise
+    except Exception as error:  # what the library, written in Rust, raises has no type of its own
+        raise UserError(
+            f"its tokenizer cannot be read: {first_line(error)[:200]}; valid: tokenizer.json, whole"
+        ) from error
 
 
 def is_shared(policy: Path | Any, settings: ModelSettings) -> bool:

@@ -71,14 +71,15 @@ def outcome(call, *arguments):
 def outcomes(path, n, call, most=None):
     """What becomes of n damaged versions of the file, which is put back afterwards; the damage is noted on an error."""
     whole, found = path.read_bytes(), []
-    for seed in range(n):
-        path.write_bytes(damaged(whole, np.random.default_rng([seed, len(whole)]), most))
-        try:
+    try:
+        for seed in range(n):
+            path.write_bytes(damaged(whole, np.random.default_rng([seed, len(whole)]), most))
             found.append(outcome(call))
-        except Exception as error:
-            error.add_note(f"seed {seed} of {path.name}")
-            raise
-    path.write_bytes(whole)
+    except BaseException as error:  # panics of tokenizers, which is written in Rust, are no Exception
+        error.add_note(f"seed {seed} of {path.name}")
+        raise
+    finally:
+        path.write_bytes(whole)
     return found
 
 
