@@ -9,8 +9,8 @@ from pydantic import Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 from tyro.conf import Fixed, Suppress
 
-from envs.task import SIZES
 from envs.validation import STRICT, Count, checked
+from policies.backends.checkpoint.records import read_json
 
 ASKED = "how_asked.json"  # in a checkpoint's folder
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -61,7 +61,7 @@ class _Kept:
 
     dialect: Literal["auto", "terse", "chat"]
     examples: NonNegativeInt
-    image_size: Annotated[int, Field(ge=SIZES.start, lt=SIZES.stop)] | Literal["auto"]
+    image_size: Annotated[int, Field(ge=8, le=2048)] | Literal["auto"]  # envs.task.SIZES, whose module loads mujoco
 
 
 def remember(settings: ModelSettings, folder: Path) -> None:
@@ -75,7 +75,7 @@ def recalled(settings: ModelSettings, folder: Path) -> ModelSettings:
     """The settings, with the dialect and the frame size that a checkpoint was trained with in the place of `auto`."""
     if not (folder / ASKED).is_file():
         return settings
-    kept = checked(_Kept, json.loads((folder / ASKED).read_text()))
+    kept = checked(_Kept, read_json(folder / ASKED))
     return as_kept(settings, kept.dialect, kept.examples, kept.image_size)
 
 

@@ -174,6 +174,7 @@ def test_the_links_of_a_hubs_cache_are_followed(checkpoint, tmp_path):
         ({"r": HUGE}, r"has ranks \[1000000000\]; valid: 1 to"),
         ({"rank_pattern": {"x": HUGE}}, "has ranks"),
         ({"r": "x"}, r"has ranks \['x'\]"),
+        ({"modules_to_save": 3}, "modules_to_save = 3"),
         ({"layer_replication": [[0, HUGE]]}, "layer_replication"),
     ],
     ids=map(str, count()),

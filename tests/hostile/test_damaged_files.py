@@ -144,6 +144,38 @@ def test_a_checkpoint(checkpoint, name):
     assert REFUSED in outcomes(path, 15, lambda: load_backend(checkpoint), most)
 
 
+ODD = (None, True, -1, 0, 3, 10**9, 1e308, "x", "../../x", [], [None], {}, {"a": 1})
+JSON_FILES = ("config.json", "processor_config.json", "tokenizer_config.json", "generation_config.json")
+
+
+def places(value, path=()):
+    """The path of each value within a value of JSON."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        yield (*path, key)
+        yield from places(part, (*path, key))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", JSON_FILES)
+def test_any_value_in_a_checkpoints_json(checkpoint, name):
+    """Ten values, each replaced by an odd one: JSON all the same."""
+    path, rng, found = checkpoint / name, np.random.default_rng(0), []
+    whole = path.read_text()
+    every = [*places(json.loads(whole))]
+    for _ in range(10):
+        values, (*sections, last) = json.loads(whole), every[rng.integers(len(every))]
+        at = values
+        for key in sections:
+            at = at[key]
+        at[last] = ODD[rng.integers(len(ODD))]
+        path.write_text(json.dumps(values))
+        found.append(outcome(load_backend, checkpoint))
+    path.write_text(whole)
+    assert set(found) <= {READ, REFUSED}
+    assert outcome(load_backend, checkpoint) == READ
+
+
 def test_numbers_of_a_config_that_became_huge(checkpoint):
     """Each number of config.json a million times larger: refused before it is allocated, or of no effect."""
     path = checkpoint / "config.json"

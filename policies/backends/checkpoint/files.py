@@ -4,7 +4,6 @@ A file that is damaged is named before weights are loaded. A config of 1 kB may 
 model that it describes is built without data, on torch's meta device, and compared with what the weights' headers hold.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING, AutoModelForImageTextToText, PreTrainedConfig
 
 from envs.errors import UserError, first_line, shown
-from envs.validation import utf8
+from policies.backends.checkpoint.records import read_json
 
 CONFIG, INDEX, ADAPTERS = "config.json", "model.safetensors.index.json", "adapter_config.json"
 WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-MOST_BYTES = 2**28  # of a JSON file: a tokenizer with its merges has tens of megabytes
 # Parts that a model repeats: building a billion of them takes for ever, even without data.
 REPEATED = (
     *("num_hidden_layers", "num_layers", "n_layer", "n_layers", "depth", "depths", "encoder_layers", "decoder_layers"),
@@ -80,24 +78,6 @@ def said(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:300] if isinstance(error, LookupError) else first_line(error)[:300]
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises UserError for anything else, naming the file."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"{path.name} cannot be read: {error.strerror}") from error
-    if len(content) > MOST_BYTES:
-        raise UserError(f"{path.name} has more than {MOST_BYTES:,} bytes; valid: fewer")
-    try:
-        values = json.loads(utf8(content, path.name))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path.name} is not JSON: {first_line(error)[:200]}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path.name} holds {shown(values, 60)}; valid: an object of JSON")
-    return values
-
-
 def shards(folder: Path) -> list[Path]:
     """The files of a whole model's weights. Raises UserError where there are none but pickles, or one is missing."""
     if (folder / WEIGHTS).is_file():
@@ -134,11 +114,16 @@ def header(path: Path) -> dict[str, tuple[int, ...]]:
         raise UserError(f"{path.name} is damaged: {first_line(error)[:200]}; valid: safetensors, whole") from error
 
 
-def check_size(folder: Path, config: PreTrainedConfig, trust_remote_code: bool = False) -> None:
-    """Raises UserError for a config that asks for a much larger model than the weights are, before it is allocated."""
+def check_repeated(config: PreTrainedConfig) -> None:
+    """Raises UserError for a config with more layers or experts than any model has."""
     for name, value in _numbers(config.to_dict()):
         if name in REPEATED and value > MOST_REPEATED:
             raise UserError(f"{CONFIG} has {name} = {value:.12g}; valid: at most {MOST_REPEATED:,}")
+
+
+def check_size(folder: Path, config: PreTrainedConfig, trust_remote_code: bool = False) -> None:
+    """Raises UserError for a config that asks for a much larger model than the weights are, before it is allocated."""
+    check_repeated(config)
     held = sum(_product(shape) for path in shards(folder) for shape in header(path).values())
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
