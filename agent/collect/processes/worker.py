@@ -97,8 +97,8 @@ class Worker:
     @property
     def hung(self) -> str:
         """The cause of death of a worker that hangs."""
-        while_slow = f"{self._times} times, as it started or loaded a model, " if self._times > 1 else ""
-        return f"hung: {while_slow}limits.step_s = {self._step_s:g} s passed"
+        limit = f"limits.step_s = {self._step_s:g} s passed"
+        return f"hung as it started or loaded a model: {SLOW} times {limit}" if self._times > 1 else f"hung: {limit}"
 
     def memory_gb(self) -> float:
         """[GB] of resident memory."""
