@@ -86,7 +86,7 @@ class _Loader(yaml.SafeLoader):
 
 def _no_such_tag(loader: _Loader, node: yaml.Node) -> Any:
     tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-    raise _error(f"tag {shown(tag)}; valid: plain values, without a tag", node)
+    raise _error(f"tag {shown(tag)}, where only plain values are taken", node)
 
 
 _Loader.add_constructor(None, _no_such_tag)

@@ -1,17 +1,19 @@
 """Stable-Baselines3 on a task: what it is trained on, and a trained model as a policy.
 
 It learns from `state`, the environment's own observation, or from `pixels`: frames, instruction and proprioception, as
-every multimodal policy is given. A model is a .zip that SB3 saved, here or elsewhere. Such a file is code: load only
-what you trust. The statistics of a VecNormalize around it are not in it.
+every multimodal policy is given. A model is a .zip that SB3 saved, here or elsewhere. Such a file holds pickles,
+and is code: load only what you trust. Its entries' names and sizes are checked before one is unpickled. The statistics
+of a VecNormalize around it are not in it.
 """
 
 import json
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import gymnasium as gym
 import numpy as np
@@ -21,7 +23,7 @@ from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 
-from envs.errors import UserError, unknown
+from envs.errors import UserError, shown, unknown
 from envs.observation import Observation
 from envs.splits import SPLITS
 from envs.task import Task
@@ -54,6 +56,9 @@ READINGS = 8  # words and numbers of a proprioception, at most
 SIGNS = 32  # that stand for a word
 DRAWS = 2000  # of practice seeds with a start that is held out, in a row, before training gives up
 NUMBER_SCALE = 32  # a number is divided by it; trained .zip files rest on this value
+MOST_ENTRIES, MOST_BYTES = 64, 2**31  # of a .zip; an archive of 40 kB can unpack to terabytes
+# What zipfile and json raise for an archive that is cut, encrypted, packed otherwise, or of other content.
+BROKEN = (BadZipFile, LookupError, TypeError, ValueError, RuntimeError, OSError, EOFError, zlib.error)
 SMALLEST = 36  # [px] of a frame's side: SB3's convolutions need as much
 
 
@@ -243,14 +248,26 @@ def _algorithm(path: Path) -> str:
         raise UserError(f"no policy in {str(path)!r}; {valid}")
     try:
         with ZipFile(path) as archive:
+            _check_entries(path, archive.infolist())
             data = json.loads(archive.read("data"))
         module = data["policy_class"]["__module__"]
-    except (BadZipFile, KeyError, TypeError, ValueError) as error:
+    except BROKEN as error:
         raise UserError(f"{str(path)!r} holds no policy of Stable-Baselines3: {error}; {valid}") from error
     for algorithm, (theirs, entry) in SAVED.items():
         if module == theirs and entry in data:
             return algorithm
     raise UserError(f"{str(path)!r} is of another algorithm, with {module}; {valid}")
+
+
+def _check_entries(path: Path, entries: Sequence[ZipInfo]) -> None:
+    """Raises UserError for an archive that unpacks to more than MOST_BYTES, or out of the folder it is unpacked in."""
+    size = sum(entry.file_size for entry in entries)
+    if size > MOST_BYTES or len(entries) > MOST_ENTRIES:
+        have = f"{len(entries)} entries of {size:,} bytes"
+        raise UserError(f"{str(path)!r} has {have}; valid: at most {MOST_ENTRIES} of {MOST_BYTES:,}")
+    for name in (entry.filename for entry in entries):
+        if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+            raise UserError(f"{str(path)!r} has the entry {shown(name)}, out of the archive; valid: a policy of SB3")
 
 
 def _form(space: Space[Any]) -> Any:

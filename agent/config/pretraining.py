@@ -41,7 +41,8 @@ class Stage:
 class Pretrain:
     """The training of a seed policy, stage by stage: perception first, then the form of an answer.
 
-    experts: task -> a .zip of Stable-Baselines3 that demonstrates the task, instead of the task's own expert.
+    experts: task -> a .zip of Stable-Baselines3 that demonstrates the task, instead of the task's own expert. It can
+    run code: only one that you trust.
     """
 
     out: str

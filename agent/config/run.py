@@ -177,7 +177,7 @@ class Limits:
     """When a worker process is replaced, and when broken episodes end a run. null: no limit.
 
     step_s: [s] without progress (an environment's reset or step, a pass of the model, a certificate) after which a
-    worker counts as hanging. Not watched: the start of a process, and loading a model.
+    worker counts as hanging. It may take 10 times as long to start, and to load a model.
     episode_s: [s] from an episode's reset to its end; one that takes longer is played again once, then it is broken.
     memory_gb: [GB] resident memory of a worker; above, it is replaced when it has played its part, and above 1.5 times
     as much at once. Needs /proc (Linux).

@@ -1,11 +1,13 @@
 """A checkpoint -> a backend, or one line that says what is wrong with it, before anything long starts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
 import torch
 from jinja2 import TemplateError
-from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoConfig,
@@ -21,6 +23,8 @@ from envs.errors import UserError, first_line
 from policies.backends.adapters import folder as adapters
 from policies.backends.adapters import lora
 from policies.backends.adapters.quantised import quantisation
+from policies.backends.checkpoint import files
+from policies.backends.checkpoint.files import BROKEN
 from policies.backends.huggingface import HFBackend
 from policies.backends.probe import probe
 from policies.backends.settings import ModelSettings, recalled
@@ -29,8 +33,6 @@ from policies.threads import one_thread
 
 logging.disable_progress_bar()  # loading two megabytes needs no bar
 VALID = "valid: a folder with config.json, weights and processor of an image-text-to-text model"
-# What transformers and safetensors raise for files that are missing, cut, of another format, or need a package.
-BROKEN = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError, SafetensorError)
 SMALL = 100e6  # bytes of weights
 NAMED = 3  # at most, of the tensors at fault
 
@@ -42,6 +44,8 @@ def load_backend(path: str | Path, settings: ModelSettings | None = None) -> HFB
     if not adapted and not (folder / "config.json").is_file():
         raise UserError(f"no checkpoint in {str(path)!r}; {VALID}")
     try:
+        files.check_json(folder)
+        files.check_weights(folder)
         settings = recalled(settings or ModelSettings(), folder)
         base = adapters.find_base(folder, settings.base) if adapted else path
         new = settings.lora.modules_to_save if settings.lora else ()
@@ -54,7 +58,7 @@ def load_backend(path: str | Path, settings: ModelSettings | None = None) -> HFB
     except UserError as error:
         raise UserError(f"checkpoint {str(path)!r}: {error}") from error
     except (*BROKEN, TemplateError) as error:
-        raise UserError(f"checkpoint {str(path)!r} does not load: {first_line(error)[:300]}; {VALID}") from error
+        raise UserError(f"checkpoint {str(path)!r} does not load: {files.said(error)}; {VALID}") from error
     return backend
 
 
@@ -77,17 +81,21 @@ def load_trainable(path: str | Path, settings: ModelSettings, seed: int = 0) -> 
 def load_template(path: str | Path, settings: ModelSettings) -> ChatTemplate:
     """The chat template of a checkpoint, without its weights. Raises UserError as `load_backend` does."""
     try:
+        files.check_json(Path(path))
         return ChatTemplate(_processor(path, settings))
     except UserError as error:
         raise UserError(f"checkpoint {str(path)!r}: {error}") from error
     except (*BROKEN, TemplateError) as error:
-        raise UserError(f"checkpoint {str(path)!r} does not load: {first_line(error)[:300]}; {VALID}") from error
+        raise UserError(f"checkpoint {str(path)!r} does not load: {files.said(error)}; {VALID}") from error
 
 
 def _model(path: str | Path, settings: ModelSettings, whole: tuple[str, ...]) -> PreTrainedModel:
     """whole: parts that are not quantised."""
+    files.check_json(Path(path))
+    files.check_code(Path(path), settings.trust_remote_code)
     config = AutoConfig.from_pretrained(path, trust_remote_code=settings.trust_remote_code)
     _check_kind(config, settings)
+    files.check_size(Path(path), config, settings.trust_remote_code)
     device = _device(settings, Path(path))
     arguments: dict[str, Any] = {"dtype": _dtype(settings.dtype, device)}
     if settings.attention:
@@ -95,11 +103,28 @@ def _model(path: str | Path, settings: ModelSettings, whole: tuple[str, ...]) ->
     if settings.quantise != "none":
         arguments["quantization_config"] = quantisation(settings.quantise, arguments["dtype"], whole)
         arguments["device_map"] = {"": device}
-    model, loaded = AutoModelForImageTextToText.from_pretrained(
-        path, trust_remote_code=settings.trust_remote_code, output_loading_info=True, **arguments
-    )
+    arguments |= {"trust_remote_code": settings.trust_remote_code, "use_safetensors": True}
+    with _quiet():
+        try:
+            model, loaded = AutoModelForImageTextToText.from_pretrained(path, output_loading_info=True, **arguments)
+        except RuntimeError as error:
+            differ = files.mismatched(Path(path), config, settings.trust_remote_code)
+            if not differ:
+                raise
+            raise UserError(f"{len(differ)} tensors are of another shape: {differ[0]}") from error
     _check_weights(model, loaded["missing_keys"])
     return model if settings.quantise != "none" else model.to(device)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' table of the tensors that do not fit, which a line of ours names."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _check_kind(config: PreTrainedConfig, settings: ModelSettings) -> None:
@@ -127,19 +152,32 @@ def _processor(path: str | Path, settings: ModelSettings) -> ProcessorMixin:
     path = Path(path)
     if adapters.has_adapters(path) and not (path / "tokenizer_config.json").is_file():
         path = adapters.find_base(path, settings.base)
+    files.check_processor(path)
     arguments = {"trust_remote_code": settings.trust_remote_code, **settings.processor}
     if "backend" in arguments:
-        processor = AutoProcessor.from_pretrained(path, **arguments)
+        processor = _read_processor(path, **arguments)
     else:
         try:
-            processor = AutoProcessor.from_pretrained(path, backend="pil", **arguments)
+            processor = _read_processor(path, backend="pil", **arguments)
         except (ImportError, ValueError) as error:
             if "ideo processor" not in str(error):  # those of videos, which we never show, know no PIL
                 raise
-            processor = AutoProcessor.from_pretrained(path, **arguments)
+            processor = _read_processor(path, **arguments)
     if not hasattr(processor, "image_processor"):
         raise UserError(f"its processor, {type(processor).__name__}, takes no images; {VALID}")
     return processor
+
+
+def _read_processor(path: Path, **arguments: Any) -> ProcessorMixin:
+    """Raises what transformers raises, and UserError for a tokenizer that the tokenizers library cannot read."""
+    try:
+        return AutoProcessor.from_pretrained(path, **arguments)
+    except BROKEN:
+        raise
+    except Exception as error:  # what the library, written in Rust, raises has no type of its own
+        raise UserError(
+            f"its tokenizer cannot be read: {first_line(error)[:200]}; valid: tokenizer.json, whole"
+        ) from error
 
 
 def is_shared(policy: Path | Any, settings: ModelSettings) -> bool:

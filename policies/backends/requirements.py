@@ -32,6 +32,7 @@ from transformers import (
 )
 
 from envs.errors import UserError
+from policies.backends.checkpoint.files import BROKEN, check_repeated
 from policies.base import NAMED
 
 SHAPES = Path(__file__).with_name("shapes.yaml")
@@ -251,10 +252,12 @@ def config_of(policy: str) -> PreTrainedConfig:
         return built(models[policy])
     path = NAMED.get(policy, Path(policy))
     try:
-        return AutoConfig.from_pretrained(path)
-    except (OSError, ValueError) as error:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except BROKEN as error:
         valid = f"a folder with config.json, seed, or a model on a hub; known without one: {', '.join(models)}"
         raise UserError(f"no config of {policy!r}; valid: {valid}") from error
+    check_repeated(config)
+    return config
 
 
 def built(model: Known) -> PreTrainedConfig:

@@ -9,7 +9,8 @@ from pydantic import Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 from tyro.conf import Fixed, Suppress
 
-from envs.validation import STRICT, Count
+from envs.validation import STRICT, Count, checked
+from policies.backends.checkpoint.records import read_json
 
 ASKED = "how_asked.json"  # in a checkpoint's folder
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -54,6 +55,15 @@ class ModelSettings:
     lora: Suppress[Fixed[Lora | None]] = None  # train adapters, not all weights
 
 
+@dataclass(frozen=True, config=STRICT)
+class _Kept:
+    """What a checkpoint's folder says of how it was asked in training."""
+
+    dialect: Literal["auto", "terse", "chat"]
+    examples: NonNegativeInt
+    image_size: Annotated[int, Field(ge=8, le=2048)] | Literal["auto"]  # envs.task.SIZES, whose module loads mujoco
+
+
 def remember(settings: ModelSettings, folder: Path) -> None:
     """Write into a checkpoint's folder how it was asked in training, where that is not the default."""
     kept = {"dialect": settings.dialect, "examples": settings.examples, "image_size": settings.image_size}
@@ -65,7 +75,8 @@ def recalled(settings: ModelSettings, folder: Path) -> ModelSettings:
     """The settings, with the dialect and the frame size that a checkpoint was trained with in the place of `auto`."""
     if not (folder / ASKED).is_file():
         return settings
-    return as_kept(settings, **json.loads((folder / ASKED).read_text()))
+    kept = checked(_Kept, read_json(folder / ASKED))
+    return as_kept(settings, kept.dialect, kept.examples, kept.image_size)
 
 
 def as_kept(settings: ModelSettings, dialect: str, examples: int, image_size: int | str) -> ModelSettings:

@@ -7,6 +7,7 @@ from jinja2 import TemplateError
 from transformers import ProcessorMixin
 
 from envs.errors import UserError
+from policies.backends.checkpoint.files import BROKEN
 from policies.backends.nano import CHAT_TEMPLATE
 from policies.prompt import Message, assistant, user
 
@@ -58,8 +59,9 @@ class ChatTemplate:
     def _render(self, messages: Sequence[Message], ask: bool) -> str:
         try:
             return self._processor.apply_chat_template([list(messages)], add_generation_prompt=ask, tokenize=False)[0]
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
-            raise UserError(f"its chat template fails: {type(error).__name__}: {error}") from error
+        except (TemplateError, *BROKEN) as error:
+            said = f"{type(error).__name__}: {str(error)[:200]}"
+            raise UserError(f"its chat template fails: {said}") from error
 
     def prompt(self, messages: Sequence[Message]) -> str:
         """The text that asks for an answer to a conversation."""

@@ -58,35 +58,35 @@ def test_missing_tensors(checkpoint):
 
 def test_a_tensor_of_another_shape(checkpoint):
     rewrite(checkpoint, lambda tensors: tensors.update({LAYER: torch.zeros(3, 3)}))
-    refused(checkpoint, "does not load")
+    refused(checkpoint, rf"1 tensors are of another shape: {LAYER} is \(3, 3\), by config.json \(384, 128\)")
 
 
 def test_cut_weights(checkpoint):
     path = checkpoint / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
-    refused(checkpoint, "does not load")
+    refused(checkpoint, "model.safetensors is damaged")
 
 
 def test_a_pointer_in_the_place_of_weights(checkpoint):
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n"
     (checkpoint / "model.safetensors").write_text(pointer)
-    refused(checkpoint, "does not load")
+    refused(checkpoint, "model.safetensors is damaged")
 
 
 def test_no_weights(checkpoint):
     (checkpoint / "model.safetensors").unlink()
-    refused(checkpoint, "does not load")
+    refused(checkpoint, "it has no weights; valid: model.safetensors")
 
 
 def test_a_broken_config(checkpoint):
     (checkpoint / "config.json").write_text('{"model_type": ')
-    refused(checkpoint, "does not load")
+    refused(checkpoint, "config.json is not JSON")
 
 
 def test_a_broken_record_of_how_it_was_asked(checkpoint):
-    for text in ("{", '{"dialect": "chat"}', "[]"):
+    for text, match in (("{", "is not JSON"), ('{"dialect": "chat"}', "'examples' is missing"), ("[]", r"holds \[\]")):
         (checkpoint / ASKED).write_text(text)
-        refused(checkpoint, "does not load")
+        refused(checkpoint, match)
 
 
 def test_a_model_of_text_alone(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from test_rollout import Listener, assert_same
 
 from agent.collect.budget import Spent
-from agent.collect.processes import recovery
+from agent.collect.processes import recovery, worker
 from agent.collect.processes.pool import Death, Pool
 from agent.collect.processes.recovery import BARREN, Calls, Playing, check_broken
 from agent.collect.processes.serving import Call
@@ -242,10 +242,26 @@ def test_interrupts_are_left_to_the_parent(pool, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_fork_server_that_is_killed_is_replaced(pool, tmp_path):
+    workers = pool()
+    called(workers, *[(answer, (tmp_path, k, 0)) for k in range(2)])
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+    assert len(called(workers, *[(answer, (tmp_path, k, 1)) for k in range(2)])) == 2
+
+
+@pytest.mark.slow
+def test_a_worker_that_stops_in_its_call_or_before_is_named(pool, monkeypatch):
+    monkeypatch.setattr(worker, "SLOW", 2)
+    workers = pool(step_s=1)
+    with pytest.raises(UserError, match=r"hung as it started .*: 2 times limits.step_s = 1 s passed over a test$"):
+        called(workers, (time.sleep, (60,)))  # without a beat: as if it loaded
+
+
+@pytest.mark.slow
 def test_a_worker_that_leaks_is_replaced_after_its_call_and_killed_far_beyond(pool, tmp_path, monkeypatch):
     workers = pool(memory_gb=100)
     (first,) = called(workers, (answer, (tmp_path, 0, 0)))
-    measured = [worker.memory_gb() for worker in workers._workers.values()]
+    measured = [each.memory_gb() for each in workers._workers.values()]
     assert all(0.01 < gb < 10 for gb in measured)
     monkeypatch.setattr(Worker, "memory_gb", lambda self: 101)
     called(workers, (time.sleep, (0.7,)), (time.sleep, (0.7,)))  # longer than between two looks

@@ -40,7 +40,7 @@ def aliases(first, each):
         ("a: 1\n[1, 2]: 3", 2, "a key that is no plain"),
         ("{[1, 2]: 3}", 1, "a key that is no plain text or number"),
         ("? {a: 1}\n: 2", 1, "a key that is no plain text or number"),
-        ("a: 1\nid: !!python/object/apply:os.system ['true']", 2, "tag '!!python/object/apply:os.system'"),
+        ("a: 1\nid: !!python/object/apply:os.system ['true']", 2, "os.system', where only plain values are taken"),
         ("id: !mine 3", 1, "tag '!mine'"),
         ("a: 1\nb: .nan", 2, ".nan is no number"),
         ("a: " + "1" * 5000, 1, "is no int"),

@@ -18,7 +18,7 @@ from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from agent.collect.processes.serving import INTERRUPTS, Call, Raised, Ready, Returned
-from agent.collect.processes.worker import Worker, why
+from agent.collect.processes.worker import LOST, Worker, why
 from agent.config import Limits
 from envs.errors import UserError
 
@@ -88,7 +88,7 @@ class Pool:
 
     def pids(self) -> list[int]:
         """Of the workers that have been started."""
-        return [worker.pid for worker in self._workers.values() if worker]
+        return [worker.pid for worker in list(self._workers.values()) if worker]
 
     def close(self) -> None:
         """End all workers."""
@@ -108,7 +108,8 @@ class Pool:
 
     def _start(self, number: int) -> Worker:
         """A new worker, in the place of the one that was there."""
-        if old := self._workers[number]:
+        old, self._workers[number] = self._workers[number], None
+        if old:
             old.end()
         self._workers[number] = Worker(self._context, self._limits.step_s)
         return self._workers[number]
@@ -159,7 +160,7 @@ class Pool:
 
     def _bury(self, number: int, work: Work) -> None:
         """Replace a worker that has died."""
-        dead = self._workers[number]
+        dead, self._workers[number] = self._workers[number], None
         status = dead.end()
         cause = dead.cause or why(status)
         if not dead.is_ready:
@@ -168,7 +169,8 @@ class Pool:
                 raise UserError(f"{START_TRIES} worker processes ended as they started; the last {cause}")
         self._workers[number] = Worker(self._context, self._limits.step_s)
         if dead.is_busy:
-            work.died(number, Death(cause, dead.pulse.begun, dead.pulse.at if dead.is_own else None))
+            at = dead.pulse.at if dead.is_own and status != LOST else None
+            work.died(number, Death(cause, dead.pulse.begun, at))
 
     def _forsake(self) -> None:
         """Kill the workers that are in the middle of a call, whose messages nobody will read."""

@@ -12,6 +12,10 @@ from typing import Any
 from agent.collect.processes.serving import Call, Pulse, Question, Raised, Returned, serve
 
 END_S = 5.0  # for an idle worker to end by itself
+SLOW = 10  # times limits.step_s, for a worker to start, and to load a model: until the first beat of a call
+SERVER_TRIES = 5  # to reach the fork server, where it has just been killed
+SERVER_WAIT_S = 0.2
+LOST = 255  # the exit status of a process whose fork server was killed, so that nobody knows the status
 GB = 1e9  # bytes
 
 
@@ -22,14 +26,15 @@ class Worker:
         self.connection, theirs = context.Pipe()
         self.pulse = Pulse(context)
         self._process = context.Process(target=serve, args=(theirs, self.pulse))
-        self._process.start()
+        _start(self._process)
         theirs.close()
         self._step_s = step_s
         if step_s:
             _set_timeout(self.connection, step_s)
         self.is_ready = self.is_busy = self.is_worn = False
         self.cause, self.is_own = "", True  # why it was killed, if it was, and whether an environment may be at fault
-        self._beats, self._since = 0, None  # since: when it last got on; None while nothing is expected of it
+        self._since: float | None  # when it last got on; None while nothing is expected of it
+        self._expect(SLOW)
 
     @property
     def waitable(self) -> list[Any]:
@@ -59,11 +64,12 @@ class Worker:
 
     def call(self, call: Call) -> None:
         self.pulse.clear()
-        self.is_busy, self._beats, self._since = True, self.pulse.beats, None  # from its first beat on it is watched
+        self.is_busy = True
+        self._expect(SLOW)
         self.send(call)
 
     def reply(self, message: Any) -> None:
-        self._since = time.monotonic()
+        self._expect()
         self.send(message)
 
     def heard(self, message: Any) -> None:
@@ -71,20 +77,28 @@ class Worker:
         self.is_ready = True
         if isinstance(message, (Returned, Raised)):
             self.is_busy = False
-        self._since = time.monotonic() if self.is_busy and not isinstance(message, Question) else None
+        if self.is_busy and not isinstance(message, Question):
+            self._expect()
+        else:
+            self._since = None
+
+    def _expect(self, times: int = 1) -> None:
+        """From now on, it is to get on within so many times step_s."""
+        self._times, self._beats, self._since = times, self.pulse.beats, time.monotonic()
 
     def is_hanging(self) -> bool:
         """Whether it has not got on for too long."""
-        now, beats = time.monotonic(), self.pulse.beats
-        if beats != self._beats:
-            self._beats = beats
-            self._since = now if self.is_busy else None
-        return self._step_s is not None and self._since is not None and now - self._since > self._step_s
+        if self._since is None or self._step_s is None:
+            return False
+        if self.pulse.beats != self._beats:
+            self._expect()
+        return time.monotonic() - self._since > self._times * self._step_s
 
     @property
     def hung(self) -> str:
         """The cause of death of a worker that hangs."""
-        return f"hung: limits.step_s = {self._step_s:g} s passed"
+        limit = f"limits.step_s = {self._step_s:g} s passed"
+        return f"hung as it started or loaded a model: {SLOW} times {limit}" if self._times > 1 else f"hung: {limit}"
 
     def memory_gb(self) -> float:
         """[GB] of resident memory."""
@@ -110,8 +124,22 @@ class Worker:
         return status
 
 
+def _start(process: Any) -> None:
+    """Start a process. Another fork server takes the place of one that was killed, once the system has noticed."""
+    for left in reversed(range(SERVER_TRIES)):
+        try:
+            process.start()
+            return
+        except (ConnectionError, EOFError):
+            if not left:
+                raise
+            time.sleep(SERVER_WAIT_S)
+
+
 def why(status: int | None) -> str:
     """How a process ended, by its exit status."""
+    if status == LOST:
+        return f"ended with status {LOST} (killed with its fork server?)"
     if status is None or status >= 0:
         return f"ended with status {status}"
     hints = {signal.SIGKILL: "out of memory?", signal.SIGSEGV: "segmentation fault"}

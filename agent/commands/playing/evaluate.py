@@ -11,7 +11,8 @@ class Evaluate:
 
     task: str  # a name from `handeye tasks`
     policy: str = "seed"
-    """a checkpoint folder, a .zip of Stable-Baselines3, the URL of a server, or one of seed, zero, random, expert"""
+    """a checkpoint folder, a .zip of Stable-Baselines3 (it can run code: only one that you trust), the URL of a server,
+    or one of seed, zero, random, expert"""
     episodes: int | None = None  # number of distinct starts, by default 100; with until the most, by default 2000
     until: float | None = None
     """half-width of the interval in points at which to stop; the interval is anytime-valid, which makes it wider than

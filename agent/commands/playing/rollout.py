@@ -15,7 +15,8 @@ class Rollout:
     task: str  # a name from `handeye tasks`
     out: Path  # the folder; episodes are added to what it holds
     policy: str = "seed"
-    """a checkpoint folder, a .zip of Stable-Baselines3, the URL of a server, or one of seed, zero, random, expert"""
+    """a checkpoint folder, a .zip of Stable-Baselines3 (it can run code: only one that you trust), the URL of a server,
+    or one of seed, zero, random, expert"""
     episodes: int = 100  # how many distinct starts
     attempts: int = 1  # episodes from each start
     split: str = "practice"  # practice, gate or heldout

@@ -13,7 +13,8 @@ class Watch:
     task: str  # a name from `handeye tasks`
     out: Path  # an .mp4, or a .png of a few moments
     policy: str = "seed"
-    """a checkpoint folder, a .zip of Stable-Baselines3, the URL of a server, or one of seed, zero, random, expert"""
+    """a checkpoint folder, a .zip of Stable-Baselines3 (it can run code: only one that you trust), the URL of a server,
+    or one of seed, zero, random, expert"""
     against: str | None = None  # another policy, shown below on the same episode
     seed: int = 2_500_000  # of the episode
     model: ModelSettings = field(default_factory=ModelSettings)  # how a checkpoint is loaded, shown frames and asked

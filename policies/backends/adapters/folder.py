@@ -8,8 +8,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from envs.errors import UserError
+from envs.errors import UserError, shown
 from policies.backends.adapters.weights import weights_sha256
+from policies.backends.checkpoint.records import read_json
 from policies.base import find_policy
 
 PEFT_CONFIG = "adapter_config.json"  # peft's
@@ -41,14 +42,21 @@ def write_base(folder: Path, base: Path, lora: dict[str, Any]) -> None:
 def read_base(folder: Path) -> dict[str, Any]:
     """The record of the base: `base`, its name, and `weights_sha256`, None in a folder that others wrote."""
     if (folder / BASE).is_file():
-        return json.loads((folder / BASE).read_text())
-    config = json.loads((folder / PEFT_CONFIG).read_text())
-    return {"base": config.get("base_model_name_or_path") or "", "weights_sha256": None}
+        record, key = read_json(folder / BASE), "base"
+    else:
+        record, key = read_json(folder / PEFT_CONFIG), "base_model_name_or_path"
+    name, sha256 = record.get(key) or "", record.get("weights_sha256")
+    if not isinstance(name, str) or not isinstance(sha256, str | None):
+        raise UserError(f"its adapters have the base {shown(name, 60)} of SHA-256 {shown(sha256, 60)}; valid: texts")
+    return record | {"base": name, "weights_sha256": sha256}
 
 
 def whole_modules(folder: Path) -> tuple[str, ...]:
     """Parts of the model that were trained whole beside the adapters, and so lie in their folder."""
-    return tuple(json.loads((folder / PEFT_CONFIG).read_text()).get("modules_to_save") or ())
+    names = read_json(folder / PEFT_CONFIG).get("modules_to_save") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{PEFT_CONFIG} has modules_to_save = {shown(names, 60)}; valid: a list of names")
+    return tuple(names)
 
 
 def find_base(folder: Path, moved: str | None = None) -> Path:

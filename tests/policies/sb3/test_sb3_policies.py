@@ -15,6 +15,7 @@ from agent.config import Critic
 from agent.organise.store import EpisodeStore
 from envs.errors import UserError
 from envs.registry import TASKS
+from policies import sb3
 from policies.action_codec import codec_for, thought_of
 from policies.baselines import ExpertPolicy, with_expert
 from policies.sb3 import PixelPolicy, StatePolicy, load
@@ -114,6 +115,27 @@ def test_files_that_are_no_models(models, tmp_path):
     ):
         with pytest.raises(UserError, match=f"{why}.*{valid}|{path.name}.*{why}.*{valid}"):
             load(path, TASKS["cartpole"])
+
+
+def test_an_archive_that_unpacks_too_large_or_elsewhere(models, tmp_path, monkeypatch):
+    bomb, climber, cut = (tmp_path / f"{name}.zip" for name in ("bomb", "climber", "cut"))
+    whole = models("ppo").read_bytes()
+    for path in (bomb, climber):
+        path.write_bytes(whole)
+    with zipfile.ZipFile(bomb, "a", zipfile.ZIP_DEFLATED) as archive, archive.open("zeros", "w") as entry:
+        for _ in range(40):
+            entry.write(bytes(2**20))
+    with zipfile.ZipFile(climber, "a") as archive:
+        archive.writestr("../../policy.pth", b"")
+    cut.write_bytes(whole[:-30])
+    load(bomb, TASKS["cartpole"])
+    with pytest.raises(UserError, match=r"has the entry '../../policy.pth', out of the archive"):
+        load(climber, TASKS["cartpole"])
+    with pytest.raises(UserError, match="holds no policy"):
+        load(cut, TASKS["cartpole"])
+    monkeypatch.setattr(sb3, "MOST_BYTES", 2**24)
+    with pytest.raises(UserError, match=r"7 entries of [\d,]+ bytes; valid: at most 64 of 16,777,216"):
+        load(bomb, TASKS["cartpole"])
 
 
 def test_a_model_from_elsewhere(tmp_path):

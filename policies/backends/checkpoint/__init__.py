@@ -1,0 +1,1 @@
+"""The files of a checkpoint, checked before anything of them is loaded."""

@@ -1,0 +1,28 @@
+"""JSON files of a checkpoint, read within bounds. Nothing here imports torch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from envs.errors import UserError, first_line, shown
+from envs.validation import utf8
+
+MOST_BYTES = 2**28  # of a file: a tokenizer with its merges has tens of megabytes
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises UserError for anything else, naming the file."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"{path.name} cannot be read: {error.strerror}") from error
+    if len(content) > MOST_BYTES:
+        raise UserError(f"{path.name} has more than {MOST_BYTES:,} bytes; valid: fewer")
+    try:
+        values = json.loads(utf8(content, path.name))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path.name} is not JSON: {first_line(error)[:200]}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path.name} holds {shown(values, 60)}; valid: an object of JSON")
+    return values
