@@ -9,7 +9,6 @@ Kinds of files are hit equally often, and so are the thirds of a file. Exits wit
 """
 
 import argparse
-import contextlib
 import json
 import random
 import re
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from agent.record.run.journal import FILE as JOURNAL
 from tests.reliability import tiny
 from tests.reliability.disk import FOLDER, Blobs, Tree, put_back
 from tests.reliability.recording import Reached, Recording, State, difference, go_on, recorded, until_known
@@ -61,10 +61,12 @@ def kind(path: str) -> str:
 
 
 def draw(tree: Tree, blobs: Blobs, rng: random.Random) -> Damage:
-    """A kind, a file of it, a third of it, a place in that."""
+    """A kind, a file of it, a third of it, a place in that. Of two damages of a run with a stage under way, one hits
+    that stage's files."""
     kinds: dict[str, list[str]] = {}
+    is_partial = any(name and path.startswith(".partial/") for path, name in tree.items()) and rng.random() < 0.5
     for path, name in sorted(tree.items()):
-        if name != FOLDER and blobs.get(name):
+        if name != FOLDER and path.startswith(".partial/" * is_partial) and blobs.get(name):
             kinds.setdefault(kind(path), []).append(path)
     path = rng.choice(kinds[rng.choice(sorted(kinds))])
     size, third = len(blobs.get(tree[path])), rng.randrange(3)
@@ -126,14 +128,17 @@ def collected() -> Iterator[list[str]]:
         yield lines
 
 
-def mid_stage(recording: Recording, rng: random.Random) -> list[State]:
-    """Interrupted states of stages of all names, with files of a stage under way."""
+def mid_stage(recording: Recording, blobs: Blobs, rng: random.Random) -> list[State]:
+    """Interrupted states of stages of all names, with files of a stage that is not recorded."""
     by_stage: dict[str, list[State]] = {}
     for state in recording.states.values():
         files = [path for path, name in (state.tree or {}).items() if name and path.startswith(".partial/")]
         if len(files) > 1 and any(variant == "kill" for _, variant in state.seen):
-            stage = re.sub("[0-9]+ ", "", files[0].split("/")[1])
-            by_stage.setdefault(f"{stage} {'training' if any('/whole-' in f for f in files) else ''}", []).append(state)
+            number, stage = files[0].split("/")[1].split(" ", 1)
+            recorded = f'"round": {int(number)}, "stage": "{stage}"'.encode() in blobs.get(state.tree[JOURNAL])
+            training = " training" if any("/whole-" in file for file in files) else ""
+            if not recorded:
+                by_stage.setdefault(stage + training, []).append(state)
     stages = sorted(by_stage)
     return [rng.choice(by_stage[stages[i % len(stages)]]) for i in range(MID_STAGE)]
 
@@ -160,7 +165,7 @@ def main() -> None:
 def _run(base: Path, n: int, out: Path, rng: random.Random) -> Counter:
     """Damage n files; a line of JSON for each. Returns (which run, outcome) -> how often."""
     flips, counted = Flips(base, *recorded(base, base / "blobs")), Counter()
-    states = mid_stage(flips.recording, rng)
+    states = mid_stage(flips.recording, flips.blobs, rng)
     with out.open("w") as file, tiny.frozen():
         for i in range(n):
             tree = flips.recording.finished if i % 2 else rng.choice(states).tree

@@ -55,7 +55,7 @@ def test_an_operation_that_fails_ends_the_run_with_one_line_and_loses_nothing(to
 
 def test_a_damaged_file_is_named_or_harmless(torture):
     flips, rng = Flips(torture.base, torture.recording, torture.blobs), random.Random(2)
-    trees = [torture.recording.finished, *(state.tree for state in mid_stage(torture.recording, rng))]
+    trees = [torture.recording.finished, *(state.tree for state in mid_stage(torture.recording, torture.blobs, rng))]
     lines = [flips.damage(tree, draw(tree, flips.blobs, rng), to_the_end=False) for tree in trees[:FLIPS]]
     assert [line for line in lines if line["outcome"].startswith("FAILED")] == []
     assert any(line["outcome"].startswith("named") for line in lines)
