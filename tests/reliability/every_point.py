@@ -1,6 +1,6 @@
 """Every point at which a run can be interrupted: a tiny run, with each of its operations on files in turn.
 
-    python -m tests.reliability.every_point [--lanes 2] [--out torture/every_point.jsonl]
+    python -m tests.reliability.every_point [--lanes 2] [--out runs/torture/every_point.jsonl]
     python -m tests.reliability.every_point --only faults --sample 200      # what there is time for
 
 One undisturbed run is recorded. Before each of its operations, the states are kept that a crash there would leave
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("crashes", "faults"))
     parser.add_argument("--sample", type=int, help="so many crashes, and so many faults; default: all")
     parser.add_argument("--lanes", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("torture/every_point.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path("runs/torture/every_point.jsonl"))
     parser.add_argument("--folder", type=Path, help="a fast disk, such as one in memory; default: a temporary folder")
     options = parser.parse_args()
     out = options.out.resolve()

@@ -68,9 +68,8 @@ def main() -> None:
                     size_kb = max(4, needed_kb * i // options.sizes)
                     line, what = filled(base, size_kb, expected)
                     counted["FAILED" if what else "full, then the same" if line else "enough room"] += 1
-                    print(
-                        f"{size_kb} of {needed_kb} KB: {line.splitlines()[-1] if line else 'room'} | {what or 'same'}"
-                    )
+                    told = line.splitlines()[-1] if line else "room"
+                    print(f"{size_kb} of {needed_kb} KB: {told} | {what or 'same'}")
     print(dict(counted))
     sys.exit(1 if counted["FAILED"] else 0)
 
