@@ -16,9 +16,6 @@ from agent.organise.episode import Episode
 from envs.errors import UserError
 from envs.validation import checked
 
-STARTS = [(seed, 0) for seed in range(8)]
-FAULT_AT = 3  # step
-
 
 def play(n, n_envs, culprits, is_seen, begins=True):
     """The episodes of n starts, of a worker that dies whenever it steps one of the culprits; and how often it died.
