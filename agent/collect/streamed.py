@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -36,7 +37,11 @@ class Streamed:
         for line in self._store.rescue(quarantine):
             console.print(line, markup=False, soft_wrap=True)
         self._spent = _read_spent(folder / SPENT)
-        self.before = {_key(episode): episode for episode in self._store}  # a crash: their rollouts are not repeated
+        stored = {_key(episode): episode for episode in self._store}
+        self.before = {key: stored[key] for key in stored if key in self._spent}  # a crash: these are not repeated
+        if unpaid := len(stored) - len(self.before):
+            line = f"{str(folder / SPENT)!r} is damaged: {unpaid} episodes whose cost it lacks are rolled out again"
+            console.print(line, markup=False, soft_wrap=True)
 
     def on_episode(self, episode: Episode) -> None:
         self._pending.append((episode, self._take_spent()))
@@ -47,7 +52,7 @@ class Streamed:
         """Write the episodes that have ended. Raises UserError where the disk is full or fails."""
         if self._pending:
             durable.make(self._store.folder)
-            lines = [json.dumps([_key(episode), asdict(spent)]) for episode, spent in self._pending]
+            lines = [_line(_key(episode), asdict(spent)) for episode, spent in self._pending]
             durable.append(self._store.folder / SPENT, "\n".join(["", *lines, ""]).encode())  # also after a torn line
             self._store.append((episode for episode, _ in self._pending), by_reference=True)
             self._spent |= {_key(episode): spent for episode, spent in self._pending}
@@ -74,15 +79,22 @@ class Streamed:
         return [replace(e, steps=_with(e.steps, self._snapshots[_key(e)])) for e in found], spent
 
 
+def _line(key: Sequence[int], took: Mapping[str, int]) -> str:
+    """What an episode took, with a CRC-32 of that."""
+    return json.dumps([key, took, zlib.crc32(json.dumps([key, took]).encode())])
+
+
 def _read_spent(path: Path) -> dict[Key, Spent]:
-    """What each episode took; of several times the last."""
+    """What each episode took; of several times the last. A line that is not whole is none: empty, torn by a crash
+    before its episode was written, or damaged."""
     spent = {}
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
         try:
-            (seed, attempt), took = json.loads(line)
-        except ValueError:  # empty, or torn by a crash before its episode was written
+            key, took, _ = json.loads(line)
+            if _line(key, took).encode() == line:
+                spent[tuple(key)] = Spent(**took)
+        except (ValueError, TypeError):
             continue
-        spent[seed, attempt] = Spent(**took)
     return spent
 
 

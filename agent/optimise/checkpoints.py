@@ -32,7 +32,7 @@ from agent.organise.rows import Example, Pair
 from agent.record.console import console
 from agent.record.provenance import versions
 from envs.errors import UserError, first_line
-from policies.backends.adapters.weights import file_sha256
+from policies.backends.adapters.weights import file_sha256, os_error
 
 UNFINISHED, WHOLE = "checkpoint-", "whole-"  # what the folders' names begin with; the first is the Trainer's own
 MARKER = "whole.json"  # in a whole checkpoint: `training`, and `files`: path -> SHA-256
@@ -71,7 +71,7 @@ class Checkpoints(TrainerCallback):
     def saving(self) -> Iterator[None]:
         """While the trainer trains: raises UserError for a checkpoint that cannot be written, and leaves nothing of it.
 
-        torch and safetensors write by themselves: what they raise for a full disk is no OSError.
+        torch, safetensors and tokenizers write by themselves: what they raise for a full disk is no OSError.
         """
         try:
             yield
@@ -80,8 +80,9 @@ class Checkpoints(TrainerCallback):
                 raise
             with told(self._folder, self._needs):
                 raise
-        except (SafetensorError, RuntimeError) as error:
-            if not self._saving:  # the training itself
+        except Exception as error:  # tokenizers has no class of its own
+            is_of_writer = isinstance(error, SafetensorError | RuntimeError) or os_error(error) is not None
+            if not self._saving or not is_of_writer:  # the training itself
                 raise
             free = shutil.disk_usage(self._folder).free
             room = f"{free / 1e6:.0f} MB are free, a checkpoint needs {self._needs / 1e6:.1f} MB"

@@ -17,6 +17,7 @@ from transformers import DynamicCache, PreTrainedModel, ProcessorMixin
 from envs.errors import UserError
 from policies.backend import Request, parting
 from policies.backends.adapters import lora
+from policies.backends.adapters.weights import os_errors
 from policies.backends.inputs import Reader, Rows, padded
 from policies.backends.prefilled import Block, HFPrefilledBatch
 from policies.backends.settings import ModelSettings, remember
@@ -55,13 +56,17 @@ class HFBackend:
         return self.model.device
 
     def save(self, path: Path) -> None:
-        """Weights as safetensors, config and processor; of a model with adapters, these alone and its base's hash."""
-        if lora.is_adapted(self.model):
-            lora.save(self.model, path)
-        else:
-            self.model.save_pretrained(path)
-        self.processor.save_pretrained(path)
-        remember(self.settings, path)
+        """Weights as safetensors, config and processor; of a model with adapters, these alone and its base's hash.
+
+        Raises OSError where the disk is full or fails.
+        """
+        with os_errors(path):
+            if lora.is_adapted(self.model):
+                lora.save(self.model, path)
+            else:
+                self.model.save_pretrained(path)
+            self.processor.save_pretrained(path)
+            remember(self.settings, path)
 
     def generate(self, requests: Sequence[Request], regex: str, temperature: float, seeds: Sequence[int]) -> list[str]:
         answers = self.prefill(requests).generate(regex, [temperature], [[seed] for seed in seeds])

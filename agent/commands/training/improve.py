@@ -50,23 +50,26 @@ def improve(
     """Run the rounds of a checked config, with worker processes of its own; returns what results.json holds.
 
     resume: go on with the run in the folder. Raises UserError for a folder that exists otherwise, unless it is
-    overwritten, and for a run that would not go on as it began.
+    overwritten, for a run that would not go on as it began, and where the disk is full or fails.
     """
     import torch
 
     from agent.collect.workers import Workers
     from agent.loop import improve as rounds
+    from agent.organise.durable import told
     from agent.record.rundir import RunDir
 
     torch.set_num_threads(config.threads)
-    run = RunDir(Path(config.out), overwrite, resume)
-    try:
-        if resume:
-            _take_up(run, config, force_version)
-        with _telling_how_to_go_on(run), Workers(config.workers, config.limits) as workers:
-            return rounds(config, run, workers)
-    finally:
-        run.close()
+    out = Path(config.out)
+    with told(out):  # what writes into it names its own file; here is the rest, such as locks and deletions
+        run = RunDir(out, overwrite, resume)
+        try:
+            if resume:
+                _take_up(run, config, force_version)
+            with _telling_how_to_go_on(run), told(out), Workers(config.workers, config.limits) as workers:
+                return rounds(config, run, workers)
+        finally:
+            run.close()
 
 
 def _take_up(run: "RunDir", config: Config, force_version: bool) -> None:

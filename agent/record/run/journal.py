@@ -53,10 +53,8 @@ class Journal:
             return
         lines = self.path.read_bytes().split(b"\n")
         whole = list(_whole(lines))
-        if not whole:
-            if len(lines) > 1:
-                raise UserError(f"{str(self.path)!r} is damaged at its beginning; valid: another --out, or --overwrite")
-            return  # the crash came before the first line was whole
+        if not whole:  # a crash leaves none, or one with its first line
+            raise UserError(f"{str(self.path)!r} is damaged at its beginning; valid: another --out, or --overwrite")
         self.begun, *records = whole
         if self.begun["schema"] != SCHEMA:
             raise UserError(f"{str(self.path)!r} has schema {self.begun['schema']}; valid: {SCHEMA}")

@@ -1,7 +1,10 @@
-"""Hashes of weights and of other files. Nothing here imports torch."""
+"""Hashes of weights and of other files, and errors of the libraries that write them. Nothing here imports torch."""
 
 import hashlib
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -36,3 +39,24 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file, in hex; read in pieces, because weights may not fit into memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def os_error(error: Exception) -> int | None:
+    """The errno in the message of an error of safetensors or tokenizers, which are written in Rust; None without one.
+
+    For a full disk they raise a class of their own, or a bare Exception: `... (os error 28)`.
+    """
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
+
+
+@contextmanager
+def os_errors(path: Path) -> Iterator[None]:
+    """In the block, such an error is raised as the OSError that it is. path: what is being written."""
+    try:
+        yield
+    except Exception as error:  # tokenizers has no class of its own
+        number = os_error(error)
+        if number is None or isinstance(error, OSError):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
