@@ -14,7 +14,7 @@ from agent.measure.gate import Tally, decide, early, final, predicted
 from agent.record.rundir import RunDir
 from agent.record.tracking import Tracker
 from agent.stages.gate import gate
-from agent.stages.round import Round
+from agent.stages.round import SPENT, Round
 from envs.errors import UserError
 from envs.validation import checked
 from policies.critic import Critique
@@ -224,7 +224,7 @@ class Acted(Round):
         config = Config(policy="old", tasks=("reach",), **settings)
         run = RunDir(folder)
         run.begin({}, {}, {})
-        super().__init__(1, config, run, Workers(1), Tracker(folder, Tracking("disabled"), {}), {})
+        super().__init__(1, config, run, Workers(1), Tracker(folder, Tracking("disabled"), {}), dict.fromkeys(SPENT, 0))
         self.playable = {name: made(episode, "reach", letters) for name, letters in wins.items()}
         self.praise, self.played = praise, []
 

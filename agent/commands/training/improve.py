@@ -27,8 +27,7 @@ class Improve:
     config: Path  # a YAML file, such as configs/demo.yaml
     resume: bool = False  # go on with the run in the run folder, which ends as if it had not been interrupted
     overwrite: bool = False  # replace the run folder if it exists
-    force_version: bool = False  # with --resume: also with other packages than at the beginning, if its episodes happen
-    # again
+    force_version: bool = False  # with --resume: also with other packages, if the run's episodes happen again
     overrides: Suppress[Fixed[tuple[str, ...]]] = ()  # the config's `--dotted.key value`, as typed
 
     def run(self) -> None:
@@ -50,7 +49,8 @@ def improve(
 ) -> dict[str, Any]:
     """Run the rounds of a checked config, with worker processes of its own; returns what results.json holds.
 
-    Raises UserError where the disk is full or fails.
+    resume: go on with the run in the folder. Raises UserError for a folder that exists otherwise, unless it is
+    overwritten, for a run that would not go on as it began, and where the disk is full or fails.
     """
     import torch
 

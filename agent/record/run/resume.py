@@ -14,7 +14,7 @@ from agent.record.run.underway import UnderWay
 from agent.record.rundir import RunDir, plain
 from envs.errors import UserError
 
-MAY_CHANGE = ("rounds", "workers", "n_envs", "limits", "tracking")  # keys and sections that results do not depend on
+MAY_CHANGE = ("out", "rounds", "workers", "n_envs", "limits", "tracking")  # results do not depend on these
 
 
 def check_same(run: RunDir, config: Config, policy: Path) -> None:

@@ -33,7 +33,7 @@ class State:
         """The state in one line."""
         if self.complete:
             return f"complete: {self.rounds} rounds"
-        begun = max((done.round for done in self.done), default=0)
+        begun = max([0, *(done.round for done in self.done), *(int(stage[:3]) for stage in self.under_way)])
         now = "runs now" if self.written else "does not run"
         return f"round {begun} of {self.rounds}, {now}" + "".join(f"; under way: {stage}" for stage in self.under_way)
 
