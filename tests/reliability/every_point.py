@@ -34,7 +34,7 @@ from typing import Any
 from tests.reliability import tiny
 from tests.reliability.disk import Blobs, Disk, put_back
 from tests.reliability.recording import Recording, State, difference, ending, go_on, recorded, until_known
-from tests.reliability.shim import Fault, Operation, Shim
+from tests.reliability.shim import ALLOCATES, Fault, Operation, Shim
 
 CODES = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC}
 Line = dict[str, Any]
@@ -121,7 +121,7 @@ def faults(torture: Torture, prelude: int = 4) -> Iterator[tuple[State, str, int
         for operation in operations[:-1]:
             if operation.number >= begins or i % prelude == 0:
                 for code in CODES:
-                    if code == "EIO" or operation.kind in ("create", "write", "mkdir", "rename", "fsync"):
+                    if code == "EIO" or operation.kind in ALLOCATES:
                         yield state, code, operation.number
 
 
