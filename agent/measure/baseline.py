@@ -27,6 +27,7 @@ from envs import registry
 from envs.errors import UserError, unknown
 from envs.starts import RESERVED, distinct, is_among, reserved
 from envs.task import Task
+from policies import trust
 from policies.sb3 import ALGORITHMS, Practice, Within, check_actions, watched
 from policies.threads import one_thread
 
@@ -56,6 +57,7 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
         ownership.begin(made, "baseline")
         model = train(task, settings, held_back)
         model.save(made / "policy.zip")
+        trust.vouch(made / "policy.zip")  # of this process's own making
         played = play(settings.task, str(made / "policy.zip"), starts)
         result = rate(successes(played)) | {"split": "heldout", "outcomes": outcome_string(played)}
         record = {
