@@ -180,6 +180,12 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
             _digest(_without_generators(_plain(self.unwrapped, strict=False, but=_NO_STATE)), digest)
         return digest.digest()
 
+    def observation_key(self) -> bytes:
+        """16 bytes (BLAKE2b), a hash of the numbers that the environment observed last."""
+        digest = hashlib.blake2b(digest_size=16)
+        _digest(self._observation, digest)
+        return digest.digest()
+
     def _attributes(self) -> tuple[dict[str, Any], ...] | None:
         try:
             return tuple(_packed(_plain(layer)) for layer in self._layers)
