@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import find_highest_version, get_env_id, parse_env_id
 
+from envs.checks.health import Health
 from envs.errors import UserError, close_to
 from envs.language import Language, StateLanguage
 from envs.observation import Observation
@@ -168,6 +169,7 @@ class Task:
             raise UserError(f"task {self.name!r} needs {error.name or spec.id.partition(':')[0]}; {valid}") from error
         except gym.error.UnregisteredEnv as error:
             raise UserError(f"unknown environment {spec.id!r}; {close_to(spec.id, gym.registry)}") from error
+        env = Health(env)
         if spec.success and is_physical(env):
             env = Afresh(env)
         if spec.repeat > 1:
