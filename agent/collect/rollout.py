@@ -1,7 +1,7 @@
 """Observe, decide, act, record: N environments in lockstep, one task at a time."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from agent.organise.episode import Episode, Moment, Step, simulation_versions
 from envs.errors import UserError
+from envs.foreign.raising import is_of_environment, named
 from envs.observation import Observation
 from envs.snapshot import Restorable
 from envs.task import Task
@@ -44,6 +45,7 @@ class _Slot:
     observation: Observation | None = None
     fingerprint: bytes = b""
     answered: set[bytes] = field(default_factory=set)  # keys of the observations that the policy has answered
+    error: BaseException | None = None  # that broke the episode
 
     @property
     def given(self) -> Decision | None:
@@ -69,6 +71,10 @@ def rollout(
 
     snapshots: steps keep the environment's state. end_loops: for a deterministic policy; an episode that returns to an
     observation that the policy has answered ends there, as a failure.
+
+    Whatever an environment raises breaks its episode, not the rollout. Raises UserError where the episode of the first
+    start, from its reset, raises one before any other has ended whole: what breaks every episode, such as a machine
+    that cannot render, or a success key that never appears, is told at once.
     """
     starts = [Start(*start) for start in starts]
     waiting, finished = deque(starts), {}
@@ -80,6 +86,7 @@ def rollout(
             playing = [slot for slot in slots if slot.episode.ending != "broken"]
             for slot, decision in zip(playing, _decide(policy, playing), strict=True):
                 _advance(task, slot, decision, snapshots, end_loops)
+            _refuse(slots, starts[0], finished.values())
             for slot in [slot for slot in slots if slot.episode.final or slot.episode.error]:
                 slots.remove(slot)
                 finished[slot.episode.seed, slot.episode.attempt] = slot.episode
@@ -106,11 +113,18 @@ def _begin(task: Task, env: Restorable, start: Start, sampling_seed: int) -> _Sl
         else:
             env.reset(seed=start.seed)
             slot.observation, slot.fingerprint = task.observe(env), env.fingerprint()
-    except UserError:  # a machine that cannot render breaks every episode
-        raise
-    except Exception as error:  # whatever an environment raises breaks its episode, not the run
-        _break(episode, error)
+    except BaseException as error:
+        _break(slot, error)
     return slot
+
+
+def _refuse(slots: Sequence[_Slot], first: Start, finished: Collection[Episode]) -> None:
+    """Raises the UserError that broke the first start's episode, where nothing says that another would end whole."""
+    if first.moment is not None or any(episode.ending != "broken" for episode in finished):
+        return
+    for slot in slots:
+        if slot.start is first and isinstance(slot.error, UserError):
+            raise slot.error
 
 
 def _decide(policy: Policy | Privileged, slots: list[_Slot]) -> list[Decision]:
@@ -132,10 +146,8 @@ def _advance(task: Task, slot: _Slot, decision: Decision, snapshots: bool, end_l
         episode.steps.append(Step(kept, decision, float(reward), slot.fingerprint, snapshot))
         slot.observation, slot.fingerprint = task.observe(slot.env), slot.env.fingerprint()
         success = bool(info["success"])
-    except UserError:  # a success key that never appears breaks every episode
-        raise
-    except Exception as error:  # whatever an environment raises breaks its episode, not the run
-        _break(episode, error)
+    except BaseException as error:
+        _break(slot, error)
         return
     if len(episode.steps) > 1 or slot.start.first is None:  # not the decision that the start gave
         slot.answered.add(kept.key())
@@ -148,5 +160,9 @@ def _advance(task: Task, slot: _Slot, decision: Decision, snapshots: bool, end_l
         episode.final_fingerprint = slot.fingerprint
 
 
-def _break(episode: Episode, error: Exception) -> None:
-    episode.ending, episode.error = "broken", f"{type(error).__name__}: {error}"
+def _break(slot: _Slot, error: BaseException) -> None:
+    """Whatever an environment raises breaks its episode, not the run; anything else is raised again."""
+    if not is_of_environment(error):
+        raise error
+    slot.error = error
+    slot.episode.ending, slot.episode.error = "broken", named(error)
