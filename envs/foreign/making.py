@@ -83,14 +83,18 @@ def _refused(task: str, suite: str, env_id: str, kwargs: Mapping[str, Any]) -> I
 
 
 def _nearest(env_id: str) -> str:
-    """The registered ids most like this one. Those of a package that is installed are named with their module."""
+    """The ids most like this one: other versions, newest first; the same of a package that is installed; or any."""
     packaged = _of_packages()
-    versions = [name for name in gym.registry if name.partition("-v")[0] == env_id.partition("-v")[0] != name]
-    newest = sorted({*versions} - {env_id}, reverse=True)[:2]
-    if newest:
-        return f"valid: {', '.join(newest)}"
-    same = [name for name in packaged if name.partition(":")[2].lower() == env_id.lower()]
-    return f"valid: {same[0]}" if same else f"{close_to(env_id, [*gym.registry, *packaged])} ({MODULE_HINT})"
+    known = [*packaged, *gym.registry]
+    same = {name for name in known if "-v" in name and _bare(name) == _bare(env_id)} - {env_id}
+    if same:
+        return f"valid: {', '.join(sorted(same, reverse=True)[:2])}"
+    return f"{close_to(env_id, known)} ({MODULE_HINT})"
+
+
+def _bare(env_id: str) -> str:
+    """The name in an id, without its module and version."""
+    return env_id.rpartition(":")[2].partition("-v")[0].lower()
 
 
 def _of_packages() -> list[str]:
