@@ -1,7 +1,7 @@
 """Observe, decide, act, record: N environments in lockstep, one task at a time."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
@@ -11,6 +11,7 @@ from agent.organise.episode import Episode, Moment, Step, simulation_versions
 from agent.record.console import console
 from envs.checks.restores import Way, way_back
 from envs.errors import UserError
+from envs.foreign.raising import is_of_environment, named
 from envs.observation import Observation
 from envs.snapshot import Restorable
 from envs.task import Task
@@ -46,6 +47,7 @@ class _Slot:
     observation: Observation | None = None
     fingerprint: bytes = b""
     answered: set[bytes] = field(default_factory=set)  # keys of the observations that the policy has answered
+    error: BaseException | None = None  # that broke the episode
 
     @property
     def given(self) -> Decision | None:
@@ -72,6 +74,10 @@ def rollout(
     snapshots: steps keep the environment's state, where the first episode shows that it leads back (`way_back`); raises
     UserError where the actions do not lead back either. end_loops: for a deterministic policy; an episode that returns
     to an observation that the policy has answered ends there, as a failure.
+
+    Whatever an environment raises breaks its episode, not the rollout. Raises UserError where the episode of the first
+    start, from its reset, raises one before any other has ended whole: what breaks every episode, such as a machine
+    that cannot render, or a success key that never appears, is told at once.
     """
     starts = [Start(*start) for start in starts]
     waiting, finished = deque(starts), {}
@@ -83,6 +89,7 @@ def rollout(
             playing = [slot for slot in slots if slot.episode.ending != "broken"]
             for slot, decision in zip(playing, _decide(policy, playing), strict=True):
                 _advance(task, slot, decision, snapshots, end_loops)
+            _refuse(slots, starts[0], finished.values())
             for slot in [slot for slot in slots if slot.episode.final or slot.episode.error]:
                 slots.remove(slot)
                 keep_snapshots_that_lead_back(task, slot.episode)
@@ -110,11 +117,18 @@ def _begin(task: Task, env: Restorable, start: Start, sampling_seed: int) -> _Sl
         else:
             env.reset(seed=start.seed)
             slot.observation, slot.fingerprint = task.observe(env), env.fingerprint()
-    except UserError:  # a machine that cannot render breaks every episode
-        raise
-    except Exception as error:  # whatever an environment raises breaks its episode, not the run
-        _break(episode, error)
+    except BaseException as error:
+        _break(slot, error)
     return slot
+
+
+def _refuse(slots: Sequence[_Slot], first: Start, finished: Collection[Episode]) -> None:
+    """Raises the UserError that broke the first start's episode, where nothing says that another would end whole."""
+    if first.moment is not None or any(episode.ending != "broken" for episode in finished):
+        return
+    for slot in slots:
+        if slot.start is first and isinstance(slot.error, UserError):
+            raise slot.error
 
 
 def _decide(policy: Policy | Privileged, slots: list[_Slot]) -> list[Decision]:
@@ -136,10 +150,8 @@ def _advance(task: Task, slot: _Slot, decision: Decision, snapshots: bool, end_l
         episode.steps.append(Step(kept, decision, float(reward), slot.fingerprint, snapshot))
         slot.observation, slot.fingerprint = task.observe(slot.env), slot.env.fingerprint()
         success = bool(info["success"])
-    except UserError:  # a success key that never appears breaks every episode
-        raise
-    except Exception as error:  # whatever an environment raises breaks its episode, not the run
-        _break(episode, error)
+    except BaseException as error:
+        _break(slot, error)
         return
     if len(episode.steps) > 1 or slot.start.first is None:  # not the decision that the start gave
         slot.answered.add(kept.key())
@@ -152,8 +164,12 @@ def _advance(task: Task, slot: _Slot, decision: Decision, snapshots: bool, end_l
         episode.final_fingerprint = slot.fingerprint
 
 
-def _break(episode: Episode, error: Exception) -> None:
-    episode.ending, episode.error = "broken", f"{type(error).__name__}: {error}"
+def _break(slot: _Slot, error: BaseException) -> None:
+    """Whatever an environment raises breaks its episode, not the run; anything else is raised again."""
+    if not is_of_environment(error):
+        raise error
+    slot.error = error
+    slot.episode.ending, slot.episode.error = "broken", named(error)
 
 
 def keep_snapshots_that_lead_back(task: Task, episode: Episode) -> None:
