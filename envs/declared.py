@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from envs.errors import UserError
 from envs.language import FixedInstruction
 from envs.suites.questions.tasks import question_task
-from envs.task import IMAGE_SIZE, SIZES, ActionWords, EnvSpec, Task
+from envs.task import DECLARED, IMAGE_SIZE, SIZES, ActionWords, EnvSpec, Task
 from envs.validation import STRICT, Count, checked, read
 from envs.wrappers import SuccessRule
 
@@ -24,7 +24,8 @@ Sentence = Annotated[str, Field(min_length=1)]
 
 @dataclass(frozen=True, config=STRICT)
 class Declared:
-    """What a file says of a task. max_steps: of `env.step`; null: as the environment is registered.
+    """What a file says of a task. max_steps: of `env.step`; null: as the environment is
+    registered, which is then a number.
 
     cameras: one, or several in a list, each an image of its own. frames: moments that make an observation. See
     `envs.task.EnvSpec` for their order. image_size: [px]; a policy may ask for another. legend: sentences that say what
@@ -39,7 +40,7 @@ class Declared:
     repeat: Count = 1
     cameras: Cameras = Field(("",), validation_alias=AliasChoices("cameras", "camera"))
     image_size: Size = IMAGE_SIZE
-    frames: Count = 1
+    frames: Annotated[int, Field(ge=1, le=64)] = 1
     levels: Annotated[int, Field(ge=3)] = 9
     actions: tuple[str, ...] = ()
     legend: tuple[Sentence, ...] = ()
@@ -79,10 +80,13 @@ def _task(path: str, values: dict[str, Any]) -> Task:
         folder = str(beside) if beside.is_dir() else asked.questions
         return question_task(path, folder, asked.answers, asked.image_size, asked.solutions, **more)
     spec = checked(Declared, values)
+    if spec.max_steps and "max_episode_steps" in spec.kwargs:
+        both = f"max_steps = {spec.max_steps} and kwargs.max_episode_steps = {spec.kwargs['max_episode_steps']!r}"
+        raise UserError(f"{both}; valid: one of them")
     limit = {"max_episode_steps": spec.max_steps} if spec.max_steps else {}
     return Task(
         path,
-        "declared",
+        DECLARED,
         spec.split,
         EnvSpec(
             spec.id,

@@ -13,6 +13,7 @@ from hashlib import blake2b
 import gymnasium as gym
 
 from envs.errors import UserError
+from envs.foreign.raising import is_of_environment
 from envs.snapshot import Restorable, is_physical
 from envs.splits import SPLITS, seeds
 from envs.task import Task
@@ -149,7 +150,10 @@ def keyed(task: Task, some: Iterable[int]) -> Iterator[tuple[int, bytes]]:
                     _KEYS[name, seed] = _distinct_key(task, seed, start_key(task, env))
                 except UserError:
                     raise
-                except Exception:  # whatever an environment raises: a rollout reports a broken episode of this seed
+                except BaseException as error:
+                    if not is_of_environment(error):
+                        raise
+                    # a rollout reports a broken episode of this seed
                     _KEYS[name, seed] = f"{name} {seed}".encode()
                     env = env.close()
             yield seed, _KEYS[name, seed]

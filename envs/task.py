@@ -2,23 +2,24 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from importlib import import_module
+from functools import cache, cached_property
 from importlib.util import find_spec
 from math import inf
 from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import find_highest_version, get_env_id, parse_env_id
 
-from envs.errors import UserError, close_to
+from envs.checks.health import Health
+from envs.errors import UserError
+from envs.foreign.making import PACKAGES, limit, made
+from envs.foreign.probing import probe
 from envs.language import Language, StateLanguage
 from envs.observation import Observation
 from envs.snapshot import Restorable, is_physical
 from envs.wrappers import ActionRepeat, Afresh, FrameHistory, Judged, OwnPicture, Picture, SuccessRule, pictures
 
-PACKAGES = {"robotics": "gymnasium_robotics", "metaworld": "metaworld"}  # of suites that are extras
+DECLARED = "declared"  # the suite of tasks from files, whose environments nobody here has tried
 IMAGE_SIZE = 64  # [px] of a frame's side, where a task has no other
 SIZES = range(8, 2049)  # [px] of a frame's side
 
@@ -44,19 +45,8 @@ class EnvSpec:
     @cached_property
     def horizon(self) -> int | None:
         """Decisions of an episode, at most; None where no limit is registered or given."""
-        module, _, name = self.id.rpartition(":")
-        if module:
-            import_module(module)
-        limit = self.kwargs.get("max_episode_steps") or gym.spec(_with_version(name)).max_episode_steps
-        return -(-limit // self.repeat) if limit and limit > 0 else None  # Gymnasium takes -1 for no limit
-
-
-def _with_version(name: str) -> str:
-    """The id that `gym.make` takes for a name: the newest version where none is named, as in `CartPole`."""
-    if name in gym.registry:
-        return name
-    namespace, base, version = parse_env_id(name)
-    return get_env_id(namespace, base, find_highest_version(namespace, base) if version is None else version)
+        steps = limit(self.id, self.kwargs)
+        return steps and -(-steps // self.repeat)
 
 
 @dataclass(frozen=True)
@@ -158,22 +148,22 @@ class Task:
     def make(self, **kwargs: Any) -> Restorable:
         """The environment, with its time limit, rendering (H, W, 3) uint8.
 
-        Raises UserError for an unknown id, and for a camera that the environment does not have.
+        Raises UserError for an unknown id, a wrong argument, and a camera that the environment does not have. That of a
+        declared task is tried first, once in a process; see `envs.foreign.probing`.
         """
+        white = _tried(self.sized(IMAGE_SIZE).with_env(frames=1)) if self.suite == DECLARED else None
+        return self._made(kwargs, white)
+
+    def _made(self, kwargs: Mapping[str, Any], white: float | None = None) -> Restorable:
+        """white: of its pictures, where these are floats, as `FrameReader` has it."""
         spec = self.env
-        try:
-            env = gym.make(spec.id, render_mode="rgb_array", **{**spec.kwargs, **kwargs})
-        except ModuleNotFoundError as error:
-            valid = f"valid once it is installed: pip install 'handeye[{self.suite}]'"
-            raise UserError(f"task {self.name!r} needs {error.name or spec.id.partition(':')[0]}; {valid}") from error
-        except gym.error.UnregisteredEnv as error:
-            raise UserError(f"unknown environment {spec.id!r}; {close_to(spec.id, gym.registry)}") from error
+        env = Health(made(self.name, self.suite, spec.id, {**spec.kwargs, **kwargs}))
         if spec.success and is_physical(env):
             env = Afresh(env)
         if spec.repeat > 1:
             env = ActionRepeat(env, spec.repeat)
         if spec.success:
-            env = Picture(Judged(env, spec.success), spec.image_size, spec.cameras)
+            env = Picture(Judged(env, spec.success), spec.image_size, spec.cameras, white)
         elif hasattr(env.unwrapped, "picture"):
             env = OwnPicture(env, spec.image_size, spec.cameras)
         if spec.frames > 1:
@@ -184,6 +174,27 @@ class Task:
         """What a policy may know of `env` now: fresh frames and words."""
         frames = env.get_wrapper_attr("frames")() if self.env.frames > 1 else pictures(env)
         return Observation(frames, self.language.instruction(env), self.language.proprioception(env))
+
+
+@cache
+def _tried(task: Task) -> float | None:
+    """What white is in the pictures of a declared task, which has been tried; None where they are no floats.
+
+    Raises UserError for an environment with which nothing could be played.
+    """
+    env = task._made({})
+    try:
+        if task.horizon is None:
+            raise UserError(
+                f"environment {task.env.id!r} has no time limit: an episode might never end; "
+                "valid: max_steps in the task's file, such as max_steps: 200"
+            )
+        probe(task.env.id, env)
+        return env.get_wrapper_attr("white")
+    except UserError as error:
+        raise UserError(f"task {task.name!r}: {error}") from error
+    finally:
+        env.close()
 
 
 def state_teacher(language: StateLanguage, expert: Callable[[gym.Env], Any] | None = None) -> Teacher:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf, isfinite, isnan
 from typing import Any, ClassVar
 
 import cv2
@@ -11,6 +11,8 @@ import gymnasium as gym
 import numpy as np
 
 from envs.errors import UserError
+from envs.foreign.frames import FrameReader
+from envs.foreign.values import check_ending, rewarded, told
 from envs.rendering import camera_of, mujoco, renderer_for, simplify
 from envs.snapshot import PHYSICS, is_physical, physics_of
 
@@ -24,7 +26,8 @@ class SuccessRule:
 
     of: `return` or `reward` (the last one), which count when the episode ends; `terminated`, where the environment ends
     an episode by reaching what is asked for and not otherwise; or a key of `info`, which counts after every step, and
-    success ends the episode, or only `at_the_end`. source: who set the bounds.
+    success ends the episode, or only `at_the_end`. A key of `info` that is called as a word of ours is not looked at.
+    source: who set the bounds.
     """
 
     of: str
@@ -32,6 +35,20 @@ class SuccessRule:
     at_most: float = inf
     at_the_end: bool = False
     source: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a rule that always holds or never does."""
+        low, high = self.at_least, self.at_most
+        given = f"success of {self.of!r}, at_least {low:g}, at_most {high:g}"
+        if not self.of:
+            raise UserError(f"success of {self.of!r}; valid: {', '.join(NUMBERS)}, or a key of info")
+        if isnan(low) or isnan(high) or low > high or low == inf or high == -inf:
+            raise UserError(f"{given} never holds; valid: numbers, at_least no more than at_most")
+        if not (isfinite(low) or isfinite(high)):
+            raise UserError(f"success of {self.of!r} has no bound, and always holds; valid: at_least, at_most, or both")
+        if self.of == "terminated" and self.holds(0) == self.holds(1):
+            how = "always" if self.holds(1) else "never"
+            raise UserError(f"{given} {how} holds; valid: at_least: 1, or at_most: 0")
 
     def holds(self, number: float) -> bool:
         return self.at_least <= number <= self.at_most
@@ -58,7 +75,8 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
         total = 0.0
         for _ in range(self.n):
             observation, reward, terminated, truncated, info = self.env.step(action)
-            total += float(reward)
+            check_ending(terminated, truncated, info)
+            total += rewarded(reward)
             if terminated or truncated:
                 break
         return observation, total, terminated, truncated, info
@@ -79,19 +97,21 @@ class Judged(gym.Wrapper[Any, Any, Any, Any]):
         return observation, info | {"success": False, "is_success": False}
 
     def step(self, action: Any) -> Stepped:
-        """Raises ValueError for an action outside the space, UserError at the end of an episode without the key."""
+        """Raises ValueError for an action outside the space and a reward that is not finite, UserError for a reward, a
+        flag or a success that is none, and at the end of an episode without the key."""
         space = self.env.action_space
         if not space.contains(np.asarray(action, space.dtype) if isinstance(space, gym.spaces.Box) else action):
             raise ValueError(f"action {action} is not in {space}")
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self._return += float(reward)
+        check_ending(terminated, truncated, info)
+        self._return += rewarded(reward)
         self._keys |= info.keys()
         rule, ended = self.rule, terminated or truncated
-        numbers = {"return": self._return, "reward": reward, "terminated": terminated} | info
+        numbers = info | {"return": self._return, "reward": reward, "terminated": terminated}
         if ended and rule.of not in {*NUMBERS, *self._keys}:
-            keys = ", ".join(sorted({*NUMBERS, *self._keys}))
+            keys = ", ".join(sorted({*NUMBERS, *map(str, self._keys)}))
             raise UserError(f"success key {rule.of!r} never appeared in info; valid: {keys}")
-        success = rule.of in numbers and rule.holds(float(numbers[rule.of]))
+        success = rule.of in numbers and rule.holds(told(numbers[rule.of], rule.of))
         if rule.at_the_end or rule.of in NUMBERS:
             success = success and ended
         terminated = terminated or success
@@ -118,10 +138,22 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
     cameras: at least one, each as `camera_of` has it; the last is what `render` looks through.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], size: int, cameras: Sequence[str | Mapping[str, Any]] = ("",)):
-        """Raises UserError for a camera that the model does not have."""
+    set_by_reset: ClassVar[tuple[str, ...]] = ("_reader",)  # what no step changes
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        size: int,
+        cameras: Sequence[str | Mapping[str, Any]] = ("",),
+        white: float | None = None,
+    ):
+        """white: of pictures in floats, where that is known.
+
+        Raises UserError for a camera that the model does not have.
+        """
         super().__init__(env)
         self.size, self.cameras = size, _checked(cameras, env)
+        self._reader = FrameReader(white)
         self._physical = is_physical(env)
         if self._physical:
             simplify(env.unwrapped.model, size)
@@ -132,6 +164,11 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
             self._place_markers()
             return np.stack([self._seen_by(camera, self.size) for camera in self.cameras])
         return self._drawn(self.size)[None]
+
+    @property
+    def white(self) -> float | None:
+        """Of pictures in floats, as `FrameReader` has it."""
+        return self._reader.white
 
     def render(self) -> np.ndarray:
         """Raises UserError where there is no picture."""
@@ -149,10 +186,7 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
         return renderer_for(inner.model, size).render(inner.model, inner.data, camera_of(inner, camera))
 
     def _drawn(self, size: int) -> np.ndarray:
-        picture = self.env.render()
-        if not isinstance(picture, np.ndarray) or picture.ndim != 3:
-            kind = type(picture).__name__
-            raise UserError(f"render() gave {kind}; valid: an environment whose rgb_array is (H, W, 3)")
+        picture = self._reader.read(self.env.render())
         return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
 
     def _place_markers(self) -> None:

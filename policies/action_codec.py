@@ -11,27 +11,31 @@ import gymnasium as gym
 import numpy as np
 
 from envs.errors import UserError, shown
+from envs.foreign.spaces import check_actions
 from envs.suites.questions import units as quantities
 from envs.task import IMAGE_SIZE, ActionWords, Task
 
 SAME, OTHER = COMPARED = ("same", "other")  # of actions that have no distance
+MOST_LEVELS = 999  # on an axis: each is a word of the grammar
+BETWEEN = "; "  # of the parts of an answer
 
 
 class BoxCodec:
     """A bounded (d,) continuous action as `move +3 -1`: signed whole steps on each axis, zero in the middle.
 
-    With n = levels // 2, `+n` is the action's upper bound, `-n` its lower, `+0` halfway.
+    With n = levels // 2, `+n` is the action's upper bound, `-n` its lower, `+0` halfway. Of whole numbers, whose levels
+    are cut off towards zero, several levels may be the same action.
     """
 
     def __init__(self, space: gym.spaces.Box, levels: int):
-        """Raises UserError for an unbounded space or an even number of levels."""
-        if len(space.shape) != 1 or not space.is_bounded():
-            raise UserError(f"cannot put actions of {space} into words; valid: a bounded one-dimensional Box")
-        if levels < 3 or levels % 2 == 0:
-            raise UserError(f"levels = {levels}; valid: an odd number of at least 3")
+        """Raises UserError for an unbounded space, and an even number of levels or too many."""
+        check_actions(space)
+        if not 3 <= levels <= MOST_LEVELS or levels % 2 == 0:
+            raise UserError(f"levels = {levels}; valid: an odd number of at least 3, at most {MOST_LEVELS}")
         self.space, self.n = space, levels // 2
         low, high = space.low.astype(np.float64) / 2, space.high.astype(np.float64) / 2  # halves: bounds may be huge
         self._middle, self._unit = high + low, (high - low) / self.n
+        self._unit[self._unit == 0] = 1.0  # an axis that cannot move is at its zero
         self.words = self.vocabulary = tuple(f"{k:+d}" for k in range(-self.n, self.n + 1))
         self.regex = "move" + self._steps(self.n)
         self.instead_regex = self.regex + self._steps(2 * self.n)
@@ -42,13 +46,20 @@ class BoxCodec:
 
     def encode(self, action: np.ndarray) -> str:
         """(d,) -> text, by the nearest level."""
-        steps = np.rint((np.asarray(action, np.float64) - self._middle) / self._unit).astype(int)
+        action = np.asarray(action, np.float64)
+        if self.space.dtype.kind == "f":
+            steps = np.rint((action - self._middle) / self._unit).astype(int)
+        else:
+            levels = np.array(sorted(range(-self.n, self.n + 1), key=abs))  # of the same action, the one nearest to 0
+            steps = levels[np.abs(self._actions(levels[:, None]).astype(np.float64) - action).argmin(axis=0)]
         return "move " + " ".join(f"{k:+d}" for k in np.clip(steps, -self.n, self.n))
 
     def decode(self, text: str) -> np.ndarray:
         """Text -> (d,) in the space. Raises UserError, naming the text and the valid form."""
         _check(self.regex, text, "action")
-        steps = np.array([int(word) for word in text.split()[1:]])
+        return self._actions(np.array([int(word) for word in text.split()[1:]]))
+
+    def _actions(self, steps: np.ndarray) -> np.ndarray:
         return (self._middle + steps * self._unit).clip(self.space.low, self.space.high).astype(self.space.dtype)
 
     def instead(self, text: str, better: str) -> str:
@@ -66,7 +77,10 @@ class DiscreteCodec:
 
     def __init__(self, space: gym.spaces.Discrete, names: Sequence[str] = (), verb: str = "move"):
         """Names: of the actions, in their order; without any, their numbers. Raises UserError for another number of
-        names, or for one given twice."""
+        names, for one given twice, and for one that is no name."""
+        check_actions(space)
+        for name in names:
+            check_name(name)
         names = tuple(names) or tuple(map(str, range(space.n)))
         if len(names) != space.n or len(set(names)) != len(names):
             raise UserError(f"actions {', '.join(names)}; valid: {space.n} different names, one for each of {space}")
@@ -98,7 +112,14 @@ class TextCodec:
     NUMBER = r"-?\d{1,4}(\.\d{1,7})?(e[+-]\d{2})?"
 
     def __init__(self, space: gym.spaces.Text, units: Sequence[str], verb: str = "answer"):
-        """Units: those that may be said."""
+        """Units: those that may be said. Raises UserError for a space that does not hold numbers."""
+        longest = "-9999.9999999e+99"
+        holds = {*longest, *"0123456789"} <= space.character_set
+        if not holds or space.min_length > 1 or space.max_length < len(longest):
+            raise UserError(
+                f"actions of {shown(space)} in words are numbers, such as {longest}; "
+                "valid: Text that holds each of them, or another action space"
+            )
         self.space, self.units, self.verb = space, tuple(units), verb
         self.vocabulary = (verb, *map(str, range(10)), ".", "-", "+", "e", *units, *COMPARED)
         self.regex = f"{verb} {self.NUMBER}( ({'|'.join(map(re.escape, units))}))?"
@@ -121,6 +142,14 @@ class TextCodec:
     def instead(self, text: str, better: str) -> str:
         """As `DiscreteCodec.instead`."""
         return _same_or_other(self, text, better)
+
+
+def check_name(name: str) -> None:
+    """Raises UserError for a name of an action that an answer cannot hold, or that nobody could tell apart."""
+    if not name or name != " ".join(name.split()) or not name.isprintable():
+        raise UserError(f"action name {shown(name)}; valid: words in one line, one space between them")
+    if BETWEEN in name:
+        raise UserError(f"action name {shown(name)}; valid: one without {BETWEEN!r}, which ends a thought")
 
 
 def _check(regex: str, text: str, what: str) -> None:
@@ -159,17 +188,17 @@ class AnswerCodec:
 
 def joined(*parts: str) -> str:
     """Thought and action, or other parts of a text, joined by `; `; empty parts are left out."""
-    return "; ".join(part for part in parts if part)
+    return BETWEEN.join(part for part in parts if part)
 
 
 def thought_of(answer: str) -> str:
     """The thought of an answer; empty where there is none."""
-    return answer.rpartition("; ")[0]
+    return answer.rpartition(BETWEEN)[0]
 
 
 def action_of(answer: str) -> str:
     """The action of an answer, in words."""
-    return answer.rpartition("; ")[2]
+    return answer.rpartition(BETWEEN)[2]
 
 
 def codec_for(task: Task) -> AnswerCodec:
@@ -182,13 +211,18 @@ def _codec_of(task: Task) -> AnswerCodec:
     env = task.make()
     try:
         return AnswerCodec(_action_codec(env.action_space, task.actions), task.language.thought_regex)
+    except UserError as error:
+        raise UserError(f"task {task.name!r}: {error}") from error
     finally:
         env.close()
 
 
 def _action_codec(space: gym.Space, words: ActionWords) -> ActionCodec:
+    check_actions(space)
     if isinstance(space, gym.spaces.Discrete):
         return DiscreteCodec(space, words.names, words.verb)
     if isinstance(space, gym.spaces.Text):
         return TextCodec(space, words.names, words.verb)
+    if words.names:
+        raise UserError(f"actions {', '.join(words.names)} of {shown(space)}; valid: none, its actions are levels")
     return BoxCodec(space, words.levels)

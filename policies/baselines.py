@@ -26,8 +26,10 @@ class ZeroPolicy:
             self.action = space.start
         elif isinstance(space, gym.spaces.Text):
             self.action = np.str_("")
-        else:
+        elif space.dtype.kind == "f":
             self.action = ((space.high + space.low) / 2).astype(space.dtype)
+        else:  # whose sum may be beyond their kind, as of bytes
+            self.action = ((space.high.astype(np.float64) + space.low) / 2).astype(space.dtype)
 
     def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]:
         return [Decision("", self.action) for _ in observations]
@@ -48,7 +50,8 @@ class RandomPolicy:
         if isinstance(self.space, gym.spaces.Text):
             length = rng.integers(self.space.min_length, self.space.max_length + 1)
             return np.str_("".join(rng.choice(self.space.character_list, length)))
-        return rng.uniform(self.space.low, self.space.high).astype(self.space.dtype)
+        drawn = rng.uniform(self.space.low, self.space.high).astype(self.space.dtype)
+        return drawn.clip(self.space.low, self.space.high)  # what is rounded to float16 may lie beyond a bound
 
 
 class ExpertPolicy:

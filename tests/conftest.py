@@ -126,8 +126,9 @@ class ToyEnv(gym.Env[np.ndarray, np.ndarray]):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012 (gymnasium's own form)
     instruction = "count"
 
-    def __init__(self, ends=None, raises=None, raises_in_reset=(), render_mode=None):
+    def __init__(self, ends=None, raises=None, raises_in_reset=(), error=None, render_mode=None):
         self.ends, self.raises, self.raises_in_reset = ends or {}, raises or {}, raises_in_reset
+        self.error = error or RuntimeError("the simulation diverged")
         self.render_mode = render_mode
         self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.observation_space = gym.spaces.Box(0.0, np.inf, (1,), np.float32)
@@ -142,7 +143,7 @@ class ToyEnv(gym.Env[np.ndarray, np.ndarray]):
     def step(self, action):
         self.count += 1
         if self.count == self.raises.get(self.seed):
-            raise RuntimeError("the simulation diverged")
+            raise self.error
         success = self.count == self.ends.get(self.seed)
         return np.array([self.count], np.float32), 1.0, success, False, {"success": success}
 

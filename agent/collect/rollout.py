@@ -1,14 +1,17 @@
 """Observe, decide, act, record: N environments in lockstep, one task at a time."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from agent.organise.episode import Episode, Moment, Step, simulation_versions
+from agent.record.console import console
+from envs.checks.restores import Way, way_back
 from envs.errors import UserError
+from envs.foreign.raising import is_of_environment, named
 from envs.observation import Observation
 from envs.snapshot import Restorable
 from envs.task import Task
@@ -44,6 +47,7 @@ class _Slot:
     observation: Observation | None = None
     fingerprint: bytes = b""
     answered: set[bytes] = field(default_factory=set)  # keys of the observations that the policy has answered
+    error: BaseException | None = None  # that broke the episode
 
     @property
     def given(self) -> Decision | None:
@@ -67,8 +71,13 @@ def rollout(
     episode's random draws depend on `sampling_seed` and its start alone, not on `n_envs` or on the episodes beside it.
     An episode that begins at a moment holds only the steps from there on.
 
-    snapshots: steps keep the environment's state. end_loops: for a deterministic policy; an episode that returns to an
-    observation that the policy has answered ends there, as a failure.
+    snapshots: steps keep the environment's state, where the first episode shows that it leads back (`way_back`); raises
+    UserError where the actions do not lead back either. end_loops: for a deterministic policy; an episode that returns
+    to an observation that the policy has answered ends there, as a failure.
+
+    Whatever an environment raises breaks its episode, not the rollout. Raises UserError where the episode of the first
+    start, from its reset, raises one before any other has ended whole: what breaks every episode, such as a machine
+    that cannot render, or a success key that never appears, is told at once.
     """
     starts = [Start(*start) for start in starts]
     waiting, finished = deque(starts), {}
@@ -80,8 +89,10 @@ def rollout(
             playing = [slot for slot in slots if slot.episode.ending != "broken"]
             for slot, decision in zip(playing, _decide(policy, playing), strict=True):
                 _advance(task, slot, decision, snapshots, end_loops)
+            _refuse(slots, starts[0], finished.values())
             for slot in [slot for slot in slots if slot.episode.final or slot.episode.error]:
                 slots.remove(slot)
+                keep_snapshots_that_lead_back(task, slot.episode)
                 finished[slot.episode.seed, slot.episode.attempt] = slot.episode
                 for subscriber in subscribers:
                     subscriber.on_episode(slot.episode)
@@ -106,11 +117,18 @@ def _begin(task: Task, env: Restorable, start: Start, sampling_seed: int) -> _Sl
         else:
             env.reset(seed=start.seed)
             slot.observation, slot.fingerprint = task.observe(env), env.fingerprint()
-    except UserError:  # a machine that cannot render breaks every episode
-        raise
-    except Exception as error:  # whatever an environment raises breaks its episode, not the run
-        _break(episode, error)
+    except BaseException as error:
+        _break(slot, error)
     return slot
+
+
+def _refuse(slots: Sequence[_Slot], first: Start, finished: Collection[Episode]) -> None:
+    """Raises the UserError that broke the first start's episode, where nothing says that another would end whole."""
+    if first.moment is not None or any(episode.ending != "broken" for episode in finished):
+        return
+    for slot in slots:
+        if slot.start is first and isinstance(slot.error, UserError):
+            raise slot.error
 
 
 def _decide(policy: Policy | Privileged, slots: list[_Slot]) -> list[Decision]:
@@ -132,10 +150,8 @@ def _advance(task: Task, slot: _Slot, decision: Decision, snapshots: bool, end_l
         episode.steps.append(Step(kept, decision, float(reward), slot.fingerprint, snapshot))
         slot.observation, slot.fingerprint = task.observe(slot.env), slot.env.fingerprint()
         success = bool(info["success"])
-    except UserError:  # a success key that never appears breaks every episode
-        raise
-    except Exception as error:  # whatever an environment raises breaks its episode, not the run
-        _break(episode, error)
+    except BaseException as error:
+        _break(slot, error)
         return
     if len(episode.steps) > 1 or slot.start.first is None:  # not the decision that the start gave
         slot.answered.add(kept.key())
@@ -148,5 +164,26 @@ def _advance(task: Task, slot: _Slot, decision: Decision, snapshots: bool, end_l
         episode.final_fingerprint = slot.fingerprint
 
 
-def _break(episode: Episode, error: Exception) -> None:
-    episode.ending, episode.error = "broken", f"{type(error).__name__}: {error}"
+def _break(slot: _Slot, error: BaseException) -> None:
+    """Whatever an environment raises breaks its episode, not the run; anything else is raised again."""
+    if not is_of_environment(error):
+        raise error
+    slot.error = error
+    slot.episode.ending, slot.episode.error = "broken", named(error)
+
+
+def keep_snapshots_that_lead_back(task: Task, episode: Episode) -> None:
+    """Drop the episode's snapshots where they do not: then the way back to its states is by its actions.
+
+    Raises UserError where these do not lead back either.
+    """
+    from_reset = episode.begins_at is None and episode.ending != "broken"
+    if not from_reset or not any(step.snapshot for step in episode.steps):
+        return
+    actions = [step.decision.action for step in episode.steps]
+    if way_back(task, episode.seed, episode.options or None, actions, _say) is Way.REPEATED:
+        episode.steps = [replace(step, snapshot=None) for step in episode.steps]
+
+
+def _say(line: str) -> None:
+    console.print(line, markup=False, soft_wrap=True)

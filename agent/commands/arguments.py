@@ -1,6 +1,7 @@
 """Checks of arguments that several commands share; nothing here is slow to import."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from envs.errors import UserError
 
@@ -20,6 +21,15 @@ def check_practised(names: Iterable[str]) -> None:
         if registry.task(name).split != "practice":
             valid = [task.name for task in registry.TASKS.values() if task.split == "practice"]
             raise UserError(f"task {name!r} is held out from practice; valid: {', '.join(valid)}")
+
+
+def vouch(*policies: str | Path | None) -> None:
+    """Trust those of the policies that are a .zip, in this process: `--trust`."""
+    from policies import trust
+
+    for policy in policies:
+        if policy is not None and Path(policy).suffix == ".zip":
+            trust.vouch(Path(policy))
 
 
 def split_overrides(arguments: Sequence[str], switches: Iterable[str]) -> tuple[list[str], list[str]]:

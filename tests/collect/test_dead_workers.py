@@ -82,7 +82,8 @@ def job(nano_checkpoint, tmp_path):
     """Makes a job with these faults."""
 
     def make(faults=None, **settings):
-        text = "id: test_dead_workers:HandEyeTest/Faulty-v0\ninstruction: reach the red cube\nsuccess: {of: return}\n"
+        text = "id: test_dead_workers:HandEyeTest/Faulty-v0\ninstruction: reach the red cube\n"
+        text += "success: {of: return, at_least: 0}\n"
         path = tmp_path / f"faulty-{len(faults or {})}.yaml"
         path.write_text(f"{text}kwargs: {{folder: {str(tmp_path)!r}, faults: {faults or {}}}}\n")
         return Job(str(path), nano_checkpoint, STARTS, temperature=1.0, n_envs=3, **settings)

@@ -1,9 +1,13 @@
 """Rollouts: each start is played once, does not depend on the episodes beside it, and crashes alone."""
 
+import signal
+
 import numpy as np
 import pytest
 
-from agent.collect.rollout import rollout
+from agent.collect.rollout import Start, rollout
+from agent.organise.episode import Moment
+from envs.errors import UserError
 from envs.registry import TASKS
 from policies.action_codec import codec_for
 from policies.base import Decision
@@ -148,6 +152,49 @@ def test_an_impossible_action_breaks_the_episode_and_says_so():
     assert episode.ending == "broken"
     assert "ValueError" in episode.error
     assert "not in [-1, 1]" in episode.error
+
+
+@pytest.mark.parametrize("n_envs", [1, 2, 8])
+def test_a_user_error_in_the_first_episode_ends_the_rollout_and_later_only_its_own_episode(toy_task, n_envs):
+    def starts(*seeds):
+        return [(seed, 0) for seed in seeds]
+
+    def task(raising):
+        return toy_task(ends={0: 2}, raises={raising: 3}, error=UserError("no picture"))
+
+    with pytest.raises(UserError, match="no picture"):
+        rollout(task(3), StepPolicy(), starts(3, 1))
+    episodes = rollout(task(1), StepPolicy(), starts(0, 1, 2), n_envs)
+    assert [(e.ending, e.error) for e in episodes] == [
+        ("terminated", ""),
+        ("broken", "UserError: no picture"),
+        ("truncated", ""),
+    ]
+
+
+def test_a_user_error_of_a_branch_breaks_the_branch_alone(toy_task):
+    task = toy_task(raises={0: 3}, error=UserError("no picture"))
+    env = task.make()
+    env.reset(seed=0)
+    moment = Moment(env.snapshot(), task.observe(env), env.fingerprint())
+    (branch,) = rollout(task, StepPolicy(), [Start(0, moment=moment)])
+    assert (branch.ending, branch.error, len(branch.steps)) == ("broken", "UserError: no picture", 2)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_an_environment_that_ends_the_program_breaks_its_own_episode(toy_task, error):
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # as the command line, whose handler tells signals apart
+    try:
+        episodes = rollout(toy_task(raises={1: 2}, error=error), StepPolicy(), [(0, 0), (1, 0)])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [e.ending for e in episodes] == ["truncated", "broken"]
+    assert episodes[1].error.startswith(type(error).__name__)
+
+
+def test_a_person_ends_the_rollout(toy_task):
+    with pytest.raises(KeyboardInterrupt):
+        rollout(toy_task(raises={0: 2}, error=KeyboardInterrupt(signal.SIGINT)), StepPolicy(), [(0, 0)])
 
 
 def test_a_policy_that_raises_is_a_bug_and_stops_the_rollout(toy_task):

@@ -61,13 +61,16 @@ def reset(chosen):
     ],
 )
 def test_a_declared_task_has_the_horizon_of_its_environment(declare, text, horizon):
-    assert task(declare(f"{text}instruction: act\nsuccess: {{of: return}}\n")).horizon == horizon
+    assert task(declare(f"{text}instruction: act\nsuccess: {{of: return, at_least: 1}}\n")).horizon == horizon
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id: Countin-v0\ninstruction: count\nsuccess: {of: return}\n", "unknown environment 'Countin-v0'; valid: "),
+        (
+            "id: Countin-v0\ninstruction: count\nsuccess: {of: return, at_least: 1}\n",
+            "unknown environment 'Countin-v0'; valid: ",
+        ),
         (DECLARED + "framse: 2\n", "unknown config key 'framse' .did you mean 'frames'"),
         (DECLARED + "frames: 0\n", "'frames' = 0"),
         (DECLARED + "legend: one is right\n", "'legend' = 'one is right'"),
@@ -75,10 +78,10 @@ def test_a_declared_task_has_the_horizon_of_its_environment(declare, text, horiz
         (DECLARED + "actions: [one, two]\n", "actions one, two; valid: 3 different names"),
         (DECLARED + "camera: top\n", "camera 'top' of an environment without MuJoCo"),
         (
-            "id: Reacher-v5\ninstruction: reach\nsuccess: {of: return}\ncamera: top\n",
+            "id: Reacher-v5\ninstruction: reach\nsuccess: {of: return, at_least: 1}\ncamera: top\n",
             "unknown camera 'top'; valid: none",
         ),
-        ("id: CartPole-v1\nsuccess: {of: return}\n", "'instruction' is missing"),
+        ("id: CartPole-v1\nsuccess: {of: return, at_least: 1}\n", "'instruction' is missing"),
         ("- CartPole-v1\n", "holds list; valid: a mapping"),
     ],
 )

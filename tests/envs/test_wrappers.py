@@ -48,7 +48,7 @@ def test_a_success_key_that_never_appears_is_found_at_the_first_end():
 
 @pytest.mark.parametrize("action", [0, 4, 1.5, np.nan, [1, 2]])
 def test_impossible_discrete_actions_are_refused(action):
-    env = Judged(gym.make("HandEyeTest/Counting-v0"), SuccessRule("reward"))
+    env = Judged(gym.make("HandEyeTest/Counting-v0"), SuccessRule("reward", at_least=1))
     env.reset(seed=0)
     with pytest.raises(ValueError, match="action"):
         env.step(action)
