@@ -150,7 +150,7 @@ def test_runs_are_made_once(comparison, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def ran(monkeypatch):
+def ran():
     """Runs that end at once: their configs, each with whether it went on. `ran.complete` is what their results say."""
 
     class Ran(list):
@@ -160,10 +160,10 @@ def ran(monkeypatch):
             path = Path(config.out)
             resume = (path / "journal.jsonl").is_file()
             run = RunDir(path, resume=resume)
-            run.begin(
-                asdict(config), provenance.versions(), provenance.at_beginning(config, find_policy(config.policy))
-            )
-            run.write_results(results("10", tasks=("reach",)) | {"complete": self.complete})
+            told = provenance.at_beginning(config, find_policy(config.policy))
+            run.begin(asdict(config), provenance.versions(), told)
+            made = results("10", tasks=("reach",)) | {"complete": self.complete}
+            run.write_results(made | {"rounds": made["rounds"] * config.rounds})
             run.close()
             self.append((f"{path.parent.name} {path.name}", resume))
 
