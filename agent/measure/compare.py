@@ -10,9 +10,14 @@ import numpy as np
 from agent.config import Config, Experiment, load
 from agent.measure.statistics import RESAMPLES
 from agent.record.console import console
-from agent.record.rundir import is_complete
+from agent.record.ownership import STALE, kind_of
+from agent.record.provenance import source
+from agent.record.run.journal import Journal
+from agent.record.run.resume import check_same, other_versions
+from agent.record.rundir import is_complete, is_fresh, retire
 from agent.record.tables import points
 from envs.errors import UserError, unknown
+from policies.base import find_policy
 
 
 def configs(experiment: Experiment, out: Path) -> dict[str, list[Config]]:
@@ -38,9 +43,11 @@ def compare_arms(
 ) -> str:
     """Run every config without results, and return the table: each arm minus the arm `against`, by default the first.
 
+    A finished run is taken where its config, packages, commit, declared tasks and seed policy are those of now. One
+    that is stale is named, moved aside and run again; an unfinished one that is not stale goes on.
     check: raises UserError for a config that cannot run. run: makes the config's run folder with results.json, or goes
-    on with an unfinished one. Raises UserError, before the first run, for a config that cannot run or an unknown
-    arm.
+    on with an unfinished one. Raises UserError, before the first run, for a config that cannot run, an unknown arm, or
+    a folder in the way.
     """
     against = against or next(iter(experiment.arms))
     if against not in experiment.arms:
@@ -48,17 +55,48 @@ def compare_arms(
     runs = configs(experiment, out)
     for config in (config for arm in runs.values() for config in arm):
         check(config)
+    why_stale = {config.out: _why_stale(config) for arm in runs.values() for config in arm}
     for seed in range(len(experiment.seeds)):  # seed by seed, so that arms can be compared early
         for arm in runs.values():
             config = arm[seed]
-            if is_complete(Path(config.out)):
+            path = Path(config.out)
+            if why_stale[config.out]:
+                line = f"stale    {path}: {why_stale[config.out]}; moved aside as {retire(path, STALE)}"
+                console.print(line, soft_wrap=True, markup=False, highlight=False)
+            elif _is_done(config):
                 continue
-            console.print(f"run      {config.out}", soft_wrap=True)
+            console.print(f"run      {path}", soft_wrap=True)
             run(config)
     results = {arm: [_results(config) for config in seeds] for arm, seeds in runs.items()}
     text = table(results, against)
     (out / "table.md").write_text(text)
     return text
+
+
+def _why_stale(config: Config) -> str:
+    """Why the run in the config's folder is none of this config as it would be run now; empty where it is, or where
+    nothing is there. Raises UserError for a folder that holds something else."""
+    path = Path(config.out)
+    if not path.exists() or is_fresh(path):
+        return ""
+    if kind_of(path) != "run":
+        raise UserError(f"{str(path)!r} holds no run of ours; valid: another out, or first delete it yourself")
+    journal = Journal(path)
+    try:
+        check_same(path, journal, config, find_policy(config.policy))
+    except UserError as error:
+        return str(error).rpartition("; valid: ")[0]
+    others = other_versions(journal)
+    if not others and False in (journal.begun["provenance"]["source"]["clean"], source()["clean"]):
+        line = f"{path} is of the same commit, but code with uncommitted changes is not known to be the same"
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    return f"it was made by other versions: {others}" if others else ""
+
+
+def _is_done(config: Config) -> bool:
+    """Whether the run in the config's folder has all rounds."""
+    path = Path(config.out)
+    return is_complete(path) and len(_results(config)["rounds"]) == config.rounds
 
 
 def _results(config: Config) -> dict[str, Any]:

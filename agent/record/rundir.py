@@ -26,9 +26,12 @@ def copy_folder(source: Path, destination: Path) -> None:
 
 
 def is_complete(run: Path) -> bool:
-    """Whether the folder holds the results of a run after its last round."""
+    """Whether the folder holds whole results of a run after its last round."""
     path = run / "results.json"
-    return path.is_file() and json.loads(path.read_text()).get("complete", True)  # runs of before were written once
+    try:
+        return bool(json.loads(path.read_bytes()).get("complete", True))  # runs of before were written once
+    except (OSError, ValueError, AttributeError):  # none, or damaged: a run that goes on writes it anew
+        return False
 
 
 def go_on(run: Path) -> str:
@@ -55,7 +58,7 @@ def _locked(path: Path) -> FileLock:
     return lock
 
 
-def _is_fresh(path: Path) -> bool:
+def is_fresh(path: Path) -> bool:
     """Whether a folder holds at most what a run leaves that did not begin."""
     return path.is_dir() and {entry.name for entry in path.iterdir()} <= {LOCK, JOURNAL + durable.PARTIAL}
 
@@ -76,14 +79,14 @@ class RunDir:
         self.path, self._old = path, None
         if resume and not (path / JOURNAL).is_file():
             raise UserError(f"no run to resume in {str(path)!r} (no {JOURNAL}); valid: a run's folder, or no --resume")
-        if not resume and not _is_fresh(path):
+        if not resume and not is_fresh(path):
             ownership.check_replaceable(path, overwrite, "run", resumable=True)
             if overwrite and path.is_dir():
                 self._old = retire(path)
         durable.make(path.resolve())
         self._lock = _locked(path)
         if not resume:
-            if not _is_fresh(path):  # another process was faster
+            if not is_fresh(path):  # another process was faster
                 self._lock.release()
                 raise UserError(f"run folder {str(path)!r} exists; valid: --resume, another --out, or --overwrite")
             (path / (JOURNAL + durable.PARTIAL)).unlink(missing_ok=True)

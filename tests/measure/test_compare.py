@@ -2,7 +2,8 @@
 
 import json
 import re
-from dataclasses import replace
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,11 @@ from agent.commands.checks import check_improve
 from agent.commands.training.improve import improve
 from agent.config import Experiment, load
 from agent.measure.compare import compare_arms, configs, difference, table
+from agent.record import provenance
+from agent.record.run import resume
+from agent.record.rundir import RunDir
 from envs.errors import UserError
+from policies.base import find_policy
 
 
 def results(*outcomes, tasks=("reach", "push")):
@@ -142,6 +147,116 @@ def test_runs_are_made_once(comparison, tmp_path, monkeypatch):
     assert len(done) == 2
     assert compare_arms(comparison, out, check_improve, run) == text
     assert {path: path.stat().st_mtime_ns for path in done} == done
+
+
+@pytest.fixture
+def ran():
+    """Runs that end at once: their configs, each with whether it went on. `ran.complete` is what their results say."""
+
+    class Ran(list):
+        complete = True
+
+        def __call__(self, config):
+            path = Path(config.out)
+            resume = (path / "journal.jsonl").is_file()
+            run = RunDir(path, resume=resume)
+            told = provenance.at_beginning(config, find_policy(config.policy))
+            run.begin(asdict(config), provenance.versions(), told)
+            made = results("10", tasks=("reach",)) | {"complete": self.complete}
+            run.write_results(made | {"rounds": made["rounds"] * config.rounds})
+            run.close()
+            self.append((f"{path.parent.name} {path.name}", resume))
+
+    return Ran()
+
+
+@pytest.fixture
+def arms(comparison, tmp_path, ran):
+    """Compares the arms again, with common keys changed: the runs that were made."""
+
+    def compare(**changes):
+        ran.clear()
+        common = {**comparison.common, **{key.replace("__", "."): value for key, value in changes.items()}}
+        compare_arms(replace(comparison, seeds=(0,), common=common), tmp_path / "out", lambda config: None, ran)
+        return list(ran)
+
+    return compare
+
+
+NEW, ON = [[("plain seed_0", resumed), ("branches seed_0", resumed)] for resumed in (False, True)]
+
+
+def aside(tmp_path):
+    return list((tmp_path / "out").glob("*/.seed_0.stale-*"))
+
+
+def test_a_run_is_taken_only_where_it_is_what_would_be_run_now(arms, tmp_path, capsys, monkeypatch):
+    assert arms() == NEW
+    assert arms() == []
+    assert arms(workers=2, tracking__mode="offline") == []  # results do not depend on these
+    assert aside(tmp_path) == []
+    capsys.readouterr()
+    assert arms(gate__episodes=2) == NEW
+    said = capsys.readouterr().out
+    old = tmp_path / "out" / "plain" / "seed_0"
+    assert f"stale    {old}: {str(old)!r} began with another config: gate.episodes = 2 (was 1); moved aside as" in said
+    assert [json.loads((path / "results.json").read_text())["complete"] for path in aside(tmp_path)] == [True, True]
+    assert arms(gate__episodes=2) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "versions", lambda: provenance.versions() | {"torch": "0.1"})
+        assert arms(gate__episodes=2) == NEW
+    assert "it was made by other versions: torch 0.1 (was " in capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "source", lambda: provenance.source() | {"commit": "other"})
+        assert arms(gate__episodes=2) == NEW
+    assert "commit other (was " in capsys.readouterr().out
+
+
+def test_another_seed_policy_is_another_arm(arms, comparison, nano_checkpoint, tmp_path, capsys):
+    shutil.copytree(nano_checkpoint, tmp_path / "policy")
+    assert arms(policy=str(tmp_path / "policy")) == NEW
+    assert arms(policy=str(tmp_path / "policy")) == []
+    weights = tmp_path / "policy" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert arms(policy=str(tmp_path / "policy")) == NEW
+    assert "has other weights than when" in capsys.readouterr().out
+
+
+def test_what_is_unfinished_goes_on_where_it_fits(arms, ran, tmp_path):
+    ran.complete = False
+    assert arms() == NEW
+    assert arms() == ON
+    ran.complete = True
+    assert arms() == ON
+    assert arms() == []
+    assert arms(rounds=2) == ON  # more of them
+    assert arms(rounds=2) == []
+    (tmp_path / "out" / "plain" / "seed_0" / "results.json").write_text("{")
+    assert arms(rounds=2) == ON[:1]
+    ran.complete = False
+    assert arms(gate__episodes=2) == NEW
+    assert len(aside(tmp_path)) == 2
+
+
+def test_what_is_no_run_is_in_the_way_before_the_first(arms, tmp_path):
+    folder = tmp_path / "out" / "branches" / "seed_0"
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text('{"complete": true}')
+    with pytest.raises(UserError, match="branches/seed_0' holds no run of ours; valid: another out, or first delete"):
+        arms()
+    assert not (tmp_path / "out" / "plain").exists()
+    assert [path.name for path in folder.iterdir()] == ["results.json"]
+
+
+def test_a_stale_run_that_another_process_writes_is_left(arms, tmp_path):
+    assert arms() == NEW
+    run = RunDir(tmp_path / "out" / "plain" / "seed_0", resume=True)
+    with pytest.raises(UserError, match="another process writes into"):
+        arms(gate__episodes=2)
+    run.close()
+    assert aside(tmp_path) == []
 
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,8 @@ from agent.config import Config, Experiment, load
 class Compare:
     """The arms of an experiment: runs that differ in some config keys, with several seeds, on the same episodes.
 
-    Finished runs are kept, and unfinished ones go on: to add a seed or an arm, run the command again.
+    Finished runs are kept, and unfinished ones go on: to add a seed or an arm, run the command again. Runs of another
+    config, code version or seed policy are moved aside and run again.
     """
 
     config: Path  # a YAML file, such as configs/experiments/branching.yaml
@@ -28,6 +29,6 @@ class Compare:
 
         def run(config: Config) -> None:
             begun = (Path(config.out) / JOURNAL).is_file()
-            improve(config, resume=begun, overwrite=not begun)
+            improve(config, resume=begun)
 
         print(compare_arms(settings, Path(settings.out), check_improve, run, self.against))

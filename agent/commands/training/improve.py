@@ -78,8 +78,8 @@ def _take_up(run: "RunDir", config: Config, force_version: bool) -> None:
     from agent.record.run.resume import check_same, mend, other_versions
     from policies.base import find_policy
 
-    check_same(run, config, find_policy(config.policy))
-    if other := other_versions(run):
+    check_same(run.path, run.journal, config, find_policy(config.policy))
+    if other := other_versions(run.journal):
         if not force_version:
             raise UserError(f"{str(run.path)!r} began with other versions: {other}; valid: those, or --force-version")
         _check_certificates(run)

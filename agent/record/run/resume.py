@@ -10,7 +10,7 @@ from agent.config import Config
 from agent.organise import foreign
 from agent.organise.durable import PARTIAL
 from agent.record.provenance import at_beginning, source, versions
-from agent.record.run.journal import Done, damage
+from agent.record.run.journal import Done, Journal, damage
 from agent.record.run.underway import UnderWay
 from agent.record.rundir import RunDir, plain
 from envs.errors import UserError
@@ -18,18 +18,19 @@ from envs.errors import UserError
 MAY_CHANGE = ("out", "rounds", "workers", "n_envs", "limits", "tracking")  # results do not depend on these
 
 
-def check_same(run: RunDir, config: Config, policy: Path) -> None:
-    """Raises UserError where the run would not go on as it began: another config, seed policy or declared task.
+def check_same(path: Path, journal: Journal, config: Config, policy: Path) -> None:
+    """Raises UserError where a run would not go on as it began: another config, seed policy or declared task.
 
-    policy: the seed policy. What is in MAY_CHANGE may differ, but no round that has begun is left out.
+    path, journal: the run's. policy: the seed policy. What is in MAY_CHANGE may differ, but no round that has begun is
+    left out.
     """
-    name, begun = str(run.path), run.journal.begun
+    name, begun = str(path), journal.begun
     was, now = _flat(begun["config"]), _flat(plain(asdict(config)))
     other = [k for k in {**was, **now} if was.get(k) != now.get(k) and k.split(".")[0] not in MAY_CHANGE]
     if other:
         changes = ", ".join(f"{key} = {now.get(key)!r} (was {was.get(key)!r})" for key in other)
         raise UserError(f"{name!r} began with another config: {changes}; valid: as it was, or another --out")
-    begun_rounds = max((done.round for done in run.journal.done), default=0)
+    begun_rounds = max((done.round for done in journal.done), default=0)
     if config.rounds < begun_rounds:
         raise UserError(f"rounds = {config.rounds}, but {name!r} is in round {begun_rounds}; valid: that or more")
     told, tells = begun["provenance"], at_beginning(config, policy)
@@ -40,9 +41,9 @@ def check_same(run: RunDir, config: Config, policy: Path) -> None:
             raise UserError(f"task {task!r} is declared otherwise than when {name!r} began; valid: as it was")
 
 
-def other_versions(run: RunDir) -> str:
+def other_versions(journal: Journal) -> str:
     """The packages and the commit that are not those of the run's beginning; empty where all are."""
-    begun = run.journal.begun
+    begun = journal.begun
     was = begun["versions"] | {"commit": begun["provenance"]["source"]["commit"]}
     now = versions() | {"commit": source()["commit"]}
     return ", ".join(f"{name} {now.get(name)} (was {was[name]})" for name in was if now.get(name) != was[name])
