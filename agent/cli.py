@@ -30,7 +30,7 @@ from agent.commands.training.baseline import Baseline
 from agent.commands.training.compare import Compare
 from agent.commands.training.improve import Improve
 from agent.commands.training.pretrain import Pretrain
-from envs.errors import UserError
+from envs.errors import SimulatorError, UserError
 
 # Waiting torch threads must not spin: on a shared CPU, spinning slows single-frame inference by tens of times.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -85,7 +85,8 @@ def parse(arguments: Sequence[str]) -> Command:
 
 
 def main() -> None:
-    """Run a command. A UserError becomes one line on stderr and exit status 2.
+    """Run a command. A UserError becomes one line on stderr and exit status 2, and so does a simulation that went wrong
+    where it is no episode's that could be broken, as in the training of a baseline.
 
     SIGINT and SIGTERM end the command with status 130 and 143, once it has let go of what it holds; a second one ends
     it at once.
@@ -94,7 +95,7 @@ def main() -> None:
         signal.signal(number, _stop)
     try:
         parse(sys.argv[1:]).run()
-    except UserError as error:
+    except (UserError, SimulatorError) as error:
         print(f"handeye: error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as stopped:

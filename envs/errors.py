@@ -15,7 +15,11 @@ class UserError(Exception):
 
 
 class SimulatorError(Exception):
-    """A simulation that went wrong, with its cause: what follows is no play, and its episode is broken."""
+    """A simulation that went wrong; the message says the cause, in one line. What follows is no play, and its episode
+    is broken."""
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.split()))
 
 
 def unknown(what: str, value: object, valid: Iterable[str]) -> UserError:

@@ -94,7 +94,8 @@ def _found_way(
 def _refused(task: Task, flaw: str) -> UserError:
     return UserError(
         f"task {task.name!r} does not happen again: the same seed and actions gave {flaw}, so that nothing can be "
-        "branched or certified; valid: a task that its seed decides, or collect.certify none and no branching"
+        "branched or certified; valid: a task that its seed decides, or collect.certify none, branch.failures 0 and "
+        "branch.starts 0"
     )
 
 

@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from agent import cli
 from agent.collect.rollout import rollout
 from envs.checks.health import Health
 from envs.errors import SimulatorError
@@ -185,3 +186,14 @@ def test_the_data_behind_another_library_is_found():
     env.step(0)
     with pytest.raises(SimulatorError, match="BADQVEL"):
         env.step(0)
+
+
+def test_outside_an_episode_it_is_one_line(monkeypatch, capsys):
+    """Such as while a baseline is trained."""
+    monkeypatch.setattr(cli, "parse", lambda arguments: SimpleNamespace(run=lambda: played(fault=push_too_hard)))
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("handeye: error")]
+    assert end.value.code == 2
+    assert len(err) == 1
+    assert "MuJoCo warned of BADQACC" in err[0]

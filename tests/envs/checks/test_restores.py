@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 
 from agent.collect.branching import Point
 from agent.collect.rollout import rollout
+from agent.collect.streamed import _retaken
 from agent.collect.verify import Verifier
+from agent.collect.workers import Job
 from envs.checks import restores
 from envs.checks.restores import Way, check_repeats, way_back
 from envs.errors import UserError
@@ -18,6 +21,7 @@ from envs.registry import TASKS
 from envs.rendering import mujoco
 from envs.task import EnvSpec, Task
 from envs.wrappers import SuccessRule
+from policies.backends.settings import ModelSettings
 from policies.baselines import RandomPolicy
 
 XML = """<mujoco><option timestep="0.01"/><worldbody><light pos="0 0 3"/>
@@ -195,6 +199,15 @@ def test_branches_of_a_task_whose_snapshots_do_not_lead_back_are_certified(task,
         assert rest.steps[1].fingerprint == episode.steps[10].fingerprint
     with Verifier() as verifier:
         assert [verifier.flaw(e) for e in [*episodes, *rests]] == [""] * 6
+
+
+def test_snapshots_that_are_taken_again_after_a_crash_are_tried_too(task):
+    """Of episodes that were read back from disk, which have none."""
+    for kind, is_saved in ((Rail, True), (Worn, False)):
+        chosen = task(kind)
+        episodes = roll(chosen, snapshots=False)
+        taken = _retaken(Job(chosen.name, Path("none"), model=ModelSettings(image_size=8)), episodes)
+        assert {snapshot is not None for snapshots in taken for snapshot in snapshots} == {is_saved}
 
 
 def test_a_task_that_does_not_happen_again_is_not_branched_or_certified(task):
