@@ -8,7 +8,7 @@ OUT ?= runs/demo
 export OMP_WAIT_POLICY := passive
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test check lint clean prepared
+.PHONY: demo test check torture lint clean prepared
 
 demo: .venv/installed
 	$(BIN)/handeye improve configs/demo.yaml --out $(OUT) --overwrite
@@ -18,6 +18,17 @@ test: .venv/installed .venv/families
 
 check: lint
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+# Crashes, failing disks, lost workers and damaged files, all of them: docs/reliability.md
+torture: .venv/installed
+	$(BIN)/python -m tests.reliability.every_point --lanes 2
+	$(BIN)/python -m tests.reliability.flips --flips 1000
+	$(BIN)/python -m tests.reliability.lost_workers --runs 10 --minutes 10
+	[ "$$(id -u)" != 0 ] || $(BIN)/python -m tests.reliability.full_disk
+	$(BIN)/python -m tests.reliability.killing configs/demo.yaml --kills 50 --seed 0 $(SMALLER)
+
+SMALLER := --set collect.starts=20 --set branch.starts=20 --set branch.env_steps=300 --set gate.episodes=20 \
+	--set evaluation.episodes=10 --set sft.max_steps=40 --set select.critiques=100
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -71,8 +71,9 @@ def parse(arguments: Sequence[str]) -> Command:
     A command with a field `overrides` takes every key of its config as an option beside its own.
     """
     name, rest, overrides = arguments[:1], list(arguments[1:]), []
-    if name and name[0] in COMMANDS and "overrides" in {field.name for field in fields(COMMANDS[name[0]])}:
-        rest, overrides = split_overrides(rest)
+    takes = fields(COMMANDS[name[0]]) if name and name[0] in COMMANDS else ()
+    if "overrides" in {field.name for field in takes}:
+        rest, overrides = split_overrides(rest, [field.name for field in takes if field.type is bool])
     command = subcommand_cli_from_dict(
         COMMANDS,
         prog="handeye",

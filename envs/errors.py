@@ -1,4 +1,7 @@
-"""Mistakes of a user, as opposed to bugs: the command line prints them as one line and exits with status 2."""
+"""Mistakes of a user, as opposed to bugs: the command line prints them as one line and exits with status 2.
+
+Beside them: a simulation that went wrong.
+"""
 
 import difflib
 from collections.abc import Iterable
@@ -9,6 +12,10 @@ class UserError(Exception):
 
     def __init__(self, message: str):
         super().__init__(" ".join(message.split()))
+
+
+class SimulatorError(Exception):
+    """A simulation that went wrong, with its cause: what follows is no play, and its episode is broken."""
 
 
 def unknown(what: str, value: object, valid: Iterable[str]) -> UserError:

@@ -5,6 +5,7 @@ Shadows, reflections, the skybox and multisampling cost more than all geometry a
 
 import atexit
 import copy
+import gc
 import hashlib
 import importlib.util
 import os
@@ -14,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from envs.errors import UserError, unknown
+from envs.errors import SimulatorError, UserError, unknown
 
 GL_HELP = (
     "On Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri (software EGL, no GPU or screen needed). "
@@ -32,7 +33,10 @@ try:
 except (ImportError, AttributeError, RuntimeError) as error:
     raise UserError(f"MuJoCo cannot use MUJOCO_GL={os.environ.get('MUJOCO_GL')!r}: {error}. {GL_HELP}") from error
 
-MAX_GEOMS = 1000
+MAX_GEOMS = 1000  # of a scene's buffer, beyond those of the model
+CATENARY = 32  # geoms that draw one tendon that hangs, at most (mjNCATENARY)
+IDLE = 4  # renderers that are kept for the next environment of their kind, though no model is left that they draw
+MANY = 8  # renderers; before there are more, garbage is collected, which may hold models
 FREE_CAMERA = ("lookat", "distance", "azimuth", "elevation", "trackbodyid", "type")
 SLICES, STACKS = 8, 4  # around and along a capsule, in a picture of at most 64 px
 EDGE = 8  # [px] of a larger picture for each further slice
@@ -55,27 +59,34 @@ class Renderer:
         try:
             self._gl = mujoco.GLContext(width, height)
             self._gl.make_current()
-            self._context = mujoco.MjrContext(coarsened(model, height // 4), mujoco.mjtFontScale.mjFONTSCALE_50)
+            drawn = coarsened(model, height // 4)
+            drawn.vis.quality.shadowsize = 0  # else a map of 4096 x 4096 depths, 64 MB, for shadows that are off
+            self._context = mujoco.MjrContext(drawn, mujoco.mjtFontScale.mjFONTSCALE_50)
         except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:
             backend = os.environ.get("MUJOCO_GL")
             raise UserError(f"no GL context with MUJOCO_GL={backend!r}: {error}. {GL_HELP}") from error
         atexit.register(self.close)  # before the interpreter takes EGL apart, which prints errors
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
-        self._scene = mujoco.MjvScene(model, MAX_GEOMS)
+        self._scene = _scene_of(model)
         self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._viewport = mujoco.MjrRect(0, 0, width, height)
-        for flag in UNLIT:
-            self._scene.flags[flag] = False
 
     def render(self, model: mujoco.MjModel, data: mujoco.MjData, camera: str | mujoco.MjvCamera) -> np.ndarray:
-        """A fresh (height, width, 3) uint8 picture of `data` through a named or a free camera."""
+        """A fresh (height, width, 3) uint8 picture of `data` through a named or a free camera.
+
+        Raises SimulatorError where something had no room in the scene's buffer: it would be missing in the picture.
+        """
         self._gl.make_current()
+        if self._scene.maxgeom < geoms_of(model):
+            self._scene = _scene_of(model)
         if isinstance(camera, str):
             self._camera.fixedcamid = model.camera(camera).id
             camera = self._camera
         everything = mujoco.mjtCatBit.mjCAT_ALL
         mujoco.mjv_updateScene(model, data, self._option, None, camera, everything, self._scene)
+        if self._scene.ngeom >= self._scene.maxgeom:
+            raise SimulatorError(f"the buffer of {self._scene.maxgeom} geoms is full: the picture lacks some")
         mujoco.mjr_render(self._viewport, self._scene, self._context)
         picture = np.empty((self._viewport.height, self._viewport.width, 3), np.uint8)
         mujoco.mjr_readPixels(picture, None, self._viewport, self._context)
@@ -83,8 +94,22 @@ class Renderer:
 
     def close(self) -> None:
         atexit.unregister(self.close)
+        self._gl.make_current()  # else what is freed is another context's, by the same numbers
         self._context.free()
         self._gl.free()
+
+
+def geoms_of(model: mujoco.MjModel) -> int:
+    """Room for all geoms that MuJoCo draws of a model: its own, sites, tendons, rangefinders, skins and flexes."""
+    drawn = model.ngeom + model.nsite + model.nwrap + model.nsensor + model.nskin + model.nflex
+    return MAX_GEOMS + 2 * drawn + CATENARY * model.ntendon
+
+
+def _scene_of(model: mujoco.MjModel) -> mujoco.MjvScene:
+    scene = mujoco.MjvScene(model, geoms_of(model))
+    for flag in UNLIT:
+        scene.flags[flag] = False
+    return scene
 
 
 def simplify(model: mujoco.MjModel, size: int) -> None:
@@ -128,19 +153,42 @@ def coarsened(model: mujoco.MjModel, n: int) -> mujoco.MjModel:
     return coarse
 
 
-_renderers: dict[tuple[int, bytes], Renderer] = {}
+_renderers: dict[tuple[int, bytes], Renderer] = {}  # the one that was used last comes last
 _held: WeakKeyDictionary[mujoco.MjModel, bytes] = WeakKeyDictionary()
 
 
 def renderer_for(model: mujoco.MjModel, size: int) -> Renderer:
-    """One for all models of this process with the same meshes and textures, which are what a GL context holds."""
+    """One for all models of this process with the same meshes and textures, which are what a GL context holds.
+
+    A renderer is closed after the last of its models is gone, but for the IDLE that were used last: a simulator that
+    builds its model anew at each reset, with other textures, would otherwise leave a GL context behind each time.
+    """
     if model not in _held:
-        arrays = (model.mesh_vert, model.mesh_face, model.tex_data, model.hfield_data)
-        _held[model] = hashlib.blake2b(b"".join(array.tobytes() for array in arrays)).digest()
+        _held[model] = _uploaded(model)
     key = size, _held[model]
     if key not in _renderers:
+        _close_unused()
         _renderers[key] = Renderer(model, size, size)
+    _renderers[key] = _renderers.pop(key)
     return _renderers[key]
+
+
+def _uploaded(model: mujoco.MjModel) -> bytes:
+    """A hash of what a GL context holds of a model."""
+    arrays = (model.mesh_vert, model.mesh_face, model.tex_data, model.hfield_data)
+    sizes = [*model.tex_height, *model.tex_width, *model.hfield_size.flat, model.nskinvert, model.nflexvert]
+    digest = hashlib.blake2b(b"".join(array.tobytes() for array in arrays))
+    digest.update(np.array(sizes, np.float64).tobytes())
+    return digest.digest()
+
+
+def _close_unused() -> None:
+    if len(_renderers) >= MANY:
+        gc.collect()
+    used = set(_held.values())
+    unused = [key for key in _renderers if key[1] not in used]
+    for key in unused[: max(0, len(unused) - IDLE)]:
+        _renderers.pop(key).close()
 
 
 def camera_of(env: Any, camera: str | Mapping[str, Any] = "") -> str | mujoco.MjvCamera:

@@ -2,7 +2,8 @@
 
 MuJoCo's own state is copied (`mj_getState`, `mjSTATE_INTEGRATION`), and beside it what MuJoCo does not hold: attributes
 and random generators of the environment and of every wrapper. Where an environment holds anything else (Box2D's world),
-or has no MuJoCo state at all, its episode is begun anew and the actions are taken again.
+or has no MuJoCo state at all, its episode is begun anew and the actions are taken again. So it is after a step that
+built MuJoCo's model anew. The model and its data are looked up at each use: some simulators build them at each reset.
 """
 
 import hashlib
@@ -99,14 +100,15 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
                 self._layers.append(env)
             env = env.env
         self._layers.append(env)
-        self._data = env.data if is_physical(env) else None
+        self._model: mujoco.MjModel | None = None  # that of the last reset
         self._start: tuple[int, dict[str, Any] | None] | None = None
         self._actions: list[Any] = []
         self._observation: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        self._start, self._actions = None, []
+        self._start, self._actions, self._model = None, [], None
         self._observation, info = self.env.reset(seed=seed, options=options)
+        self._model = data.model if (data := self._data()) else None
         self._start = None if seed is None else (seed, deepcopy(options))
         return self._observation, info
 
@@ -114,6 +116,15 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         self._actions.append(deepcopy(action))
         self._observation, *rest = self.env.step(action)
         return self._observation, *rest
+
+    def _data(self) -> mujoco.MjData | None:
+        """MuJoCo's state, as the environment has it now."""
+        return self.unwrapped.data if is_physical(self.env) else None
+
+    def _is_rebuilt(self) -> bool:
+        """Whether the model is no longer that of the reset."""
+        data = self._data()
+        return (data.model if data else None) is not self._model
 
     @property
     def observation(self) -> Any:
@@ -124,12 +135,12 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         """The state now. Raises UserError in an episode that began without a seed, which cannot be restored."""
         if self._start is None:
             raise UserError("an episode without a seed has no way back; valid: reset(seed=...) before snapshot()")
-        attributes = self._attributes() if self._data is not None else None
+        data = None if self._is_rebuilt() else self._data()
+        attributes = self._attributes() if data else None
         if attributes is None:
             return Snapshot(*self._start, tuple(self._actions))
-        poses = np.hstack([self._data.xpos, self._data.xquat])
-        observation = deepcopy(self._observation)
-        return Snapshot(*self._start, (), physics_of(self._data), poses, attributes, observation)
+        poses = np.hstack([data.xpos, data.xquat])
+        return Snapshot(*self._start, (), physics_of(data), poses, attributes, deepcopy(self._observation))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Return to a state, of any episode of this kind of environment."""
@@ -138,9 +149,10 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
             for action in snapshot.actions:
                 self.step(action)
             return
-        if self._start != (snapshot.seed, snapshot.options):
+        if self._start != (snapshot.seed, snapshot.options) or self._is_rebuilt():
             self.reset(seed=snapshot.seed, options=snapshot.options)
-        model, data = self._layers[-1].model, self._data
+        data = self._data()
+        model = data.model
         mujoco.mj_setState(model, data, snapshot.physics, PHYSICS)
         mujoco.mj_forward(model, data)  # what follows from the state; it moves the warm start
         mujoco.mj_setState(model, data, snapshot.physics, PHYSICS)
@@ -158,14 +170,20 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         without the transition table of a toy text, tens of thousands of numbers that follow from its map.
         """
         digest = hashlib.blake2b(digest_size=16)
-        if self._data is not None:
-            digest.update(physics_of(self._data).tobytes())
+        if data := self._data():
+            digest.update(physics_of(data).tobytes())
         else:
             _digest(self._observation, digest)
         if generators:
             _digest(_plain(self.unwrapped, strict=False), digest)
         else:
             _digest(_without_generators(_plain(self.unwrapped, strict=False, but=_NO_STATE)), digest)
+        return digest.digest()
+
+    def observation_key(self) -> bytes:
+        """16 bytes (BLAKE2b), a hash of the numbers that the environment observed last."""
+        digest = hashlib.blake2b(digest_size=16)
+        _digest(self._observation, digest)
         return digest.digest()
 
     def _attributes(self) -> tuple[dict[str, Any], ...] | None:

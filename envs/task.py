@@ -10,6 +10,7 @@ from typing import Any, Self
 import gymnasium as gym
 import numpy as np
 
+from envs.checks.health import Health
 from envs.errors import UserError
 from envs.foreign.making import PACKAGES, limit, made
 from envs.foreign.probing import probe
@@ -163,6 +164,7 @@ class Task:
 
 def _wrapped(env: gym.Env, spec: EnvSpec, white: float | None = None) -> Restorable:
     """white: of its pictures, where these are floats, as `FrameReader` has it."""
+    env = Health(env)
     if spec.success and is_physical(env):
         env = Afresh(env)
     if spec.repeat > 1:

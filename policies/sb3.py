@@ -2,8 +2,8 @@
 
 It learns from `state`, the environment's own observation, or from `pixels`: frames, instruction and proprioception, as
 every multimodal policy is given. A model is a .zip that SB3 saved, here or elsewhere. Such a file holds pickles,
-and is code: load only what you trust. Its entries' names and sizes are checked before one is unpickled. The statistics
-of a VecNormalize around it are not in it.
+and is code: only what is trusted is loaded (`policies.trust`). Its entries' names and sizes are checked before one is
+unpickled. The statistics of a VecNormalize around it are not in it.
 """
 
 import json
@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
@@ -27,6 +28,7 @@ from envs.errors import UserError, shown, unknown
 from envs.observation import Observation
 from envs.splits import SPLITS
 from envs.task import Task
+from policies import trust
 from policies.action_codec import codec_for
 from policies.base import Decision
 from policies.threads import one_thread
@@ -34,6 +36,7 @@ from policies.threads import one_thread
 ALGORITHMS = {"ppo": PPO, "sac": SAC, "dqn": DQN, "trpo": TRPO}
 ACTIONS = {"ppo": (Box, Discrete), "sac": (Box,), "dqn": (Discrete,), "trpo": (Box, Discrete)}
 OBSERVE = ("state", "pixels")
+VALID = f"valid: a .zip that Stable-Baselines3 saved of {', '.join(ALGORITHMS)}"
 # How a .zip of each is recognised: the module of its policy's class, which PPO, TRPO and A2C share, and a key.
 SAVED = {
     "ppo": ("stable_baselines3.common.policies", "clip_range"),
@@ -219,12 +222,14 @@ class PixelPolicy(_Trained):
 def load(path: Path, task: Task) -> StatePolicy | PixelPolicy:
     """The model in a .zip as a policy that plays the task, by state or by pixels as it was trained.
 
-    Raises UserError where there is none, it is of another algorithm, or it does not fit the task.
+    Raises UserError where there is none, it is of another algorithm, it is not trusted, or it does not fit the task.
     """
-    algorithm = _algorithm(path)
+    content = _content(path)
+    algorithm = _algorithm(path, content)
     check_actions(task, algorithm)
+    trust.check(path, content)
     try:
-        model = ALGORITHMS[algorithm].load(path, device="cpu", custom_objects=UNUSED)
+        model = ALGORITHMS[algorithm].load(BytesIO(content), device="cpu", custom_objects=UNUSED)
     except Exception as error:  # whatever unpickling a file from elsewhere raises
         raise UserError(f"{str(path)!r} cannot be loaded here: {type(error).__name__}: {error}") from error
     space = codec_for(task).action.space
@@ -241,22 +246,31 @@ def load(path: Path, task: Task) -> StatePolicy | PixelPolicy:
     raise UserError(f"{str(path)!r} was trained on {_form(model.observation_space)}; valid for {task.name!r}: {forms}")
 
 
-def _algorithm(path: Path) -> str:
-    """Which of ALGORITHMS a .zip is of, without unpickling anything of it."""
-    valid = f"valid: a .zip that Stable-Baselines3 saved of {', '.join(ALGORITHMS)}"
+def _content(path: Path) -> bytes:
+    """Of a file, read once: what is checked is what is loaded."""
     if not path.is_file():
-        raise UserError(f"no policy in {str(path)!r}; {valid}")
+        raise UserError(f"no policy in {str(path)!r}; {VALID}")
+    if path.stat().st_size > MOST_BYTES:
+        raise UserError(f"{str(path)!r} has {path.stat().st_size:,} bytes; valid: at most {MOST_BYTES:,}")
     try:
-        with ZipFile(path) as archive:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{str(path)!r} cannot be read: {error.strerror}; {VALID}") from error
+
+
+def _algorithm(path: Path, content: bytes) -> str:
+    """Which of ALGORITHMS a .zip is of, without unpickling anything of it."""
+    try:
+        with ZipFile(BytesIO(content)) as archive:
             _check_entries(path, archive.infolist())
             data = json.loads(archive.read("data"))
         module = data["policy_class"]["__module__"]
     except BROKEN as error:
-        raise UserError(f"{str(path)!r} holds no policy of Stable-Baselines3: {error}; {valid}") from error
+        raise UserError(f"{str(path)!r} holds no policy of Stable-Baselines3: {error}; {VALID}") from error
     for algorithm, (theirs, entry) in SAVED.items():
         if module == theirs and entry in data:
             return algorithm
-    raise UserError(f"{str(path)!r} is of another algorithm, with {module}; {valid}")
+    raise UserError(f"{str(path)!r} is of another algorithm, with {module}; {VALID}")
 
 
 def _check_entries(path: Path, entries: Sequence[ZipInfo]) -> None:

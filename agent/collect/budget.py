@@ -28,8 +28,9 @@ class Spent:
     certificates: episodes simulated again.
 
     Episodes that are filmed count as others do. Not counted: their second simulation, which renders the film; the
-    checks before a run starts; the critic's own greedy answer before a verdict (part of the critique); the first frame
-    that a frame history renders after a copied state is restored; a step or reset that raised, with its decision.
+    checks before a run starts and of the way back to a state (`envs.checks.restores`); the critic's own greedy answer
+    before a verdict (part of the critique); the first frame that a frame history renders after a copied state is
+    restored; a step or reset that raised, with its decision.
     """
 
     env_steps: int = 0

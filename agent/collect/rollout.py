@@ -2,12 +2,14 @@
 
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from agent.organise.episode import Episode, Moment, Step, simulation_versions
+from agent.record.console import console
+from envs.checks.restores import Way, way_back
 from envs.errors import UserError
 from envs.foreign.raising import is_of_environment, named
 from envs.observation import Observation
@@ -69,8 +71,9 @@ def rollout(
     episode's random draws depend on `sampling_seed` and its start alone, not on `n_envs` or on the episodes beside it.
     An episode that begins at a moment holds only the steps from there on.
 
-    snapshots: steps keep the environment's state. end_loops: for a deterministic policy; an episode that returns to an
-    observation that the policy has answered ends there, as a failure.
+    snapshots: steps keep the environment's state, where the first episode shows that it leads back (`way_back`); raises
+    UserError where the actions do not lead back either. end_loops: for a deterministic policy; an episode that returns
+    to an observation that the policy has answered ends there, as a failure.
 
     Whatever an environment raises breaks its episode, not the rollout. Raises UserError where the episode of the first
     start, from its reset, raises one before any other has ended whole: what breaks every episode, such as a machine
@@ -89,6 +92,7 @@ def rollout(
             _refuse(slots, starts[0], finished.values())
             for slot in [slot for slot in slots if slot.episode.final or slot.episode.error]:
                 slots.remove(slot)
+                keep_snapshots_that_lead_back(task, slot.episode)
                 finished[slot.episode.seed, slot.episode.attempt] = slot.episode
                 for subscriber in subscribers:
                     subscriber.on_episode(slot.episode)
@@ -166,3 +170,20 @@ def _break(slot: _Slot, error: BaseException) -> None:
         raise error
     slot.error = error
     slot.episode.ending, slot.episode.error = "broken", named(error)
+
+
+def keep_snapshots_that_lead_back(task: Task, episode: Episode) -> None:
+    """Drop the episode's snapshots where they do not: then the way back to its states is by its actions.
+
+    Raises UserError where these do not lead back either.
+    """
+    from_reset = episode.begins_at is None and episode.ending != "broken"
+    if not from_reset or not any(step.snapshot for step in episode.steps):
+        return
+    actions = [step.decision.action for step in episode.steps]
+    if way_back(task, episode.seed, episode.options or None, actions, _say) is Way.REPEATED:
+        episode.steps = [replace(step, snapshot=None) for step in episode.steps]
+
+
+def _say(line: str) -> None:
+    console.print(line, markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from agent.collect.budget import Spent
-from agent.collect.rollout import Start
+from agent.collect.rollout import Start, keep_snapshots_that_lead_back
 from agent.collect.workers import Job, task_of
 from agent.organise import durable
 from agent.organise.episode import Episode, Step
@@ -118,11 +118,14 @@ def _retaken(job: Job, episodes: Iterable[Episode]) -> list[list[Snapshot | None
                 env.restore(episode.begins_at.snapshot)
             else:
                 env.reset(seed=episode.seed, options=episode.options or None)
-            taken.append([])
+            snapshots = []
             for step in episode.steps:
                 task.observe(env)  # a frame history keeps what was observed
-                taken[-1].append(env.snapshot())
+                snapshots.append(env.snapshot())
                 env.step(step.decision.action)
+            again = replace(episode, steps=_with(episode.steps, snapshots))
+            keep_snapshots_that_lead_back(task, again)
+            taken.append([step.snapshot for step in again.steps])
     finally:
         env.close()
     return taken

@@ -6,6 +6,7 @@ import numpy as np
 
 from agent.collect.budget import Spent, restore_views, views
 from agent.organise.episode import Episode, simulation_versions
+from envs.checks.restores import check_repeats
 from envs.observation import Observation
 from envs.registry import task
 from envs.snapshot import Restorable
@@ -35,6 +36,8 @@ class Verifier:
         The episode is simulated with frames of its own size. Compared are the package versions; at each step the
         state's fingerprint, the observation, the action that the answer decodes to, and the reward; at the end also
         success and the kind of ending.
+
+        Raises UserError where a difference shows that the task's episodes do not happen again at all.
         """
         if episode.ending == "broken":
             return episode.error
@@ -47,11 +50,14 @@ class Verifier:
             if key not in self._envs:
                 self._envs[key] = chosen.make()
             self.spent.certificates += 1
-            return _difference(chosen, codec_for(chosen), self._envs[key], episode, self.spent)
+            flaw = _difference(chosen, codec_for(chosen), self._envs[key], episode, self.spent)
         except Exception as error:  # whatever an environment raises, or an answer that does not parse
             if env := self._envs.pop(key, None):  # its state is undefined
                 env.close()
             return f"{type(error).__name__}: {error}"
+        if flaw and episode.steps and not episode.begins_at:
+            check_repeats(chosen, episode.seed, episode.options, [step.decision.action for step in episode.steps])
+        return flaw
 
     def on_episode(self, episode: Episode) -> None:
         deny(episode, self.flaw(episode))
@@ -78,7 +84,7 @@ def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Epis
         spent.verify_frames += restore_views(chosen, moment.snapshot) * views(chosen, moment.observation)
     else:
         env.reset(seed=episode.seed, options=episode.options)
-    ending, success, before = "", False, set()
+    ending, success, before, observed = "", False, set(), {env.observation_key()}
     for i, step in enumerate(episode.steps):
         if ending:
             return f"step {i}: {ending} before"
@@ -93,6 +99,7 @@ def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Epis
             return f"step {i}: {answer!r} does not say the action {action}"
         _, reward, terminated, truncated, info = env.step(action)
         spent.verify_env_steps += 1
+        observed.add(env.observation_key())
         if float(reward) != step.reward:
             return f"step {i}: reward {reward}, recorded {step.reward}"
         ending = "terminated" if terminated else "truncated" if truncated else ""
@@ -106,4 +113,10 @@ def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Epis
         return "another final state"
     if not np.array_equal(last.frames[-1], episode.final_frame) or last.proprioception != episode.final_proprioception:
         return "another final observation"
+    if max(len(before), len(observed)) > 1 and len({episode.final_fingerprint, *_fingerprints(episode)}) == 1:
+        return "the state's fingerprint stands still while what is observed changes: it shows nothing of the simulation"
     return ""
+
+
+def _fingerprints(episode: Episode) -> set[bytes]:
+    return {step.fingerprint for step in episode.steps}

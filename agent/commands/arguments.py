@@ -1,10 +1,9 @@
 """Checks of arguments that several commands share; nothing here is slow to import."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from envs.errors import UserError
-
-OWN_FLAGS = ("--overwrite", "--no-overwrite", "--help")  # no config keys, in a command that takes a config
 
 
 def at_least(minimum: int, **values: float) -> None:
@@ -24,11 +23,24 @@ def check_practised(names: Iterable[str]) -> None:
             raise UserError(f"task {name!r} is held out from practice; valid: {', '.join(valid)}")
 
 
-def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The command's own arguments, and the overrides of its config, `--key value` or `--key=value`."""
+def vouch(*policies: str | Path | None) -> None:
+    """Trust those of the policies that are a .zip, in this process: `--trust`."""
+    from policies import trust
+
+    for policy in policies:
+        if policy is not None and Path(policy).suffix == ".zip":
+            trust.vouch(Path(policy))
+
+
+def split_overrides(arguments: Sequence[str], switches: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The command's own arguments, and the overrides of its config, `--key value` or `--key=value`.
+
+    switches: names of its own arguments without a value, which are no keys of the config.
+    """
     own, overrides, rest = [], [], iter(arguments)
+    flags = {"help", *switches, *(f"no_{name}" for name in switches)}
     for argument in rest:
-        if not argument.startswith("--") or argument in OWN_FLAGS:
+        if not argument.startswith("--") or argument.removeprefix("--").replace("-", "_") in flags:
             own.append(argument)
         else:
             overrides.append(argument)

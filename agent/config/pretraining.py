@@ -42,7 +42,7 @@ class Pretrain:
     """The training of a seed policy, stage by stage: perception first, then the form of an answer.
 
     experts: task -> a .zip of Stable-Baselines3 that demonstrates the task, instead of the task's own expert. It can
-    run code: only one that you trust.
+    run code: one that does not ship needs --trust.
     """
 
     out: str

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import shutil
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
@@ -21,13 +20,14 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from agent.collect.play import play
 from agent.config import Baseline
 from agent.measure.statistics import outcome_string, rate, successes
+from agent.record import ownership
 from agent.record.console import Bar, bar
 from agent.record.provenance import declared_tasks, source, versions, weights_sha256
-from agent.record.rundir import check_replaceable
 from envs import registry
 from envs.errors import UserError, unknown
 from envs.starts import RESERVED, distinct, is_among, reserved
 from envs.task import Task
+from policies import trust
 from policies.sb3 import ALGORITHMS, Practice, Within, check_actions, watched
 from policies.threads import one_thread
 
@@ -44,7 +44,7 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
     unless it is a baseline's and may be overwritten; for a task that is unknown or has fewer starts than episodes; and
     for an algorithm that does not take the task's actions, its observations or these parameters.
     """
-    check_replaceable(out, overwrite, "baseline's folder", "baseline.json")
+    ownership.check_replaceable(out, overwrite, "baseline")
     task = registry.task(settings.task)
     check_actions(task, settings.algorithm)
     _check(task, settings)
@@ -54,9 +54,10 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         made = Path(scratch) / out.name
-        made.mkdir()
+        ownership.begin(made, "baseline")
         model = train(task, settings, held_back)
         model.save(made / "policy.zip")
+        trust.vouch(made / "policy.zip")  # of this process's own making
         played = play(settings.task, str(made / "policy.zip"), starts)
         result = rate(successes(played)) | {"split": "heldout", "outcomes": outcome_string(played)}
         record = {
@@ -68,9 +69,7 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
             "result": result,
         }
         (made / "baseline.json").write_text(json.dumps(record, indent=1) + "\n")
-        if out.exists():
-            shutil.rmtree(out)
-        made.rename(out)
+        ownership.replace(made, out)
     return record
 
 

@@ -6,7 +6,6 @@ is trained with adapters where `model.lora` says so.
 
 import json
 import random
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import count
@@ -20,14 +19,13 @@ from agent.collect.rollout import rollout
 from agent.collect.starts import pretraining_seeds
 from agent.config import Pretrain, Tie
 from agent.optimise.sft import train_sft
-from agent.organise import durable
 from agent.organise.critiques import criticised, ending
 from agent.organise.episode import Episode
 from agent.organise.outcome import Outcome, outcome
 from agent.organise.rows import Example
+from agent.record import ownership
 from agent.record.console import bar
 from agent.record.provenance import declared_tasks, source, versions, weights_sha256
-from agent.record.rundir import check_replaceable
 from envs import registry
 from envs.observation import Observation
 from envs.snapshot import Restorable, Snapshot
@@ -36,7 +34,6 @@ from policies import critic, prompt
 from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
 from policies.backend import Request
 from policies.backends import nano
-from policies.backends.adapters.folder import PEFT_CONFIG
 from policies.backends.huggingface import HFBackend
 from policies.backends.image_size import resolve_image_size
 from policies.backends.loading import load_trainable, place
@@ -221,14 +218,14 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     UnhealthyError for a stage whose training gives no policy.
     """
     out = Path(config.out)
-    check_replaceable(out, overwrite, "checkpoint folder", "config.json", PEFT_CONFIG)
+    ownership.check_replaceable(out, overwrite, "checkpoint")
     tasks = _taught(config)
     start = find_policy(config.start) if config.start else None
     provenance = {"source": source(), "start": start and weights_sha256(start), "tasks": declared_tasks(config.tasks)}
     backend = seed_policy(config, tasks)
     if image_size := resolve_image_size(backend.settings.image_size, backend.processor):
         tasks = _taught(config, image_size)
-    fresh = out.with_name(out.name + ".tmp")
+    fresh = ownership.scratch(out)
     with TemporaryDirectory() as scratch:
         for stage, settings in config.stages.items():
             rows = []
@@ -254,7 +251,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
                 section = f"stages.{stage}.sft"
                 train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress], section)
             backend.model.eval()  # the next stage may ask it
-            shutil.rmtree(fresh, ignore_errors=True)  # of an earlier try: weights and adapters must not mix
+            ownership.begin(fresh, "checkpoint")  # without what an earlier try left: weights and adapters must not mix
             backend.save(fresh)
     made = {
         "command": "handeye pretrain",
@@ -264,7 +261,7 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
         "sha256": weights_sha256(fresh),
     }
     (fresh / "pretrain.json").write_text(json.dumps(made, indent=1, default=str) + "\n")
-    durable.publish(fresh, out)
+    ownership.replace(fresh, out)
     return out
 
 

@@ -4,14 +4,13 @@ An episode that comes from a store holds references: a frame is read from its pa
 """
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
-from agent.organise import durable, part
+from agent.organise import durable, foreign, part
 from agent.organise.episode import Episode
 from agent.organise.part import DamagedError, Part
 from agent.organise.records import FILLED, STORED, episodes_of, frames_of, rows_of, table_of
@@ -57,7 +56,8 @@ class EpisodeStore:
             each.path = folder / name
 
     def parts(self) -> list[Path]:
-        return sorted(self.folder.glob("part-*.parquet"), key=lambda path: (_number(path), path.name))
+        """Its files in their order, without those that other programs put beside them."""
+        return sorted(filter(foreign.is_part, self.folder.glob("part-*.parquet")), key=_number)
 
     def __iter__(self) -> Iterator[Episode]:
         """Every episode; one whose rows are not all there is broken. Raises DamagedError for a damaged part."""
@@ -82,14 +82,18 @@ class EpisodeStore:
         return {(e.task, e.seed, e.attempt): e for e in self}
 
     def rescue(self, quarantine: Path) -> list[str]:
-        """Move damaged parts into the folder `quarantine`; returns one line for each. The store can then be read.
+        """Move damaged parts into the folder `quarantine`; returns one line for each, and for each file
+        that is none of ours. The store can then be read.
 
         What a crash left half-written is deleted: nobody was told that it is there. Raises UserError where the disk is
         full or fails.
         """
         lines = []
         for path in self.folder.glob(f"part-*.parquet{durable.PARTIAL}"):
-            path.unlink()
+            if foreign.is_part(path.with_suffix("")):
+                path.unlink()
+        if self.folder.is_dir():
+            lines += map(foreign.told, foreign.beside_parts(self.folder.iterdir()))
         for path in self.parts():
             try:
                 _table(path)
@@ -143,9 +147,8 @@ def _batches(episodes: Iterable[Episode]) -> Iterator[_Batch]:
 
 
 def _number(path: Path) -> int:
-    """Of a part, by its name; -1 for a file that has none."""
-    found = re.fullmatch(r"part-(\d+)\.parquet", path.name)
-    return int(found[1]) if found else -1
+    """Of a part, by its name."""
+    return int(path.stem.removeprefix("part-"))
 
 
 def _set_aside(path: Path, quarantine: Path) -> Path:

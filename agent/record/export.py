@@ -1,13 +1,11 @@
 """Adapters and their base as one whole model, which plain transformers loads."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from agent.organise import durable
+from agent.record import ownership
 from agent.record.provenance import sign
-from agent.record.rundir import check_replaceable
 from envs.errors import UserError
 from policies.backends.adapters.folder import PEFT_CONFIG, find_base, has_adapters, read_base
 from policies.backends.settings import ModelSettings
@@ -29,20 +27,20 @@ def merge(checkpoint: Path, out: Path, overwrite: bool = False, settings: ModelS
     settings = settings or ModelSettings()
     if not has_adapters(checkpoint):
         raise UserError(f"{str(checkpoint)!r} has no adapters: it is whole already; valid: a folder with {PEFT_CONFIG}")
-    check_replaceable(out, overwrite, "checkpoint folder", "config.json", PEFT_CONFIG)
     base = find_base(checkpoint, settings.base)
     for needed in (checkpoint, base):
         if out.resolve() == needed.resolve() or needed.resolve().is_relative_to(out.resolve()):
             raise UserError(f"{str(out)!r} holds what is merged, {str(needed)!r}; valid: another folder")
+    ownership.check_replaceable(out, overwrite, "checkpoint")
     dtype = "float32" if settings.dtype == "auto" else settings.dtype
     backend = load_backend(checkpoint, replace(settings, dtype=dtype, quantise="none"))
     config = AutoConfig.from_pretrained(base, trust_remote_code=settings.trust_remote_code)
     backend.model = lora.merged(backend.model).to(config.dtype or torch.float32)
-    fresh = out.with_name(out.name + ".tmp")
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh = ownership.scratch(out)
+    ownership.begin(fresh, "checkpoint")
     backend.save(fresh)
     sign(fresh, checkpoint, stage="merge", base=read_base(checkpoint))
-    durable.publish(fresh, out)
+    ownership.replace(fresh, out)
     return out
 
 

@@ -1,4 +1,4 @@
-"""A run's folder: the paths of its files, and guards against overwriting a folder that is no run."""
+"""A run's folder: the paths of its files, its lock, and its replacement by a new run."""
 
 import json
 import math
@@ -11,6 +11,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from agent.organise import durable
+from agent.record import ownership
 from agent.record.run.journal import FILE as JOURNAL
 from agent.record.run.journal import Journal
 from envs.errors import UserError
@@ -19,21 +20,9 @@ LOCK = ".lock"
 QUARANTINE = "quarantine"
 
 
-def check_replaceable(path: Path, overwrite: bool, kind: str, *markers: str, resumable: bool = False) -> None:
-    """Raises UserError for an existing path, unless `overwrite` is set and the path holds one of the files `markers`.
-
-    A marker shows that the folder is of this kind, and not something else that must not be deleted.
-    """
-    if path.exists() and not overwrite:
-        resume = "--resume, " if resumable else ""
-        raise UserError(f"{kind} {str(path)!r} exists; valid: {resume}another --out, or --overwrite")
-    if path.exists() and not any((path / marker).is_file() for marker in markers):
-        raise UserError(f"{str(path)!r} is no {kind} (no {' or '.join(markers)} in it): not overwritten")
-
-
 def copy_folder(source: Path, destination: Path) -> None:
-    """Copy all files into the destination, over those that it holds."""
-    shutil.copytree(source, destination, dirs_exist_ok=True)
+    """Copy all files but the marker into the destination, over those that it holds."""
+    shutil.copytree(source, destination, dirs_exist_ok=True, ignore=shutil.ignore_patterns(ownership.MARKER))
 
 
 def is_complete(run: Path) -> bool:
@@ -47,6 +36,30 @@ def go_on(run: Path) -> str:
     return shlex.join(["handeye", "improve", str(run / "config.yaml"), "--resume"])
 
 
+def retire(path: Path, why: str = ownership.REPLACED) -> Path:
+    """Move a run's folder aside, that no other process writes into; returns its new path. Raises UserError where one
+    does."""
+    lock = _locked(path)
+    try:
+        return ownership.set_aside(path, why)
+    finally:
+        lock.release()
+
+
+def _locked(path: Path) -> FileLock:
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(f"another process writes into {str(path)!r}; valid: when it has ended") from None
+    return lock
+
+
+def _is_fresh(path: Path) -> bool:
+    """Whether a folder holds at most what a run leaves that did not begin."""
+    return path.is_dir() and {entry.name for entry in path.iterdir()} <= {LOCK, JOURNAL + durable.PARTIAL}
+
+
 class RunDir:
     """`config.yaml`, `journal.jsonl`, `round_001/ ...`, `heldout/ ...`, `metrics.jsonl`, `results.json`.
 
@@ -56,38 +69,29 @@ class RunDir:
     def __init__(self, path: Path, overwrite: bool = False, resume: bool = False):
         """Make the folder, or go on with it, and keep other processes out until `close`, or until this process ends.
 
-        Raises UserError for a folder that exists, unless it is resumed, or is a run's and may be overwritten; for one
-        to resume that holds no run; and for one that another process writes into.
+        A run that is overwritten is moved aside, and deleted by `begin`, when the new one stands. Raises UserError for
+        a folder that exists, unless it is resumed, or is a run's and may be overwritten; for one to resume that holds
+        no run; and for one that another process writes into.
         """
-        self.path = path
+        self.path, self._old = path, None
         if resume and not (path / JOURNAL).is_file():
             raise UserError(f"no run to resume in {str(path)!r} (no {JOURNAL}); valid: a run's folder, or no --resume")
-        fresh = path.is_dir() and {entry.name for entry in path.iterdir()} <= {LOCK, JOURNAL + durable.PARTIAL}
-        if not resume and not fresh:  # a folder without anything in it is no loss
-            check_replaceable(path, overwrite, "run folder", "config.yaml", JOURNAL, resumable=True)
-        path.mkdir(parents=True, exist_ok=True)
-        durable.sync(path.parent)
-        self._lock = FileLock(path / LOCK)
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout:
-            raise UserError(f"another process writes into {str(path)!r}; valid: when it has ended") from None
+        if not resume and not _is_fresh(path):
+            ownership.check_replaceable(path, overwrite, "run", resumable=True)
+            if overwrite and path.is_dir():
+                self._old = retire(path)
+        durable.make(path.resolve())
+        self._lock = _locked(path)
         if not resume:
-            self._clear()
+            if not _is_fresh(path):  # another process was faster
+                self._lock.release()
+                raise UserError(f"run folder {str(path)!r} exists; valid: --resume, another --out, or --overwrite")
+            (path / (JOURNAL + durable.PARTIAL)).unlink(missing_ok=True)
         self.journal = Journal(path)
 
     def close(self) -> None:
         """Let other processes in."""
         self._lock.release()
-
-    def _clear(self) -> None:
-        """Delete what the folder holds: first what makes it a run that can be resumed, last what shows its kind."""
-        order = {JOURNAL: 0, "config.yaml": 2}
-        for entry in sorted(self.path.iterdir(), key=lambda entry: order.get(entry.name, 1)):
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            elif entry.name != LOCK:
-                entry.unlink()
 
     @property
     def quarantine(self) -> Path:
@@ -102,10 +106,14 @@ class RunDir:
         return self.path / "heldout" / name
 
     def begin(self, config: dict[str, Any], versions: dict[str, str], provenance: dict[str, Any]) -> None:
-        """Write what the run was told into the journal, unless it is there, and into config.yaml."""
+        """Write what the run was told into the journal, unless it is there, and into config.yaml. The run that it
+        replaces is deleted then."""
         if self.journal.begun is None:
             self.journal.begin({"config": plain(config), "versions": versions, "provenance": provenance})
         durable.write(self.path / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
+        if self._old:
+            ownership.remove(self._old)
+            self._old = None
 
     def write_results(self, results: dict[str, Any]) -> Path:
         """Write results.json whole or not at all; NaN and infinity become null."""

@@ -1,10 +1,13 @@
-"""Metrics: a line of JSON in the run's metrics.jsonl, and Weights & Biases unless that is disabled."""
+"""Metrics: a line of JSON in the run's metrics.jsonl, and Weights & Biases unless that is disabled.
+
+Weights & Biases never ends a run: what it raises is told in one line, and metrics.jsonl goes on alone.
+"""
 
 import json
 import math
 import numbers
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from transformers import TrainerCallback
 from agent.config import Tracking
 from agent.organise import durable
 from agent.record.console import console
+from envs.errors import first_line
 
 
 class Tracker:
@@ -29,12 +33,25 @@ class Tracker:
         self._path = folder / "metrics.jsonl"
         kept = _cut(self._path, step)
         self._file, self._muted = self._path.open("a"), False
+        self._failed = False  # of W&B
         if settings.mode != "disabled":
-            from agent.record.wandb_run import WandbRun  # slow to import, and unused where tracking is disabled
+            self._guarded(lambda: self._begin(settings, config, kept))
 
-            self.run = WandbRun(folder, settings, config)
-            for line in kept:  # what W&B lost: it writes less often
-                self.run.log(line)
+    def _begin(self, settings: Tracking, config: Mapping[str, Any], kept: Iterable[Mapping[str, Any]]) -> None:
+        from agent.record.wandb_run import WandbRun  # slow to import, and unused where tracking is disabled
+
+        self.run = WandbRun(self.folder, settings, config)
+        for line in kept:  # what W&B lost: it writes less often
+            self.run.log(line)
+
+    def _guarded(self, call: Callable[[], object]) -> None:
+        """Do something with W&B. Its first failure is one line, and the last that is asked of it in this process."""
+        try:
+            call()
+        except Exception as error:  # of W&B, its process, its server or its folder: none of them ends a run
+            self.run, self._failed = None, True
+            why = f"Weights & Biases failed: {first_line(error)}; the run goes on without it, with {str(self._path)!r}"
+            console.print(why, markup=False, highlight=False, soft_wrap=True)
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Log the numbers among the metrics; NaN and infinity become null."""
@@ -46,7 +63,7 @@ class Tracker:
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
         if self.run:
-            self.run.log(line)
+            self._guarded(lambda: self.run.log(line))
         self.step += 1
 
     def log_tree(self, prefix: str, tree: Mapping[str, Any]) -> None:
@@ -55,7 +72,7 @@ class Tracker:
 
     def video(self, name: str, path: Path) -> None:
         if self.run and not self._muted:
-            self.run.video(name, path, self.step)
+            self._guarded(lambda: self.run.video(name, path, self.step))
 
     def sync(self) -> None:
         """Wait until the lines of metrics.jsonl are on the disk."""
@@ -76,7 +93,11 @@ class Tracker:
     def close(self) -> None:
         self._file.close()
         if self.run:
-            self.run.close()
+            self._guarded(self.run.close)
+        if self._failed:
+            from agent.record.wandb_run import abandon
+
+            abandon()
 
 
 class TrackTraining(TrainerCallback):

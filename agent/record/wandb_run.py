@@ -16,6 +16,7 @@ import secrets
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ FILE = "wandb.json"  # {"id": the W&B run's id}
 LOGS = "wandb/*run-*/run-*.wandb"
 DAMAGED = ".damaged"  # suffix of a log that `wandb sync` must not find
 OFFLINE = "offline-run-"  # prefix of the folders that W&B's server does not know yet
+FINISH_S = 300.0  # [s] to wait for uploads at the end of a process; what is left is sent by `wandb sync`
 STEP = "step"  # the metric that is the x-axis of all others
 
 
@@ -70,6 +72,12 @@ class WandbRun:
         self._run.finish()
 
 
+def abandon() -> None:
+    """End W&B's own process after a failure: at the interpreter's exit it would print a traceback, or wait."""
+    with suppress(Exception):  # it failed before
+        wandb.teardown(exit_code=1)
+
+
 def _begin(folder: Path, settings: Tracking, config: Mapping[str, Any]) -> wandb.Run:
     try:
         with durable.told(folder / "wandb"):
@@ -82,11 +90,11 @@ def _begin(folder: Path, settings: Tracking, config: Mapping[str, Any]) -> wandb
                 mode=settings.mode,
                 config=dict(config),
                 # a remote's URL may hold a token; `provenance` in results.json has the commit
-                settings=wandb.Settings(silent=True, disable_git=True),
+                settings=wandb.Settings(silent=True, disable_git=True, finish_timeout=FINISH_S),
             )
     except wandb.Error as error:
         mode = f"tracking.mode = {settings.mode!r}"
-        raise UserError(f"{mode}: {first_line(error)}; valid: later, or offline, disabled") from error
+        raise UserError(f"{mode}: {first_line(error)}") from error
 
 
 def run_id(folder: Path) -> str:

@@ -11,6 +11,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
 from agent.commands.setup.assemble import Assemble
+from agent.record.ownership import MARKER, mark
 from agent.record.provenance import weights_sha256
 from envs.errors import UserError
 from policies.small_vlm import llava, packages
@@ -100,9 +101,10 @@ def test_a_failure_leaves_the_folder_as_it_was(monkeypatch, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "config.json").write_text("old")
+    mark(out, "checkpoint")
     with pytest.raises(OSError, match="disk full"):
         Assemble("small-vlm", out, overwrite=True).run()
-    assert [path.name for path in tmp_path.rglob("*")] == ["out", "config.json"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [MARKER, "config.json", "out"]
     assert (out / "config.json").read_text() == "old"
 
 

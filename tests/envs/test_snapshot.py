@@ -10,6 +10,7 @@ from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 from agent.measure.bench import make, replays, trajectory, wander
 from envs.errors import UserError
 from envs.registry import TASKS
+from envs.rendering import mujoco
 from envs.snapshot import Restorable
 
 STOCK = (
@@ -165,3 +166,68 @@ def test_no_way_back_to_an_episode_without_a_seed():
     env.reset()
     with pytest.raises(UserError, match="seed"):
         env.snapshot()
+
+
+# simulators that build their model anew ----------------------------------------------------------------------------
+MODEL = """<mujoco><worldbody><body pos="{x} 0 0"><joint name="x" type="slide" axis="1 0 0"/><geom size=".1"/></body>
+{more}</worldbody><actuator><motor joint="x"/></actuator></mujoco>"""
+
+
+class Rebuilt(gym.Env):
+    """Builds its MuJoCo model anew at each reset, with another place and another number of other things; also before
+    step `moves_at`, as some do that go on to a next scene."""
+
+    def __init__(self, moves_at=None):
+        self.moves_at = moves_at
+        self.action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
+        self.build()
+
+    def build(self):
+        more = "<body><freejoint/><geom size='.01'/></body>" * self.np_random.integers(0, 3)
+        self.model = mujoco.MjModel.from_xml_string(MODEL.format(x=self.np_random.uniform(), more=more))
+        self.data = mujoco.MjData(self.model)
+        mujoco.mj_forward(self.model, self.data)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.n = 0
+        self.build()
+        return self.observed(), {}
+
+    def observed(self):
+        return np.array([self.data.qpos[0], self.data.xpos[1][0]])
+
+    def step(self, action):
+        self.n += 1
+        if self.n == self.moves_at:
+            self.build()
+        self.data.ctrl[:] = action
+        mujoco.mj_step(self.model, self.data, 5)
+        return self.observed(), float(self.data.qpos[0]), False, False, {}
+
+
+def test_the_state_of_a_model_that_is_built_anew_is_in_the_fingerprint():
+    env = Restorable(TimeLimit(Rebuilt(), 20))
+    wander(env, 3)
+    before = env.fingerprint()
+    env.unwrapped.data.qpos[0] += 1e-9
+    assert env.fingerprint() != before
+
+
+@pytest.mark.parametrize("moves_at", [None, 4])
+def test_a_state_of_a_model_that_is_built_anew_is_restored(moves_at):
+    """In its own episode, in another of the same environment, and in another environment."""
+    env, other = (Restorable(TimeLimit(Rebuilt(moves_at), 20)) for _ in range(2))
+    for before in (2, 3, 6):
+        actions = wander(env, before)
+        saved, fingerprint, seen = env.snapshot(), env.fingerprint(), env.observation
+        assert (saved.physics is None) == (moves_at is not None and before > moves_at)
+        first = trajectory(env, actions)
+        assert any(entry[1] for entry in first)
+        for again in (env, env, other):
+            again.restore(saved)
+            assert again.fingerprint() == fingerprint
+            np.testing.assert_array_equal(again.observation, seen)
+            assert trajectory(again, actions) == first
+            again.reset(seed=99)

@@ -233,8 +233,89 @@ def test_online_the_server_says_what_it_has(folder, monkeypatch):
     assert [(row["_step"], row["step"], row["a"]) for row in run.history] == [(n, n, n / 2) for n in range(5)]
 
 
-def test_a_server_that_is_away_is_one_line(folder, monkeypatch):
+def went_on(folder, said):
+    """A run whose W&B failed: it said so in one line, and has all lines of metrics.jsonl."""
+    assert lines(folder) == [{"step": n, "a": n / 2} for n in range(4)]
+    assert said.out.count("\n") == 1
+    assert said.out.startswith("Weights & Biases failed: ")
+    assert said.out.endswith(f"; the run goes on without it, with {str(folder / 'metrics.jsonl')!r}\n")
+    assert "Traceback" not in said.err
+    return said.out
+
+
+def test_a_server_that_is_away_is_one_line(folder, monkeypatch, capfd):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
-    with pytest.raises(UserError, match=r"tracking\.mode = 'online': .*; valid: later, or offline, disabled"):
-        Tracker(folder, Tracking(mode="online"), {})
+    log(folder, range(4), mode="online")
+    assert "tracking.mode = 'online': " in went_on(folder, capfd.readouterr())
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"id": "no/such id?"}', '{"id": ""}'])
+def test_a_damaged_id_ends_no_run(folder, text, capfd):
+    (folder / "wandb.json").write_text(text)
+    log(folder, range(4))
+    went_on(folder, capfd.readouterr())
+
+
+@pytest.mark.parametrize("method", ["log", "finish", "define_metric"])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), wandb.Error("x\ny"), BrokenPipeError(), KeyError()]
+)
+def test_whatever_wandb_raises_ends_no_run(folder, method, error, monkeypatch, capfd):
+    class Failing:
+        summary = {}  # noqa: RUF012
+
+        def __getattr__(self, name):
+            def call(*arguments, **named):
+                if name == method:
+                    raise error
+
+            return call
+
+    monkeypatch.setattr(wandb, "init", lambda **settings: Failing())
+    log(folder, range(4))
+    went_on(folder, capfd.readouterr())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", ["short", "not a key \n", "x" * 300])
+def test_a_broken_key_ends_no_offline_run(folder, key, monkeypatch, capfd):
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    log(folder, range(4))
+    assert lines(folder) == [{"step": n, "a": n / 2} for n in range(4)]
+    assert capfd.readouterr().out.count("\n") <= 1
+
+
+@pytest.mark.slow
+def test_a_file_in_the_place_of_its_folder_ends_no_run(folder, capfd):
+    (folder / "wandb").write_text("mine")
+    log(folder, range(4))
+    assert lines(folder) == [{"step": n, "a": n / 2} for n in range(4)]
+    assert (folder / "wandb").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_a_process_of_wandb_that_dies_ends_no_run(folder):
+    program = f"""
+import os, signal, subprocess
+from pathlib import Path
+from agent.config import Tracking
+from agent.record.tracking import Tracker
+tracker = Tracker(Path({str(folder)!r}), Tracking(mode="offline"), {{"seed": 0}})
+tracker.log({{"a": 0.0}})
+children = Path(f"/proc/self/task/{{os.getpid()}}/children").read_text().split()
+assert children
+for child in children:
+    os.kill(int(child), signal.SIGKILL)
+for step in range(1, 4):
+    tracker.log({{"a": step / 2}})
+tracker.close()
+print("ended")
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, env=environment)
+    assert lines(folder) == [{"step": n, "a": n / 2} for n in range(4)]
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.stdout.endswith("ended\n"), done.stdout
+    assert done.stdout.count("Weights & Biases failed: ") == 1

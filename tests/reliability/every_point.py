@@ -1,13 +1,14 @@
 """Every point at which a run can be interrupted: a tiny run, with each of its operations on files in turn.
 
-    python -m tests.reliability.every_point [--faults] [--lanes 2] [--out torture/every_point.jsonl]
+    python -m tests.reliability.every_point [--lanes 2] [--out runs/torture/every_point.jsonl]
+    python -m tests.reliability.every_point --only faults --sample 200      # what there is time for
 
 One undisturbed run is recorded. Before each of its operations, the states are kept that a crash there would leave
 (`disk.VARIANTS`); `--resume` goes on from each distinct one, from the latest to the earliest. Every tenth goes on to
 the end of the run; the others until they have recorded a stage and their folder, with all that is in it, is that of
 the undisturbed run at some operation: what follows from there has been seen before.
 
-With --faults, each operation fails instead, once with an I/O error, and once with a full disk that stays full: the run
+Then each operation fails instead, once with an I/O error, and once with a full disk that stays full: the run
 must end with one line, and go on from what it left.
 
 Exits with status 1 where a run does not end as the undisturbed one.
@@ -20,12 +21,13 @@ import gc
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,25 +125,33 @@ def faults(torture: Torture, prelude: int = 4) -> Iterator[tuple[State, str, int
                         yield state, code, operation.number
 
 
-def lane(number: int, of: int, folder: Path, recording: Recording, with_faults: bool, put: Callable) -> None:
+def lane(number: int, of: int, folder: Path, recording: Recording, options: argparse.Namespace, put: Callable) -> None:
     """One process's share."""
     base = folder / f"lane{number}"
     tiny.prepare(base)
     torture = Torture(base, recording, Blobs(folder / "blobs"))
-    for i, key in reversed(list(enumerate(recording.states))):
-        if i % of == number:
-            put(torture.crash(key, to_the_end=i // of % 10 == 0))
-    if with_faults:
-        for i, (state, code, k) in enumerate(faults(torture)):
+    if options.only != "faults":
+        for i, key in _sampled(reversed(list(enumerate(recording.states))), options.sample):
             if i % of == number:
-                put(torture.fail(state, code, k))
+                put(torture.crash(key, to_the_end=i // of % 10 == 0))
+    if options.only != "crashes":
+        for i, fault in _sampled(enumerate(faults(torture)), options.sample):
+            if i % of == number:
+                put(torture.fail(*fault))
+
+
+def _sampled(items: Iterable[Any], n: int | None) -> list[Any]:
+    """All of them, or n, drawn the same way each time."""
+    every = list(items)
+    return random.Random(0).sample(every, min(n, len(every))) if n else every
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faults", action="store_true")
+    parser.add_argument("--only", choices=("crashes", "faults"))
+    parser.add_argument("--sample", type=int, help="so many crashes, and so many faults; default: all")
     parser.add_argument("--lanes", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("torture/every_point.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path("runs/torture/every_point.jsonl"))
     parser.add_argument("--folder", type=Path, help="a fast disk, such as one in memory; default: a temporary folder")
     options = parser.parse_args()
     out = options.out.resolve()
@@ -149,19 +159,20 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(dir=options.folder)).resolve()
     try:
         with tiny.cheap():
-            sys.exit(_run(folder, out, options.lanes, options.faults))
+            sys.exit(_run(folder, out, options))
     finally:
         shutil.rmtree(folder)
 
 
-def _run(folder: Path, out: Path, lanes: int, with_faults: bool) -> int:
+def _run(folder: Path, out: Path, options: argparse.Namespace) -> int:
+    lanes = options.lanes
     recording, _ = recorded(folder / "first", folder / "blobs")
     gc.freeze()  # in the lanes, too
     print(f"{len(recording.operations)} operations {recording.kinds()}, {len(recording.states)} distinct states")
     context = multiprocessing.get_context("fork")
     queue, started = context.SimpleQueue(), time.monotonic()
     processes = [
-        context.Process(target=_lane, args=(i, lanes, folder, recording, with_faults, queue)) for i in range(lanes)
+        context.Process(target=_lane, args=(i, lanes, folder, recording, options, queue)) for i in range(lanes)
     ]
     for process in processes:
         process.start()
@@ -183,10 +194,10 @@ def _run(folder: Path, out: Path, lanes: int, with_faults: bool) -> int:
     return 1 if any("FAILED" in key for key in counted) else 0
 
 
-def _lane(number: int, of: int, folder: Path, recording: Recording, with_faults: bool, queue: Any) -> None:
+def _lane(number: int, of: int, folder: Path, recording: Recording, options: argparse.Namespace, queue: Any) -> None:
     os.environ["PYTHONWARNINGS"] = "ignore"
     try:
-        lane(number, of, folder, recording, with_faults, queue.put)
+        lane(number, of, folder, recording, options, queue.put)
     finally:
         queue.put({"ended": number, "cpu_s": time.process_time()})
 

@@ -1,6 +1,6 @@
 """Damaged files: one bit flipped, or an end cut off, in every kind of file of a run; then the run is resumed.
 
-    python -m tests.reliability.flips --flips 1000 --seed 0 [--out torture/flips.jsonl]
+    python -m tests.reliability.flips --flips 1000 --seed 0 [--out runs/torture/flips.jsonl]
 
 Half of them hit a finished run, half a run that was killed in the middle of a stage. The damage must be found and named
 (a line, or a UserError, with the file's name), or be harmless: the run ends as the undisturbed one without a word. Of
@@ -147,7 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--flips", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("torture/flips.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path("runs/torture/flips.jsonl"))
     parser.add_argument("--folder", type=Path, help="a fast disk, such as one in memory; default: a temporary folder")
     options = parser.parse_args()
     out, rng = options.out.resolve(), random.Random(options.seed)

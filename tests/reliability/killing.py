@@ -1,12 +1,12 @@
 """SIGKILL at random moments of a real run, to its parent process or to a worker; each time it is resumed.
 
     python -m tests.reliability.killing configs/demo.yaml --kills 50 --seed 0 --minutes 40 \
-        --set collect.starts=20 --set branch.starts=40 --set sft.max_steps=40
+        --set collect.starts=20 --set branch.starts=20 --set sft.max_steps=40
 
 First the run goes undisturbed, then again under fire, in a folder of its own with the same relative paths. A run that
-ends before all kills are spent is compared, and begun anew. `killing.jsonl` in --out has a line for each kill, with
-time, victim and stage, and one for each end of a run. Exits with status 1 where a run does not end as the undisturbed
-one.
+ends before all kills are spent is compared, and begun anew. Both runs take the code from a copy in --out, so that the
+checkout may change meanwhile. `killing.jsonl` in --out has a line for each kill, with time, victim and stage, and one
+for each end of a run. Exits with status 1 where a run does not end as the undisturbed one.
 """
 
 import argparse
@@ -30,8 +30,7 @@ from tests.reliability.tiny import result
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = "run"
-HANDEYE = [sys.executable, "-c", "from agent.cli import main; main()"]
-START_S = 15.0  # [s] until a resumed run is back at work, about
+HANDEYE = [sys.executable, "-P", "-c", "from agent.cli import main; main()"]  # not the code of the working folder
 END_S = 30.0  # [s] for workers to end after their parent
 MOST_FAILED = 3  # runs that did not end as the undisturbed one, after which no more are begun
 WORKER = 0.5  # share of kills that hit a worker, where there is one
@@ -39,9 +38,10 @@ WORKER = 0.5  # share of kills that hit a worker, where there is one
 
 @dataclass
 class Fire:
-    """A run under fire in a folder. arguments: of `handeye improve`."""
+    """A run under fire in a folder. code: where its code is. arguments: of `handeye improve`."""
 
     folder: Path
+    code: Path
     arguments: list[str]
     rng: random.Random
     log: Path
@@ -50,7 +50,7 @@ class Fire:
     def start(self) -> subprocess.Popen:
         """Begin the run, or go on with it where there is a journal."""
         resume = ["--resume"] if (self.folder / RUN / JOURNAL).is_file() else []
-        return _start(self.folder, [*self.arguments, *resume])
+        return _start(self.folder, self.code, [*self.arguments, *resume])
 
     def kill(self, process: subprocess.Popen) -> str:
         """Kill the parent or a worker; returns which, empty where the run has ended."""
@@ -102,24 +102,28 @@ def stage_of(run: Path) -> str:
     return found[-1].name if found else "between stages"
 
 
-def _start(folder: Path, arguments: list[str]) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "passive", "HF_HUB_OFFLINE": "1"}
+def _start(folder: Path, code: Path, arguments: list[str]) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(code), "OMP_WAIT_POLICY": "passive", "HF_HUB_OFFLINE": "1"}
     with (folder / "output.txt").open("a") as output:
         return subprocess.Popen(
             [*HANDEYE, "improve", *arguments], cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
 
 
-def undisturbed(folder: Path, arguments: list[str]) -> float:
-    """Run to the end, unless that was done before; returns how long it took [s]."""
-    done = folder / "took_s.txt"
+def undisturbed(folder: Path, code: Path, arguments: list[str]) -> tuple[float, float]:
+    """Run to the end, unless that was done before; returns how long its start took, and the rest [s]."""
+    done = folder / "took_s.json"
     if not done.exists():
         shutil.rmtree(folder / RUN, ignore_errors=True)
-        started = time.monotonic()
-        if _start(folder, arguments).wait():
+        began, process, start_s = time.monotonic(), _start(folder, code, arguments), None
+        while process.poll() is None:
+            if start_s is None and (folder / RUN / JOURNAL).exists():
+                start_s = time.monotonic() - began
+            time.sleep(0.2)
+        if process.returncode:
             sys.exit(f"the undisturbed run failed; see {folder / 'output.txt'}")
-        done.write_text(str(time.monotonic() - started))
-    return float(done.read_text())
+        done.write_text(json.dumps([start_s, time.monotonic() - began - start_s]))
+    return tuple(json.loads(done.read_text()))
 
 
 def under_fire(fire: Fire, kills: int, mean_s: float, expected: dict[str, str]) -> None:
@@ -156,6 +160,14 @@ def _ended(fire: Fire, status: int, expected: dict[str, str]) -> None:
         shutil.rmtree(run)
 
 
+def copied(folder: Path) -> Path:
+    """A copy of the code as it is now, unless it was made before."""
+    for name in ("agent", "envs", "policies", "tests"):
+        if not (folder / name).exists():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
 def beside(folder: Path) -> Path:
     """A working folder in which the relative paths of a config lead where they lead here."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -173,18 +185,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=40.0, help="that the kills may take, at most")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="overrides a key of the config")
-    parser.add_argument("--out", type=Path, default=Path("torture/killing"))
+    parser.add_argument("--out", type=Path, default=Path("runs/torture/killing"))
     options = parser.parse_args()
     arguments = [str(options.config), "--out", RUN]
     for key, value in (each.split("=", 1) for each in options.set):
         arguments += [f"--{key}", value]
     out = options.out.resolve()
+    code = copied(out / "code")
     calm, folder = beside(out / "undisturbed"), beside(out / "killed")
-    took_s = undisturbed(calm, arguments)
-    mean_s = min(took_s / options.kills + START_S, 60 * options.minutes / options.kills)
-    print(f"undisturbed: {took_s:.0f} s; {options.kills} kills, one in {mean_s:.0f} s")
+    start_s, work_s = undisturbed(calm, code, arguments)
+    mean_s = min(work_s / options.kills + start_s, 60 * options.minutes / options.kills)
+    print(f"undisturbed: {start_s:.0f} + {work_s:.0f} s; {options.kills} kills, one in {mean_s:.0f} s", flush=True)
     shutil.rmtree(folder / RUN, ignore_errors=True)
-    fire = Fire(folder, arguments, random.Random(options.seed), out / "killing.jsonl")
+    fire = Fire(folder, code, arguments, random.Random(options.seed), out / "killing.jsonl")
     started = time.monotonic()
     under_fire(fire, options.kills, mean_s, result(calm / RUN))
     print(f"{dict(fire.counted)} in {time.monotonic() - started:.0f} s")

@@ -155,3 +155,9 @@ def frozen() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+if __name__ == "__main__":  # python -m tests.reliability.tiny FOLDER: to try a command by hand
+    import sys
+
+    prepare(Path(sys.argv[1]), workers=2)

@@ -11,8 +11,8 @@ class Evaluate:
 
     task: str  # a name from `handeye tasks`
     policy: str = "seed"
-    """a checkpoint folder, a .zip of Stable-Baselines3 (it can run code: only one that you trust), the URL of a server,
-    or one of seed, zero, random, expert"""
+    """a checkpoint folder, a .zip of Stable-Baselines3 (other than those that ship it needs --trust), the URL of a
+    server, or one of seed, zero, random, expert"""
     episodes: int | None = None  # number of distinct starts, by default 100; with until the most, by default 2000
     until: float | None = None
     """half-width of the interval in points at which to stop; the interval is anytime-valid, which makes it wider than
@@ -25,6 +25,7 @@ class Evaluate:
     threshold: float = 0.5  # of a verdict, from 0 to 1
     seed: int = 0  # of the policy's random draws
     n_envs: int = 64  # environments in lockstep; the result does not depend on it
+    trust: bool = False  # load a .zip that does not ship, which can run code
     model: ModelSettings = field(default_factory=ModelSettings)  # how a checkpoint is loaded, shown frames and asked
 
     def run(self) -> None:
@@ -32,7 +33,7 @@ class Evaluate:
         from functools import partial
 
         from agent.collect.play import play
-        from agent.commands.arguments import at_least
+        from agent.commands.arguments import at_least, vouch
         from agent.config import Critic
         from agent.measure.sequential import check_half_width, play_until
         from agent.measure.statistics import acted_on, critic_scores, rate, successes
@@ -51,6 +52,8 @@ class Evaluate:
         critic = checked(
             Critic, {"proposals": self.proposals, "revisions": self.revisions, "threshold": self.threshold}
         )
+        if self.trust:
+            vouch(self.policy)
         task = registry.task(self.task)
         settings = {"temperature": self.temperature, "critic": critic, "n_envs": self.n_envs, "seed": self.seed}
         play_some = partial(play, self.task, self.policy, **settings, model=self.model)

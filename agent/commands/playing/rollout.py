@@ -15,20 +15,21 @@ class Rollout:
     task: str  # a name from `handeye tasks`
     out: Path  # the folder; episodes are added to what it holds
     policy: str = "seed"
-    """a checkpoint folder, a .zip of Stable-Baselines3 (it can run code: only one that you trust), the URL of a server,
-    or one of seed, zero, random, expert"""
+    """a checkpoint folder, a .zip of Stable-Baselines3 (other than those that ship it needs --trust), the URL of a
+    server, or one of seed, zero, random, expert"""
     episodes: int = 100  # how many distinct starts
     attempts: int = 1  # episodes from each start
     split: str = "practice"  # practice, gate or heldout
     temperature: float = 0.0  # 0 is greedy
     seed: int = 0  # of the policy's random draws
     n_envs: int = 64  # environments in lockstep; the result does not depend on it
+    trust: bool = False  # load a .zip that does not ship, which can run code
     model: ModelSettings = field(default_factory=ModelSettings)  # how a checkpoint is loaded, shown frames and asked
 
     def run(self) -> None:
         """Raises UserError, before an episode is played, for a value that cannot work."""
         from agent.collect.play import play
-        from agent.commands.arguments import at_least
+        from agent.commands.arguments import at_least, vouch
         from agent.organise.store import EpisodeStore
         from agent.record.console import console
         from envs import registry
@@ -40,6 +41,8 @@ class Rollout:
             raise UserError("split 'final' of rollout; valid: practice, gate, heldout; final is for handeye eval alone")
         if self.out.exists() and not self.out.is_dir():
             raise UserError(f"{str(self.out)!r} is a file; valid: a folder, which need not exist")
+        if self.trust:
+            vouch(self.policy)
         starts = list(product(distinct(registry.task(self.task), self.split, self.episodes), range(self.attempts)))
         settings = {"n_envs": self.n_envs, "seed": self.seed, "model": self.model}
         played = play(self.task, self.policy, starts, self.temperature, **settings)

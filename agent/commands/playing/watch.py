@@ -13,16 +13,17 @@ class Watch:
     task: str  # a name from `handeye tasks`
     out: Path  # an .mp4, or a .png of a few moments
     policy: str = "seed"
-    """a checkpoint folder, a .zip of Stable-Baselines3 (it can run code: only one that you trust), the URL of a server,
-    or one of seed, zero, random, expert"""
+    """a checkpoint folder, a .zip of Stable-Baselines3 (other than those that ship it needs --trust), the URL of a
+    server, or one of seed, zero, random, expert"""
     against: str | None = None  # another policy, shown below on the same episode
     seed: int = 2_500_000  # of the episode
+    trust: bool = False  # load a .zip that does not ship, which can run code
     model: ModelSettings = field(default_factory=ModelSettings)  # how a checkpoint is loaded, shown frames and asked
 
     def run(self) -> None:
         """Raises UserError, before the episode is played, for a value that cannot work."""
         from agent.collect.play import play
-        from agent.commands.arguments import at_least
+        from agent.commands.arguments import at_least, vouch
         from agent.measure.statistics import successes
         from agent.record import video
         from envs.errors import UserError
@@ -31,6 +32,8 @@ class Watch:
         at_least(0, seed=self.seed)
         if self.seed in SPLITS["final"]:
             raise UserError(f"seed {self.seed} is of the final split, which is for handeye eval alone; valid: another")
+        if self.trust:
+            vouch(self.policy, self.against)
         video.check(self.out)
         films = []
         for name in (self.policy, self.against) if self.against else (self.policy,):

@@ -15,13 +15,17 @@ class Replay:
 
     def run(self) -> None:
         """Raises UserError for a folder without episodes."""
+        from agent.organise.foreign import beside_parts, is_part, told
         from agent.record.console import console
         from agent.record.run.underway import FOLDER as UNDER_WAY
         from agent.record.rundir import QUARANTINE
 
         aside = (UNDER_WAY, QUARANTINE)  # not done yet, and damaged
-        found = sorted(self.folder.rglob("part-*.parquet"))
-        parts = [path for path in found if not {*path.relative_to(self.folder).parts} & {*aside}]
+        found = sorted(self.folder.rglob("*.parquet"))
+        found = [path for path in found if not {*path.relative_to(self.folder).parts} & {*aside}]
+        parts = list(filter(is_part, found))
+        for path in beside_parts(found):
+            console.print(told(path), soft_wrap=True, markup=False)
         if not parts:
             raise UserError(
                 f"no episodes in {str(self.folder)!r}; valid: a run's folder, or one from `handeye rollout`"

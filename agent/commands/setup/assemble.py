@@ -39,6 +39,7 @@ class Assemble:
 
 def check_folder(out: Path, overwrite: bool) -> None:
     """Raises UserError for a file, and for a folder with files, unless it is a checkpoint's and may be replaced."""
+    from agent.record.ownership import check_replaceable
     from envs.errors import UserError
 
     if out.exists() and not out.is_dir():
@@ -47,18 +48,17 @@ def check_folder(out: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UserError(f"{str(out)!r} is not empty; valid: another folder, or --overwrite")
-    if not (out / "config.json").is_file():
-        raise UserError(f"{str(out)!r} is no checkpoint folder (no config.json in it): not overwritten")
+    check_replaceable(out, overwrite, "checkpoint")
 
 
 def write(settings: Assemble) -> None:
     """The model into a folder beside `out`, which becomes `out` when it is whole."""
     import json
-    import shutil
     from tempfile import TemporaryDirectory
 
     from transformers.utils import logging
 
+    from agent.record import ownership
     from agent.record.provenance import FILE, source, versions, weights_sha256
     from policies.small_vlm.llava import assemble, save
     from policies.small_vlm.packages import LANGUAGE, VISION
@@ -68,7 +68,7 @@ def write(settings: Assemble) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
         made = Path(scratch) / out.name
-        made.mkdir()
+        ownership.begin(made, "checkpoint")
         save(*assemble(settings.image_size, settings.seed), made)
         record = {
             "command": f"handeye assemble {settings.what}",
@@ -81,6 +81,4 @@ def write(settings: Assemble) -> None:
             "versions": versions(),
         }
         (made / FILE).write_text(json.dumps(record, indent=1) + "\n")
-        if out.exists():
-            shutil.rmtree(out)
-        made.rename(out)
+        ownership.replace(made, out)

@@ -9,7 +9,7 @@ from tyro.conf import Positional
 from envs.errors import UserError, first_line
 from policies.base import HUB_FILES, HUB_ID
 
-LOCAL = ("provenance.json", "pretrain.json")  # name folders of this machine: not sent
+LOCAL = ("provenance.json", "pretrain.json", ".handeye.json")  # of this machine alone: not sent
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ class Baseline(config.Baseline):
     def run(self) -> None:
         """Raises UserError, before anything is trained, for settings that the task or the algorithm does not take."""
         values = {field.name: getattr(self, field.name) for field in fields(config.Baseline)}
-        settings = config.checked(config.Baseline, values)
         from agent.commands.arguments import check_practised
         from agent.measure.baseline import baseline
         from agent.record.console import console
         from agent.record.tables import percent
+        from envs.validation import checked
 
+        settings = checked(config.Baseline, values)
         check_practised((settings.task,))
         result = baseline(settings, self.out, self.overwrite)["result"]
         console.print(f"{settings.task}: {percent(result)} of {result['n']} episodes")

@@ -93,10 +93,11 @@ def _check_certificates(run: "RunDir") -> None:
 
     from agent.collect.verify import Verifier
     from agent.organise.episode import simulation_versions
+    from agent.organise.foreign import is_part
     from agent.organise.store import EpisodeStore
 
     with Verifier() as verifier:
-        for folder in sorted({part.parent for part in run.path.glob("*/**/part-*.parquet")}):
+        for folder in sorted({part.parent for part in filter(is_part, run.path.glob("*/**/part-*.parquet"))}):
             for episode in islice((e for e in EpisodeStore(folder) if e.ending != "broken"), OF_EACH):
                 flaw = verifier.flaw(replace(episode, versions=simulation_versions()))
                 if flaw:

@@ -14,6 +14,7 @@ class Pretrain:
 
     config: Path  # a YAML file, such as configs/pretrain.yaml
     overwrite: bool = False  # replace the checkpoint folder if it exists
+    trust: bool = False  # load a .zip in the config's `experts` that does not ship, which can run code
     overrides: Suppress[Fixed[tuple[str, ...]]] = ()  # the config's `--dotted.key value`, as typed
 
     def run(self) -> None:
@@ -21,9 +22,12 @@ class Pretrain:
         settings = config.load(self.config, self.overrides, config.Pretrain)
         import torch
 
+        from agent.commands.arguments import vouch
         from agent.commands.checks import check_pretrain
         from agent.optimise.pretrain import pretrain
 
+        if self.trust:
+            vouch(*settings.experts.values())
         check_pretrain(settings)
         torch.set_num_threads(settings.threads)
         print(f"policy   {pretrain(settings, self.overwrite)}")

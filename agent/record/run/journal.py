@@ -17,6 +17,7 @@ from policies.backends.adapters.weights import file_sha256
 
 FILE = "journal.jsonl"
 SCHEMA = 1
+LONGEST = 10**8  # [bytes] of a line
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Journal:
         lines = self.path.read_bytes().split(b"\n")
         whole = list(_whole(lines))
         if not whole:  # a crash leaves none, or one with its first line
-            raise UserError(f"{str(self.path)!r} is damaged at its beginning; valid: another --out, or --overwrite")
+            raise UserError(f"{str(self.path)!r} is damaged at its beginning; valid: another --out")
         self.begun, *records = whole
         if self.begun["schema"] != SCHEMA:
             raise UserError(f"{str(self.path)!r} has schema {self.begun['schema']}; valid: {SCHEMA}")
@@ -93,6 +94,15 @@ class Journal:
     def _rewrite(self) -> None:
         records = [self.begun, *map(asdict, self.done)]
         durable.write(self.path, b"".join(_line(i, record) for i, record in enumerate(records)))
+
+
+def is_journal(path: Path) -> bool:
+    """Whether a file begins as the journal of a run, whole to its checksum."""
+    try:
+        with path.open("rb") as file:
+            return any("schema" in first for first in _whole([file.readline(LONGEST)]))
+    except OSError:
+        return False
 
 
 def hashes(path: Path) -> dict[str, str]:

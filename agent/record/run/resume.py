@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import Config
+from agent.organise import foreign
 from agent.organise.durable import PARTIAL
 from agent.record.provenance import at_beginning, source, versions
 from agent.record.run.journal import Done, damage
@@ -50,6 +51,8 @@ def other_versions(run: RunDir) -> str:
 def mend(run: RunDir) -> list[str]:
     """Find what is damaged and set it aside, so that its stages are done again; returns a line for each.
 
+    A file that was added is set aside where it could be read as an output of its stage, and else left alone.
+
     A stage is done again from the folders of those before it, which gives the same bytes (`agent.stages.stage`).
     """
     journal, lines = run.journal, []
@@ -61,12 +64,14 @@ def mend(run: RunDir) -> list[str]:
         UnderWay(run.path, done.round, done.stage).discard()
     latest = {output: done for done in journal.done for output in done.outputs}
     for done in journal.done:
-        damaged, foreign = damage(run.path, replace(done, outputs=_own(done, latest)))
+        damaged, added = damage(run.path, replace(done, outputs=_own(done, latest)))
         for output, what in damaged.items():
             again = f"round {done.round}'s {done.stage} is done again"
             lines.append(f"{what}: {_set_aside(run, run.path / output)}; {again}")
             journal.again.append(done)
-        lines += [f"{str(path)!r} was added: {_set_aside(run, path)}" for path in foreign if path.exists()]
+        for path in (path for path in added if path.exists()):
+            readable = foreign.could_be_read(path)  # it would be taken for an output of the stage
+            lines.append(f"{str(path)!r} was added: {_set_aside(run, path)}" if readable else foreign.told(path))
     return lines
 
 

@@ -33,7 +33,7 @@ class State:
         """The state in one line."""
         if self.complete:
             return f"complete: {self.rounds} rounds"
-        begun = max((done.round for done in self.done), default=0)
+        begun = max([0, *(done.round for done in self.done), *(int(stage[:3]) for stage in self.under_way)])
         now = "runs now" if self.written else "does not run"
         return f"round {begun} of {self.rounds}, {now}" + "".join(f"; under way: {stage}" for stage in self.under_way)
 
@@ -45,7 +45,7 @@ def state(run: Path) -> State:
     journal = Journal(run)
     rounds = journal.begun["config"]["rounds"]
     done = {f"{done.round:03d} {done.stage}" for done in journal.done}
-    partial = [folder for folder in sorted((run / FOLDER).glob("*")) if folder.name not in done]
+    partial = [folder for folder in sorted((run / FOLDER).glob("*")) if folder.is_dir() and folder.name not in done]
     complete = journal.find(rounds, LAST) is not None
     return State(journal.done, [_progress(folder) for folder in partial], _is_written(run), complete, rounds)
 
@@ -62,7 +62,7 @@ def table(where: State) -> Table:
 
 def _progress(folder: Path) -> str:
     """A stage that is under way, with the finished episodes of its latest rollout."""
-    rollouts = sorted((folder / "rollouts").glob("*"))
+    rollouts = sorted(path for path in (folder / "rollouts").glob("*") if path.is_dir())
     if not rollouts:
         return folder.name
     ended = sum(1 for _ in EpisodeStore(rollouts[-1]).undamaged(lambda damage: None))

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from agent.organise import durable
+from agent.organise import durable, foreign
 from agent.record.run.journal import hashes
 
 FOLDER = ".partial"
@@ -33,8 +33,13 @@ class UnderWay:
 
     def written(self) -> dict[str, dict[str, str]]:
         """Each output that holds anything, relative to the run's folder -> path of each file in it -> SHA-256."""
-        found = {relative: hashes(self.folder / "outputs" / relative) for relative in self._outputs}
+        found = {relative: self._hashes(relative) for relative in self._outputs}
         return {relative: files for relative, files in found.items() if files}
+
+    def _hashes(self, relative: str) -> dict[str, str]:
+        """Without files of other programs, which come and go."""
+        found = hashes(self.folder / "outputs" / relative)
+        return {name: sha256 for name, sha256 in found.items() if not foreign.is_left(Path(name))}
 
     def publish(self) -> None:
         """Put the outputs in their places."""

@@ -7,6 +7,7 @@ from trained_models import TRAINED
 
 from agent.measure.baseline import train
 from envs.registry import TASKS
+from policies import trust
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +19,7 @@ def models(tmp_path_factory):
         if name not in made:
             made[name] = folder / f"{name}.zip"
             train(TASKS[TRAINED[name].task], TRAINED[name]).save(made[name])
+            trust.vouch(made[name])
         return made[name]
 
     return of

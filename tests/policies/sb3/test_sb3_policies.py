@@ -15,7 +15,7 @@ from agent.config import Critic
 from agent.organise.store import EpisodeStore
 from envs.errors import UserError
 from envs.registry import TASKS
-from policies import sb3
+from policies import sb3, trust
 from policies.action_codec import codec_for, thought_of
 from policies.baselines import ExpertPolicy, with_expert
 from policies.sb3 import PixelPolicy, StatePolicy, load
@@ -128,6 +128,7 @@ def test_an_archive_that_unpacks_too_large_or_elsewhere(models, tmp_path, monkey
     with zipfile.ZipFile(climber, "a") as archive:
         archive.writestr("../../policy.pth", b"")
     cut.write_bytes(whole[:-30])
+    trust.vouch(bomb)
     load(bomb, TASKS["cartpole"])
     with pytest.raises(UserError, match=r"has the entry '../../policy.pth', out of the archive"):
         load(climber, TASKS["cartpole"])
@@ -142,6 +143,7 @@ def test_a_model_from_elsewhere(tmp_path):
     """Trained on Gymnasium's environment, without our wrappers."""
     path = tmp_path / "foreign.zip"
     PPO("MlpPolicy", "CartPole-v1", n_steps=64, batch_size=64).learn(64).save(path)
+    trust.vouch(path)
     (episode,) = rollout(short("cartpole"), load(path, TASKS["cartpole"]), STARTS[:1])
     assert episode.ending in ("terminated", "truncated")
 
