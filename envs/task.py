@@ -151,24 +151,10 @@ class Task:
         Raises UserError for an unknown id, a wrong argument, and a camera that the environment does not have. That of a
         declared task is tried first, once in a process; see `envs.foreign.probing`.
         """
-        white = _tried(self.sized(IMAGE_SIZE).with_env(frames=1)) if self.suite == DECLARED else None
-        return self._made(kwargs, white)
-
-    def _made(self, kwargs: Mapping[str, Any], white: float | None = None) -> Restorable:
-        """white: of its pictures, where these are floats, as `FrameReader` has it."""
-        spec = self.env
-        env = Health(made(self.name, self.suite, spec.id, {**spec.kwargs, **kwargs}))
-        if spec.success and is_physical(env):
-            env = Afresh(env)
-        if spec.repeat > 1:
-            env = ActionRepeat(env, spec.repeat)
-        if spec.success:
-            env = Picture(Judged(env, spec.success), spec.image_size, spec.cameras, white)
-        elif hasattr(env.unwrapped, "picture"):
-            env = OwnPicture(env, spec.image_size, spec.cameras)
-        if spec.frames > 1:
-            env = FrameHistory(env, spec.frames)
-        return Restorable(env)
+        white = None
+        if self.suite == DECLARED:
+            white = _tried(self.name, replace(self.env, image_size=IMAGE_SIZE, frames=1))
+        return _wrapped(made(self.name, self.suite, self.env.id, {**self.env.kwargs, **kwargs}), self.env, white)
 
     def observe(self, env: gym.Env) -> Observation:
         """What a policy may know of `env` now: fresh frames and words."""
@@ -176,23 +162,39 @@ class Task:
         return Observation(frames, self.language.instruction(env), self.language.proprioception(env))
 
 
+def _wrapped(env: gym.Env, spec: EnvSpec, white: float | None = None) -> Restorable:
+    """white: of its pictures, where these are floats, as `FrameReader` has it."""
+    env = Health(env)
+    if spec.success and is_physical(env):
+        env = Afresh(env)
+    if spec.repeat > 1:
+        env = ActionRepeat(env, spec.repeat)
+    if spec.success:
+        env = Picture(Judged(env, spec.success), spec.image_size, spec.cameras, white)
+    elif hasattr(env.unwrapped, "picture"):
+        env = OwnPicture(env, spec.image_size, spec.cameras)
+    if spec.frames > 1:
+        env = FrameHistory(env, spec.frames)
+    return Restorable(env)
+
+
 @cache
-def _tried(task: Task) -> float | None:
+def _tried(name: str, spec: EnvSpec) -> float | None:
     """What white is in the pictures of a declared task, which has been tried; None where they are no floats.
 
     Raises UserError for an environment with which nothing could be played.
     """
-    env = task._made({})
+    env = _wrapped(made(name, DECLARED, spec.id, spec.kwargs), spec)
     try:
-        if task.horizon is None:
+        if spec.horizon is None:
             raise UserError(
-                f"environment {task.env.id!r} has no time limit: an episode might never end; "
+                f"environment {spec.id!r} has no time limit: an episode might never end; "
                 "valid: max_steps in the task's file, such as max_steps: 200"
             )
-        probe(task.env.id, env)
+        probe(spec.id, env)
         return env.get_wrapper_attr("white")
     except UserError as error:
-        raise UserError(f"task {task.name!r}: {error}") from error
+        raise UserError(f"task {name!r}: {error}") from error
     finally:
         env.close()
 

@@ -97,8 +97,8 @@ class Judged(gym.Wrapper[Any, Any, Any, Any]):
         return observation, info | {"success": False, "is_success": False}
 
     def step(self, action: Any) -> Stepped:
-        """Raises ValueError for an action outside the space and a reward that is not finite, UserError for a reward, a
-        flag or a success that is none, and at the end of an episode without the key."""
+        """Raises ValueError for an action outside the space, SimulatorError for a reward that is not finite, UserError
+        for a reward, a flag or a success that is none, and at the end of an episode without the key."""
         space = self.env.action_space
         if not space.contains(np.asarray(action, space.dtype) if isinstance(space, gym.spaces.Box) else action):
             raise ValueError(f"action {action} is not in {space}")

@@ -11,7 +11,8 @@ from typing import Any
 
 import gymnasium as gym
 
-from envs.errors import SimulatorError, shown
+from envs.errors import SimulatorError
+from envs.foreign.values import rewarded
 from envs.rendering import mujoco
 
 # Where environments keep MuJoCo's data: Gymnasium's, dm_control's own, those around one of dm_control, robosuite's.
@@ -36,7 +37,8 @@ class Health(gym.Wrapper[Any, Any, Any, Any]):
         return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Raises SimulatorError for a new warning of MuJoCo, and for a clock or a reward that cannot be."""
+        """Raises SimulatorError for a new warning of MuJoCo, and for a clock or a reward that cannot be,
+        and UserError for a reward that is no number."""
         before = data_of(self.env)
         before_s = before.time if before else 0.0
         result = self.env.step(action)
@@ -44,8 +46,7 @@ class Health(gym.Wrapper[Any, Any, Any, Any]):
             _check(data)
             if data is before and data.time < before_s:  # a model that was built anew begins at 0
                 raise SimulatorError(f"the simulation's clock went back within a step: {before_s:g} to {data.time:g} s")
-        if not _is_finite(result[1]):
-            raise SimulatorError(f"the reward is {shown(result[1])}; valid: a finite number")
+        rewarded(result[1])
         return result
 
 
@@ -77,10 +78,3 @@ def _warnings(data: mujoco.MjData) -> Sequence[str]:
         silently = " MuJoCo reset the state by itself." if resets and name in _RESETTING else ""
         causes.append(f"MuJoCo warned of {name}: {text}{silently}")
     return causes
-
-
-def _is_finite(reward: Any) -> bool:
-    try:
-        return isfinite(float(reward))
-    except (TypeError, ValueError):  # None, a text, an array of several
-        return False

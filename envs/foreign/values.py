@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.errors import UserError, shown
+from envs.errors import SimulatorError, UserError, shown
 
 
 def number(value: Any, what: str) -> float:
@@ -30,10 +30,10 @@ def told(value: Any, key: str) -> float:
 
 
 def rewarded(value: Any) -> float:
-    """A reward. Raises UserError for what is no number, and ValueError, which breaks the episode, for no finite one."""
+    """A reward. Raises UserError for what is no number, and SimulatorError for one that is not finite."""
     reward = number(value, "the reward")
     if not isfinite(reward):
-        raise ValueError(f"the reward is {reward}; valid: a finite number")
+        raise SimulatorError(f"the reward is {reward}; valid: a finite number")
     return reward
 
 

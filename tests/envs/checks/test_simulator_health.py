@@ -9,7 +9,7 @@ import pytest
 from agent import cli
 from agent.collect.rollout import rollout
 from envs.checks.health import Health
-from envs.errors import SimulatorError
+from envs.errors import SimulatorError, UserError
 from envs.language import FixedInstruction
 from envs.rendering import mujoco
 from envs.task import EnvSpec, Task
@@ -120,9 +120,15 @@ def test_a_sound_simulation_is_left_alone(fault):
     assert played(fault=fault).unwrapped.n == 3
 
 
-@pytest.mark.parametrize("reward", [np.nan, np.inf, np.float32("-inf"), None, "much", np.ones(2), 1j])
+@pytest.mark.parametrize("reward", [np.nan, np.inf, np.float32("-inf")])
 def test_a_reward_must_be_a_finite_number(reward):
     with pytest.raises(SimulatorError, match=r"the reward is .*valid: a finite number"):
+        played(reward=reward)
+
+
+@pytest.mark.parametrize("reward", [None, "much", np.ones(2), 1j])
+def test_a_reward_must_be_a_number(reward):
+    with pytest.raises(UserError, match=r"the reward is .*valid: one number"):
         played(reward=reward)
 
 
