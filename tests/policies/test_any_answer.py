@@ -77,7 +77,7 @@ def subjects() -> dict[str, Subject]:
     sets["solved"] = question_task("solved", str(QUESTIONS / "choices"), "choices", solutions=True)
     tasks = {name: TASKS[name] for name in REGISTERED} | sets
     hard = {
-        "huge": BoxCodec(gym.spaces.Box(-1.7e308, 1.7e308, (2,), np.float64), 9),
+        "huge": BoxCodec(gym.spaces.Box(-8e307, 8e307, (2,), np.float64), 9),
         "half": BoxCodec(gym.spaces.Box(-60000, 65500, (1,), np.float16), 101),
         "whole": BoxCodec(gym.spaces.Box(np.array([0, -3]), np.array([255, 4]), dtype=np.int64), 7),
         "names": DiscreteCodec(gym.spaces.Discrete(len(NAMES), start=-2), NAMES),
