@@ -2,8 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from envs.errors import UserError
+
+if TYPE_CHECKING:
+    from envs.task import Task
+
+BASELINES = ("zero", "random", "expert")  # policies without a model
 
 
 def at_least(minimum: int, **values: float) -> None:
@@ -21,6 +27,19 @@ def check_practised(names: Iterable[str]) -> None:
         if registry.task(name).split != "practice":
             valid = [task.name for task in registry.TASKS.values() if task.split == "practice"]
             raise UserError(f"task {name!r} is held out from practice; valid: {', '.join(valid)}")
+
+
+def check_player(policy: str, task: "Task") -> None:
+    """Raises UserError for a policy that is not there, and for a .zip that may not be loaded or does not fit."""
+    from policies.base import find_player
+
+    if policy in BASELINES:
+        return
+    found = find_player(policy, (*BASELINES, "a .zip", "the URL of a server"))
+    if isinstance(found, Path) and found.suffix == ".zip":
+        from policies.sb3 import load
+
+        load(found, task)
 
 
 def vouch(*policies: str | Path | None) -> None:

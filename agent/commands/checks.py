@@ -4,6 +4,7 @@ from pathlib import Path
 
 from agent.collect.starts import check_practice, gate_seeds, heldout_seeds, practice_seeds, pretraining_seeds
 from agent.commands.arguments import check_practised
+from agent.commands.probing import probe_apart
 from agent.config import Config, Pretrain
 from agent.optimise.preflight import check_dpo, check_sft, two_pairs
 from agent.optimise.pretrain import seed_policy
@@ -24,7 +25,9 @@ from policies.dialect import dialect_for
 def check_improve(config: Config) -> None:
     """Raises UserError for an unknown or missing task, policy or setting, for settings that exclude each other or with
     which the policy cannot be trained, for too many episodes, and on a machine that cannot render."""
-    seen = _observe((*config.tasks, *config.evaluation.tasks))
+    names = (*config.tasks, *config.evaluation.tasks)
+    probe_apart(names)
+    seen = _observe(names)
     check_practised(config.tasks)
     if config.policy not in NAMED and Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
         raise UserError(f"policy {config.policy!r} lies in the run folder {config.out!r}; valid: another --out")
@@ -75,6 +78,7 @@ def _check_rewardless(config: Config) -> None:
 def check_pretrain(config: Pretrain) -> None:
     """Raises UserError for an unknown or missing task, expert, start or setting, for a stage's settings with which the
     policy cannot be trained, for too many scenes, and on a machine that cannot render."""
+    probe_apart(config.tasks)
     seen = _observe(config.tasks)
     check_practised(config.tasks)
     if config.model.lora and (config.new_words or not config.start):

@@ -88,7 +88,7 @@ class Report:
             console.print(f"video    {path}", soft_wrap=True)
 
 
-def auditplain_table(results: Mapping[str, Any]) -> Table:
+def audit_table(results: Mapping[str, Any]) -> Table:
     """The audits of some tasks as a table, one column per task."""
     beside = [
         ("others' ends too: balanced accuracy", lambda r: f"{100 * r['ends_beside']['balanced_accuracy']:.0f} %"),

@@ -28,6 +28,8 @@ class Audit:
         """Raises UserError, before an episode is played, for a value that cannot work."""
         from agent.collect.workers import Workers
         from agent.commands.arguments import at_least
+        from agent.commands.outputs import file
+        from agent.commands.probing import probe_apart
         from agent.config import Critic
         from agent.measure.audit import audit
         from agent.record.console import console
@@ -41,6 +43,7 @@ class Audit:
 
         at_least(1, episodes=self.episodes, workers=self.workers)
         at_least(2, proposals=self.proposals)
+        out = file(self.json, needs_mb=1) if self.json else None
         for name in self.tasks:
             distinct(registry.task(name), "heldout", self.episodes)
         critic = checked(
@@ -49,10 +52,11 @@ class Audit:
         policy, *beside = (find_player(name) for name in (self.policy, *self.beside))
         for path in (policy, *beside):
             open_backend(path, self.model)
+        probe_apart(self.tasks)
         with Workers(self.workers) as pool:
             results = {
                 name: audit(policy, name, self.episodes, critic, pool, beside, self.model) for name in self.tasks
             }
         console.print(audit_table(results))
-        if self.json:
-            self.json.write_text(dumps(plain(results), indent=1, allow_nan=False) + "\n")
+        if out:
+            out.write_text(dumps(plain(results), indent=1, allow_nan=False) + "\n")

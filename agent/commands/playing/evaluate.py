@@ -34,6 +34,7 @@ class Evaluate:
 
         from agent.collect.play import play
         from agent.commands.arguments import at_least, vouch
+        from agent.commands.probing import probe
         from agent.config import Critic
         from agent.measure.sequential import check_half_width, play_until
         from agent.measure.statistics import acted_on, critic_scores, rate, successes
@@ -55,6 +56,7 @@ class Evaluate:
         if self.trust:
             vouch(self.policy)
         task = registry.task(self.task)
+        probe(task)
         settings = {"temperature": self.temperature, "critic": critic, "n_envs": self.n_envs, "seed": self.seed}
         play_some = partial(play, self.task, self.policy, **settings, model=self.model)
         if self.until is None:

@@ -30,6 +30,8 @@ class Rollout:
         """Raises UserError, before an episode is played, for a value that cannot work."""
         from agent.collect.play import play
         from agent.commands.arguments import at_least, vouch
+        from agent.commands.outputs import folder
+        from agent.commands.probing import probe
         from agent.organise.store import EpisodeStore
         from agent.record.console import console
         from envs import registry
@@ -39,13 +41,14 @@ class Rollout:
         at_least(0, seed=self.seed, temperature=self.temperature)
         if self.split == "final":
             raise UserError("split 'final' of rollout; valid: practice, gate, heldout; final is for handeye eval alone")
-        if self.out.exists() and not self.out.is_dir():
-            raise UserError(f"{str(self.out)!r} is a file; valid: a folder, which need not exist")
+        out = folder(self.out, needs_mb=10)
+        task = registry.task(self.task)
         if self.trust:
             vouch(self.policy)
-        starts = list(product(distinct(registry.task(self.task), self.split, self.episodes), range(self.attempts)))
+        starts = list(product(distinct(task, self.split, self.episodes), range(self.attempts)))
+        probe(task)
         settings = {"n_envs": self.n_envs, "seed": self.seed, "model": self.model}
         played = play(self.task, self.policy, starts, self.temperature, **settings)
-        EpisodeStore(self.out).append(played)
+        EpisodeStore(out).append(played)
         n = sum(e.success for e in played)
         console.print(f"{n} of {len(played)} episodes succeeded: {self.out}", soft_wrap=True)

@@ -23,9 +23,12 @@ class Watch:
     def run(self) -> None:
         """Raises UserError, before the episode is played, for a value that cannot work."""
         from agent.collect.play import play
-        from agent.commands.arguments import at_least, vouch
+        from agent.commands.arguments import at_least, check_player, vouch
+        from agent.commands.outputs import file
+        from agent.commands.probing import probe
         from agent.measure.statistics import successes
         from agent.record import video
+        from envs import registry
         from envs.errors import UserError
         from envs.splits import SPLITS
 
@@ -35,11 +38,16 @@ class Watch:
         if self.trust:
             vouch(self.policy, self.against)
         video.check(self.out)
+        out = file(self.out, needs_mb=10)
+        chosen = registry.task(self.task)
+        probe(chosen)
+        for name in filter(None, (self.policy, self.against)):
+            check_player(name, chosen)
         films = []
         for name in (self.policy, self.against) if self.against else (self.policy,):
             (episode,) = played = play(self.task, name, [(self.seed, 0)], model=self.model)
             successes(played)  # raises UserError for a broken episode
             films.append(video.film(episode))
             print(f"{name}: {'success' if episode.success else 'failure'} after {len(episode.steps)} steps")
-        video.write(self.out, films)
+        video.write(out, films)
         print(f"film: {self.out}")

@@ -17,13 +17,18 @@ class Baseline(config.Baseline):
         """Raises UserError, before anything is trained, for settings that the task or the algorithm does not take."""
         values = {field.name: getattr(self, field.name) for field in fields(config.Baseline)}
         from agent.commands.arguments import check_practised
+        from agent.commands.outputs import folder
+        from agent.commands.probing import probe
         from agent.measure.baseline import baseline
         from agent.record.console import console
         from agent.record.tables import percent
+        from envs import registry
         from envs.validation import checked
 
         settings = checked(config.Baseline, values)
         check_practised((settings.task,))
-        result = baseline(settings, self.out, self.overwrite)["result"]
+        out = folder(self.out, needs_mb=100)
+        probe(registry.task(settings.task))
+        result = baseline(settings, out, self.overwrite)["result"]
         console.print(f"{settings.task}: {percent(result)} of {result['n']} episodes")
-        console.print(f"policy   {self.out / 'policy.zip'}", soft_wrap=True)
+        console.print(f"policy   {out / 'policy.zip'}", soft_wrap=True)

@@ -22,6 +22,9 @@ class Compare:
         """Raises UserError, before the first run, for a config or an arm that cannot run here."""
         settings = load(self.config, kind=Experiment)
         settings = replace(settings, seeds=self.seeds) if self.seeds else settings
+        from agent.commands.outputs import folder
+
+        out = folder(settings.out, needs_mb=100)
         from agent.commands.checks import check_improve
         from agent.commands.training.improve import improve
         from agent.measure.compare import compare_arms
@@ -31,4 +34,4 @@ class Compare:
             begun = (Path(config.out) / JOURNAL).is_file()
             improve(config, resume=begun)
 
-        print(compare_arms(settings, Path(settings.out), check_improve, run, self.against))
+        print(compare_arms(settings, out, check_improve, run, self.against))

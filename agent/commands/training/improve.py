@@ -36,6 +36,9 @@ class Improve:
         if self.resume and self.overwrite:
             raise UserError("--resume goes on with the run that --overwrite deletes; valid: one of them")
         settings = load(self.config, self.overrides)
+        from agent.commands.outputs import folder
+
+        settings = replace(settings, out=str(folder(settings.out, needs_mb=100)))
         from agent.commands.checks import check_improve
 
         check_improve(settings)

@@ -1,6 +1,6 @@
 """`handeye pretrain`: the seed policy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tyro.conf import Fixed, Suppress
@@ -20,6 +20,9 @@ class Pretrain:
     def run(self) -> None:
         """Raises UserError, before anything is trained, for a config that cannot run here."""
         settings = config.load(self.config, self.overrides, config.Pretrain)
+        from agent.commands.outputs import folder
+
+        settings = replace(settings, out=str(folder(settings.out, needs_mb=100)))
         import torch
 
         from agent.commands.arguments import vouch

@@ -1,0 +1,193 @@
+"""Before anything long starts: outputs can be written, tasks can be played. What cannot is one line, exit status 2."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.cli import main
+from agent.commands import outputs
+from agent.commands.probing import probe, probe_apart
+from envs.errors import UserError
+from envs.registry import TASKS
+
+ODD = """
+import os, signal
+import gymnasium as gym
+import numpy as np
+
+class Odd(gym.Env):
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}
+    action_space, observation_space = gym.spaces.Discrete(2), gym.spaces.Box(0, 1, (1,), np.float32)
+
+    def __init__(self, kind, render_mode=None):
+        self.kind, self.render_mode = kind, render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.n, self.seed = 0, seed
+        if self.kind == "reset" or (self.kind == "reset_some" and seed == 0):
+            raise RuntimeError("no scene\\nsecond line")
+        if self.kind == "exit":
+            raise SystemExit(3)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.n += 1
+        if self.kind == "step":
+            raise RuntimeError("the simulation diverged")
+        if self.kind == "kill" and self.n == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return np.zeros(1, np.float32), 1.0, False, False, {}
+
+    def render(self):
+        if self.kind == "picture" and self.n == 1:
+            raise ValueError("no picture")
+        return np.zeros((32, 32, 3), np.uint8)
+
+if "HandEyeOdd-v0" not in gym.registry:
+    gym.register("HandEyeOdd-v0", Odd, max_episode_steps=4, disable_env_checker=True)
+"""
+
+
+@pytest.fixture
+def odd(tmp_path, monkeypatch):
+    """Makes a YAML file of a task of a kind, in the working folder."""
+    (tmp_path / "odd_module.py").write_text(ODD)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "odd_module", raising=False)
+
+    def make(kind):
+        text = f"id: odd_module:HandEyeOdd-v0\nkwargs: {{kind: {kind}}}\ninstruction: do it\n"
+        Path(f"{kind}.yaml").write_text(text + "success: {of: return, at_least: 4}\n")
+        return f"{kind}.yaml"
+
+    return make
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capfd):
+    """The command in a folder of its own, in this process."""
+
+    def run(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["handeye", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return subprocess.CompletedProcess(arguments, end.value.code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["reach", "cartpole", "frozen-lake", "pendulum"])
+def test_tasks_that_can_be_played(name):
+    if name in TASKS:
+        probe(TASKS[name])
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("reset", "cannot be played: RuntimeError: 'no scene'"),
+        ("step", "cannot be played: RuntimeError: 'the simulation diverged'"),
+        ("picture", "cannot be played: ValueError: 'no picture'"),
+        ("exit", "cannot be played: SystemExit: '3'"),
+        ("kill", "ends its process by SIGKILL"),
+    ],
+)
+def test_a_task_that_cannot_be_played_is_named(odd, here, kind, words):
+    with pytest.raises(UserError, match=f"task '{kind}.yaml' {words}"):
+        probe_apart((odd(kind),))
+    if kind != "kill":
+        result = here("eval", odd(kind), "--policy", "zero", "--episodes", 1)
+        assert result.returncode == 2
+        assert result.stderr.count("\n") == 1
+        assert words in result.stderr
+
+
+def test_one_that_raises_now_and_then_is_played(odd):
+    probe_apart((odd("reset_some"), odd("fine")))
+
+
+def test_one_that_does_not_end_is_named(odd, monkeypatch):
+    monkeypatch.setattr("agent.commands.probing.TIME_S", 0.01)
+    with pytest.raises(UserError, match=r"2 steps of the tasks fine.yaml did not end within 0 s"):
+        probe_apart((odd("fine"),))
+
+
+@pytest.mark.parametrize("of", [outputs.folder, outputs.file])
+def test_where_nothing_can_be_written(of, tmp_path, monkeypatch):
+    (tmp_path / "text").write_text("mine")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    device = "is a device" if Path("/dev/null").is_char_device() else "written"
+    for path, words in (
+        (tmp_path / "text" / "below", "text', which is no folder|cannot be written: Not a directory"),
+        (tmp_path / "loop", "cannot be written"),
+        (tmp_path / ("x" * 300), "cannot be written: File name too long"),
+        ("/dev/null", device),
+        ("/proc/nowhere/out", "cannot be written"),
+        (tmp_path / "a\0b", "cannot be written"),
+    ):
+        with pytest.raises(UserError, match=words):
+            of(path)
+    with pytest.raises(UserError, match=r"'.*out' needs about [\d]+ MB, \d+ MB are free; valid: more free space"):
+        of(tmp_path / "out", 10**12)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loop", "text"]
+    assert (tmp_path / "text").read_text() == "mine"
+
+
+def test_a_read_only_place_is_named(tmp_path, monkeypatch):
+    def refused(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(outputs.tempfile, "TemporaryFile", refused)
+    with pytest.raises(UserError, match=r"'.*out' cannot be written: Permission denied; valid: another place"):
+        outputs.folder(tmp_path / "out")
+
+
+def test_a_file_is_no_folder_and_the_other_way_round(tmp_path):
+    (tmp_path / "text").write_text("")
+    with pytest.raises(UserError, match="is a file; valid: a folder"):
+        outputs.folder(tmp_path / "text")
+    with pytest.raises(UserError, match="is a folder; valid: a file"):
+        outputs.file(tmp_path)
+
+
+def test_home_and_links_are_followed(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert outputs.folder("~/out") == tmp_path / "out"
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    assert outputs.folder(tmp_path / "link") == tmp_path / "there"
+    assert outputs.file("~/link") == tmp_path / "there"
+    assert outputs.folder("relative/out") == Path("relative/out")
+    with pytest.raises(UserError, match="cannot be written"):
+        outputs.folder("~no_such_user/out")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("rollout", "cartpole", "text", "--policy", "zero"),
+        ("watch", "cartpole", "below/film.png", "--policy", "zero"),
+        ("audit", "seed", "--tasks", "reach", "--episodes", 1, "--json", "below"),
+        ("baseline", "cartpole", "--out", "text"),
+        ("improve", "config.yaml", "--out", "text"),
+        ("pretrain", "pretrain.yaml", "--out", "text"),
+        ("compare", "compare.yaml"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_each_command_probes_its_output_first(here, tmp_path, arguments, monkeypatch):
+    (tmp_path / "text").write_text("mine")
+    (tmp_path / "below").mkdir() if arguments[0] == "audit" else (tmp_path / "below").write_text("mine")
+    (tmp_path / "config.yaml").write_text("policy: seed\ntasks: [reach]\n")
+    (tmp_path / "pretrain.yaml").write_text("out: x\ntasks: [reach]\nstages: {sight: {}}\n")
+    (tmp_path / "compare.yaml").write_text("out: text\nbase: config.yaml\nseeds: [0]\narms: {a: {}}\n")
+    monkeypatch.setattr("agent.collect.play.play", lambda *_: pytest.fail("played"), raising=False)
+    result = here(*arguments)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "is a f" in result.stderr or "is no folder" in result.stderr
+    assert (tmp_path / "text").read_text() == "mine"
