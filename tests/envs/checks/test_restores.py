@@ -1,5 +1,6 @@
 """States are returned to by snapshots where these lead back, else by actions, else not at all: found out, and said."""
 
+import multiprocessing
 import random
 from collections import Counter
 from pathlib import Path
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from agent.collect.branching import Point
+from agent.collect.processes.serving import Pulse
+from agent.collect.processes.watched import WatchedTask
 from agent.collect.rollout import rollout
 from agent.collect.streamed import _retaken
 from agent.collect.verify import Verifier
@@ -186,6 +189,13 @@ def roll(chosen, snapshots=True):
 
 def test_a_rollout_keeps_its_snapshots(task):
     assert all(step.snapshot.physics is not None for e in roll(task(Rail)) for step in e.steps)
+
+
+def test_a_worker_counts_no_episodes_of_the_check(task):
+    """Its pulse tells the pool which start is at work."""
+    pulse = Pulse(multiprocessing.get_context())
+    roll(WatchedTask(task(Rail), pulse, None))
+    assert pulse.begun == 3
 
 
 def test_branches_of_a_task_whose_snapshots_do_not_lead_back_are_certified(task, capsys):
