@@ -1,6 +1,7 @@
 """What a task is made of: an environment and how it is seen, actions in words, a language, and a privileged teacher."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib.util import find_spec
@@ -184,8 +185,7 @@ def _tried(name: str, spec: EnvSpec) -> float | None:
 
     Raises UserError for an environment with which nothing could be played.
     """
-    env = _wrapped(made(name, DECLARED, spec.id, spec.kwargs), spec)
-    try:
+    with _of_task(name), closing(_wrapped(made(name, DECLARED, spec.id, spec.kwargs), spec)) as env:
         if spec.horizon is None:
             raise UserError(
                 f"environment {spec.id!r} has no time limit: an episode might never end; "
@@ -193,10 +193,15 @@ def _tried(name: str, spec: EnvSpec) -> float | None:
             )
         probe(spec.id, env)
         return env.get_wrapper_attr("white")
+
+
+@contextmanager
+def _of_task(name: str) -> Iterator[None]:
+    """A UserError within names the task."""
+    try:
+        yield
     except UserError as error:
         raise UserError(f"task {name!r}: {error}") from error
-    finally:
-        env.close()
 
 
 def state_teacher(language: StateLanguage, expert: Callable[[gym.Env], Any] | None = None) -> Teacher:

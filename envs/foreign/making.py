@@ -64,8 +64,10 @@ def _refused(task: str, suite: str, env_id: str, kwargs: Mapping[str, Any]) -> I
         raise
     except ModuleNotFoundError as error:
         module = error.name or env_id.partition(":")[0]
-        valid = f"pip install 'handeye[{suite}]'" if suite in PACKAGES else "pip install, or its folder on PYTHONPATH"
-        raise UserError(f"task {task!r} needs {module}; valid once it is installed: {valid}") from error
+        who, valid = f"environment {env_id!r}", "pip install, or its folder on PYTHONPATH"
+        if suite in PACKAGES:
+            who, valid = f"task {task!r}", f"pip install 'handeye[{suite}]'"
+        raise UserError(f"{who} needs {module}; valid once it is installed: {valid}") from error
     except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
         raise UserError(f"unknown environment {env_id!r}; {_nearest(env_id)}") from error
     except gym.error.DependencyNotInstalled as error:

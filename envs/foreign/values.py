@@ -12,6 +12,8 @@ from envs.errors import SimulatorError, UserError, shown
 
 def number(value: Any, what: str) -> float:
     """A number or truth value, which may be an array of no dimensions. Raises UserError for anything else."""
+    if type(value) is float:  # what most environments give
+        return value
     plain = value.item() if getattr(value, "shape", None) == () else value
     if not isinstance(plain, (Real, np.bool_)):
         raise UserError(f"{what} is {_named(value)}; valid: one number, or true or false")
