@@ -2,8 +2,8 @@
 
 It learns from `state`, the environment's own observation, or from `pixels`: frames, instruction and proprioception, as
 every multimodal policy is given. A model is a .zip that SB3 saved, here or elsewhere. Such a file holds pickles,
-and is code: only what is trusted is loaded (`policies.trust`). Its entries' names and sizes are checked before one is
-unpickled. The statistics of a VecNormalize around it are not in it.
+and is code: only what is trusted is loaded (`policies.experts.trust`). Its entries' names and sizes are checked before
+one is unpickled. The statistics of a VecNormalize around it are not in it.
 """
 
 import json
@@ -28,9 +28,9 @@ from envs.errors import UserError, shown, unknown
 from envs.observation import Observation
 from envs.splits import SPLITS
 from envs.task import Task
-from policies import trust
 from policies.action_codec import codec_for
 from policies.base import Decision
+from policies.experts import trust
 from policies.threads import one_thread
 
 ALGORITHMS = {"ppo": PPO, "sac": SAC, "dqn": DQN, "trpo": TRPO}

@@ -47,7 +47,7 @@ def check_player(policy: str, task: "Task") -> None:
 
 def vouch(*policies: str | Path | None) -> None:
     """Trust those of the policies that are a .zip, in this process: `--trust`."""
-    from policies import trust
+    from policies.experts import trust
 
     for policy in policies:
         if policy is not None and Path(policy).suffix == ".zip":

@@ -27,7 +27,7 @@ from envs import registry
 from envs.errors import UserError, unknown
 from envs.starts import RESERVED, distinct, is_among, reserved
 from envs.task import Task
-from policies import trust
+from policies.experts import trust
 from policies.sb3 import ALGORITHMS, Practice, Within, check_actions, watched
 from policies.threads import one_thread
 

@@ -111,7 +111,8 @@ print("loaded", [name for name in heavy if name in sys.modules])
 def test_what_is_typed_is_a_dataclass():
     """Every command's arguments are its fields; the keys of a config are passed on as typed."""
     command = parse(["improve", "demo.yaml", "--rounds", "-1", "--sft.learning-rate=1e-4", "--overwrite"])
-    assert command == COMMANDS["improve"](Path("demo.yaml"), True, ("--rounds", "-1", "--sft.learning-rate=1e-4"))
+    overrides = ("--rounds", "-1", "--sft.learning-rate=1e-4")
+    assert command == COMMANDS["improve"](Path("demo.yaml"), overwrite=True, overrides=overrides)
     assert parse(["pretrain", "seed.yaml", "--out", "--odd"]).overrides == ("--out", "--odd")
     assert parse(["pretrain", "seed.yaml"]).overrides == ()  # none are left from the call before
     command = parse(["baseline", "cartpole", "--params", "gamma", "0.98", "batch_size", "8", "--n-envs", "2"])

@@ -7,7 +7,7 @@ from trained_models import TRAINED
 
 from agent.measure.baseline import train
 from envs.registry import TASKS
-from policies import trust
+from policies.experts import trust
 
 
 @pytest.fixture(scope="session")

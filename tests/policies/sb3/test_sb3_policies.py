@@ -15,9 +15,10 @@ from agent.config import Critic
 from agent.organise.store import EpisodeStore
 from envs.errors import UserError
 from envs.registry import TASKS
-from policies import sb3, trust
+from policies import sb3
 from policies.action_codec import codec_for, thought_of
 from policies.baselines import ExpertPolicy, with_expert
+from policies.experts import trust
 from policies.sb3 import PixelPolicy, StatePolicy, load
 
 

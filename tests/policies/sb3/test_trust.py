@@ -14,8 +14,8 @@ import pytest
 from agent.cli import main
 from envs.errors import UserError
 from envs.registry import TASKS
-from policies import trust
 from policies.baselines import SHIPPED
+from policies.experts import trust
 from policies.sb3 import load
 
 

@@ -1,6 +1,6 @@
 """Which .zip files of Stable-Baselines3 may be loaded: they hold pickles, and a pickle runs what code it names.
 
-Known by SHA-256: those that ship, listed in experts/SHA256SUMS (check it by `sha256sum -c`), and those that a person
+Known by SHA-256: those that ship, listed in SHA256SUMS (check it by `sha256sum -c`), and those that a person
 vouches for in this process, by `--trust` or by having just trained them here.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from envs.errors import UserError
 
-SUMS = Path(__file__).parent / "experts" / "SHA256SUMS"
+SUMS = Path(__file__).parent / "SHA256SUMS"
 _VOUCHED = set[str]()
 
 
