@@ -1,0 +1,1 @@
+"""Trained experts that ship, and which .zip files may be loaded."""
