@@ -120,15 +120,19 @@ class Judged(gym.Wrapper[Any, Any, Any, Any]):
 
 class Afresh(gym.Wrapper[Any, Any, Any, Any]):
     """Resets MuJoCo's whole state to that of construction before every reset: some environments' own resets leave part
-    of the last episode's state (mocap bodies, the solver's warm start), and then one seed has several starts."""
+    of the last episode's state (mocap bodies, the solver's warm start), and then one seed has several starts.
+
+    A model that was built anew since has no state of construction here, and none of the last episode's.
+    """
 
     def __init__(self, env: gym.Env[Any, Any]):
         super().__init__(env)
-        self._state = physics_of(env.unwrapped.data)
+        self._model, self._state = env.unwrapped.model, physics_of(env.unwrapped.data)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         inner = self.env.unwrapped
-        mujoco.mj_setState(inner.model, inner.data, self._state, PHYSICS)
+        if inner.model is self._model:
+            mujoco.mj_setState(inner.model, inner.data, self._state, PHYSICS)
         return self.env.reset(seed=seed, options=options)
 
 

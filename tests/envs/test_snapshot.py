@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 
+from agent.collect.rollout import rollout
 from agent.measure.bench import make, replays, trajectory, wander
 from envs.errors import UserError
+from envs.language import FixedInstruction
 from envs.registry import TASKS
 from envs.rendering import mujoco
 from envs.snapshot import Restorable
+from envs.task import EnvSpec, Task
+from envs.wrappers import SuccessRule
+from policies.baselines import RandomPolicy
 
 STOCK = (
     "Reacher-v5",
@@ -177,10 +182,13 @@ class Rebuilt(gym.Env):
     """Builds its MuJoCo model anew at each reset, with another place and another number of other things; also before
     step `moves_at`, as some do that go on to a next scene."""
 
-    def __init__(self, moves_at=None):
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (gymnasium's own form)
+
+    def __init__(self, moves_at=None, render_mode=None):
         self.moves_at = moves_at
         self.action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
+        self.render_mode = render_mode
         self.build()
 
     def build(self):
@@ -231,3 +239,14 @@ def test_a_state_of_a_model_that_is_built_anew_is_restored(moves_at):
             np.testing.assert_array_equal(again.observation, seen)
             assert trajectory(again, actions) == first
             again.reset(seed=99)
+
+
+def test_a_task_whose_model_is_built_anew_begins_its_episodes_and_replays_them():
+    gym.register("HandEyeTest/Rebuilt-v0", Rebuilt, max_episode_steps=6, disable_env_checker=True)
+    spec = EnvSpec("HandEyeTest/Rebuilt-v0", {}, SuccessRule("return", at_least=9), image_size=8)
+    task = Task("rebuilt", "test", "practice", spec, language=FixedInstruction("push", ("push",)))
+    policy = RandomPolicy(gym.spaces.Box(-1, 1, (1,), np.float32))
+    played = [rollout(task, policy, [(seed, 0) for seed in seeds], n_envs=1) for seeds in (range(6), range(5, -1, -1))]
+    assert {episode.ending for episodes in played for episode in episodes} == {"truncated"}
+    first, again = ({e.seed: [step.fingerprint for step in e.steps] for e in episodes} for episodes in played)
+    assert first == again
