@@ -7,6 +7,7 @@ import pytest
 from agent.commands.checks import check_pretrain
 from agent.config import Pretrain, Stage
 from agent.optimise.pretrain import pretrain
+from agent.record.ownership import begin
 from envs.errors import UserError
 from policies.backends.adapters.folder import read_base
 from policies.backends.adapters.weights import weights_sha256
@@ -42,7 +43,7 @@ def test_demonstrations_alone_train_adapters_of_another_family(llava_checkpoint,
 
 
 def test_all_weights_of_another_family_are_trained_without_adapters(llava_checkpoint, tmp_path):
-    (tmp_path / "whole.tmp").mkdir()
+    begin(tmp_path / "whole.tmp", "checkpoint")
     (tmp_path / "whole.tmp" / "adapter_config.json").write_text("{}")  # of an earlier try
     out = pretrain(config(tmp_path / "whole", str(llava_checkpoint), model=ModelSettings()))
     assert (out / "model.safetensors").is_file()
