@@ -174,9 +174,15 @@ def renderer_for(model: mujoco.MjModel, size: int) -> Renderer:
 
 
 def _uploaded(model: mujoco.MjModel) -> bytes:
-    """A hash of what a GL context holds of a model."""
-    arrays = (model.mesh_vert, model.mesh_face, model.tex_data, model.hfield_data)
+    """A hash of what a GL context holds of a model: meshes, textures, height fields, the shapes of its planes, and how
+    finely round shapes are drawn."""
+    planes = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE  # a list for each, in their order
+    of_planes = model.geom_size[planes], model.geom_matid[planes], model.mat_texrepeat, model.mat_texuniform
+    arrays = (model.mesh_vert, model.mesh_face, model.tex_data, model.hfield_data, *of_planes)
+    endless = (model.geom_size[planes, :2] <= 0).any()
+    horizon, quality = model.vis.map.zfar * model.stat.extent * endless, model.vis.quality
     sizes = [*model.tex_height, *model.tex_width, *model.hfield_size.flat, model.nskinvert, model.nflexvert]
+    sizes += [horizon, quality.numslices, quality.numstacks, quality.numquads]
     digest = hashlib.blake2b(b"".join(array.tobytes() for array in arrays))
     digest.update(np.array(sizes, np.float64).tobytes())
     return digest.digest()

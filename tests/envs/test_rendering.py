@@ -199,3 +199,24 @@ print(resident_mb() - before)
     result = run(code, PYTHONPATH=os.pathsep.join([os.path.dirname(__file__), *sys.path]))
     assert result.returncode == 0, result.stderr
     assert float(result.stdout) < 60
+
+
+def test_models_whose_planes_differ_share_no_renderer():
+    """A GL context holds a list for each plane of its model: with another's, a floor was not drawn at all."""
+
+    def drawn(text):
+        model = mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{text}</worldbody></mujoco>")
+        data = mujoco.MjData(model)
+        mujoco.mj_forward(model, data)
+        camera = mujoco.MjvCamera()
+        camera.distance, camera.elevation = 3.0, -90.0
+        shared, own = renderer_for(model, 64).render(model, data, camera), Renderer(model, 64, 64)
+        picture = own.render(model, data, camera)
+        own.close()
+        np.testing.assert_array_equal(shared, picture)
+        return picture, model
+
+    ball = "<geom type='sphere' size='.1'/>"
+    (bare, _), (floored, _) = drawn(ball), drawn(f"{ball}<geom type='plane' size='1 1 1' pos='0 0 -.2'/>")
+    small, _ = drawn(f"{ball}<geom type='plane' size='.3 .3 1' pos='0 0 -.2'/>")
+    assert bare.mean() < small.mean() < floored.mean()
