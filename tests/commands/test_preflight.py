@@ -90,11 +90,11 @@ def test_tasks_that_can_be_played(name):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("reset", "cannot be played: RuntimeError: 'no scene'"),
-        ("step", "cannot be played: RuntimeError: 'the simulation diverged'"),
-        ("picture", "cannot be played: ValueError: 'no picture'"),
-        ("exit", "cannot be played: SystemExit: '3'"),
-        ("kill", "ends its process by SIGKILL"),
+        ("reset", "raises in every episode; the first time: RuntimeError: no scene"),
+        ("step", "the first time: RuntimeError: the simulation diverged"),
+        ("picture", "the first time: ValueError: no picture"),
+        ("exit", "the first time: SystemExit: 3"),
+        ("kill", "ends its process with SIGKILL within its first"),
     ],
 )
 def test_a_task_that_cannot_be_played_is_named(odd, here, kind, words):
