@@ -98,7 +98,7 @@ def test_tasks_that_can_be_played(name):
     ],
 )
 def test_a_task_that_cannot_be_played_is_named(odd, here, kind, words):
-    with pytest.raises(UserError, match=f"task '{kind}.yaml' {words}"):
+    with pytest.raises(UserError, match=f"task '{kind}.yaml'.*{words}"):
         probe_apart((odd(kind),))
     if kind != "kill":
         result = here("eval", odd(kind), "--policy", "zero", "--episodes", 1)
