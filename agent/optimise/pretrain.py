@@ -27,6 +27,7 @@ from agent.record import ownership
 from agent.record.console import bar
 from agent.record.provenance import declared_tasks, source, versions, weights_sha256
 from envs import registry
+from envs.errors import UserError
 from envs.observation import Observation
 from envs.snapshot import Restorable, Snapshot
 from envs.task import Task
@@ -245,6 +246,10 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
                         scenes = pretraining_seeds(task, settings.critiques, settings.first_critique)
                         for examples in progress.track(critic_examples(task, backend, scenes)):
                             rows += examples
+            if not rows:
+                raise UserError(
+                    f"stages.{stage} has no rows: no demonstration succeeded; valid: an expert that does, or scenes"
+                )
             random.Random(config.seed).shuffle(rows)
             with bar(f"{stage}: {len(rows)} rows") as progress:
                 options = {"seed": config.seed} | settings.sft

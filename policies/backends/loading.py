@@ -207,7 +207,7 @@ def _is_small(policy: Path, settings: ModelSettings) -> bool:
     """Whether the weights, of adapters their base's, are so few that an accelerator would wait for them to be launched,
     as the embedded model's are."""
     base = adapters.find_base(policy, settings.base) if adapters.has_adapters(policy) else policy
-    return sum(shard.stat().st_size for shard in base.glob("*.safetensors")) < SMALL
+    return sum(shard.stat().st_size for shard in base.glob("[!.]*.safetensors")) < SMALL
 
 
 def _device(settings: ModelSettings, policy: Path | None = None) -> torch.device:

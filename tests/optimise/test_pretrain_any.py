@@ -63,3 +63,10 @@ def test_adapters_that_cannot_be_are_refused_before_anything_starts(llava_checkp
     with pytest.raises(UserError, match=said):
         check_pretrain(config(tmp_path / "out", **{"start": str(llava_checkpoint)} | changes))
     assert not list(tmp_path.iterdir())
+
+
+def test_an_expert_that_never_succeeds_is_named(llava_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("agent.optimise.pretrain.demonstrations", lambda *asked: iter(()))
+    with pytest.raises(UserError, match="stages.form has no rows: no demonstration succeeded; valid: an expert"):
+        pretrain(config(tmp_path / "out", str(llava_checkpoint)))
+    assert not (tmp_path / "out").exists()

@@ -17,7 +17,7 @@ def weights_sha256(policy: Path) -> str | None:
     """
     if policy.is_file():
         return file_sha256(policy)
-    shards = sorted(policy.glob("*.safetensors"))
+    shards = sorted(policy.glob("[!.]*.safetensors"))  # not macOS's `._model.safetensors`
     stamps = tuple((shard.name, shard.stat().st_size, shard.stat().st_mtime_ns) for shard in shards)
     return _shards_sha256(policy.resolve(), stamps) if shards else None
 

@@ -38,7 +38,7 @@ BROKEN = (
 
 def check_json(folder: Path) -> None:
     """Raises UserError for a JSON file that is damaged."""
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.glob("[!.]*.json")):
         read_json(path)
 
 
