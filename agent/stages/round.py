@@ -27,6 +27,7 @@ from agent.organise.store import EpisodeStore
 from agent.record import provenance
 from agent.record.console import bar
 from agent.record.run.journal import Journal
+from agent.record.run.resume import decisive
 from agent.record.run.underway import UnderWay
 from agent.record.rundir import RunDir
 from agent.record.tracking import Tracker
@@ -151,7 +152,7 @@ class Round:
             run=str(self.run.path),
             round=self.number,
             stage=stage,
-            config_sha256=provenance.config_sha256(asdict(self.config)),
+            config_sha256=provenance.config_sha256(decisive(self.config)),
             tasks=provenance.declared_tasks(self.config.tasks),
         )
 
@@ -207,8 +208,8 @@ class Round:
     def measure(self, title: str, job: Job, charged_to: str = "env_steps") -> list[Episode]:
         """As `rollout`, for episodes that enter a success rate. Raises UserError where too many are broken, or all."""
         episodes = self.rollout(title, job, charged_to)
-        check_broken(title, episodes, self.config.limits.broken)
         successes(episodes)
+        check_broken(title, episodes, self.config.limits.broken)
         return episodes
 
     def concluded(self, job: Job, episodes: list[Episode]) -> list[Episode]:

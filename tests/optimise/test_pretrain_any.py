@@ -67,6 +67,6 @@ def test_adapters_that_cannot_be_are_refused_before_anything_starts(llava_checkp
 
 def test_an_expert_that_never_succeeds_is_named(llava_checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr("agent.optimise.pretrain.demonstrations", lambda *asked: iter(()))
-    with pytest.raises(UserError, match="stages.form has no rows: no demonstration succeeded; valid: an expert"):
+    with pytest.raises(UserError, match=r"stages\.form has no rows: no demonstration succeeded; valid: an expert"):
         pretrain(config(tmp_path / "out", str(llava_checkpoint)))
     assert not (tmp_path / "out").exists()

@@ -18,6 +18,11 @@ from envs.errors import UserError
 MAY_CHANGE = ("out", "rounds", "workers", "n_envs", "limits", "tracking")  # results do not depend on these
 
 
+def decisive(config: Config) -> dict[str, Any]:
+    """The config without what may change: what a run's results depend on."""
+    return {key: value for key, value in asdict(config).items() if key not in MAY_CHANGE}
+
+
 def check_same(path: Path, journal: Journal, config: Config, policy: Path) -> None:
     """Raises UserError where a run would not go on as it began: another config, seed policy or declared task.
 
