@@ -129,16 +129,28 @@ def read(path: Path) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     """The text in a file. Raises UserError for no file, one that cannot be read, is too large, or no UTF-8."""
+    what = f"config {str(path)!r}"
     try:
         if not path.is_file():
             raise UserError(f"no config {str(path)!r}; valid: a YAML file such as configs/demo.yaml")
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise UserError(f"config {str(path)!r} cannot be read: {error.strerror}") from error
-    if len(content) > MOST_BYTES:
-        raise UserError(f"config {str(path)!r} has more than {MOST_BYTES} bytes; valid: a YAML file written by hand")
-    return utf8(content, f"config {str(path)!r}")
+        raise UserError(f"{what} cannot be read: {error.strerror}") from error
+    return utf8(read_within(path, MOST_BYTES, what, f"{MOST_BYTES} bytes; valid: a YAML file written by hand"), what)
+
+
+def read_within(path: Path, most: int, what: str, bound: str = "") -> bytes:
+    """The bytes of a file, at most so many. what: the file, and bound: its size and what is valid, in errors.
+
+    Raises UserError for a file that is larger, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise UserError(f"{what} cannot be read: {error.strerror}") from error
+    if len(content) > most:
+        raise UserError(f"{what} has more than {bound or f'{most:,} bytes; valid: fewer'}")
+    return content
 
 
 def utf8(content: bytes, what: str) -> str:

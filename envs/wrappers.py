@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.errors import UserError
 from envs.foreign.frames import FrameReader
-from envs.foreign.values import check_ending, rewarded, told
+from envs.foreign.values import check_ending, rewarded, success_number
 from envs.rendering import camera_of, mujoco, renderer_for, simplify
 from envs.snapshot import PHYSICS, is_physical, physics_of
 
@@ -111,7 +111,7 @@ class Judged(gym.Wrapper[Any, Any, Any, Any]):
         if ended and rule.of not in {*NUMBERS, *self._keys}:
             keys = ", ".join(sorted({*NUMBERS, *map(str, self._keys)}))
             raise UserError(f"success key {rule.of!r} never appeared in info; valid: {keys}")
-        success = rule.of in numbers and rule.holds(told(numbers[rule.of], rule.of))
+        success = rule.of in numbers and rule.holds(success_number(numbers[rule.of], rule.of))
         if rule.at_the_end or rule.of in NUMBERS:
             success = success and ended
         terminated = terminated or success

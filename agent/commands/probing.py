@@ -42,8 +42,8 @@ def probe(task: Task) -> None:
             raise
         except (Exception, SystemExit) as error:  # whatever an environment raises
             cause = error
-    told = f"task {task.name!r} cannot be played: {type(cause).__name__}: {shown(first_line(cause))}"
-    raise UserError(f"{told}; valid: one whose episodes can begin and go on for {STEPS} steps") from cause
+    message = f"task {task.name!r} cannot be played: {type(cause).__name__}: {shown(first_line(cause))}"
+    raise UserError(f"{message}; valid: one whose episodes can begin and go on for {STEPS} steps") from cause
 
 
 def _play(task: Task, seed: int) -> None:
@@ -93,15 +93,17 @@ def probe_apart(names: tuple[str, ...]) -> None:
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIME_S, check=False)
     except subprocess.TimeoutExpired:
-        told = f"{STEPS} steps of the tasks {', '.join(left)} did not end within {TIME_S:.0f} s"
-        raise UserError(f"{told}; valid: an environment whose reset and step end") from None
+        message = f"{STEPS} steps of the tasks {', '.join(left)} did not end within {TIME_S:.0f} s"
+        raise UserError(f"{message}; valid: an environment whose reset and step end") from None
     last = ["", *done.stdout.splitlines()][-1]  # the task at hand
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
         raise UserError(f"task {last!r} ends its process by {name}; valid: one whose episodes can begin")
     if done.returncode:
-        told = done.stderr.strip().splitlines() or [f"task {last!r} ends its process; valid: one whose episodes begin"]
-        raise UserError(told[-1])
+        message = done.stderr.strip().splitlines() or [
+            f"task {last!r} ends its process; valid: one whose episodes begin"
+        ]
+        raise UserError(message[-1])
     _PROBED.update(left.values())
 
 
@@ -117,8 +119,8 @@ def main(names: list[str]) -> None:
         try:
             probe(registry.task(name))
         except (UserError, KeyboardInterrupt, SystemExit) as error:
-            told = error if isinstance(error, UserError) else f"task {name!r} raises {type(error).__name__}"
-            print(told, file=sys.stderr, flush=True)
+            message = error if isinstance(error, UserError) else f"task {name!r} raises {type(error).__name__}"
+            print(message, file=sys.stderr, flush=True)
             os._exit(2)
     sys.stdout.flush()
     os._exit(0)  # without what a simulator does at the interpreter's exit

@@ -21,18 +21,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 
-from agent.organise.durable import publish, told
+from agent.organise.durable import named_errors, publish
 from agent.organise.rows import Example, Pair
 from agent.record.console import console
 from agent.record.provenance import versions
+from agent.record.run.journal import hashes
 from envs.errors import UserError, first_line
-from policies.backends.adapters.weights import file_sha256, os_error
+from policies.backends.adapters.weights import os_error
 
 UNFINISHED, WHOLE = "checkpoint-", "whole-"  # what the folders' names begin with; the first is the Trainer's own
 MARKER = "whole.json"  # in a whole checkpoint: `training`, and `files`: path -> SHA-256
@@ -78,7 +78,7 @@ class Checkpoints(TrainerCallback):
         except OSError:
             if not self._saving:
                 raise
-            with told(self._folder, self._needs):
+            with named_errors(self._folder, self._needs):
                 raise
         except Exception as error:  # tokenizers has no class of its own
             is_of_writer = isinstance(error, SafetensorError | RuntimeError) or os_error(error) is not None
@@ -134,9 +134,10 @@ def training_sha256(trainer: Trainer, rows: Iterable[Example | Pair]) -> str:
     arguments = {name: value for name, value in trainer.args.to_dict().items() if name != "output_dir"}
     digest = hashlib.sha256(_json({"trainer": type(trainer).__name__, "settings": arguments, "versions": versions()}))
     for row in rows:
-        frames = np.ascontiguousarray(row.frames)
-        digest.update(_json([row.prompt, [getattr(row, name, None) for name in ANSWERS], frames.shape]))
-        digest.update(frames)
+        pngs = [frame.png() for frame in row.shown]
+        digest.update(_json([row.prompt, [getattr(row, name, None) for name in ANSWERS], list(map(len, pngs))]))
+        for png in pngs:
+            digest.update(png)
     for model in (trainer.model, getattr(trainer, "ref_model", None)):
         for name, parameter in model.named_parameters() if model else ():
             digest.update(_json([name, list(parameter.shape), str(parameter.dtype)]))
@@ -150,13 +151,12 @@ def _json(value: object) -> bytes:
 
 def _hashes(folder: Path) -> dict[str, str]:
     """Path in the folder -> SHA-256, of each file but the marker."""
-    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {path.as_posix(): file_sha256(folder / path) for path in files if path.name != MARKER}
+    return {name: sha256 for name, sha256 in hashes(folder).items() if name != MARKER}
 
 
-def _check_files(folder: Path, hashes: Mapping[str, str]) -> None:
+def _check_files(folder: Path, written: Mapping[str, str]) -> None:
     """Raises ValueError for files that are missing, added or changed."""
     found = _hashes(folder)
-    wrong = sorted(name for name in {*found, *hashes} if found.get(name) != hashes.get(name))
+    wrong = sorted(name for name in {*found, *written} if found.get(name) != written.get(name))
     if wrong:
         raise ValueError(f"the SHA-256 of {', '.join(wrong)} is not the one in {MARKER}")

@@ -22,7 +22,7 @@ def write(path: Path, data: bytes | bytearray | str) -> None:
     """Write a file whole or not at all. Raises UserError where the disk is full or fails."""
     content = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(path.name + PARTIAL)
-    with told(path, len(content)):
+    with named_errors(path, len(content)):
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
@@ -37,7 +37,7 @@ def append(path: Path, data: bytes) -> None:
     Raises UserError where the disk is full or fails.
     """
     new = not path.exists()
-    with told(path, len(data)):
+    with named_errors(path, len(data)):
         with path.open("ab") as file:
             file.write(data)
             file.flush()
@@ -51,19 +51,16 @@ def publish(temporary: Path, final: Path) -> None:
 
     Raises UserError where the disk is full or fails.
     """
-    with told(final):
-        for folder, _, names in os.walk(temporary):
-            for name in names:
-                sync(Path(folder) / name)
-            sync(Path(folder))
+    with named_errors(final):
         if temporary.is_file():
             sync(temporary)
-        final.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            sync_tree(temporary)
+        make(final.parent)
         if final.is_dir():
             shutil.rmtree(final)
         os.replace(temporary, final)
         sync(final.parent)
-        sync(final.parent.parent)  # which may not have had the parent
 
 
 def make(folder: Path) -> None:
@@ -71,11 +68,33 @@ def make(folder: Path) -> None:
 
     Raises UserError where the disk is full or fails.
     """
-    with told(folder):
+    with named_errors(folder):
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         for path in missing:
             sync(path.parent)
+
+
+def set_aside(path: Path, quarantine: Path, name: str) -> Path:
+    """Move a file or folder into `quarantine`, under this name or, where it is taken, with a number; returns its new
+    path. Raises UserError where the disk is full or fails."""
+    make(quarantine)
+    number = 0
+    while (place := quarantine / (f"{name}.{number}" if number else name)).exists():
+        number += 1
+    with named_errors(path):
+        os.rename(path, place)
+        sync(quarantine)
+        sync(path.parent)
+    return place
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until all files and folders in a folder, and the folder itself, are on the disk."""
+    for within, _, names in os.walk(folder):
+        for name in names:
+            sync(Path(within) / name)
+        sync(Path(within))
 
 
 def sync(path: Path) -> None:
@@ -88,7 +107,7 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def told(path: Path, size: int | None = None) -> Iterator[None]:
+def named_errors(path: Path, size: int | None = None) -> Iterator[None]:
     """Turns a full disk and an I/O error into a UserError that names the file. size: [bytes] of what is written."""
     try:
         yield

@@ -38,6 +38,6 @@ def beside_parts(paths: Iterable[Path]) -> list[Path]:
     return sorted(path for path in paths if is_left(path) or (path.suffix == ".parquet" and not is_part(path)))
 
 
-def told(path: Path) -> str:
+def notice(path: Path) -> str:
     """A line that names such a file."""
     return f"{str(path)!r} is none of ours: left alone"

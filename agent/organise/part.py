@@ -107,9 +107,12 @@ def encode(table: pa.Table, version: int = VERSION) -> bytearray:
     return content
 
 
-def write(path: Path, table: pa.Table, version: int = VERSION) -> None:
-    """Write the table as a part, whole or not at all. Raises UserError where the disk is full or fails."""
-    durable.write(path, encode(table, version))
+def write(path: Path, table: pa.Table, version: int = VERSION) -> bytearray:
+    """Write the table as a part, whole or not at all; returns its bytes. Raises UserError where the disk is full or
+    fails."""
+    content = encode(table, version)
+    durable.write(path, content)
+    return content
 
 
 def check(path: Path) -> bytes:

@@ -3,7 +3,6 @@
 An episode that comes from a store holds references: a frame is read from its part when it is asked for.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,8 +40,7 @@ class EpisodeStore:
         number = max(map(_number, self.parts()), default=-1) + 1
         for i, batch in enumerate(_batches(episodes)):
             path = self.folder / f"part-{number + i:05d}.parquet"
-            content = part.encode(table_of(batch.rows))
-            durable.write(path, content)
+            content = part.write(path, table_of(batch.rows))
             if by_reference:
                 pngs = (png for row in batch.rows for png in row["frames"])
                 places = part.stored_frames(self._part(path), content, pngs)
@@ -93,12 +91,13 @@ class EpisodeStore:
             if foreign.is_part(path.with_suffix("")):
                 path.unlink()
         if self.folder.is_dir():
-            lines += map(foreign.told, foreign.beside_parts(self.folder.iterdir()))
+            lines += map(foreign.notice, foreign.beside_parts(self.folder.iterdir()))
         for path in self.parts():
             try:
                 _table(path)
             except DamagedError as error:
-                lines.append(f"{error}; set aside as {str(_set_aside(path, quarantine))!r}")
+                aside = durable.set_aside(path, quarantine, f"{path.parent.name}-{path.name}")
+                lines.append(f"{error}; set aside as {str(aside)!r}")
         return lines
 
     def _part(self, path: Path) -> Part:
@@ -149,16 +148,3 @@ def _batches(episodes: Iterable[Episode]) -> Iterator[_Batch]:
 def _number(path: Path) -> int:
     """Of a part, by its name."""
     return int(path.stem.removeprefix("part-"))
-
-
-def _set_aside(path: Path, quarantine: Path) -> Path:
-    """Move a file or folder into `quarantine`, under a name that is free; returns its new path."""
-    durable.make(quarantine)
-    name, number = f"{path.parent.name}-{path.name}", 0
-    while (place := quarantine / (f"{name}.{number}" if number else name)).exists():
-        number += 1
-    with durable.told(path):
-        os.rename(path, place)
-        durable.sync(quarantine)
-        durable.sync(path.parent)
-    return place

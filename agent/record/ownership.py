@@ -69,8 +69,8 @@ def check_replaceable(path: Path, overwrite: bool, kind: str, resumable: bool = 
 def _check_kind(path: Path, kind: str) -> None:
     if kind_of(path) != kind:
         marker = JOURNAL if kind == "run" else MARKER
-        told = f"{str(path)!r} is no {KINDS[kind]} with our marker (a whole {marker} in it): not overwritten"
-        raise UserError(f"{told}; valid: another --out, or first delete it yourself")
+        message = f"{str(path)!r} is no {KINDS[kind]} with our marker (a whole {marker} in it): not overwritten"
+        raise UserError(f"{message}; valid: another --out, or first delete it yourself")
 
 
 def scratch(out: Path) -> Path:
@@ -93,11 +93,8 @@ def replace(fresh: Path, out: Path) -> None:
     """Put a finished folder, which is marked, in its place. What `check_replaceable` found there is moved aside first,
     and deleted when the new folder stands. Raises UserError where the disk is full or fails."""
     place = out.resolve()
-    with durable.told(out):
-        for folder, _, names in os.walk(fresh):
-            for name in names:
-                durable.sync(Path(folder) / name)
-            durable.sync(Path(folder))
+    with durable.named_errors(out):
+        durable.sync_tree(fresh)
         durable.make(place.parent)
         old = set_aside(place) if place.exists() else None
         os.rename(fresh, place)
@@ -111,7 +108,7 @@ def set_aside(path: Path, why: str = REPLACED) -> Path:
     whole = path.resolve()
     aside = whole.with_name(f".{whole.name}.{why}-{secrets.token_hex(4)}")
     try:
-        with durable.told(path):
+        with durable.named_errors(path):
             os.rename(whole, aside)
             durable.sync(whole.parent)
     except OSError as error:

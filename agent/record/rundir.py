@@ -4,6 +4,7 @@ import json
 import math
 import shlex
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,15 @@ def _locked(path: Path) -> FileLock:
     except Timeout:
         raise UserError(f"another process writes into {str(path)!r}; valid: when it has ended") from None
     return lock
+
+
+def is_written(path: Path) -> bool:
+    """Whether a process writes into a run's folder now."""
+    try:
+        _locked(path).release()
+    except UserError:
+        return True
+    return False
 
 
 def is_fresh(path: Path) -> bool:
@@ -134,3 +144,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def flat(tree: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
+    """The keys on the way to each leaf of nested mappings, joined -> the leaf."""
+    leaves = {}
+    for key, value in tree.items():
+        below = flat(value, separator) if isinstance(value, Mapping) else {"": value}
+        leaves |= {f"{key}{separator}{name}" if name else key: leaf for name, leaf in below.items()}
+    return leaves

@@ -1,6 +1,6 @@
 """Metrics: a line of JSON in the run's metrics.jsonl, and Weights & Biases unless that is disabled.
 
-Weights & Biases never ends a run: what it raises is told in one line, and metrics.jsonl goes on alone.
+Weights & Biases never ends a run: what it raises is one line, and metrics.jsonl goes on alone.
 """
 
 import json
@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 from agent.config import Tracking
 from agent.organise import durable
 from agent.record.console import console
+from agent.record.rundir import flat
 from envs.errors import first_line
 
 
@@ -59,7 +60,7 @@ class Tracker:
             return
         numbers_ = {k: float(v) for k, v in metrics.items() if isinstance(v, numbers.Real)}
         line = {"step": self.step} | {k: v if math.isfinite(v) else None for k, v in numbers_.items()}
-        with durable.told(self._path):
+        with durable.named_errors(self._path):
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
         if self.run:
@@ -68,7 +69,7 @@ class Tracker:
 
     def log_tree(self, prefix: str, tree: Mapping[str, Any]) -> None:
         """Log the numbers of a nested mapping, under `prefix/key/key`."""
-        self.log(dict(_leaves(prefix, tree)))
+        self.log({f"{prefix}/{name}": value for name, value in flat(tree, "/").items()})
 
     def video(self, name: str, path: Path) -> None:
         if self.run and not self._muted:
@@ -76,7 +77,7 @@ class Tracker:
 
     def sync(self) -> None:
         """Wait until the lines of metrics.jsonl are on the disk."""
-        with durable.told(self._path):
+        with durable.named_errors(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
             durable.sync(self.folder)
@@ -146,11 +147,3 @@ def _parsed(text: bytes) -> dict[str, Any] | None:
         return None
     whole = text.endswith(b"\n") and isinstance(line, dict) and type(line.get("step")) is int
     return line if whole else None
-
-
-def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _leaves(f"{prefix}/{key}", item)
-    else:
-        yield prefix, value

@@ -80,7 +80,7 @@ def abandon() -> None:
 
 def _begin(folder: Path, settings: Tracking, config: Mapping[str, Any]) -> wandb.Run:
     try:
-        with durable.told(folder / "wandb"):
+        with durable.named_errors(folder / "wandb"):
             return wandb.init(
                 project=settings.project,
                 id=run_id(folder),
@@ -114,7 +114,7 @@ def repair(log: Path) -> int:
     if not begun:
         log.rename(log.with_name(log.name + DAMAGED))
     elif end < log.stat().st_size:
-        with durable.told(log), log.open("r+b") as file:
+        with durable.named_errors(log), log.open("r+b") as file:
             file.truncate(end)
     return after
 

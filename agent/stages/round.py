@@ -152,7 +152,7 @@ class Round:
             run=str(self.run.path),
             round=self.number,
             stage=stage,
-            config_sha256=provenance.config_sha256(decisive(self.config)),
+            config_sha256=provenance.config_sha256(decisive(asdict(self.config))),
             tasks=provenance.declared_tasks(self.config.tasks),
         )
 

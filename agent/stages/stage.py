@@ -48,7 +48,7 @@ def _do(r: Round, name: str, before: Done | None, work: Callable[[], Row]) -> Do
     """Do the stage and record it. before: its record, where it is done again."""
     budget, started = dict(r.budget), time.monotonic()
     under_way = UnderWay(r.run.path, r.number, name)
-    with durable.told(under_way.folder), r.writing(under_way), r.tracker.muted(before is not None):
+    with durable.named_errors(under_way.folder), r.writing(under_way), r.tracker.muted(before is not None):
         try:
             row = json.loads(json.dumps(work()))
         except UnhealthyError as fault:  # done, too: trained again, it would be as unhealthy
@@ -60,7 +60,7 @@ def _do(r: Round, name: str, before: Done | None, work: Callable[[], Row]) -> Do
                 f"round {r.number}'s {name}, done again, is not what it was before; valid: the machine and packages of "
                 f"that time, or another --out"
             )
-        under_way.publish()
+        under_way.publish(outputs)
         r.tracker.sync()
     if before:
         r.budget.update(budget)

@@ -23,7 +23,7 @@ def number(value: Any, what: str) -> float:
         raise UserError(f"{what} is {_named(value)}; valid: a number below 1e308") from error
 
 
-def told(value: Any, key: str) -> float:
+def success_number(value: Any, key: str) -> float:
     """The number that `info` tells under a success key. Raises UserError for anything else, and for NaN."""
     found = number(value, f"info[{key!r}], which tells success,")
     if isnan(found):

@@ -30,5 +30,5 @@ def check(path: Path, content: bytes) -> None:
     """Raises UserError, naming file and hash, unless its content is that of a file that is trusted."""
     digest = hashlib.sha256(content).hexdigest()
     if digest not in shipped() and digest not in _VOUCHED:
-        told = f"{str(path)!r} can run code when it is loaded, and is none that ships (SHA-256 {digest})"
-        raise UserError(f"{told}; valid: --trust, if you trust whoever made it")
+        message = f"{str(path)!r} can run code when it is loaded, and is none that ships (SHA-256 {digest})"
+        raise UserError(f"{message}; valid: --trust, if you trust whoever made it")

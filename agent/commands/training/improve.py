@@ -59,17 +59,17 @@ def improve(
 
     from agent.collect.workers import Workers
     from agent.loop import improve as rounds
-    from agent.organise.durable import told
+    from agent.organise.durable import named_errors
     from agent.record.rundir import RunDir
 
     torch.set_num_threads(config.threads)
     out = Path(config.out)
-    with told(out):  # what writes into it names its own file; here is the rest, such as locks and deletions
+    with named_errors(out):  # what writes into it names its own file; here is the rest, such as locks and deletions
         run = RunDir(out, overwrite, resume)
         try:
             if resume:
                 _take_up(run, config, force_version)
-            with _telling_how_to_go_on(run), told(out), Workers(config.workers, config.limits) as workers:
+            with _telling_how_to_go_on(run), named_errors(out), Workers(config.workers, config.limits) as workers:
                 return rounds(config, run, workers)
         finally:
             run.close()

@@ -72,9 +72,9 @@ class Journal:
         """[s] that the stages took, each in the process that finished it."""
         return sum(done.wall_s for done in self.done)
 
-    def begin(self, told: Mapping[str, Any]) -> None:
+    def begin(self, first: Mapping[str, Any]) -> None:
         """Write the first line."""
-        self.begun = {"schema": SCHEMA, **told}
+        self.begun = {"schema": SCHEMA, **first}
         self._rewrite()
 
     def find(self, round: int, stage: str) -> Done | None:
@@ -140,7 +140,7 @@ def _whole(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
             content = json.loads(line)
         except ValueError:
             return
-        told = content.pop("checksum", None) if isinstance(content, dict) else None
-        if told is None or told != _checksum(content) or content.pop("number") != number:
+        checksum = content.pop("checksum", None) if isinstance(content, dict) else None
+        if checksum is None or checksum != _checksum(content) or content.pop("number") != number:
             return
         yield content

@@ -1,26 +1,24 @@
 """Going on with a run: what has to be as it was when the run began, and what is damaged and done again."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from agent.config import Config
-from agent.organise import foreign
-from agent.organise.durable import PARTIAL
+from agent.organise import durable, foreign
 from agent.record.provenance import at_beginning, source, versions
 from agent.record.run.journal import Done, Journal, damage
 from agent.record.run.underway import UnderWay
-from agent.record.rundir import RunDir, plain
+from agent.record.rundir import RunDir, flat, plain
 from envs.errors import UserError
 
 MAY_CHANGE = ("out", "rounds", "workers", "n_envs", "limits", "tracking")  # results do not depend on these
 
 
-def decisive(config: Config) -> dict[str, Any]:
+def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config without what may change: what a run's results depend on."""
-    return {key: value for key, value in asdict(config).items() if key not in MAY_CHANGE}
+    return {key: value for key, value in config.items() if key not in MAY_CHANGE}
 
 
 def check_same(path: Path, journal: Journal, config: Config, policy: Path) -> None:
@@ -30,19 +28,19 @@ def check_same(path: Path, journal: Journal, config: Config, policy: Path) -> No
     left out.
     """
     name, begun = str(path), journal.begun
-    was, now = _flat(begun["config"]), _flat(plain(asdict(config)))
-    other = [k for k in {**was, **now} if was.get(k) != now.get(k) and k.split(".")[0] not in MAY_CHANGE]
+    was, now = (flat(decisive(each)) for each in (begun["config"], plain(asdict(config))))
+    other = [key for key in {**was, **now} if was.get(key) != now.get(key)]
     if other:
         changes = ", ".join(f"{key} = {now.get(key)!r} (was {was.get(key)!r})" for key in other)
         raise UserError(f"{name!r} began with another config: {changes}; valid: as it was, or another --out")
     begun_rounds = max((done.round for done in journal.done), default=0)
     if config.rounds < begun_rounds:
         raise UserError(f"rounds = {config.rounds}, but {name!r} is in round {begun_rounds}; valid: that or more")
-    told, tells = begun["provenance"], at_beginning(config, policy)
-    if tells["seed_policy"] != told["seed_policy"]:
+    then, here = begun["provenance"], at_beginning(config, policy)
+    if here["seed_policy"] != then["seed_policy"]:
         raise UserError(f"policy {config.policy!r} has other weights than when {name!r} began; valid: as it was")
-    for task, declared in tells["tasks"].items():
-        if told["tasks"].get(task) != declared:
+    for task, declared in here["tasks"].items():
+        if then["tasks"].get(task) != declared:
             raise UserError(f"task {task!r} is declared otherwise than when {name!r} began; valid: as it was")
 
 
@@ -63,9 +61,9 @@ def mend(run: RunDir) -> list[str]:
     """
     journal, lines = run.journal, []
     if journal.lost:
-        lines.append(f"{str(journal.path)!r} has {journal.lost} damaged lines; what they told of is done again")
+        lines.append(f"{str(journal.path)!r} has {journal.lost} damaged lines; their stages are done again")
     journal.mend()
-    (journal.path.with_name(journal.path.name + PARTIAL)).unlink(missing_ok=True)
+    (journal.path.with_name(journal.path.name + durable.PARTIAL)).unlink(missing_ok=True)
     for done in journal.done:  # recorded just before the crash
         UnderWay(run.path, done.round, done.stage).discard()
     latest = {output: done for done in journal.done for output in done.outputs}
@@ -77,7 +75,7 @@ def mend(run: RunDir) -> list[str]:
             journal.again.append(done)
         for path in (path for path in added if path.exists()):
             readable = foreign.could_be_read(path)  # it would be taken for an output of the stage
-            lines.append(f"{str(path)!r} was added: {_set_aside(run, path)}" if readable else foreign.told(path))
+            lines.append(f"{str(path)!r} was added: {_set_aside(run, path)}" if readable else foreign.notice(path))
     return lines
 
 
@@ -90,16 +88,5 @@ def _set_aside(run: RunDir, path: Path) -> str:
     """Move a file or folder of the run into its quarantine; returns in words what was done."""
     if not path.exists():
         return "all of it is gone"
-    run.quarantine.mkdir(exist_ok=True)
     name = path.relative_to(run.path).as_posix().replace("/", "_")
-    place = next(p for n in range(10_000) if not (p := run.quarantine / f"{n:03d}_{name}").exists())
-    shutil.move(path, place)
-    return f"set aside as {str(place)!r}"
-
-
-def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Dotted key -> value."""
-    leaves = {}
-    for key, value in tree.items():
-        leaves |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
-    return leaves
+    return f"set aside as {str(durable.set_aside(path, run.quarantine, name))!r}"

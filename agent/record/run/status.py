@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.table import Table
 
 from agent.organise.store import EpisodeStore
 from agent.record.run.journal import FILE, Done, Journal
 from agent.record.run.underway import FOLDER
-from agent.record.rundir import LOCK
+from agent.record.rundir import is_written
 from agent.record.tables import plain_table
 from envs.errors import UserError
 
@@ -47,7 +46,7 @@ def state(run: Path) -> State:
     done = {f"{done.round:03d} {done.stage}" for done in journal.done}
     partial = [folder for folder in sorted((run / FOLDER).glob("*")) if folder.is_dir() and folder.name not in done]
     complete = journal.find(rounds, LAST) is not None
-    return State(journal.done, [_progress(folder) for folder in partial], _is_written(run), complete, rounds)
+    return State(journal.done, [_progress(folder) for folder in partial], is_written(run), complete, rounds)
 
 
 def table(where: State) -> Table:
@@ -67,13 +66,3 @@ def _progress(folder: Path) -> str:
         return folder.name
     ended = sum(1 for _ in EpisodeStore(rollouts[-1]).undamaged(lambda damage: None))
     return f"{folder.name} ({rollouts[-1].name}: {ended} episodes)"
-
-
-def _is_written(run: Path) -> bool:
-    lock = FileLock(run / LOCK)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return True
-    lock.release()
-    return False

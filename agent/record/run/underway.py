@@ -1,6 +1,7 @@
 """The folder of a stage that is under way: it survives a crash, and is deleted once the stage is in the journal."""
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from agent.organise import durable, foreign
@@ -41,9 +42,9 @@ class UnderWay:
         found = hashes(self.folder / "outputs" / relative)
         return {name: sha256 for name, sha256 in found.items() if not foreign.is_left(Path(name))}
 
-    def publish(self) -> None:
-        """Put the outputs in their places."""
-        for relative in self.written():
+    def publish(self, outputs: Iterable[str]) -> None:
+        """Put these outputs, named relative to the run's folder, in their places."""
+        for relative in outputs:
             durable.publish(self.folder / "outputs" / relative, self._run / relative)
 
     def discard(self) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from envs.errors import UserError, first_line, shown
+from envs.validation import read_within
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MOST_PIXELS = 89_478_485  # of a picture, and of a row's pictures side by side: Pillow's own limit, as an error
@@ -95,11 +96,4 @@ def is_file(place: Path) -> bool:
 
 def read(place: Path) -> bytes:
     """Raises UserError for a file that is too large or cannot be read."""
-    try:
-        with place.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"{str(place)!r} cannot be read: {error.strerror}") from error
-    if len(content) > MOST_BYTES:
-        raise UserError(f"{str(place)!r} has more than {MOST_BYTES:,} bytes; valid: fewer")
-    return content
+    return read_within(place, MOST_BYTES, repr(str(place)))

@@ -5,20 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from envs.errors import UserError, first_line, shown
-from envs.validation import utf8
+from envs.validation import read_within, utf8
 
 MOST_BYTES = 2**28  # of a file: a tokenizer with its merges has tens of megabytes
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises UserError for anything else, naming the file."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"{path.name} cannot be read: {error.strerror}") from error
-    if len(content) > MOST_BYTES:
-        raise UserError(f"{path.name} has more than {MOST_BYTES:,} bytes; valid: fewer")
+    content = read_within(path, MOST_BYTES, path.name)
     try:
         values = json.loads(utf8(content, path.name))
     except (ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent.collect.rollout import rollout
 from envs.declared import declared
 from envs.errors import SimulatorError, UserError
-from envs.foreign.values import number, rewarded, told
+from envs.foreign.values import number, rewarded, success_number
 from envs.wrappers import SuccessRule
 from policies.action_codec import codec_for
 from policies.baselines import ZeroPolicy
@@ -147,7 +147,7 @@ anything = st.one_of(plain, st.lists(plain, max_size=2), st.tuples(plain), numbe
 @settings(max_examples=300, deadline=None)
 @given(anything)
 def test_any_value_is_a_number_or_named_in_one_line(value):
-    for read in (lambda v: number(v, "it"), lambda v: told(v, "won"), rewarded):
+    for read in (lambda v: number(v, "it"), lambda v: success_number(v, "won"), rewarded):
         found, error = outcome(read, value)
         if isinstance(error, UserError):
             assert re.fullmatch(r"[^\n]*; valid: [^\n]*", str(error))
