@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -195,3 +197,19 @@ def episode(toy_task, monkeypatch):
         return Episode(task, seed, attempt, steps, success, ending, error, None if error else PackedFrame.of(seen[0]))
 
     return make
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capfd):
+    """The command in a folder of its own, in this process."""
+
+    def run(*arguments):
+        from agent.cli import main
+
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["handeye", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return subprocess.CompletedProcess(arguments, end.value.code, *capfd.readouterr())
+
+    return run

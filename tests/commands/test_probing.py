@@ -1,12 +1,10 @@
 """Before anything long starts: outputs can be written, tasks can be played. What cannot is one line, exit status 2."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from agent.cli import main
 from agent.commands import outputs
 from agent.commands.probing import probe, probe_apart
 from envs.errors import UserError
@@ -65,20 +63,6 @@ def odd(tmp_path, monkeypatch):
         return f"{kind}.yaml"
 
     return make
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch, capfd):
-    """The command in a folder of its own, in this process."""
-
-    def run(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["handeye", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return subprocess.CompletedProcess(arguments, end.value.code, *capfd.readouterr())
-
-    return run
 
 
 @pytest.mark.parametrize("name", ["reach", "cartpole", "frozen-lake", "pendulum"])

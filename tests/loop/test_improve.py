@@ -1,12 +1,12 @@
 """Tiny runs of the whole loop: their folders, results.json, and how failures and broken episodes are handled."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
-import gymnasium as gym
 import imageio.v3 as iio
 import pytest
+from near import Near, near_run, near_task
 
 from agent import loop
 from agent.collect.starts import gate_seeds
@@ -21,28 +21,15 @@ from agent.record.rundir import RunDir
 from agent.stages.round import SPENT
 from envs.errors import UserError
 from envs.registry import TASKS
-from envs.suites.tabletop.reach import Reach
 from policies.backends.loading import load_backend
 
 pytestmark = pytest.mark.slow
 SEED = Path(__file__).parents[2] / "policies" / "seed"
 
 
-class Near(Reach):
-    """Reach with a goal so wide that random moves find it about every other time."""
-
-    def success(self):
-        return self.distance() < 0.14
-
-
-gym.register("HandEyeTest/Near-v0", entry_point=Near, max_episode_steps=6)
-
-
 @pytest.fixture(autouse=True)
 def near(monkeypatch, any_action):
-    """A task of these tests, whose thoughts call for no action: random thoughts and actions seldom agree."""
-    task = replace(any_action(TASKS["reach"]), name="near").with_env(id="HandEyeTest/Near-v0")
-    monkeypatch.setitem(TASKS, "near", task)
+    monkeypatch.setitem(TASKS, "near", near_task(any_action))
 
 
 @pytest.fixture
@@ -50,24 +37,8 @@ def config(nano_checkpoint, tmp_path):
     """Makes a tiny run's config."""
 
     def make(**changes):
-        trainer = {"max_steps": 2, "per_device_train_batch_size": 2, "logging_steps": 1}
-        values = {
-            "policy": str(nano_checkpoint),
-            "tasks": ["near"],
-            "out": str(tmp_path / "run"),
-            "rounds": 1,
-            "n_envs": 16,
-            "threads": 1,
-            "collect": {"starts": 4, "attempts": 4},
-            "select": {"critiques": 20, "min_margin": {"success": 0.1, "saved": 0.1}},
-            "gate": {"episodes": 4, "p_value": 1.0},
-            "evaluation": {"tasks": ["near"], "episodes": 2, "videos": 1},
-            "tracking": {"mode": "disabled"},
-            "sft": trainer,
-            "dpo": trainer,
-        }
         path = tmp_path / "tiny.yaml"
-        path.write_text(json.dumps(values | changes))  # JSON is YAML
+        path.write_text(json.dumps(near_run(str(nano_checkpoint), tmp_path / "run", **changes)))  # JSON is YAML
         return load(path)
 
     return make

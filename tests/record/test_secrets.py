@@ -3,15 +3,14 @@
 import json
 import re
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import gymnasium as gym
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import wandb
+from near import near_run, near_task
 
 from agent.collect.workers import Workers
 from agent.config import load
@@ -20,7 +19,6 @@ from agent.optimise.preflight import check_sft
 from agent.record.rundir import RunDir
 from envs.errors import UserError
 from envs.registry import TASKS
-from envs.suites.tabletop.reach import Reach
 from policies.base import find_policy
 
 SECRETS = {
@@ -31,16 +29,6 @@ SECRETS = {
     "HTTPS_PROXY": "http://me:aSecretOfTheProxy@127.0.0.1:9",
     "SOME_OTHER_VARIABLE": "aSecretOfSomethingElse",
 }
-
-
-class Near(Reach):
-    """Reach with a goal so wide that random moves find it about every other time."""
-
-    def success(self):
-        return self.distance() < 0.14
-
-
-gym.register("HandEyeTest/Secretive-v0", entry_point=Near, max_episode_steps=6)
 
 
 @pytest.fixture
@@ -54,24 +42,13 @@ def secrets(monkeypatch, tmp_path):
 
 
 def config(tmp_path, policy):
-    trainer = {"max_steps": 2, "per_device_train_batch_size": 2, "logging_steps": 1}
-    values = {
-        "policy": policy,
-        "tasks": ["near"],
-        "out": str(tmp_path / "run"),
-        "rounds": 1,
-        "n_envs": 16,
-        "threads": 1,
-        "collect": {"starts": 4, "attempts": 4},
+    smaller = {
         "select": {"critiques": 4, "min_margin": {"success": 0.1, "saved": 0.1}},
         "gate": {"episodes": 2, "p_value": 1.0},
-        "evaluation": {"tasks": ["near"], "episodes": 2, "videos": 1},
         "tracking": {"mode": "offline"},
-        "sft": trainer,
-        "dpo": trainer,
     }
     path = tmp_path / "tiny.yaml"
-    path.write_text(json.dumps(values))  # JSON is YAML
+    path.write_text(json.dumps(near_run(policy, tmp_path / "run", **smaller)))  # JSON is YAML
     return load(path)
 
 
@@ -95,8 +72,7 @@ def contents(folder):
 
 @pytest.mark.slow
 def test_no_file_of_a_run_holds_one(secrets, nano_checkpoint, tmp_path, monkeypatch, any_action, capfd):
-    task = replace(any_action(TASKS["reach"]), name="near").with_env(id="HandEyeTest/Secretive-v0")
-    monkeypatch.setitem(TASKS, "near", task)
+    monkeypatch.setitem(TASKS, "near", near_task(any_action))
     settings = config(tmp_path, str(nano_checkpoint))
     with Workers(settings.workers) as workers:
         results = improve(settings, RunDir(Path(settings.out)), workers)

@@ -4,14 +4,11 @@ import base64
 import hashlib
 import json
 import pickle
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from agent.cli import main
 from envs.errors import UserError
 from envs.registry import TASKS
 from policies.baselines import SHIPPED
@@ -41,20 +38,6 @@ def trap(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("data", json.dumps(data))
     return path, sprung
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch, capfd):
-    """The command in a folder of its own, in this process."""
-
-    def run(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["handeye", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return subprocess.CompletedProcess(arguments, end.value.code, *capfd.readouterr())
-
-    return run
 
 
 def test_those_that_ship_are_listed():
