@@ -23,7 +23,7 @@ def near_task(any_action):
     return replace(any_action(TASKS["reach"]), name="near").with_env(id="HandEyeTest/Near-v0")
 
 
-def near_run(policy, out, **changes):
+def near_run(policy, out):
     """The keys of a tiny run's config."""
     trainer = {"max_steps": 2, "per_device_train_batch_size": 2, "logging_steps": 1}
     return {
@@ -40,4 +40,4 @@ def near_run(policy, out, **changes):
         "tracking": {"mode": "disabled"},
         "sft": trainer,
         "dpo": trainer,
-    } | changes
+    }

@@ -38,7 +38,7 @@ def config(nano_checkpoint, tmp_path):
 
     def make(**changes):
         path = tmp_path / "tiny.yaml"
-        path.write_text(json.dumps(near_run(str(nano_checkpoint), tmp_path / "run", **changes)))  # JSON is YAML
+        path.write_text(json.dumps(near_run(str(nano_checkpoint), tmp_path / "run") | changes))  # JSON is YAML
         return load(path)
 
     return make

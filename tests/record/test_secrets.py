@@ -48,7 +48,7 @@ def config(tmp_path, policy):
         "tracking": {"mode": "offline"},
     }
     path = tmp_path / "tiny.yaml"
-    path.write_text(json.dumps(near_run(policy, tmp_path / "run", **smaller)))  # JSON is YAML
+    path.write_text(json.dumps(near_run(policy, tmp_path / "run") | smaller))  # JSON is YAML
     return load(path)
 
 
