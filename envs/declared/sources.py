@@ -107,7 +107,7 @@ def number_of(source: Source, env: gym.Env, camera: str | Mapping[str, Any] = ""
     if source.kind == "unwrapped":
         return found(env.unwrapped, source.path, "unwrapped")
     if source.kind == "info":
-        told = env.get_wrapper_attr("told").get(".".join(source.path))
+        told = env.get_wrapper_attr("info_numbers")[".".join(source.path)]
         if isinstance(told, str):
             raise AbsentError(told)
         return told

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
+from numbers import Real
 from typing import Any
 
 import gymnasium as gym
@@ -46,9 +47,9 @@ def _inside(value: Any, step: str, where: str) -> Any:
             if key in value:
                 return value[key]
         raise AbsentError(f"{where} has no {step!r}; {_valid(map(str, value), step, where)}")
+    if isinstance(value, (Real, np.generic)) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        raise AbsentError(f"{where} is one number, and has no {step!r}; valid: {where}")
     if isinstance(value, (np.ndarray, Sequence)) and not isinstance(value, str):
-        if np.ndim(value) == 0 and isinstance(value, np.ndarray):
-            raise AbsentError(f"{where} is one number, and has no {step!r}; valid: {where}")
         n = len(value)
         if not _is_index(step) or not -n <= int(step) < n:
             raise AbsentError(f"{where} has no {step!r}; valid: 0 to {n - 1}" if n else f"{where} is empty")
@@ -78,21 +79,21 @@ def _valid(names: Any, step: str, where: str) -> str:
 class InfoNumbers(gym.Wrapper[Any, Any, Any, Any]):
     """Keeps those numbers of the last `info` that state words are made of: a state that is restored has them too.
 
-    told: path, such as `player.0` -> the number, or the message that it is not there.
+    info_numbers: path, such as `player.0` -> the number, or the message that it is not there.
     """
 
     def __init__(self, env: gym.Env[Any, Any], paths: Sequence[str]):
         super().__init__(env)
-        self.paths, self.told = tuple(paths), {}
+        self.paths, self.info_numbers = tuple(paths), {}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         observation, info = self.env.reset(seed=seed, options=options)
-        self.told = {path: _told(info, path) for path in self.paths}
+        self.info_numbers = {path: _told(info, path) for path in self.paths}
         return observation, info
 
     def step(self, action: Any) -> Stepped:
         result = self.env.step(action)
-        self.told = {path: _told(result[-1], path) for path in self.paths}
+        self.info_numbers = {path: _told(result[-1], path) for path in self.paths}
         return result
 
 
