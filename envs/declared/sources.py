@@ -28,6 +28,7 @@ MUJOCO = {
 WORLD, PICTURE = ("x", "y", "z"), ("column", "row", "depth")
 JOINT = ("qpos", "qvel")
 KINDS = (*PATHS, *MUJOCO, "joint")
+MOST_NUMBERS = 64  # of a slice
 _SLICE = re.compile(r"(\d+):(\d+)")
 _STATE = {
     "qpos": {mujoco.mjtJoint.mjJNT_FREE: 7, mujoco.mjtJoint.mjJNT_BALL: 4},
@@ -70,6 +71,8 @@ def sources(text: str, camera: str = "") -> Iterator[Source]:
     first, end = map(int, rest[at].split(":"))
     if more or first >= end:
         raise UserError(f"{text!r} has {'several slices' if more else 'no number'}; valid: one, such as 0:2 for two")
+    if end - first > MOST_NUMBERS:
+        raise UserError(f"{text!r} has {end - first} numbers; valid: at most {MOST_NUMBERS}")
     for index in range(first, end):
         yield Source(kind, "", (*rest[:at], str(index), *rest[at + 1 :]))
 

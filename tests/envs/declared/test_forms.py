@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.declared.language import legend
-from envs.declared.numbers import parts_of
+from envs.declared.numbers import Entry, parts_of
 from envs.declared.ranges import text_of
 from envs.errors import UserError
 from envs.language import Bins, SignedLevels, StateWords, Values, Whole
@@ -53,6 +53,7 @@ def test_a_number_has_one_of_four_forms(form, kind):
         ("{arm: observation..1}", "'observation..1' is not complete"),
         ("{arm: 'observation.2:2'}", "'observation.2:2' has no number; valid: one, such as 0:2 for two"),
         ("{arm: 'observation.0:2.0:2'}", "has several slices"),
+        ("{arm: 'observation.0:99999999'}", "has 99999999 numbers; valid: at most 64"),
         ("{arm: body.hand}", "'body.hand' is no place of a body; valid: body.NAME.x, "),
         ("{arm: body.hand.w}", "is no place of a body; valid: body.hand.x, body.hand.y, .*body.hand.depth"),
         ("{arm: joint.elbow.qpos.x}", "is no number of a joint; valid: joint.NAME"),
@@ -83,6 +84,33 @@ def test_what_cannot_be_is_refused_with_its_part(declare, sees, message):
         task(path)
     assert str(error.value).startswith(f"task {path!r}: ")
     assert "\n" not in str(error.value)
+
+
+KEYS = st.sampled_from(sorted(Entry.__dataclass_fields__))
+ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["observation.0", "of"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | KEYS | st.integers(), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(ODD)
+def test_any_value_is_taken_or_refused_in_one_line(value):
+    messages = []
+    for sees in (value, {"arm": value}, {"arm": {"of": "observation.0", "high": value}}, {"arm": {"of": value}}):
+        try:
+            assert parts_of(sees)
+        except UserError as error:
+            messages.append(str(error))
+    assert all("sees" in message and len(message) < 3000 and "\n" not in message for message in messages)
 
 
 NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,6}", fullmatch=True)

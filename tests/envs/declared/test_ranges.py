@@ -1,12 +1,13 @@
 """Ranges that a file leaves out: measured once, written beside it, read from there, and part of the provenance."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from agent.commands.setup.sees import Sees
-from agent.record.provenance import declared_tasks
+from agent.record.provenance import check_words, declared_tasks
 from envs.declared import declared, ranges, unseen
 from envs.declared.measuring import form_for, measured, played
 from envs.declared.numbers import Form, parts_of
@@ -137,6 +138,25 @@ def test_measured_ranges_are_part_of_the_provenance(declare):
     after = declared_tasks([path])[path]
     assert before["sha256"] == after["sha256"]
     assert before["sees"]["sha256"] != after["sees"]["sha256"]
+
+
+@pytest.mark.parametrize("name", ["provenance.json", "pretrain.json"])
+def test_a_policy_is_played_with_the_words_that_it_was_trained_with(declare, tmp_path, name):
+    path, policy = declare(OPEN), tmp_path / "policy"
+    file = sees(path)
+    policy.mkdir()
+    check_words(policy, [path])  # of which nothing is known
+    record = {"tasks": declared_tasks([path, declare("")])}
+    (policy / name).write_text(json.dumps(record if name == "provenance.json" else {"provenance": record}))
+    check_words(policy, [path, "reach"])
+    file.write_text("# A comment is no word.\n" + file.read_text())
+    check_words(policy, [path])
+    file.write_text(file.read_text().replace("bins: 10", "bins: 11"))
+    with pytest.raises(UserError, match=r"task '.*' was trained with other state words .*; valid: as they were, or"):
+        check_words(policy, [path])
+    (policy / name).write_text("[]")
+    with pytest.raises(UserError, match=rf"{name}' is no record of a training"):
+        check_words(policy, [path])
 
 
 def test_an_expert_takes_the_ranges_farther(declare):

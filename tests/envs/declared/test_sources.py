@@ -1,5 +1,7 @@
 """State words from YAML: each kind of source is read, at a start, after a step and after a restore."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -168,6 +170,18 @@ def test_a_name_that_a_model_does_not_have_is_named(reacher, sees, message):
         return
     with pytest.raises(UserError, match=rf"sees\.dot\.0: {message}"):
         task(path).make()
+
+
+def test_the_declared_task_that_ships_tells_its_state():
+    chosen = task(str(Path(__file__).parents[3] / "configs" / "tasks" / "pendulum.yaml"))
+    env = chosen.make()
+    for seed in range(3):
+        env.reset(seed=seed)
+        for _ in range(20):
+            env.step(env.action_space.sample())
+        angle, speed = env.unwrapped.state
+        bins = int((angle + np.pi) % (2 * np.pi) / (2 * np.pi) * 32)
+        assert chosen.teacher.thought(env) == f"pole {bins} {int(np.clip(np.rint(2 * speed), -16, 16)):+d}"
 
 
 def test_a_slice_is_several_numbers():
