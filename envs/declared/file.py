@@ -85,7 +85,8 @@ def unseen(path: str) -> Task:
     values = read(Path(path))
     try:
         parts = {} if values.get("sees") in (None, AUTO) else parts_of(values["sees"])
-        return with_numbers(_task(path, values | {"sees": None}), parts)
+        plain = {key: value for key, value in values.items() if key != "sees"}
+        return with_numbers(_task(path, plain), parts)
     except UserError as error:
         raise UserError(f"task {path!r}: {error}") from error
 
