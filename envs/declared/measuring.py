@@ -150,7 +150,8 @@ def bounds_of(samples: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def _space_bounds(space: gym.Space | None, path: Sequence[str]) -> tuple[float, float] | None:
-    """Between which a number of an observation lies, as its space says; None where that says nothing, or no end."""
+    """Between which a number of an observation lies, as a space of whole numbers says; None of any other, whose bounds
+    are seldom more than a guess."""
     for depth, step in enumerate(path):
         if not isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):
             path = path[depth:]
@@ -166,7 +167,7 @@ def _space_bounds(space: gym.Space | None, path: Sequence[str]) -> tuple[float, 
         return 0.0, 1.0
     if isinstance(space, gym.spaces.MultiDiscrete):
         space = gym.spaces.Box(space.start, space.start + space.nvec - 1, space.shape, np.int64)
-    if not isinstance(space, gym.spaces.Box) or len(path) > len(space.shape):
+    if not isinstance(space, gym.spaces.Box) or len(path) > len(space.shape) or space.dtype.kind == "f":
         return None
     ends = np.array([space.low, space.high], np.float64)[(slice(None), *map(int, path))]
-    return (float(ends.min()), float(ends.max())) if ends.size == 2 and np.isfinite(ends).all() else None
+    return (float(ends.min()), float(ends.max())) if ends.size == 2 else None

@@ -120,12 +120,26 @@ def number_of(source: Source, env: gym.Env, camera: str | Mapping[str, Any] = ""
     if source.kind == "joint":
         return _of_joint(source, data)
     kind, places = MUJOCO[source.kind]
-    point = getattr(data, places)[_named(source, data.model, kind)]
+    index = _named(source, data.model, kind)
+    if source.kind == "site":
+        place_markers(env)
     if not source.in_picture:
-        return float(point[WORLD.index(source.path[0])])
+        return float(getattr(data, places)[index][WORLD.index(source.path[0])])
     if not is_physical(env):
         raise UserError(f"{source} of an environment that draws its own pictures; valid: {', '.join(WORLD)}")
+    point = middle(data, source.kind, index)
     return float(seen_from(env.unwrapped, source.camera or camera, point)[PICTURE.index(source.path[0])])
+
+
+def middle(data: mujoco.MjData, kind: str, index: int) -> np.ndarray:
+    """(3,) [m]: the middle of what is drawn of a body, site or geom. A body's own origin is where its joint is."""
+    return data.xipos[index] if kind == "body" else getattr(data, MUJOCO[kind][1])[index]
+
+
+def place_markers(env: gym.Env) -> None:
+    """Puts the sites where a picture shows them: Gymnasium-Robotics does so only while it renders."""
+    if env.has_wrapper_attr("place_markers"):
+        env.get_wrapper_attr("place_markers")()
 
 
 def _named(source: Source, model: mujoco.MjModel, kind: mujoco.mjtObj) -> int:

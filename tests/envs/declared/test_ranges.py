@@ -35,7 +35,7 @@ def test_ranges_are_measured_into_a_file_and_read_from_it(declare, capsys):
     assert capsys.readouterr().out == f"ranges   {file}\n"
     assert file.name == "task0.sees.yaml"
     kinds = declared(path).language.seen.parts
-    assert kinds["ball"] == [Whole(0, 7), Whole(0, 7)]  # the bounds of the observation; of info, what was met
+    assert kinds["ball"] == [Whole(0, 7), Whole(0, 7)]  # whole numbers of the space; of info, what was met
     assert isinstance(kinds["speed"][0], SignedLevels)
     assert kinds["speed"][0].high <= 2.1
     assert kinds["mark"][0] == Values((0.0, 0.5))
@@ -200,20 +200,31 @@ def test_the_form_follows_from_what_was_met(numbers, given, kind):
 
 
 def test_words_of_what_a_mujoco_picture_shows_to_move(reacher):
-    """Reacher: the tip, the joint between its links and the dot move; the base and the world do not."""
+    """Reacher: its two links, the tip and the dot move; the board does not."""
     path = reacher("sees: auto\n")
     with pytest.raises(UserError, match=r"sees: auto and no file 'task0.sees.yaml' beside it; valid: handeye sees"):
         task(path)
     sees(path)
     chosen = task(path)
-    assert set(chosen.language.seen.parts) == {"fingertip", "target", "body1"}
+    assert set(chosen.language.seen.parts) == {"fingertip", "target", "body0", "body1"}
     env = chosen.make()
     env.reset(seed=0)
     caption = next(iter(chosen.teacher.captions.ask(env, RNG, 1, False)))[1]
-    assert chosen.language.seen.parse(caption).keys() == {"fingertip", "target", "body1"}
+    assert chosen.language.seen.parse(caption).keys() == {"fingertip", "target", "body0", "body1"}
     assert all(len(numbers) == 2 for numbers in chosen.language.seen.parts.values())  # on a table, depth tells nothing
 
 
 def test_auto_is_for_mujoco(declare):
     with pytest.raises(UserError, match=r"sees: auto needs MuJoCo, and .* has none; valid: parts under sees"):
         sees(declare("sees: auto\n"))
+
+
+def test_a_part_that_moves_one_way_has_one_number(declare):
+    """The cart on its rail, and the pole's middle above it."""
+    path = declare(
+        "sees: auto\n", "id: InvertedPendulum-v5\ninstruction: balance\nsuccess: {of: return, at_least: 9}\n"
+    )
+    sees(path)
+    parts = task(path).language.parts
+    assert [str(number.source) for number in parts["cart"]] == ["body.cart.column"]
+    assert str(parts["pole"][0].source) == "body.pole.column"
