@@ -165,7 +165,7 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
     def pictures(self) -> np.ndarray:
         """(cameras, size, size, 3) uint8. Raises UserError where there is no picture."""
         if self._physical:
-            self._place_markers()
+            self.place_markers()
             return np.stack([self._seen_by(camera, self.size) for camera in self.cameras])
         return self._drawn(self.size)[None]
 
@@ -181,7 +181,7 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
     def view(self, size: int) -> np.ndarray:
         """(size, size, 3) uint8, through the last camera. Raises UserError where there is no picture."""
         if self._physical:
-            self._place_markers()
+            self.place_markers()
             return self._seen_by(self.cameras[-1], size)
         return self._drawn(size)
 
@@ -193,7 +193,7 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
         picture = self._reader.read(self.env.render())
         return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
 
-    def _place_markers(self) -> None:
+    def place_markers(self) -> None:
         """Gymnasium-Robotics draws its goals where they are only while it renders, by a call that moves the state."""
         inner = self.env.unwrapped
         if hasattr(inner, "_render_callback"):

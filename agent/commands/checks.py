@@ -8,6 +8,7 @@ from agent.commands.probing import probe_apart
 from agent.config import Config, Pretrain
 from agent.optimise.preflight import check_dpo, check_sft, two_pairs
 from agent.optimise.pretrain import seed_policy
+from agent.record.provenance import check_words
 from envs import registry
 from envs.errors import UserError, unknown
 from envs.observation import Observation
@@ -53,6 +54,7 @@ def check_improve(config: Config) -> None:
         for number in range(1, config.rounds + 1):
             gate_seeds(config, number, name)
             practice_seeds(config, number, name)
+    check_words(find_policy(config.policy), names)
     backend = load_trainable(find_policy(config.policy), config.model)
     rows = two_pairs(_shown(seen, backend), backend)
     check_sft("sft", config.sft, backend, rows)
