@@ -125,7 +125,8 @@ def _called(method: Any, part: Part, path: str) -> Any:
     try:
         return method()
     except TypeError as error:
-        raise UserError(f"{path}: {part.until} raised TypeError: {error}; valid: a method that takes nothing") from error
+        said = f"{part.until} raised TypeError: {error}"
+        raise UserError(f"{path}: {said}; valid: a method that takes nothing") from error
 
 
 def _attributes(value: Any) -> list[str]:
