@@ -7,6 +7,7 @@ import numpy as np
 from agent.collect.budget import Spent, restore_views, views
 from agent.organise.episode import Episode, simulation_versions
 from envs.checks.restores import check_repeats
+from envs.foreign.actions import same
 from envs.observation import Observation
 from envs.registry import task
 from envs.snapshot import Restorable
@@ -95,7 +96,7 @@ def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Epis
         if not lagging and observe().key() != step.observation.computed_key():
             return f"step {i}: another observation"
         answer, action = step.decision.answer, step.decision.action
-        if answer and not np.array_equal(codec.decode(answer)[1], action):
+        if answer and not same(codec.decode(answer)[1], action):
             return f"step {i}: {answer!r} does not say the action {action}"
         _, reward, terminated, truncated, info = env.step(action)
         spent.verify_env_steps += 1
