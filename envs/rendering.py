@@ -197,22 +197,35 @@ def _close_unused() -> None:
         _renderers.pop(key).close()
 
 
+def cameras_of(env: Any) -> list[str]:
+    """The names of the cameras of a Gymnasium MuJoCo environment, in the model's order."""
+    return [name for i in range(env.model.ncam) if (name := env.model.camera(i).name)]
+
+
 def camera_of(env: Any, camera: str | Mapping[str, Any] = "") -> str | mujoco.MjvCamera:
     """The camera of a Gymnasium MuJoCo environment: a named one, or a free one with these fields of MuJoCo's MjvCamera
-    (lookat [m], distance [m], azimuth and elevation [degrees], trackbodyid); else `track`, else the environment's own.
+    (lookat [m], distance [m], azimuth and elevation [degrees], trackbodyid); else the one that the environment was made
+    with (its arguments camera_id or camera_name), else `track`, else the environment's own.
 
     Gymnasium's free camera looks at the middle of all geoms as they lie at first, and so loses what runs away; one
     that the model calls `track` goes with it. Raises UserError for a name that the model does not have, or a field that
     no camera has.
     """
     model = env.model
-    named = [model.camera(i).name for i in range(model.ncam)]
+    named = cameras_of(env)
     if isinstance(camera, str):
         if camera and camera not in named:
             raise UserError(f"unknown camera {camera!r}; valid: {', '.join(named) or 'none, leave it out'}")
-        if camera or "track" in named:
-            return camera or "track"
+        if camera:
+            return camera
         renderer = getattr(env, "mujoco_renderer", None)
+        own = getattr(renderer, "camera_id", None)
+        if own is not None and own != -1:  # by the environment's arguments camera_id or camera_name
+            fixed = mujoco.MjvCamera()
+            fixed.type, fixed.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, own
+            return fixed
+        if "track" in named:
+            return "track"
         camera = (renderer and renderer.default_cam_config) or {}
     free = mujoco.MjvCamera()
     free.distance = model.stat.extent

@@ -68,7 +68,11 @@ def value_at(path: str, observation: Any, info: Mapping[str, Any], env: gym.Env[
 
 def text_at(path: str, observation: Any, info: Mapping[str, Any], env: gym.Env[Any, Any]) -> str:
     """The text at a path, in one line. Raises UserError for what is no text, or an empty one."""
-    value = value_at(path, observation, info, env)
+    return as_text(value_at(path, observation, info, env), path)
+
+
+def as_text(value: Any, path: str) -> str:
+    """The value at a path as a text in one line. Raises UserError for what is no text, or an empty one."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
     if isinstance(value, np.ndarray) and value.shape == ():
