@@ -89,11 +89,12 @@ def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Epis
     for i, step in enumerate(episode.steps):
         if ending:
             return f"step {i}: {ending} before"
+        lagging = moment and i == 0  # its frame was rendered from derived poses that lag MuJoCo's state by a step
+        seen = None if lagging else observe().key()  # first, as in a rollout: the first picture may change attributes
         if env.fingerprint() != step.fingerprint:
             return f"step {i}: another state"
-        lagging = moment and i == 0  # its frame was rendered from derived poses that lag MuJoCo's state by a step
         before.add(step.observation.computed_key())
-        if not lagging and observe().key() != step.observation.computed_key():
+        if seen not in (None, step.observation.computed_key()):
             return f"step {i}: another observation"
         answer, action = step.decision.answer, step.decision.action
         if answer and not same(codec.decode(answer)[1], action):
