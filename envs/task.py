@@ -14,20 +14,20 @@ import numpy as np
 from envs.checks.health import Health
 from envs.errors import UserError
 from envs.foreign.making import PACKAGES, WrapperSpec, limit, made
+from envs.foreign.paths import Held
 from envs.foreign.probing import probe
 from envs.foreign.showing import check_shows
-from envs.foreign.spaces import Bounds
+from envs.foreign.spaces import Bounded, Bounds
 from envs.language import Language, StateLanguage
 from envs.observation import Observation
+from envs.rendering import OwnView
 from envs.snapshot import Restorable, is_physical
 from envs.wrappers import (
     ActionRepeat,
     Afresh,
     AnyRule,
-    Bounded,
     Fit,
     FrameHistory,
-    Held,
     Judged,
     OwnPicture,
     Picture,
@@ -51,7 +51,7 @@ class EnvSpec:
 
     imports: modules that are imported before it is made. wrappers: of the user's, the first innermost. bounds: of
     actions that have none of their own (`envs.foreign.spaces.bounded`). held: paths whose values it holds
-    (`envs.wrappers.Held`). fit: how a picture of its own that is no square becomes one. still: that its pictures may
+    (`envs.foreign.paths.Held`). fit: how a picture of its own that is no square becomes one. still: that its pictures may
     stay the same for many random steps.
     """
 
@@ -178,10 +178,10 @@ class Task:
         Raises UserError for an unknown id, a wrong argument, and a camera that the environment does not have. That of a
         declared task is tried first, once in a process; see `envs.foreign.probing`.
         """
-        white = None
+        found = Found()
         if self.suite == DECLARED:
-            white = _tried(self.name, replace(self.env, image_size=IMAGE_SIZE, frames=1))
-        return _wrapped(_made(self.name, self.suite, self.env, kwargs), self.env, white)
+            found = _tried(self.name, replace(self.env, image_size=IMAGE_SIZE, frames=1))
+        return _wrapped(_made(self.name, self.suite, self.env, kwargs), self.env, found)
 
     def observe(self, env: gym.Env) -> Observation:
         """What a policy may know of `env` now: fresh frames and words."""
@@ -193,8 +193,16 @@ def _made(name: str, suite: str, spec: EnvSpec, kwargs: Mapping[str, Any] | None
     return made(name, suite, spec.id, {**spec.kwargs, **(kwargs or {})}, spec.imports, spec.wrappers)
 
 
-def _wrapped(env: gym.Env, spec: EnvSpec, white: float | None = None) -> Restorable:
-    """white: of its pictures, where these are floats, as `FrameReader` has it."""
+@dataclass(frozen=True)
+class Found:
+    """What a trial finds. white: of its pictures, where these are floats, as `FrameReader` has it. own: how a MuJoCo
+    environment shows itself."""
+
+    white: float | None = None
+    own: OwnView | None = field(default=None, hash=False)
+
+
+def _wrapped(env: gym.Env, spec: EnvSpec, found: Found = Found()) -> Restorable:
     env = Health(env if spec.bounds is None else Bounded(env, spec.bounds))
     if spec.success and is_physical(env):
         env = Afresh(env)
@@ -203,7 +211,7 @@ def _wrapped(env: gym.Env, spec: EnvSpec, white: float | None = None) -> Restora
     if spec.held:
         env = Held(env, spec.held)
     if spec.success:
-        env = Picture(Judged(env, spec.success), spec.image_size, spec.cameras, white, spec.fit)
+        env = Picture(Judged(env, spec.success), spec.image_size, spec.cameras, found.white, spec.fit, found.own)
     elif hasattr(env.unwrapped, "picture"):
         env = OwnPicture(env, spec.image_size, spec.cameras)
     if spec.frames > 1:
@@ -212,11 +220,8 @@ def _wrapped(env: gym.Env, spec: EnvSpec, white: float | None = None) -> Restora
 
 
 @cache
-def _tried(name: str, spec: EnvSpec) -> float | None:
-    """What white is in the pictures of a declared task, which has been tried; None where they are no floats.
-
-    Raises UserError for an environment with which nothing could be played.
-    """
+def _tried(name: str, spec: EnvSpec) -> Found:
+    """A declared task is tried, once. Raises UserError for an environment with which nothing could be played."""
     with _of_task(name), closing(_wrapped(_made(name, DECLARED, spec), spec)) as env:
         if spec.horizon is None:
             raise UserError(
@@ -224,8 +229,9 @@ def _tried(name: str, spec: EnvSpec) -> float | None:
                 "valid: max_steps in the task's file, such as max_steps: 200"
             )
         probe(spec.id, env)
+        own = env.get_wrapper_attr("adopt_own_view")()
         check_shows(env, spec.still)
-        return env.get_wrapper_attr("white")
+        return Found(env.get_wrapper_attr("white"), own)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from math import inf, isfinite, isnan
 from typing import Any, ClassVar, Literal
@@ -12,10 +11,9 @@ import numpy as np
 
 from envs.errors import UserError
 from envs.foreign.frames import FrameReader, scaled, squared
-from envs.foreign.paths import parts, value_at
-from envs.foreign.spaces import Bounds, bounded
+from envs.foreign.raising import is_of_environment
 from envs.foreign.values import check_ending, rewarded, success_number
-from envs.rendering import camera_of, mujoco, renderer_for, simplify
+from envs.rendering import OwnView, camera_of, mujoco, own_view, renderer_for, simplify
 from envs.snapshot import PHYSICS, is_physical, physics_of
 
 Stepped = tuple[Any, float, bool, bool, dict[str, Any]]
@@ -87,51 +85,6 @@ class AnyRule:
 
     def in_words(self) -> str:
         return "; or ".join(rule.in_words() for rule in self.rules)
-
-
-class Bounded(gym.Wrapper[Any, Any, Any, Any]):
-    """Bounds the boxes of its actions, as `envs.foreign.spaces.bounded` does."""
-
-    def __init__(self, env: gym.Env[Any, Any], bounds: Bounds):
-        """Raises UserError for bounds that the action space cannot have."""
-        super().__init__(env)
-        self.action_space = bounded(env.action_space, bounds)
-
-
-class Held(gym.Wrapper[Any, Any, Any, Any]):
-    """Holds values of the environment, by their paths, as they were after the last reset or step that told them: `info`
-    may name a mission at the reset alone. A snapshot of the state holds them too."""
-
-    def __init__(self, env: gym.Env[Any, Any], paths: Sequence[str]):
-        """Raises UserError for a text that is no path."""
-        super().__init__(env)
-        self.paths = tuple(path for path in paths if parts(path))
-        self._values: dict[str, Any] = {}
-        self._missing: dict[str, str] = {}  # why a value has not been told in this episode
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        observation, info = self.env.reset(seed=seed, options=options)
-        self._values, self._missing = {}, {}
-        self._hold(observation, info)
-        return observation, info
-
-    def step(self, action: Any) -> Stepped:
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        self._hold(observation, info)
-        return observation, reward, terminated, truncated, info
-
-    def _hold(self, observation: Any, info: Mapping[str, Any]) -> None:
-        for path in self.paths:
-            try:
-                self._values[path] = deepcopy(value_at(path, observation, info, self.env))
-            except UserError as error:
-                self._missing[path] = str(error)
-
-    def held(self, path: str) -> Any:
-        """The value. Raises UserError, as `value_at` does, for one that has not been told in this episode."""
-        if path not in self._values:
-            raise UserError(self._missing.get(path, f"{path} is asked for before a reset"))
-        return self._values[path]
 
 
 class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
@@ -215,9 +168,10 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
 
     cameras: at least one, each as `camera_of` has it; the last is what `render` looks through. fit: a picture of the
     environment's own that is no square is scaled on each side by itself (squash), or as a whole, between black bars.
+    own: how a MuJoCo environment shows itself, where that is known.
     """
 
-    set_by_reset: ClassVar[tuple[str, ...]] = ("_reader",)  # what no step changes
+    set_by_reset: ClassVar[tuple[str, ...]] = ("_reader", "_own", "_option")  # what no step changes
 
     def __init__(
         self,
@@ -226,6 +180,7 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
         cameras: Sequence[str | Mapping[str, Any]] = ("",),
         white: float | None = None,
         fit: Fit = "squash",
+        own: OwnView | None = None,
     ):
         """white: of pictures in floats, where that is known.
 
@@ -233,7 +188,7 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
         """
         super().__init__(env)
         self.size, self.cameras, self.fit = size, _checked(cameras, env), fit
-        self._reader = FrameReader(white)
+        self._reader, self._own, self._option = FrameReader(white), own, own and own.option()
         self._physical = is_physical(env)
         if self._physical:
             simplify(env.unwrapped.model, size)
@@ -244,6 +199,20 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
             self._place_markers()
             return np.stack([self._seen_by(camera, self.size) for camera in self.cameras])
         return self._drawn(self.size)[None]
+
+    def adopt_own_view(self) -> OwnView | None:
+        """From now on a MuJoCo environment is drawn as its own renderer shows it, which is tried; None where it has
+        none that works."""
+        if not self._physical:
+            return None
+        try:
+            self._own = own_view(self.env.unwrapped, self.env.render)
+        except BaseException as error:  # whatever a renderer raises
+            if not is_of_environment(error):
+                raise
+            return None
+        self._option = self._own and self._own.option()
+        return self._own
 
     @property
     def white(self) -> float | None:
@@ -263,7 +232,8 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
 
     def _seen_by(self, camera: str | Mapping[str, Any], size: int) -> np.ndarray:
         inner = self.env.unwrapped
-        return renderer_for(inner.model, size).render(inner.model, inner.data, camera_of(inner, camera))
+        seen = camera_of(inner, camera, self._own)
+        return renderer_for(inner.model, size).render(inner.model, inner.data, seen, self._option)
 
     def _drawn(self, size: int) -> np.ndarray:
         picture = self._reader.read(self.env.render())

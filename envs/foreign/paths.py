@@ -9,6 +9,7 @@ that ends in `()` is a method that takes nothing.
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -80,6 +81,42 @@ def as_text(value: Any, path: str) -> str:
     if not isinstance(value, str) or not value.split():
         raise UserError(f"{path} is {shown(value, 60)} ({type(value).__name__}); valid: a path to a text")
     return " ".join(value.split())
+
+
+class Held(gym.Wrapper[Any, Any, Any, Any]):
+    """Holds values of the environment, by their paths, as they were after the last reset or step that told them: `info`
+    may name a mission at the reset alone. A snapshot of the state holds them too."""
+
+    def __init__(self, env: gym.Env[Any, Any], paths: Sequence[str]):
+        """Raises UserError for a text that is no path."""
+        super().__init__(env)
+        self.paths = tuple(path for path in paths if parts(path))
+        self._values: dict[str, Any] = {}
+        self._missing: dict[str, str] = {}  # why a value has not been told in this episode
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._values, self._missing = {}, {}
+        self._hold(observation, info)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._hold(observation, info)
+        return observation, reward, terminated, truncated, info
+
+    def _hold(self, observation: Any, info: Mapping[str, Any]) -> None:
+        for path in self.paths:
+            try:
+                self._values[path] = deepcopy(value_at(path, observation, info, self.env))
+            except UserError as error:
+                self._missing[path] = str(error)
+
+    def held(self, path: str) -> Any:
+        """The value. Raises UserError, as `value_at` does, for one that has not been told in this episode."""
+        if path not in self._values:
+            raise UserError(self._missing.get(path, f"{path} is asked for before a reset"))
+        return self._values[path]
 
 
 def _of_environment(part: Part, path: str, env: gym.Env[Any, Any]) -> Any:

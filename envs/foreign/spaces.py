@@ -101,6 +101,15 @@ def bounded(space: gym.Space, bounds: Bounds, name: str = "") -> gym.Space:
     return _narrowed(space, bounds, what)
 
 
+class Bounded(gym.Wrapper[Any, Any, Any, Any]):
+    """Bounds the boxes of its actions, as `bounded` does."""
+
+    def __init__(self, env: gym.Env[Any, Any], bounds: Bounds):
+        """Raises UserError for bounds that the action space cannot have."""
+        super().__init__(env)
+        self.action_space = bounded(env.action_space, bounds)
+
+
 def _needs_none(space: gym.Space) -> bool:
     return all(not isinstance(leaf, gym.spaces.Box) or _is_bounded(leaf) for _, leaf in leaves(space))
 
