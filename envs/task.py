@@ -51,8 +51,8 @@ class EnvSpec:
 
     imports: modules that are imported before it is made. wrappers: of the user's, the first innermost. bounds: of
     actions that have none of their own (`envs.foreign.spaces.bounded`). held: paths whose values it holds
-    (`envs.foreign.paths.Held`). fit: how a picture of its own that is no square becomes one. still: that its pictures may
-    stay the same for many random steps.
+    (`envs.foreign.paths.Held`). fit: how a picture of its own that is no square becomes one. still: that its pictures
+    may stay the same for many random steps.
     """
 
     id: str

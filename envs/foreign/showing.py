@@ -32,9 +32,9 @@ def check_shows(env: gym.Env, still: bool = False) -> None:
         return
     if seen is None or (still and not _is_plain(seen)):
         return
-    colour = f"of one colour, {tuple(map(int, seen[0, 0, 0]))}," if _is_plain(seen) else ""
+    colour = f", of one colour {tuple(map(int, seen[0, 0, 0, :]))}" if _is_plain(seen) else ""
     valid = "; or ".join([*_cures(env), *(() if _is_plain(seen) else (STILL,))])
-    raise UserError(f"its pictures show nothing: {STEPS} random steps all gave the same one {colour}; valid: {valid}")
+    raise UserError(f"its pictures show nothing: {STEPS} random steps all gave the same one{colour}; valid: {valid}")
 
 
 def _seen(env: gym.Env) -> np.ndarray | None:
