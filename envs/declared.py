@@ -8,6 +8,7 @@ from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from envs.errors import UserError
+from envs.foreign.remade import Reset
 from envs.language import FixedInstruction
 from envs.suites.questions.tasks import question_task
 from envs.task import DECLARED, IMAGE_SIZE, SIZES, ActionWords, EnvSpec, Task
@@ -30,6 +31,9 @@ class Declared:
     cameras: one, or several in a list, each an image of its own. frames: moments that make an observation. See
     `envs.task.EnvSpec` for their order. image_size: [px]; a policy may ask for another. legend: sentences that say what
     the numbers and names of an action mean, and what the pictures show (see `Language`).
+
+    reset: what an episode needs so that its seed decides it, as `envs.foreign.remade.Reset` has it; auto: what is found
+    by trying. exact: its episodes happen again; false: it is played without certificates and branches.
     """
 
     id: Sentence
@@ -44,6 +48,8 @@ class Declared:
     levels: Annotated[int, Field(ge=3)] = 9
     actions: tuple[str, ...] = ()
     legend: tuple[Sentence, ...] = ()
+    reset: Literal["auto", "as_is", "own_generators", "anew"] = "auto"
+    exact: bool = True
     split: Literal["practice", "heldout"] = "practice"
 
 
@@ -96,7 +102,9 @@ def _task(path: str, values: dict[str, Any]) -> Task:
             spec.cameras,
             spec.frames,
             spec.repeat,
+            None if spec.reset == "auto" else Reset(spec.reset),
         ),
         actions=ActionWords(spec.levels, spec.actions),
         language=FixedInstruction(spec.instruction, tuple(spec.instruction.split()), spec.legend),
+        exact=spec.exact,
     )

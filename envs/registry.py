@@ -9,7 +9,7 @@ from envs.suites.gymnasium_own.tasks import STOCK
 from envs.suites.meta_world import METAWORLD
 from envs.suites.robotics.tasks import ROBOTICS
 from envs.suites.tabletop.tasks import TABLETOP, vocabulary
-from envs.task import Task
+from envs.task import FILES, Task
 
 __all__ = ["TASKS", "expanded", "tagged", "task", "vocabulary"]
 
@@ -21,7 +21,7 @@ def task(name: str, image_size: int | None = None) -> Task:
 
     Raises UserError, naming the valid ones.
     """
-    if name.endswith((".yaml", ".yml")):
+    if name.endswith(FILES):
         return declared(name).sized(image_size)
     if name not in TASKS:
         raise unknown("task", name, TASKS)

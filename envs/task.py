@@ -1,9 +1,9 @@
 """What a task is made of: an environment and how it is seen, actions in words, a language, and a privileged teacher."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.util import find_spec
 from math import inf
 from typing import Any, Self
@@ -14,13 +14,15 @@ import numpy as np
 from envs.checks.health import Health
 from envs.errors import UserError
 from envs.foreign.making import PACKAGES, limit, made
-from envs.foreign.probing import probe
+from envs.foreign.probing import Found, probe
+from envs.foreign.remade import Reset, begun
 from envs.language import Language, StateLanguage
 from envs.observation import Observation
-from envs.snapshot import Restorable, is_physical
+from envs.snapshot import Restorable, Way, is_physical
 from envs.wrappers import ActionRepeat, Afresh, FrameHistory, Judged, OwnPicture, Picture, SuccessRule, pictures
 
 DECLARED = "declared"  # the suite of tasks from files, whose environments nobody here has tried
+FILES = (".yaml", ".yml")  # how the names of their files end
 IMAGE_SIZE = 64  # [px] of a frame's side, where a task has no other
 SIZES = range(8, 2049)  # [px] of a frame's side
 
@@ -32,7 +34,8 @@ class EnvSpec:
     success: the rule of success, where the environment does not tell success itself. It is seen as pictures of
     (image_size, image_size, 3) through `cameras`, as `camera_of` takes them. frames: moments that make an observation.
     An observation is (frames x cameras) images: the oldest moment first, and of each moment the cameras in their order.
-    repeat: how often an action is taken.
+    repeat: how often an action is taken. reset: what a reset needs, so that a seed decides an episode; None: what is
+    found where it is tried.
     """
 
     id: str
@@ -42,6 +45,7 @@ class EnvSpec:
     cameras: Sequence[str | Mapping[str, Any]] = field(default=("",), hash=False)
     frames: int = 1
     repeat: int = 1
+    reset: Reset | None = Reset.AS_IS
 
     @cached_property
     def horizon(self) -> int | None:
@@ -110,6 +114,7 @@ class Task:
 
     split: `practice`, or `heldout` for goals or an appearance that are never trained on. tags: of published splits and
     of held-out appearances. setback: a step with this reward or less lost ground, where rewards measure progress.
+    exact: its episodes happen again, bit for bit. Those of another get no certificate, and its states no branches.
     """
 
     name: str
@@ -121,6 +126,7 @@ class Task:
     setback: float = -inf
     language: Language = field(default_factory=Language)
     teacher: Teacher = Teacher()
+    exact: bool = True
 
     def with_env(self, **changes: Any) -> Self:
         """The task with some fields of its EnvSpec changed, such as frames=1."""
@@ -152,10 +158,15 @@ class Task:
         Raises UserError for an unknown id, a wrong argument, and a camera that the environment does not have. That of a
         declared task is tried first, once in a process; see `envs.foreign.probing`.
         """
-        white = None
-        if self.suite == DECLARED:
-            white = _tried(self.name, replace(self.env, image_size=IMAGE_SIZE, frames=1))
-        return _wrapped(made(self.name, self.suite, self.env.id, {**self.env.kwargs, **kwargs}), self.env, white)
+        make = partial(made, self.name, self.suite, self.env.id, {**self.env.kwargs, **kwargs})
+        return _wrapped(make, self.env, self.found())
+
+    def found(self) -> Found:
+        """What is known of its environment; that of a declared task is tried first. Raises UserError as `make` does."""
+        if self.suite != DECLARED:
+            return Found(None, self.env.reset, Way.STATE, self.exact)
+        seen_once = replace(self.env, image_size=IMAGE_SIZE, frames=1)
+        return _LEARNED.get(self.name) or _tried(self.name, seen_once, self.exact)
 
     def observe(self, env: gym.Env) -> Observation:
         """What a policy may know of `env` now: fresh frames and words."""
@@ -163,36 +174,59 @@ class Task:
         return Observation(frames, self.language.instruction(env), self.language.proprioception(env))
 
 
-def _wrapped(env: gym.Env, spec: EnvSpec, white: float | None = None) -> Restorable:
-    """white: of its pictures, where these are floats, as `FrameReader` has it."""
-    env = Health(env)
+def _wrapped(make: Callable[[], gym.Env], spec: EnvSpec, found: Found) -> Restorable:
+    env = Health(begun(make, found.reset))
     if spec.success and is_physical(env):
         env = Afresh(env)
     if spec.repeat > 1:
         env = ActionRepeat(env, spec.repeat)
     if spec.success:
-        env = Picture(Judged(env, spec.success), spec.image_size, spec.cameras, white)
+        env = Picture(Judged(env, spec.success), spec.image_size, spec.cameras, found.white)
     elif hasattr(env.unwrapped, "picture"):
         env = OwnPicture(env, spec.image_size, spec.cameras)
     if spec.frames > 1:
         env = FrameHistory(env, spec.frames)
-    return Restorable(env)
+    return Restorable(env, found.way)
+
+
+# What was found of tasks of files, by their names: here, and in the process that this one works for.
+_FOUND: dict[str, Found] = {}
+_LEARNED: dict[str, Found] = {}
+
+
+def known() -> dict[str, Found]:
+    """What was found here of tasks of files, for other processes: a trial takes time."""
+    return dict(_FOUND)
+
+
+def learn(found: Mapping[str, Found]) -> None:
+    """Take over what another process found."""
+    _LEARNED.update(found)
 
 
 @cache
-def _tried(name: str, spec: EnvSpec) -> float | None:
-    """What white is in the pictures of a declared task, which has been tried; None where they are no floats.
+def _tried(name: str, spec: EnvSpec, exact: bool) -> Found:
+    """What was found of a declared task's environment by trying it.
 
     Raises UserError for an environment with which nothing could be played.
     """
-    with _of_task(name), closing(_wrapped(made(name, DECLARED, spec.id, spec.kwargs), spec)) as env:
-        if spec.horizon is None:
-            raise UserError(
-                f"environment {spec.id!r} has no time limit: an episode might never end; "
-                "valid: max_steps in the task's file, such as max_steps: 200"
-            )
-        probe(spec.id, env)
-        return env.get_wrapper_attr("white")
+    with _of_task(name):
+
+        def build(reset: Reset) -> Restorable:
+            make = partial(made, name, DECLARED, spec.id, spec.kwargs)
+            env = _wrapped(make, spec, Found(None, reset, Way.STATE))
+            if spec.horizon is None:
+                env.close()
+                raise UserError(
+                    f"environment {spec.id!r} has no time limit: an episode might never end; "
+                    "valid: max_steps in the task's file, such as max_steps: 200"
+                )
+            return env
+
+        found = probe(spec.id, build, spec.reset, exact)
+    if name.endswith(FILES):
+        _FOUND[name] = found
+    return found
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import cv2
 import gymnasium as gym
 import numpy as np
+from gymnasium.wrappers import TimeLimit
 
 from envs.errors import UserError
 from envs.foreign.frames import FrameReader
@@ -107,6 +108,7 @@ class Judged(gym.Wrapper[Any, Any, Any, Any]):
         self._return += rewarded(reward)
         self._keys |= info.keys()
         rule, ended = self.rule, terminated or truncated
+        terminated = bool(terminated) and not (truncated and self._timed_out())
         numbers = info | {"return": self._return, "reward": reward, "terminated": terminated}
         if ended and rule.of not in {*NUMBERS, *self._keys}:
             keys = ", ".join(sorted({*NUMBERS, *map(str, self._keys)}))
@@ -116,6 +118,16 @@ class Judged(gym.Wrapper[Any, Any, Any, Any]):
             success = success and ended
         terminated = terminated or success
         return observation, reward, terminated, truncated, info | {"success": success, "is_success": success}
+
+    def _timed_out(self) -> bool:
+        """Whether the environment itself truncated an episode, and not Gymnasium's limit of steps: some set both flags
+        when time is out, and then nothing was reached. At the limit's last step both may hold."""
+        env = self.env
+        while isinstance(env, gym.Wrapper):
+            if isinstance(env, TimeLimit) and env._elapsed_steps >= env._max_episode_steps:
+                return False
+            env = env.env
+        return True
 
 
 class Afresh(gym.Wrapper[Any, Any, Any, Any]):
@@ -158,9 +170,22 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self.size, self.cameras = size, _checked(cameras, env)
         self._reader = FrameReader(white)
-        self._physical = is_physical(env)
+        self._physical, self._simplified = is_physical(env), None
         if self._physical:
-            simplify(env.unwrapped.model, size)
+            self._simplify()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        result = self.env.reset(seed=seed, options=options)
+        if self._physical:
+            self._simplify()
+        return result
+
+    def _simplify(self) -> None:
+        """An environment that is made anew has another model."""
+        inner = self.env.unwrapped
+        if inner is not self._simplified:
+            simplify(inner.model, self.size)
+            self._simplified = inner
 
     def pictures(self) -> np.ndarray:
         """(cameras, size, size, 3) uint8. Raises UserError where there is no picture."""

@@ -80,7 +80,7 @@ def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Epis
 
     if moment:
         env.restore(moment.snapshot)
-        spent.verify_env_steps += len(moment.snapshot.actions)
+        spent.verify_env_steps += len(moment.snapshot.repeated)
         spent.verify_frames += restore_views(chosen, moment.snapshot) * views(chosen, moment.observation)
     else:
         env.reset(seed=episode.seed, options=episode.options)
