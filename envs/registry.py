@@ -11,7 +11,7 @@ from envs.suites.robotics.tasks import ROBOTICS
 from envs.suites.tabletop.tasks import TABLETOP, vocabulary
 from envs.task import FILES, Task
 
-__all__ = ["TASKS", "expanded", "tagged", "task", "vocabulary"]
+__all__ = ["TASKS", "expanded", "inexact", "tagged", "task", "vocabulary"]
 
 TASKS: dict[str, Task] = {task.name: task for task in (*TABLETOP, *STOCK, *ROBOTICS, *METAWORLD)}
 
@@ -26,6 +26,11 @@ def task(name: str, image_size: int | None = None) -> Task:
     if name not in TASKS:
         raise unknown("task", name, TASKS)
     return TASKS[name].sized(image_size)
+
+
+def inexact(names: Iterable[str]) -> list[str]:
+    """Those of the tasks whose episodes do not happen again, by their files' word."""
+    return [name for name in dict.fromkeys(names) if not task(name).exact]
 
 
 def tagged(tag: str) -> list[str]:
