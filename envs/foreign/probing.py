@@ -97,7 +97,7 @@ def probe(env_id: str, build: Callable[[Reset], Restorable], wanted: Reset | Non
 
 
 def _found(env_id: str, build: Callable[[Reset], Restorable], resets: Sequence[Reset], must_be_exact: bool) -> Found:
-    without_starts, unsure, flaws = None, None, []
+    alike, unsure, flaws = None, None, []  # exact, but without an effect of the seed that is seen; raised; not exact
     for reset in resets:
         compared = _compared(build, reset)
         if len(compared.errors) == len(compared.traces):
@@ -108,12 +108,12 @@ def _found(env_id: str, build: Callable[[Reset], Restorable], resets: Sequence[R
             unsure = unsure or found
         elif compared.flaw:
             flaws.append((compared.flaw.format(repr(env_id)), found))
-        elif compared.has_effect(in_sight=without_starts is not None):
+        elif compared.has_effect(in_sight=bool(alike or flaws)):
             return found._replace(way=_way(build, reset))
         else:
-            without_starts = without_starts or found
-    if without_starts:
-        return without_starts._replace(way=_way(build, without_starts.reset), has_starts=False)
+            alike = alike or found._replace(has_starts=compared.has_effect(in_sight=False))
+    if alike:
+        return alike._replace(way=_way(build, alike.reset))
     if unsure:
         return unsure
     flaw, found = flaws[0]
