@@ -44,7 +44,7 @@ class Found(NamedTuple):
 
 class Trace(NamedTuple):
     """What an episode observed: at its start, and after each step with the reward and the flags; in both with the
-    state's fingerprint and, where it is drawn by itself, a picture."""
+    state's fingerprint, which comes last, and, where it is drawn by itself, a picture."""
 
     fingerprint: bytes  # of the start, with the states of random generators
     start: Any
@@ -78,7 +78,10 @@ class _Compared(NamedTuple):
     def has_effect(self, in_sight: bool) -> bool:
         """Whether the other seed led elsewhere. in_sight: not in random generators alone."""
         first, _, other, *_ = self.traces
-        return not _same(first[1:], other[1:]) or (not in_sight and first.fingerprint != other.fingerprint)
+        if not in_sight and first.fingerprint != other.fingerprint:
+            return True
+        seen, seen_of_other = ([trace.start, *(step[:-1] for step in trace.steps)] for trace in (first, other))
+        return not _same(seen, seen_of_other)
 
 
 def probe(env_id: str, build: Callable[[Reset], Restorable], wanted: Reset | None = None, exact: bool = True) -> Found:
