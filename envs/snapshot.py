@@ -187,7 +187,9 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
             for action in snapshot.actions:
                 self.step(action)
             return
-        if self._start != (snapshot.seed, snapshot.options) or self._is_rebuilt():
+        # an emulator's clone lacks what is left on its screen
+        is_fresh = self._start == (snapshot.seed, snapshot.options) and not self._is_rebuilt()
+        if not is_fresh or self.way is Way.CLONE:
             self.reset(seed=snapshot.seed, options=snapshot.options)
         if snapshot.physics is not None:
             put_physics(self._data(), snapshot.physics, snapshot.poses)
