@@ -225,12 +225,13 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
             return np.stack([self._seen_by(camera, self.size) for camera in self.cameras])
         return self._drawn(self.size)[None]
 
-    def adopt_own_view(self) -> OwnView | None:
-        """From now on a MuJoCo environment is drawn as its own renderer shows it, which is tried; None where it has
-        none that works."""
+    def adopt_own_view(self, seed: int) -> OwnView | None:
+        """From now on a MuJoCo environment is drawn as its own renderer shows it, which is tried at the start of this
+        seed; None where it has none that works."""
         if not self._physical:
             return None
         try:
+            self.reset(seed=seed)
             self._own = own_view(self.env.unwrapped, self.env.render)
         except BaseException as error:  # whatever a renderer raises
             if not is_of_environment(error):

@@ -33,8 +33,8 @@ class Found(NamedTuple):
     """What is known of an environment that was tried.
 
     white: of its pictures, where these are floats, as `FrameReader` has it. reset: what it needs. way: the fastest way
-    back to a state. is_exact: whether its episodes happen again. has_starts: whether its seed decides anything. own: how
-    a MuJoCo environment shows itself.
+    back to a state. is_exact: whether its episodes happen again. has_starts: whether its seed decides anything. own:
+    how a MuJoCo environment shows itself.
     """
 
     white: float | None
