@@ -14,7 +14,7 @@ import numpy as np
 from envs.checks.health import Health
 from envs.errors import UserError
 from envs.foreign.making import PACKAGES, limit, made
-from envs.foreign.paths import InfoNumbers
+from envs.foreign.numbers import InfoNumbers
 from envs.foreign.probing import SEED, probe
 from envs.foreign.raising import is_of_environment
 from envs.language import Language, StateLanguage

@@ -45,13 +45,14 @@ class Played(NamedTuple):
 def played(
     task: Task, read: Callable[[Restorable], Any], expert: Act | None = None, episodes: int = EPISODES
 ) -> Played:
-    """What `read` says of each state of random play, and of the expert's. expert: env -> action.
+    """What `read` says of each state of random play, and of the expert's. expert: env -> action. Without one,
+    no picture is drawn; one may look at those of the task.
 
     Raises UserError where no episode got past its start.
     """
     samples: dict[str, list[Any]] = {}
     broken, last = 0, ""
-    with closing(task.make()) as env:
+    with closing((task if expert else task.with_env(frames=1)).make()) as env:
         for who, act in (("random", None), ("expert", expert)):
             if who == "expert" and expert is None:
                 continue

@@ -15,7 +15,7 @@ import numpy as np
 
 from envs.checks.health import data_of
 from envs.errors import UserError, close_to, unknown
-from envs.foreign.paths import AbsentError, found
+from envs.foreign.numbers import AbsentError, found
 from envs.rendering import mujoco, seen_from
 from envs.snapshot import is_physical
 
