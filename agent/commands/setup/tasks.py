@@ -39,6 +39,24 @@ def _list() -> None:
     console.print(table)
 
 
+def _state(task: "Task") -> list[tuple[str, str]]:
+    """Rows for the state in words at the start, and what the numbers of each part are; none for a task without."""
+    from contextlib import closing
+
+    from envs.declared.language import SeenLanguage, meaning
+    from envs.language import StateLanguage
+
+    language = task.language
+    if not isinstance(language, StateLanguage):
+        return []
+    means = language.parts if isinstance(language, SeenLanguage) else {}  # legends tell the others
+    with closing(task.make()) as env:
+        env.reset(seed=0)
+        words = language.seen.each(env)
+    told = [f"{word}" + (f": {meaning(means[part])}" if part in means else "") for part, word in words.items()]
+    return [("state words" if not i else "", each) for i, each in enumerate(told)]
+
+
 def _show(name: str, frame: Path) -> None:
     """Print a policy's observation after a reset of the task, and save its frames side by side as an image."""
     import imageio.v3 as iio
@@ -72,21 +90,3 @@ def _show(name: str, frame: Path) -> None:
     iio.imwrite(frame, np.concatenate(list(observation.frames), axis=1))
     print(f"frame    {frame}")
     env.close()
-
-
-def _state(task: "Task") -> list[tuple[str, str]]:
-    """Rows for the state in words at the start, and what the numbers of each part are; none for a task without."""
-    from contextlib import closing
-
-    from envs.declared.language import SeenLanguage, meaning
-    from envs.language import StateLanguage
-
-    language = task.language
-    if not isinstance(language, StateLanguage):
-        return []
-    means = language.parts if isinstance(language, SeenLanguage) else {}  # legends tell the others
-    with closing(task.make()) as env:
-        env.reset(seed=0)
-        words = language.seen.each(env)
-    told = [f"{word}" + (f": {meaning(means[part])}" if part in means else "") for part, word in words.items()]
-    return [("state words" if not i else "", each) for i, each in enumerate(told)]
