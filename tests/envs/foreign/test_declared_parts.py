@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import gymnasium as gym
+import mujoco
 import numpy as np
 import pytest
 import spoken
@@ -284,9 +285,10 @@ def test_a_driver_that_does_not_draw_is_named(monkeypatch):
         drawing(black).make()
 
 
-MODEL = """<mujoco><worldbody><light pos="0 0 3"/><camera name="top" pos="0 0 2"/><camera name="away" pos="0 0 -9"/><body><joint type="slide" axis="1 0 0" limited="true" range="-.5 .5"/>
-<geom size=".2" rgba="1 0 0 1"/><geom group="3" size=".3" pos="0 .6 0" rgba="0 1 0 1"/></body></worldbody>
-<actuator><motor joint="" /></actuator></mujoco>"""
+MODEL = """<mujoco><worldbody><light pos="0 0 3"/><camera name="top" pos="0 0 2"/><camera name="away" pos="0 0 -9"/>
+<body><joint name="j" type="slide" axis="1 0 0" limited="true" range="-.5 .5"/><geom size=".2" rgba="1 0 0 1"/>
+<geom group="3" size=".3" pos="0 .6 0" rgba="0 1 0 1"/></body></worldbody>
+<actuator><motor joint="j" gear="4"/></actuator></mujoco>"""
 
 
 class Drawn(gym.Env):
@@ -295,17 +297,12 @@ class Drawn(gym.Env):
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (gymnasium's own form)
 
     def __init__(self, render_mode=None, camera="top", shows=True, works=True):
-        import mujoco
-
-        text = MODEL.replace('<motor joint="" />', '<motor joint="j" gear="4"/>').replace("<joint ", '<joint name="j" ')
-        self.model = mujoco.MjModel.from_xml_string(text)
+        self.model = mujoco.MjModel.from_xml_string(MODEL)
         self.data = mujoco.MjData(self.model)
         self.camera, self.shows, self.works, self.render_mode = camera, shows, works, render_mode
         self.action_space, self.observation_space = Box(-1, 1, (1,), np.float32), Discrete(2)
 
     def reset(self, *, seed=None, options=None):
-        import mujoco
-
         super().reset(seed=seed)
         mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[0] = self.np_random.uniform(-0.3, 0.3)
@@ -313,15 +310,11 @@ class Drawn(gym.Env):
         return 0, {}
 
     def step(self, action):
-        import mujoco
-
         self.data.ctrl[:] = action
         mujoco.mj_step(self.model, self.data, 20)
         return 0, 0.0, False, False, {"is_success": False}
 
     def render(self):
-        import mujoco
-
         if not self.works:
             raise RuntimeError("no window")
         renderer, option = mujoco.Renderer(self.model, 32, 32), mujoco.MjvOption()
