@@ -8,9 +8,11 @@ from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from envs.errors import UserError
+from envs.foreign.measured import measured
+from envs.foreign.teaching import shown_by
 from envs.language import FixedInstruction
 from envs.suites.questions.tasks import question_task
-from envs.task import DECLARED, IMAGE_SIZE, SIZES, ActionWords, EnvSpec, Task
+from envs.task import DECLARED, IMAGE_SIZE, SIZES, ActionWords, EnvSpec, Task, Teacher
 from envs.validation import STRICT, Count, checked, read
 from envs.wrappers import SuccessRule
 
@@ -37,14 +39,15 @@ class Declared:
     success: SuccessRule
     kwargs: dict[str, Any] = Field(default_factory=dict)
     max_steps: Count | None = None
-    repeat: Count = 1
+    repeat: Count | None = None
     cameras: Cameras = Field(("",), validation_alias=AliasChoices("cameras", "camera"))
     image_size: Size = IMAGE_SIZE
     frames: Annotated[int, Field(ge=1, le=64)] = 1
-    levels: Annotated[int, Field(ge=3)] = 9
+    levels: Annotated[int, Field(ge=3)] | None = None
     actions: tuple[str, ...] = ()
     legend: tuple[Sentence, ...] = ()
     split: Literal["practice", "heldout"] = "practice"
+    expert: Any = None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -83,6 +86,7 @@ def _task(path: str, values: dict[str, Any]) -> Task:
     if spec.max_steps and "max_episode_steps" in spec.kwargs:
         both = f"max_steps = {spec.max_steps} and kwargs.max_episode_steps = {spec.kwargs['max_episode_steps']!r}"
         raise UserError(f"{both}; valid: one of them")
+    found = measured(path)
     limit = {"max_episode_steps": spec.max_steps} if spec.max_steps else {}
     return Task(
         path,
@@ -95,8 +99,9 @@ def _task(path: str, values: dict[str, Any]) -> Task:
             spec.image_size,
             spec.cameras,
             spec.frames,
-            spec.repeat,
+            spec.repeat or found.repeat or 1,
         ),
-        actions=ActionWords(spec.levels, spec.actions),
+        actions=ActionWords(spec.levels or found.levels or ActionWords.levels, spec.actions),
         language=FixedInstruction(spec.instruction, tuple(spec.instruction.split()), spec.legend),
+        teacher=Teacher(shown_by=shown_by(spec.expert, Path(path).parent, spec.repeat or 1)),
     )

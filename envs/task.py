@@ -15,6 +15,7 @@ from envs.checks.health import Health
 from envs.errors import UserError
 from envs.foreign.making import PACKAGES, limit, made
 from envs.foreign.probing import probe
+from envs.foreign.teaching import ShownBy
 from envs.language import Language, StateLanguage
 from envs.observation import Observation
 from envs.snapshot import Restorable, is_physical
@@ -95,13 +96,15 @@ class Teacher:
     trained or evaluated is given one.
 
     expert: env -> thought and action. thought: env -> the true thought, where that depends on the state alone and not
-    on what is done.
+    on what is done. shown_by: what a declared task's file says of who shows it, to be resolved where there is no
+    `expert` (`policies.baselines.with_expert`).
     """
 
     expert: Callable[[gym.Env], tuple[str, Any]] | None = None
     thought: Callable[[gym.Env], str] | None = None
     captions: Captions | None = None
     endings: Endings | None = None
+    shown_by: ShownBy | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from agent.optimise.preflight import check_dpo, check_sft, two_pairs
 from agent.optimise.pretrain import seed_policy
 from envs import registry
 from envs.errors import UserError, unknown
+from envs.foreign.teaching import Sb3Expert
 from envs.observation import Observation
 from envs.splits import seeds
 from envs.task import Task
@@ -20,6 +21,7 @@ from policies.backends.loading import load_trainable
 from policies.base import NAMED, find_policy
 from policies.baselines import with_expert
 from policies.dialect import dialect_for
+from policies.experts import cache
 
 
 def check_improve(config: Config) -> None:
@@ -87,7 +89,7 @@ def check_pretrain(config: Pretrain) -> None:
     for name in config.experts:
         if name not in config.tasks:
             raise unknown("task in experts", name, config.tasks)
-    tasks = {name: with_expert(registry.task(name), config.experts.get(name)) for name in config.tasks}
+    tasks = {name: _demonstrated(registry.task(name), config.experts.get(name)) for name in config.tasks}
     for name, stage in config.stages.items():
         named = {"scenes": stage.scenes} if isinstance(stage.scenes, dict) else {}
         for key, some in (named | {"demonstrations": stage.demonstrations}).items():
@@ -99,7 +101,7 @@ def check_pretrain(config: Pretrain) -> None:
         for task in tasks.values():
             if stage.critiques and not task.teacher.endings:
                 raise UserError(f"stages.{name}.critiques = {stage.critiques}: {task.name!r} tells no ends; valid: 0")
-            if stage.demonstrations.get(task.name) and task.teacher.expert is None:
+            if stage.demonstrations.get(task.name) and not (task.teacher.expert or task.teacher.shown_by):
                 raise UserError(f"task {task.name!r} has no expert; valid: one in experts, see handeye baseline")
         for task in config.tasks:
             seeds("practice", stage.scenes_of(task), stage.first_scene)
@@ -112,6 +114,16 @@ def check_pretrain(config: Pretrain) -> None:
     rows = two_pairs(_shown(seen, backend), backend)
     for name, stage in config.stages.items():
         check_sft(f"stages.{name}.sft", stage.sft, backend, rows)
+
+
+def _demonstrated(task: Task, model: Path | None) -> Task:
+    """The task with its expert, unless that is to be trained first. Raises UserError for one that cannot be."""
+    if model or not isinstance(task.teacher.shown_by, Sb3Expert) or cache.cached(task):
+        return with_expert(task, model)
+    from agent.measure.baseline import check_settings, expert_settings  # slow to import, and only needed here
+
+    check_settings(expert_settings(task))
+    return task
 
 
 def _shown(seen: list[tuple[Task, Observation]], backend: HFBackend) -> list[tuple[Task, Observation]]:

@@ -54,7 +54,7 @@ class Evaluate:
             Critic, {"proposals": self.proposals, "revisions": self.revisions, "threshold": self.threshold}
         )
         if self.trust:
-            vouch(self.policy)
+            vouch(self.policy, tasks=(self.task,))
         task = registry.task(self.task)
         probe(task)
         settings = {"temperature": self.temperature, "critic": critic, "n_envs": self.n_envs, "seed": self.seed}
