@@ -17,8 +17,6 @@ from envs.errors import UserError
 from envs.validation import STRICT, Count, checked, read
 
 HEAD = "# Measured by handeye; the task's own file goes before this one. Edit it, or delete it to measure anew.\n"
-    "# Measured by handeye; a key of the task's own file goes before one here. Edit it, or delete it to measure anew.\n"
-)
 
 
 @dataclass(frozen=True, config=STRICT)
