@@ -8,6 +8,7 @@ from agent.commands.probing import probe_apart
 from agent.config import Config, Pretrain
 from agent.optimise.preflight import check_dpo, check_sft, two_pairs
 from agent.optimise.pretrain import seed_policy
+from agent.optimise.recorded import check_recorded, is_recorded
 from envs import registry
 from envs.errors import UserError, unknown
 from envs.foreign.teaching import Sb3Expert
@@ -118,6 +119,8 @@ def check_pretrain(config: Pretrain) -> None:
 
 def _demonstrated(task: Task, model: Path | None) -> Task:
     """The task with its expert, unless that is to be trained first. Raises UserError for one that cannot be."""
+    if not model and is_recorded(task):
+        check_recorded(task)
     if model or not isinstance(task.teacher.shown_by, Sb3Expert) or cache.cached(task):
         return with_expert(task, model)
     from agent.measure.baseline import check_settings, expert_settings  # slow to import, and only needed here

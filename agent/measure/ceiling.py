@@ -167,7 +167,7 @@ def settle(name: str) -> Choice | None:
     task = with_expert(registry.task(name))
     if task.teacher.expert is None:
         return None
-    choice = choose(task, task.teacher.expert, "levels" in keys, "repeat" in keys)
+    choice = choose(task, task.teacher.expert, "levels" in keys, "repeat" in keys, EPISODES)
     chosen = {key: value for key in keys if (value := getattr(choice, key)) is not None}
     lines = choice.lines()
     if chosen:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import Config
+from envs.foreign.measured import path_of
 from envs.validation import read
 from policies.backends.adapters.weights import file_sha256, files_sha256, weights_sha256
 
@@ -58,6 +59,7 @@ def at_beginning(config: Config, policy: Path) -> dict[str, Any]:
 def declared_tasks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Path of each task declared by a YAML file -> `content`, the file's mapping, and `sha256`, of the file.
 
+    `measured`, where there is a file of what was measured of the task: the same two of that file.
     A task of questions in a folder also has `questions_sha256`: of the lines that sha256sum prints for its files, in
     the order of their paths. Raises UserError for a missing file.
     """
@@ -67,6 +69,8 @@ def declared_tasks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 def _declared(path: Path) -> dict[str, Any]:
     content = read(path)
     record = {"content": json.loads(json.dumps(content, default=str)), "sha256": file_sha256(path)}
+    if (found := path_of(str(path))).is_file():
+        record["measured"] = {"content": read(found), "sha256": file_sha256(found)}
     if "questions" in content:
         folder = Path(content["questions"])
         record["questions_sha256"] = files_sha256(folder, sorted(p for p in folder.rglob("*") if p.is_file()))

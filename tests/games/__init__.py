@@ -83,9 +83,9 @@ class Dock(Drawn):
     steps, with minus its distance from the ring; every other reward is 0.
     """
 
-    LIMIT = 30  # steps
+    LIMIT = 20  # steps
     DAMPING, THRUST = 0.7, 0.03  # of the velocity in a step; velocity that full thrust adds in a step
-    NEAR, SLOW = 0.08, 0.03  # of the ring; velocity
+    NEAR, SLOW = 0.1, 0.03  # of the ring; velocity
 
     def __init__(self, render_mode: str | None = None):
         super().__init__(render_mode)
@@ -118,4 +118,4 @@ class Dock(Drawn):
 
 
 for kind, limit in ((Catch, Catch.FALL), (Dock, Dock.LIMIT)):
-    gym.register(f"{kind.__name__}-v0", entry_point=kind, max_episode_steps=limit)
+    gym.register(f"{kind.__name__}-v0", entry_point=f"{__name__}:{kind.__name__}", max_episode_steps=limit)
