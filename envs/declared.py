@@ -103,5 +103,5 @@ def _task(path: str, values: dict[str, Any]) -> Task:
         ),
         actions=ActionWords(spec.levels or found.levels or ActionWords.levels, spec.actions),
         language=FixedInstruction(spec.instruction, tuple(spec.instruction.split()), spec.legend),
-        teacher=Teacher(shown_by=shown_by(spec.expert, Path(path).parent, spec.repeat or 1)),
+        teacher=Teacher(shown_by=shown_by(spec.expert, Path(path).parent, spec.repeat or 1, spec.image_size)),
     )

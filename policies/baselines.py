@@ -13,6 +13,7 @@ from envs.observation import Observation
 from envs.task import Task
 from policies.action_codec import AnswerCodec
 from policies.base import Action, Decision
+from policies.experts import cache
 
 # Tasks without a scripted expert -> the .zip of a trained one that ships.
 SHIPPED = {path.stem: path for path in (Path(__file__).parent / "experts").glob("*.zip")}
@@ -106,8 +107,6 @@ def _declared(task: Task) -> Path | None:
         return shown_by.path
     if not isinstance(shown_by, Sb3Expert):
         return None
-    from policies.experts import cache  # imports the tasks, and is only needed here
-
     found = cache.cached(task)
     if found is None:
         how = f"handeye pretrain with this task, or: {cache.how_to_train(task)}"

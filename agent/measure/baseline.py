@@ -91,6 +91,7 @@ def check_settings(settings: Baseline) -> Task:
 def expert_settings(task: Task) -> Baseline:
     """The training of the expert that a declared task asks for."""
     asked = asdict(task.teacher.shown_by)
+    del asked["image_size"]  # the task's own
     return Baseline(task.name, asked.pop("sb3"), **asked)
 
 

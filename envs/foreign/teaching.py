@@ -22,8 +22,8 @@ VALID = (
 
 
 @dataclass(frozen=True, config=STRICT)
-class Sb3Expert:
-    """An expert to be trained by Stable-Baselines3, with the settings of `handeye baseline`.
+class _Asked:
+    """The keys of an expert to be trained by Stable-Baselines3, as those of `handeye baseline`.
 
     until: the training stops early when so many evaluation episodes all succeed; 0: never. repeat: how often an action
     is taken while it trains; None: as the task's file says, once where that says nothing. params: arguments of the
@@ -39,6 +39,13 @@ class Sb3Expert:
     until: Annotated[int, Field(ge=0)] = 20
     repeat: Count | None = None
     params: dict[str, bool | int | float] = dataclasses.field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Sb3Expert(_Asked):
+    """An expert to be trained by Stable-Baselines3. image_size: [px] of the task's own, which it is trained on."""
+
+    image_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,11 +74,11 @@ class _Recorded:
 ShownBy = Sb3Expert | TrainedExpert | Demonstrations
 
 
-def shown_by(value: Any, beside: Path, repeat: int) -> ShownBy | None:
+def shown_by(value: Any, beside: Path, repeat: int, image_size: int) -> ShownBy | None:
     """What the value of the key `expert` says; None for no value.
 
-    beside: the folder of the task's file, which paths are relative to. repeat: the task's own. Raises UserError for
-    what is none of these.
+    beside: the folder of the task's file, which paths are relative to. repeat, image_size: the task's own. Raises
+    UserError for what is none of these.
     """
     if value is None:
         return None
@@ -79,8 +86,9 @@ def shown_by(value: Any, beside: Path, repeat: int) -> ShownBy | None:
         return TrainedExpert(beside / value)
     try:
         if isinstance(value, Mapping) and "sb3" in value:
-            expert = checked(Sb3Expert, value)
-            return expert if expert.repeat else dataclasses.replace(expert, repeat=repeat)
+            asked = checked(_Asked, value)
+            own = {"repeat": asked.repeat or repeat, "image_size": image_size}
+            return Sb3Expert(**dataclasses.asdict(asked) | own)
         if isinstance(value, Mapping) and "demonstrations" in value:
             recorded = checked(_Recorded, value).demonstrations
             head, colon, rest = recorded.partition(":")

@@ -16,7 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from envs import registry
 from envs.errors import UserError
 from envs.foreign.teaching import Sb3Expert
 from envs.task import Task
@@ -26,12 +25,14 @@ FOLDER = Path("runs/experts")
 POLICY, RECORD = "policy.zip", "baseline.json"
 PACKAGES = ("gymnasium", "mujoco", "numpy", "sb3-contrib", "stable-baselines3", "torch")
 SEEN = ("image_size", "cameras", "frames")  # fields of EnvSpec that no state depends on
+WORDS = ("info",)  # fields of EnvSpec that are for words alone
 
 
 def trained_on(task: Task) -> Task:
-    """The task as its expert is trained: an action is taken as often as its `expert` says. Frames are of its own size,
-    whatever size another policy is shown."""
-    return registry.task(task.name).with_env(repeat=task.teacher.shown_by.repeat)
+    """The task as its expert is trained: an action is taken as often as its `expert` says, and frames are of the task's
+    own size, whatever size another policy is shown."""
+    expert = task.teacher.shown_by
+    return task.with_env(repeat=expert.repeat, image_size=expert.image_size)
 
 
 def folder_of(task: Task) -> Path:
@@ -79,13 +80,16 @@ def _anew(folder: Path) -> str:
 @cache
 def _key(task: Task) -> str:
     expert = task.teacher.shown_by
-    spec = {key: value for key, value in asdict(task.env).items() if expert.observe == "pixels" or key not in SEEN}
+    unused = WORDS if expert.observe == "pixels" else (*SEEN, *WORDS)
+    spec = {key: value for key, value in asdict(task.env).items() if key not in unused}
     if expert.observe == "pixels":
         spec["instruction"] = getattr(task.language, "text", "")
+    settings = asdict(expert)
+    del settings["image_size"]  # of frames, which spec has where it is trained on them
     made = {
         "environment": spec,
         "code": _code(task),
-        "expert": asdict(expert),
+        "expert": settings,
         "versions": {name: version(name) for name in PACKAGES},
     }
     return hashlib.sha256(json.dumps(made, sort_keys=True, default=str).encode()).hexdigest()[:20]

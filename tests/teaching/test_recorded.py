@@ -81,7 +81,6 @@ def test_our_own_episodes_are_replayed_and_those_of_evaluation_left_out(catch, t
     assert [e.answer for e in shown] == [f"move {s.decision.action}" for e in practised for s in e.steps]
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_minari(catch, tmp_path, monkeypatch):
     minari = pytest.importorskip("minari")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "sets"))
