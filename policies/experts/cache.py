@@ -24,8 +24,8 @@ from policies.experts import trust
 FOLDER = Path("runs/experts")
 POLICY, RECORD = "policy.zip", "baseline.json"
 PACKAGES = ("gymnasium", "mujoco", "numpy", "sb3-contrib", "stable-baselines3", "torch")
-SEEN = ("image_size", "cameras", "frames")  # fields of EnvSpec that no state depends on
-WORDS = ("info",)  # fields of EnvSpec that are for words alone
+SEEN = ("image_size", "cameras", "frames", "fit", "still")  # fields of EnvSpec that no state depends on
+WORDS = ("info", "held")  # fields of EnvSpec that are for words alone
 
 
 def trained_on(task: Task) -> Task:
