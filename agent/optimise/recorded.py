@@ -139,7 +139,7 @@ def _action(task: Task, demonstration: Demonstration, recorded: Any) -> Any:
         fits = action.size == np.prod(space.shape) and np.isfinite(action).all()
         action = action.reshape(space.shape).clip(space.low, space.high).astype(space.dtype) if fits else None
     else:
-        fits, action = isinstance(recorded, str), recorded
+        fits, action = space.contains(recorded), recorded
     if not fits:
         raise UserError(f"{demonstration.name} has an action {shown(recorded)}; valid for {task.name!r}: of {space}")
     return action
