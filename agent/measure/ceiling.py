@@ -17,7 +17,7 @@ from agent.measure.statistics import rate
 from agent.record.console import bar, console
 from agent.record.tables import percent
 from envs import registry
-from envs.declared import declared, unseen
+from envs.declared import forget
 from envs.declared.measured import note, open_keys
 from envs.errors import UserError
 from envs.foreign.teaching import Sb3Expert, TrainedExpert
@@ -172,7 +172,7 @@ def settle(name: str) -> Choice | None:
     lines = choice.lines()
     if chosen:
         lines[-1] += f"; written into {str(note(name, **chosen))!r}"
-        declared.cache_clear(), unseen.cache_clear()
+        forget()
     for line in lines:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     return choice

@@ -75,6 +75,8 @@ def _declared(path: Path) -> dict[str, Any]:
     if "questions" in content:
         folder = Path(content["questions"])
         record["questions_sha256"] = files_sha256(folder, sorted(p for p in folder.rglob("*") if p.is_file()))
+    if (found := path_of(str(path))).is_file():
+        record["measured"] = _content(found, read(found))
     if (ranges := ranges_file(str(path))) and ranges.is_file():
         record["sees"] = _content(ranges, read(ranges))
     return record

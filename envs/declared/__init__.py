@@ -5,6 +5,6 @@ language.py: their words, captions, thoughts and legend. ranges.py, measuring.py
 does not give, as they were measured in play.
 """
 
-from envs.declared.file import Declared, DeclaredQuestions, declared, ranges_file, unseen
+from envs.declared.file import Declared, DeclaredQuestions, declared, forget, ranges_file, unseen
 
-__all__ = ["Declared", "DeclaredQuestions", "declared", "ranges_file", "unseen"]
+__all__ = ["Declared", "DeclaredQuestions", "declared", "forget", "ranges_file", "unseen"]

@@ -65,8 +65,8 @@ class Declared:
 
     repeat, levels: null: as they were measured (`envs.declared.measured`), or 1 and 9. expert: who shows the task, as
     `envs.foreign.teaching` has it.
-    reset: what an episode needs so that its seed decides it (`envs.foreign.resets.remade.Reset`); auto: what is found by
-    trying. exact: its episodes happen again; false: it is played without certificates and branches.
+    reset: what an episode needs so that its seed decides it (`envs.foreign.resets.remade.Reset`); auto: what is found
+    by trying. exact: its episodes happen again; false: it is played without certificates and branches.
     instruction: a text, or where the environment tells one for each episode. success: a rule, or a list of them, of
     which any is enough. imports, wrappers, bounds, fit, still: see `EnvSpec`.
     cameras: one, or several in a list, each an image of its own. frames: moments that make an observation. See
@@ -136,6 +136,11 @@ def unseen(path: str) -> Task:
         return with_numbers(_task(path, plain), parts)
     except UserError as error:
         raise UserError(f"task {path!r}: {error}") from error
+
+
+def forget() -> None:
+    """Read files anew from now on: one was written."""
+    declared.cache_clear(), unseen.cache_clear()
 
 
 def ranges_file(path: str) -> Path | None:

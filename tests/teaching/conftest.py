@@ -19,9 +19,9 @@ def declare(tmp_path, monkeypatch):
         return name
 
     yield make
-    from envs.declared import declared
+    from envs.declared import forget
 
-    declared.cache_clear()  # the next test declares another task under the same name
+    forget()  # the next test declares another task under the same name
 
 
 @pytest.fixture
