@@ -1,7 +1,7 @@
 """What a task is made of: an environment and how it is seen, actions in words, a language, and a privileged teacher."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from importlib.util import find_spec
@@ -263,7 +263,7 @@ def _tried(name: str, spec: EnvSpec, language: Language, exact: bool) -> Found:
         with closing(build(found.reset)) as env:
             if isinstance(language, StateLanguage):
                 _try_words(env, language)
-            found = found._replace(own=env.get_wrapper_attr("adopt_own_view")())
+            found = found._replace(own=env.get_wrapper_attr("adopt_own_view")(SEED))
             check_shows(env, spec.still)
     if name.endswith(FILES):
         _FOUND[name] = found

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
+    import gymnasium as gym
+
     from envs.task import Task
 
 
@@ -25,6 +27,16 @@ class Tasks:
             _list()
         else:
             _show(self.name, self.frame or Path(f"{Path(self.name).stem}.png"))
+
+
+def _cameras(env: "gym.Env") -> str:
+    """The cameras of a MuJoCo environment's model, or of one that draws itself through several."""
+    from envs.rendering import cameras_of
+    from envs.snapshot import is_physical
+
+    if not is_physical(env):
+        return "none, it draws itself"
+    return ", ".join(cameras_of(env.unwrapped)) or "none has a name"
 
 
 def _list() -> None:
@@ -83,6 +95,7 @@ def _show(name: str, frame: Path) -> None:
         ("action", re.sub(r"\\(\W)", r"\1", codec.action.regex)),
         ("of", f"{env.action_space}" + (f", each {task.env.repeat} times" if task.env.repeat > 1 else "")),
         ("success", rule.in_words() if rule else "as the environment tells"),
+        ("cameras", _cameras(env)),
         ("legend", " ".join(task.language.legend) or "none"),
     ):
         table.add_row(*row)
