@@ -103,7 +103,11 @@ class Renderer:
         return np.ascontiguousarray(picture[::-1])  # GL counts rows from below
 
     def pixels(
-        self, model: mujoco.MjModel, data: mujoco.MjData, camera: str | mujoco.MjvCamera
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        camera: str | mujoco.MjvCamera,
+        option: mujoco.MjvOption | None = None,
     ) -> dict[tuple[int, int], int]:
         """(mjtObj, id) of each geom and site that the picture shows -> its pixels, by MuJoCo's segmentation.
 
@@ -112,7 +116,7 @@ class Renderer:
         flags = [int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)]
         self._scene.flags[flags] = True
         try:
-            colours = self.render(model, data, camera).astype(int) @ (1, 256, 65536)
+            colours = self.render(model, data, camera, option).astype(int) @ (1, 256, 65536)
             drawn = {geom.segid + 1: (geom.objtype, geom.objid) for geom in self._scene.geoms[: self._scene.ngeom]}
         finally:
             self._scene.flags[flags] = False
@@ -314,13 +318,14 @@ def camera_of(env: Any, camera: str | Mapping[str, Any] = "", own: OwnView | Non
 _viewpoints: WeakKeyDictionary[mujoco.MjModel, mujoco.MjvScene] = WeakKeyDictionary()  # for `seen_from` alone
 
 
-def seen_from(env: Any, camera: str | Mapping[str, Any], point: np.ndarray) -> np.ndarray:
-    """(3,): where a point of the world, (3,) [m], is in the square picture of a camera, as `camera_of` has it: its
-    column from the left and its row from above, each from 0 to 1 within the picture, and its depth [m].
+def seen_from(
+    model: mujoco.MjModel, data: mujoco.MjData, camera: str | mujoco.MjvCamera, point: np.ndarray
+) -> np.ndarray:
+    """(3,): where a point of the world, (3,) [m], is in the square picture of a camera: its column from the left and
+    its row from above, each from 0 to 1 within the picture, and its depth [m].
 
     A point behind a camera with perspective has no place: it is taken at the depth of the near plane.
     """
-    model, data, camera = env.model, env.data, camera_of(env, camera)
     if isinstance(camera, str):
         name, camera = camera, mujoco.MjvCamera()
         camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera(name).id

@@ -14,7 +14,7 @@ from envs.errors import UserError
 from envs.foreign.frames import FrameReader, scaled, squared
 from envs.foreign.raising import is_of_environment
 from envs.foreign.values import check_ending, rewarded, success_number
-from envs.rendering import OwnView, camera_of, cameras_of, mujoco, own_view, renderer_for, simplify
+from envs.rendering import OwnView, camera_of, cameras_of, mujoco, own_view, renderer_for, seen_from, simplify
 from envs.snapshot import PHYSICS, is_physical, physics_of
 
 Stepped = tuple[Any, float, bool, bool, dict[str, Any]]
@@ -224,6 +224,17 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
             self.place_markers()
             return np.stack([self._seen_by(camera, self.size) for camera in self.cameras])
         return self._drawn(self.size)[None]
+
+    def place(self, point: np.ndarray, camera: str = "") -> np.ndarray:
+        """(3,): where a point of a MuJoCo world is in the picture of a camera, or of the first: `seen_from`."""
+        inner = self.env.unwrapped
+        return seen_from(inner.model, inner.data, camera_of(inner, camera or self.cameras[0], self._own), point)
+
+    def shown(self) -> dict[tuple[int, int], int]:
+        """Of MuJoCo: (mjtObj, id) of each geom and site in the first picture -> its pixels."""
+        inner = self.env.unwrapped
+        camera = camera_of(inner, self.cameras[0], self._own)
+        return renderer_for(inner.model, self.size).pixels(inner.model, inner.data, camera, self._option)
 
     def adopt_own_view(self, seed: int) -> OwnView | None:
         """From now on a MuJoCo environment is drawn as its own renderer shows it, which is tried at the start of this

@@ -6,9 +6,8 @@ that move by more than a word from one reset, or one step, to another.
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from math import ceil
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from envs.declared.measuring import EPISODES, Act, bounds_of, played
 from envs.declared.numbers import BINS, Form, Number, Parts
 from envs.declared.sources import PICTURE, Source, middle, names_of, place_markers
 from envs.errors import UserError
-from envs.rendering import camera_of, mujoco, renderer_for, seen_from
+from envs.rendering import mujoco
 from envs.snapshot import Restorable, is_physical
 from envs.task import Task
 
@@ -60,7 +59,6 @@ def chosen(task: Task, expert: Act | None = None, episodes: int = EPISODES) -> P
 
 
 def _candidates(task: Task, expert: Act | None, episodes: int) -> list[Seen]:
-    camera = task.env.cameras[0]
     count = 0
 
     def read(env: Restorable) -> tuple[dict[tuple[str, str], np.ndarray], Counter[tuple[str, str]] | None]:
@@ -69,7 +67,7 @@ def _candidates(task: Task, expert: Act | None, episodes: int) -> list[Seen]:
             raise UserError(f"sees: auto needs MuJoCo, and {task.env.id!r} has none; valid: parts under sees")
         count += 1
         place_markers(env)
-        return _places(env.unwrapped, camera), _pixels(env.unwrapped, camera, task.env.image_size, count)
+        return _places(env), _pixels(env, count)
 
     states = [state for each in played(task, read, expert, episodes).samples.values() for state in each]
     pictures = [pixels for _, pixels in states if pixels is not None]
@@ -89,24 +87,23 @@ def _motion(part: Seen) -> float:
     return float(np.max(np.quantile(inside, 0.95, axis=0) - np.quantile(inside, 0.05, axis=0)))
 
 
-def _places(inner: Any, camera: str | Mapping[str, Any]) -> dict[tuple[str, str], np.ndarray]:
+def _places(env: Restorable) -> dict[tuple[str, str], np.ndarray]:
     """(kind, name) -> (3,) column, row and depth, of all bodies but the world, and sites."""
-    data, model = inner.data, inner.model
+    data, model, place = env.unwrapped.data, env.unwrapped.model, env.get_wrapper_attr("place")
     return {
-        (kind, name): seen_from(inner, camera, middle(data, kind, index))
+        (kind, name): place(middle(data, kind, index))
         for kind in ("body", "site")
         for name in names_of(model, kind)
         if (index := getattr(data, kind)(name).id) or kind != "body"
     }
 
 
-def _pixels(inner: Any, camera: str | Mapping[str, Any], size: int, count: int) -> Counter[tuple[str, str]] | None:
+def _pixels(env: Restorable, count: int) -> Counter[tuple[str, str]] | None:
     """(kind, name) -> pixels that show a body's own geoms, or a site; None for most states, as drawing takes time."""
     if count % max(1, 2000 // DRAWN) != 1:
         return None
-    model, pixels = inner.model, Counter()
-    shown = renderer_for(model, size).pixels(model, inner.data, camera_of(inner, camera))
-    for (kind, index), n in shown.items():
+    model, pixels = env.unwrapped.model, Counter()
+    for (kind, index), n in env.get_wrapper_attr("shown")().items():
         if kind == mujoco.mjtObj.mjOBJ_GEOM:
             name = mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_BODY, model.geom_bodyid[index])
             pixels["body", name] += n

@@ -1,6 +1,6 @@
-"""The words of `sees`: a task with thoughts, captions, questions and a legend, from the numbers that a file names."""
+"""The words of `sees`: a task with thoughts, captions, questions and a legend, from numbers that a file names."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import pi
 from typing import Any
@@ -16,10 +16,9 @@ from envs.task import Captions, Task
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """Privileged: environment -> name of a part -> its numbers. camera: the task's first."""
+    """Privileged: environment -> name of a part -> its numbers."""
 
     parts: Parts
-    camera: str | Mapping[str, Any] = ""
 
     def __call__(self, env: gym.Env) -> dict[str, list[float]]:
         """Raises UserError naming the part, the place in it, and what is wrong with its source."""
@@ -30,7 +29,7 @@ class Reader:
 
     def _read(self, env: gym.Env, where: str, number: Number) -> float:
         try:
-            value = number_of(number.source, env, self.camera)
+            value = number_of(number.source, env)
         except UserError as error:
             may_be_absent = isinstance(error, AbsentError)
             if not may_be_absent or number.form.missing is None:
@@ -43,10 +42,10 @@ class Reader:
 class SeenLanguage(StateLanguage):
     """What is told of a task by another language, and its state in words: captions, and thoughts where it thinks."""
 
-    def __init__(self, told: Language, parts: Parts, camera: str | Mapping[str, Any], thinks: bool = True):
-        """parts: each number with its range. camera: the task's first."""
+    def __init__(self, told: Language, parts: Parts, thinks: bool = True):
+        """parts: each number with its range."""
         quantised = {name: [number.quantisation for number in numbers] for name, numbers in parts.items()}
-        seen = StateWords(quantised, Reader(parts, camera))
+        seen = StateWords(quantised, Reader(parts))
         super().__init__("", seen, legend=(*told.legend, *legend(parts)))
         self.told, self.parts, self.words = told, parts, (*told.words, *seen.words)
         if not thinks:
@@ -74,7 +73,7 @@ def with_numbers(task: Task, parts: Parts) -> Task:
 def with_words(task: Task, parts: Parts, thinks: bool = True) -> Task:
     """The task with its state in words. parts: each number with its range. thinks: an answer begins with what is
     seen."""
-    language = SeenLanguage(task.language, parts, task.env.cameras[0], thinks)
+    language = SeenLanguage(task.language, parts, thinks)
     thought = language.seen.of if thinks else None
     expert = task.teacher.expert
     if expert and thought:

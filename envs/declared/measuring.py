@@ -94,7 +94,7 @@ def measured(task: Task, parts: Parts, expert: Act | None = None, episodes: int 
     task: without words for its state, as `envs.declared.unseen` gives it. Raises UserError for a number that is always
     the same, naming the part.
     """
-    seen = played(task, Reader(parts, task.env.cameras[0]), expert, episodes).samples
+    seen = played(task, Reader(parts), expert, episodes).samples
     with closing(task.make()) as env:
         space = env.observation_space
 

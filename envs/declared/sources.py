@@ -6,8 +6,8 @@ row, depth). joint: by name, `qpos` and `qvel`, each with an index where a joint
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -16,7 +16,7 @@ from envs.checks.health import data_of
 from envs.errors import UserError, close_to, unknown
 from envs.foreign.numbers import as_number
 from envs.foreign.paths import parts, value_at
-from envs.rendering import mujoco, seen_from
+from envs.rendering import mujoco
 from envs.snapshot import is_physical
 
 MUJOCO = {
@@ -105,8 +105,8 @@ def _of_mujoco(kind: str, rest: list[str], text: str, camera: str) -> Source:
     return Source(kind, ".".join(name), (place,), camera)
 
 
-def number_of(source: Source, env: gym.Env, camera: str | Mapping[str, Any] = "") -> float:
-    """The number now, in an environment as `Task.make` gives it. camera: the task's first.
+def number_of(source: Source, env: gym.Env) -> float:
+    """The number now, in an environment as `Task.make` gives it.
 
     Raises UserError, naming the valid ones, for what is not there (of `info` its kin AbsentError), and for what is no
     finite number.
@@ -133,7 +133,7 @@ def number_of(source: Source, env: gym.Env, camera: str | Mapping[str, Any] = ""
     if not is_physical(env):
         raise UserError(f"{source} of an environment that draws its own pictures; valid: {', '.join(WORLD)}")
     point = middle(data, source.kind, index)
-    return float(seen_from(env.unwrapped, source.camera or camera, point)[PICTURE.index(source.path[0])])
+    return float(env.get_wrapper_attr("place")(point, source.camera)[PICTURE.index(source.path[0])])
 
 
 def middle(data: mujoco.MjData, kind: str, index: int) -> np.ndarray:
