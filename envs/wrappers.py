@@ -26,8 +26,9 @@ class SuccessRule:
     """An episode succeeds where a number lies within bounds.
 
     of: `return` or `reward` (the last one), which count when the episode ends; `terminated`, where the environment ends
-    an episode by reaching what is asked for and not otherwise, and did not truncate it; or a key of `info`, which counts after every step, and
-    success ends the episode, or only `at_the_end`. A key of `info` that is called as a word of ours is not looked at.
+    an episode by reaching what is asked for and not otherwise, and does not say that its time is out; or a key of
+    `info`, which counts after every step, and success ends the episode, or only `at_the_end`. A key of `info` that is
+    called as a word of ours is not looked at.
     source: who set the bounds.
     """
 
