@@ -28,8 +28,8 @@ class SuccessRule:
 
     of: what number, or several names, any of whose numbers may lie within. `return` or `reward` (the last one) count
     when the episode ends, and so does `terminated`, where the environment ends an episode by reaching what is asked for
-    and not otherwise. A key of `info` counts after every step, and success ends the episode, or only `at_the_end`. One
-    that is called as a word of ours is not looked at.
+    and not otherwise, and does not say that its time is out. A key of `info` counts after every step, and success ends
+    the episode, or only `at_the_end`. One that is called as a word of ours is not looked at.
     source: who set the bounds.
     """
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.config import Config
 from envs.declared import ranges_file
+from envs.declared.measured import path_of
 from envs.errors import UserError
 from envs.validation import read
 from policies.backends.adapters.weights import file_sha256, files_sha256, weights_sha256

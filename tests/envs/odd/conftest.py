@@ -12,7 +12,7 @@ WON = SuccessRule("success", at_least=1)
 
 @pytest.fixture
 def odd():
-    """Makes a declared task of `OddLine`, or of a kin of it, whose parts are odd."""
+    """Makes a declared task of `OddLine`, or of a kin of it, whose parts are odd and whose reset is as it is."""
 
     def make(kind="OddLine", success=WON, **kwargs):
         spec = EnvSpec(f"{odd_line.__name__}:HandEyeTest/{kind}-v0", kwargs, success)

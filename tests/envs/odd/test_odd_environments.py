@@ -44,6 +44,8 @@ def played(task):
         ("OddLine", {"render_mode": "human"}, "kwargs.render_mode = 'human'; valid: leave it out"),
         ("OddLine", {"id": "CartPole-v1"}, "kwargs.id = 'CartPole-v1'; valid: leave it out"),
         ("OddLin", {}, "unknown environment '.*OddLin-v0'; valid: HandEyeTest/OddLine-v0"),
+        ("OddLine", {"draws": "global"}, r"reset\(seed=...\) of '.*' does not decide the start"),
+        ("OddLine", {"noise": True}, "does not decide its steps: the same actions lead elsewhere"),
         (
             "OddLine",
             {"in_reset": ends(RuntimeError("no\nscene"))},
