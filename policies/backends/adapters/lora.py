@@ -75,6 +75,7 @@ def load_beside(model: PreTrainedModel | PeftModel, path: Path, name: str) -> Pe
         if isinstance(model, PeftModel):
             model.add_adapter(name, config)
         else:
+            config.base_model_name_or_path = model.name_or_path  # where it is now
             model = get_peft_model(model, config, name)
         undo.callback(remove, model, name)
         model.load_adapter(path, name)
