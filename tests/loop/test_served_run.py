@@ -31,7 +31,8 @@ from tests.reliability import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 LORA = {"lora": {"r": 4, "alpha": 8}}
-OF_THE_CONFIG = ("config.yaml", "provenance.json", JOURNAL, "results.json")  # which say where the policy acts
+# Files that say where the policy acts, or where the base of the adapters is.
+OF_PLACES = ("config.yaml", "provenance.json", JOURNAL, "results.json", "adapter_base.json", "adapter_config.json")
 SERVE = ("-P", "-c", "from agent.cli import main; main()", "serve", tiny.POLICY, "--adapters", ".", "--port", "0")
 
 
@@ -54,7 +55,7 @@ def run(folder, resume=False, **changes):
     with contextlib.chdir(folder), tiny.cheap():
         results = tiny.go(resume)
     files = tiny.result(folder / tiny.RUN)
-    same = {path: sha for path, sha in files.items() if path.split("/")[-1] not in OF_THE_CONFIG}
+    same = {path: sha for path, sha in files.items() if path.split("/")[-1] not in OF_PLACES}
     return same, {key: results[key] for key in ("rounds", "heldout", "heldout_mean")}
 
 
