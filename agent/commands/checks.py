@@ -7,6 +7,7 @@ from agent.commands.arguments import check_practised
 from agent.commands.probing import probe_apart
 from agent.commands.training.served import check_served
 from agent.config import Config, Pretrain
+from agent.optimise.distributed import check_devices
 from agent.optimise.preflight import check_dpo, check_sft, two_pairs
 from agent.optimise.pretrain import seed_policy
 from envs import registry
@@ -56,6 +57,7 @@ def check_improve(config: Config) -> None:
         for number in range(1, config.rounds + 1):
             gate_seeds(config, number, name)
             practice_seeds(config, number, name)
+    check_devices(config.model, {"sft": config.sft, "dpo": config.dpo})
     backend = load_trainable(find_policy(config.policy), config.model)
     shown = _shown(seen, backend)
     rows = two_pairs(shown, backend)
@@ -90,6 +92,8 @@ def check_pretrain(config: Pretrain) -> None:
     if config.model.lora and (config.new_words or not config.start):
         key = "new_words = true" if config.new_words else "start = null"
         raise UserError(f"model.lora trains no embeddings, and {key}; valid: a start, its words, or no model.lora")
+    if config.model.devices > 1:
+        raise UserError(f"model.devices = {config.model.devices}, and pretraining takes one; valid: 1")
     for name in config.experts:
         if name not in config.tasks:
             raise unknown("task in experts", name, config.tasks)

@@ -21,6 +21,7 @@ from agent.collect.streamed import Streamed
 from agent.collect.workers import Job, Workers
 from agent.config import Config
 from agent.measure.statistics import successes
+from agent.optimise.distributed import Training
 from agent.organise import selection
 from agent.organise.episode import Episode
 from agent.organise.store import EpisodeStore
@@ -166,6 +167,15 @@ class Round:
     # random numbers ----------------------------------------------------------------------------------------------
     def rng(self, stage: str) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, self.number, crc32(stage.encode())])
+
+    # trainings ---------------------------------------------------------------------------------------------------
+    def training(
+        self, section: str, checkpoint: Path, rows: Sequence[Any], settings: Mapping[str, Any], out: Path
+    ) -> Training:
+        """A training in several processes, which saves the policy into `out`. section: `sft` or `dpo`."""
+        c = self.config
+        how = {"model": c.model, "seed": c.seed, "folder": self.checkpoints, "threads": c.threads}
+        return Training(section, checkpoint, rows=rows, settings=settings, out=out, **how)
 
     # rollouts ----------------------------------------------------------------------------------------------------
     def job(self, task: str, checkpoint: Path, **settings: Any) -> Job:
