@@ -1,5 +1,6 @@
 """LoRA adapters that clients have a server load by path, as vLLM does: one model, and which adapters act with it."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from policies.backends.adapters.weights import weights_sha256
 from policies.backends.checkpoint import files
 from policies.backends.huggingface import HFBackend, base_model
 
-NAME = r"[\w-]{1,100}"  # of adapters: part of the names of tensors, in which a dot would separate
+NAME = r"[\w-]{1,100}"  # of adapters
 
 
 class Adapters:
@@ -30,7 +31,10 @@ class Adapters:
         self._base_bytes = sum(p.nbytes for p in base.parameters())
         self.weights_sha256, self.base_sha256 = weights_sha256(checkpoint), weights_sha256(Path(base.name_or_path))
         self._active = name
-        self.paths: dict[str, Path] = {}  # of the adapters; never changed in place: other threads read it
+        # Of the adapters, by name, and what peft calls them. Never changed in place: other threads read them.
+        self.paths: dict[str, Path] = {}
+        self._slots: dict[str, str] = {}
+        self._numbers = itertools.count()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -46,34 +50,36 @@ class Adapters:
         return self._backend
 
     def load(self, name: str, path: str, in_place: bool) -> None:
-        """Load the adapters in a folder. in_place: in the place of those of this name.
+        """Load the adapters in a folder. in_place: in the place of those of this name, which are there until then.
 
         Raises RefusedError for a folder or a name that may not be loaded, and for adapters that do not fit.
         """
         if not re.fullmatch(NAME, name) or name == self._name:
             raise RefusedError(f"lora_name {name[:100]!r}; valid: letters, digits, _ and -, not {self._name!r}")
-        if name in self.paths:
-            if not in_place:
-                raise RefusedError(f"adapters {name!r} are loaded; valid: another name, or load_inplace")
-            self.unload(name)
-        if len(self.paths) >= self._most:
+        if name in self.paths and not in_place:
+            raise RefusedError(f"adapters {name!r} are loaded; valid: another name, or load_inplace")
+        if name not in self.paths and len(self.paths) >= self._most:
             raise RefusedError(f"{self._most} adapters are loaded; valid: to unload one of {', '.join(self.paths)}")
-        found = self._checked(path)
+        found, slot = self._checked(path), f"served_{next(self._numbers)}"
         try:
-            self._adapted = lora.load_beside(self._adapted or self._backend.model, found, _slot(name))
+            self._adapted = lora.load_beside(self._adapted or self._backend.model, found, slot)
         except UserError as error:
             raise RefusedError(f"lora_path {path[-200:]!r}: {error}") from error
         except files.BROKEN as error:
             raise RefusedError(f"lora_path {path[-200:]!r} does not load: {files.said(error)}") from error
         self._adapted.eval()
-        self.paths, self._active = self.paths | {name: found}, ""
+        old = self._slots.get(name)
+        self._slots, self.paths, self._active = self._slots | {name: slot}, self.paths | {name: found}, ""
+        if old:
+            lora.remove(self._adapted, old)
 
     def unload(self, name: str) -> None:
         """Raises RefusedError where there are none of this name."""
         if name not in self.paths:
             raise unknown_model(name, self.paths)
-        lora.remove(self._adapted, _slot(name))
-        self.paths = {other: path for other, path in self.paths.items() if other != name}
+        slot = self._slots[name]
+        self._slots, self.paths = ({n: v for n, v in each.items() if n != name} for each in (self._slots, self.paths))
+        lora.remove(self._adapted, slot)
         if not self.paths and not lora.is_adapted(self._backend.model):
             self._adapted, self._active = None, self._name
         else:
@@ -87,7 +93,7 @@ class Adapters:
 
     def _switch(self, adapted: PeftModel, name: str) -> None:
         own = lora.ADAPTER if lora.is_adapted(self._backend.model) else None
-        slot = own if name == self._name else _slot(name)
+        slot = own if name == self._name else self._slots[name]
         if slot is None:
             adapted.base_model.disable_adapter_layers()
         else:
@@ -120,8 +126,3 @@ class Adapters:
             )
         if (given / folder.WEIGHTS).stat().st_size > self._base_bytes:
             raise UserError("adapters that are larger than their base")
-
-
-def _slot(name: str) -> str:
-    """peft's name: not `default`, which is the policy's own."""
-    return f"served_{name}"

@@ -1,6 +1,7 @@
 """Several devices: one process takes one of them, and a training in several processes is that in one."""
 
 import json
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def test_one_process_takes_one_of_several_devices(fresh_backend, tmp_path, monke
     sft._say_once.cache_clear()
     settings = SETTINGS | {"max_steps": 1, "save_strategy": "no"}
     train_sft(fresh_backend.model, fresh_backend.processor, EXAMPLES, tmp_path / "sft", settings)
-    train_dpo(fresh_backend.model, fresh_backend.model, fresh_backend.processor, PAIRS, tmp_path / "dpo", settings)
+    train_dpo(
+        fresh_backend.model, copy(fresh_backend.model), fresh_backend.processor, PAIRS, tmp_path / "dpo", settings
+    )
     said = "2 devices are visible, and training uses cpu; model.devices: N uses N of them\n"
     assert capsys.readouterr().out.count(said) == 1
 

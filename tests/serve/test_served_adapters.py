@@ -97,6 +97,18 @@ def test_each_adapter_answers_as_in_process(url, nano_checkpoint, folder, reques
     assert names(url) == ["nano", clients[1].model]
 
 
+def test_adapters_are_there_while_they_are_loaded_again(url, nano_checkpoint, folder, requests):
+    """As when two workers begin at the same time."""
+    client = open_backend(player(url, nano_checkpoint, folder / "0"))
+    expected, body = answers(client, requests), {"lora_name": client.model, "lora_path": str(folder / "0")}
+    with ThreadPoolExecutor(2) as pool:
+        again = pool.submit(lambda: [load(url, **body, load_inplace=True).status_code for _ in range(5)])
+        client.load_adapter = None  # which would cure an answer that there is no such model
+        while not again.done():
+            assert answers(client, requests) == expected
+    assert again.result() == [200] * 5
+
+
 def names(url):
     return [model["id"] for model in httpx.get(f"{url}/models").json()["data"]]
 
