@@ -106,7 +106,8 @@ def train_apart(training: Training, callbacks: Iterable[TrainerCallback | Bar] =
     command += ["-m", "agent.optimise.rank", str(folder / TRAINING)]
     environment, stderr = _environment(model.device, max(1, training.threads // n)), folder / "stderr.txt"
     with stderr.open("w") as said:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=said, text=True)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": said, "text": True}
+        process = subprocess.Popen(command, env=environment, **pipes)  # stdin stays open while this process lives
         try:
             _forward(process.stdout, [trainer_callback(each) for each in callbacks])
             status = process.wait()
@@ -135,6 +136,7 @@ def _forward(lines: Iterable[str], callbacks: Sequence[TrainerCallback]) -> None
 
 def _end(process: subprocess.Popen) -> None:
     """End the launcher, and with it its processes, where this process goes on without it."""
+    process.stdin.close()
     process.stdout.close()
     if process.poll() is None:
         process.terminate()

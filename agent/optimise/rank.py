@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,8 +59,16 @@ def train(training: Training, rank: int, local_rank: int) -> None:
         backend.save(training.out)
 
 
+def _end_with_parent() -> None:
+    """Exit when the process that started the training does: killed, it cannot stop this one, but its pipe ends."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(1)
+
+
 def main(path: Path) -> None:
     """Exits with status 1 for whatever is raised, which a file beside `path` then names."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     try:
