@@ -61,6 +61,7 @@ class Adapters:
         if name not in self.paths and len(self.paths) >= self._most:
             raise RefusedError(f"{self._most} adapters are loaded; valid: to unload one of {', '.join(self.paths)}")
         found, slot = self._checked(path), f"served_{next(self._numbers)}"
+        self._active = ""  # whatever becomes of it, what is switched on may have changed
         try:
             self._adapted = lora.load_beside(self._adapted or self._backend.model, found, slot)
         except UserError as error:
@@ -69,7 +70,7 @@ class Adapters:
             raise RefusedError(f"lora_path {path[-200:]!r} does not load: {files.said(error)}") from error
         self._adapted.eval()
         old = self._slots.get(name)
-        self._slots, self.paths, self._active = self._slots | {name: slot}, self.paths | {name: found}, ""
+        self._slots, self.paths = self._slots | {name: slot}, self.paths | {name: found}
         if old:
             lora.remove(self._adapted, old)
 

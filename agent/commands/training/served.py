@@ -46,6 +46,7 @@ def check_served(config: Config, backend: HFBackend, shown: Sequence[tuple[Task,
         )
     beside = next(path for path in Path(config.out).resolve().parents if path.is_dir())
     with TemporaryDirectory(dir=beside, prefix=".handeye-adapters-") as folder:
+        Path(folder).chmod(0o755)  # the server may be another user's
         backend.save(Path(folder))
         _try(config, acting(address, weights, Path(folder)), shown)
 
