@@ -57,12 +57,12 @@ def check_improve(config: Config) -> None:
         for number in range(1, config.rounds + 1):
             gate_seeds(config, number, name)
             practice_seeds(config, number, name)
-    check_devices(config.model, {"sft": config.sft, "dpo": config.dpo})
     backend = load_trainable(find_policy(config.policy), config.model)
     shown = _shown(seen, backend)
     rows = two_pairs(shown, backend)
     check_sft("sft", config.sft, backend, rows)
     check_dpo("dpo", config.dpo, backend, rows)
+    check_devices(config.model, {"sft": config.sft, "dpo": config.dpo})
     if is_server(config.policy):
         check_served(config, backend, shown)
     if config.tracking.mode == "online":

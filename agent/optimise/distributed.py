@@ -74,9 +74,11 @@ def check_devices(model: ModelSettings, sections: Mapping[str, Mapping[str, Any]
     sections: name -> settings of trl's trainer.
     """
     n, there = model.devices, torch.cuda.device_count()
-    if n > 1 and model.quantise != "none":
+    if n == 1:
+        return
+    if model.quantise != "none":
         raise UserError(f"model.devices = {n} and model.quantise = {model.quantise!r}; valid: 1, or none")
-    if n > 1 and _kind(model) == "cuda" and n > there:
+    if _kind(model) == "cuda" and n > there:
         raise UserError(f"model.devices = {n}, and {there} are visible; valid: 1 to {there}")
     for section, settings in sections.items():
         divided(settings, section, n)
