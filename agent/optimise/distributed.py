@@ -156,9 +156,9 @@ def _fault(folder: Path, stderr: str, n: int) -> UserError:
         for error in errors:
             if error["kind"] == kind.__name__:
                 return kind(error["message"])
-    killed = re.search(r"Signal \d+ \((SIG\w+)\)", stderr)
-    if killed:
-        what = f"was killed by {killed[1]}"
+    killed = re.findall(r"Signal \d+ \((SIG\w+)\)", stderr)
+    if killed:  # by SIGTERM the launcher ends the others
+        what = f"was killed by {next((signal for signal in killed if signal != 'SIGTERM'), 'SIGTERM')}"
     elif errors:
         what = f"raised {errors[0]['kind']}: {errors[0]['message']}"
     else:
