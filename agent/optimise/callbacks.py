@@ -5,6 +5,7 @@ The bar is not in `agent.record.console`, because that must load without torch.
 
 from collections.abc import Iterable
 
+from accelerate.utils import broadcast_object_list
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import SaveStrategy
@@ -60,6 +61,7 @@ def train(
         return trainer.train().metrics
     kept = checkpoints(trainer, rows)
     trainer.add_callback(kept)
-    newest = kept.newest()
+    found = [kept.newest() if trainer.is_world_process_zero() else None]
+    newest = broadcast_object_list(found)[0]  # to the other processes of a training in several
     with kept.saving():
         return trainer.train(resume_from_checkpoint=newest and str(newest)).metrics

@@ -22,8 +22,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from safetensors import SafetensorError
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from agent.organise.durable import named_errors, publish
@@ -43,11 +44,13 @@ KEPT = 2  # newest whole checkpoints: one more than is needed, should its files 
 class Checkpoints(TrainerCallback):
     """The whole checkpoints of one training in the trainer's output folder.
 
-    training: hash of what identifies it, as `training_sha256` gives it. needs: [bytes] of a checkpoint, about.
+    training: hash of what identifies it, as `training_sha256` gives it. needs: [bytes] of a checkpoint, about. is_main:
+    whether this process is the first of the training, which alone publishes and deletes.
     """
 
-    def __init__(self, folder: Path, training: str, needs: int):
-        self._folder, self._training, self._needs, self._saving = folder, training, needs, False
+    def __init__(self, folder: Path, training: str, needs: int, is_main: bool = True):
+        self._folder, self._training, self._needs, self._is_main = folder, training, needs, is_main
+        self._saving = False
 
     def newest(self) -> Path | None:
         """The newest whole checkpoint of this training; None without one.
@@ -89,7 +92,8 @@ class Checkpoints(TrainerCallback):
             what = f"no checkpoint can be written in {str(self._folder)!r}: {first_line(error)}; {room}"
             raise UserError(f"{what}; valid: more free space, or save_strategy: no") from error
         finally:
-            self._delete_unfinished()
+            if self._is_main:
+                self._delete_unfinished()
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         """Before the Trainer saves. The last step is not saved."""
@@ -99,6 +103,13 @@ class Checkpoints(TrainerCallback):
     on_epoch_end = on_step_end
 
     def on_save(self, args, state, control, **kwargs) -> None:
+        PartialState().wait_for_everyone()  # each process writes the state of its own generators
+        if self._is_main:
+            self._publish(state)
+        PartialState().wait_for_everyone()
+        self._saving = False
+
+    def _publish(self, state: TrainerState) -> None:
         fresh = self._folder / f"{UNFINISHED}{state.global_step}"
         (fresh / TRAINING_ARGS_NAME).unlink()
         marker = {"training": self._training, "files": _hashes(fresh)}
@@ -106,7 +117,6 @@ class Checkpoints(TrainerCallback):
         publish(fresh, self._folder / f"{WHOLE}{state.global_step}")
         for older in self._whole()[KEPT:]:
             shutil.rmtree(older)
-        self._saving = False
 
     def _whole(self) -> list[Path]:
         """Folders of whole checkpoints, the newest first."""
@@ -125,7 +135,8 @@ def checkpoints(trainer: Trainer, rows: Iterable[Example | Pair]) -> Checkpoints
     """The checkpoints of a training that has not begun, in the trainer's output folder. rows: what it trains on."""
     trained = sum(p.nbytes for p in trainer.model.parameters() if p.requires_grad)
     needs = 3 * trained  # the weights, and Adam's two moments
-    return Checkpoints(Path(trainer.args.output_dir), training_sha256(trainer, rows), needs)
+    is_main = trainer.is_world_process_zero()
+    return Checkpoints(Path(trainer.args.output_dir), training_sha256(trainer, rows), needs, is_main)
 
 
 def training_sha256(trainer: Trainer, rows: Iterable[Example | Pair]) -> str:

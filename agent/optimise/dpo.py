@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from agent.optimise.callbacks import train
-from agent.optimise.sft import trainer_arguments
+from agent.optimise.sft import on_one_device, trainer_arguments
 from agent.organise.rows import Pair, dpo_rows
 from agent.record.console import Bar
 
@@ -46,7 +46,7 @@ def dpo_trainer(
     return DPOTrainer(
         model=model,
         ref_model=reference,
-        args=DPOConfig(output_dir=str(out), **trainer_arguments(model, settings)),
+        args=on_one_device(DPOConfig(output_dir=str(out), **trainer_arguments(model, settings))),
         train_dataset=dpo_rows(pairs),
         processing_class=processor,
     )

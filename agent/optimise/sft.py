@@ -1,17 +1,18 @@
 """Supervised fine-tuning (SFT): trl's SFTTrainer on rows of frames, prompt and completion."""
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
+from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
 from agent.optimise.callbacks import train
 from agent.organise.rows import Example, sft_rows
-from agent.record.console import Bar
+from agent.record.console import Bar, console
 from envs.errors import UserError
 
 SAVE_STEPS = 100  # between two checkpoints. One of the embedded model (21 MB) costs 0.2 % of 100 steps of 32 rows.
@@ -46,6 +47,22 @@ def trainer_arguments(model: PreTrainedModel | PeftModel, settings: Mapping[str,
     return ours | renamed  # transformers ignores the older name beside the newer one
 
 
+def on_one_device(args: TrainingArguments) -> TrainingArguments:
+    """The arguments, with one device for this process where it sees several.
+
+    transformers would copy the model to each of them (`nn.DataParallel`), which trl's trainers refuse.
+    """
+    if args.n_gpu > 1:
+        _say_once(f"{args.n_gpu} devices are visible, and training uses {args.device}; model.devices: N uses N of them")
+        args._n_gpu = 1  # as transformers does for a model that lies on several devices
+    return args
+
+
+@cache
+def _say_once(line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def train_sft(
     model: PreTrainedModel | PeftModel,
     processor: ProcessorMixin,
@@ -74,7 +91,7 @@ def sft_trainer(
 ) -> SFTTrainer:
     return SFTTrainer(
         model=model,
-        args=SFTConfig(output_dir=str(out), **trainer_arguments(model, settings)),
+        args=on_one_device(SFTConfig(output_dir=str(out), **trainer_arguments(model, settings))),
         train_dataset=sft_rows(examples),
         processing_class=processor,
     )

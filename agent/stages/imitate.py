@@ -9,6 +9,7 @@ import numpy as np
 
 from agent.collect.workers import release
 from agent.config import Margin
+from agent.optimise.distributed import train_apart
 from agent.optimise.sft import train_sft
 from agent.organise import selection
 from agent.organise.critiques import answer_critiques, contrasts, end_critiques, endings
@@ -67,11 +68,14 @@ def _train(r: Round, checkpoint: Path, rows: Sequence[Example], out: Path) -> No
         copy_folder(checkpoint, out)
         return
     release()
-    backend, rows = load_trainable(checkpoint, r.config.model, r.config.seed), list(rows)
+    rows, settings = list(rows), {"seed": r.config.seed} | r.config.sft
     random.Random(r.config.seed).shuffle(rows)
     with bar("imitate (SFT)") as progress:
-        settings = {"seed": r.config.seed} | r.config.sft
         callbacks = [progress, TrackTraining(r.tracker, "sft")]
+        if rows and r.config.model.devices > 1:
+            train_apart(r.training("sft", checkpoint, rows, settings, out), callbacks)
+            return
+        backend = load_trainable(checkpoint, r.config.model, r.config.seed)
         if rows:  # new adapters that are not trained yet are saved too: later stages find the same base
             train_sft(backend.model, backend.processor, rows, r.checkpoints, settings, callbacks)
     backend.save(out)

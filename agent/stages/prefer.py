@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent.collect.workers import release
+from agent.optimise.distributed import train_apart
 from agent.optimise.dpo import train_dpo
 from agent.organise import pairs, selection
 from agent.organise.rows import Example, Pair, rehearsal
@@ -50,11 +51,14 @@ def _train(
     select, rng = r.config.select, random.Random(r.config.seed)
     rehearsed = rng.sample(examples, min(select.rehearsed, len(examples)))
     rows = [*preferences] * select.pair_repeats + [rehearsal(e) for e in (*rehearsed, *critiques)]
+    settings = {"seed": r.config.seed} | r.config.dpo
     release()
-    backend = load_trainable(r.imitator, r.config.model, r.config.seed)
-    reference = None if is_adapted(backend.model) else load_trainable(r.imitator, r.config.model).model
     with bar("prefer (DPO)") as progress:
-        settings = {"seed": r.config.seed} | r.config.dpo
         callbacks = [progress, TrackTraining(r.tracker, "dpo")]
+        if r.config.model.devices > 1:
+            train_apart(r.training("dpo", r.imitator, rows, settings, out), callbacks)
+            return
+        backend = load_trainable(r.imitator, r.config.model, r.config.seed)
+        reference = None if is_adapted(backend.model) else load_trainable(r.imitator, r.config.model).model
         train_dpo(backend.model, reference, backend.processor, rows, r.checkpoints, settings, callbacks)
     backend.save(out)

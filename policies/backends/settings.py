@@ -52,6 +52,7 @@ class ModelSettings:
     max_new_tokens: Count = 512  # of an answer
     base: str | None = None  # folder or hub id of the base under a checkpoint's adapters, if not where it was
     shared: bool | Literal["auto"] = "auto"  # one process acts for all workers; auto: on an accelerator
+    devices: Count = 1  # that train, each in a process with the whole model; acting takes one
     lora: Suppress[Fixed[Lora | None]] = None  # train adapters, not all weights
 
 
