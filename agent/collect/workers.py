@@ -51,7 +51,7 @@ class Job:
     checkpoint: the policy's folder, or its server. starts: `Start`s, or (seed, attempt). n_envs: environments in
     lockstep, of each worker. certify: simulate each episode again; one that differs is broken. snapshots: steps keep
     the environment's state. end_loops: see `rollout`, for a greedy policy. model: how the checkpoint is loaded and
-    shown frames.
+    shown frames. proved: an episode of the task has ended whole before, so that none ends the rollout (`rollout`).
     """
 
     task: str
@@ -64,6 +64,7 @@ class Job:
     certify: bool = False
     snapshots: bool = False
     end_loops: bool = False
+    proved: bool = False
     model: ModelSettings = field(default_factory=ModelSettings)
 
 
@@ -102,24 +103,24 @@ class Workers:
 
     An episode does not depend on the worker that rolls it out. A worker that dies, or that is past one of the limits,
     is replaced, and what it had not finished is done again (`agent.collect.processes.recovery`). With n = 1 the death
-    of this process is the end of the run, which `--resume` goes on with, and nobody watches its clock and memory.
+    of this process is the end of the run, which `--resume` goes on with, and nobody watches its clock and memory,
+    unless `apart`: then one worker does the work, for environments that others wrote.
     """
 
-    def __init__(self, n: int, limits: Limits | None = None):
+    def __init__(self, n: int, limits: Limits | None = None, apart: bool = False):
         self.n, self._limits, self._spent = n, limits or Limits(), Spent()
-        if n > 1:
-            self._pool = Pool(n, self._limits, preload=__name__)
+        self._pool = Pool(n, self._limits, preload=__name__) if n > 1 or apart else None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.n > 1:
+        if self._pool:
             self._pool.close()
 
     def pids(self) -> list[int]:
         """The process ids of the workers that have been started."""
-        return self._pool.pids() if self.n > 1 else []
+        return self._pool.pids() if self._pool else []
 
     def take_spent(self) -> Spent:
         """What was spent since the last call."""
@@ -131,7 +132,7 @@ class Workers:
 
         Raises UserError where more than `limits.broken` of the episodes begun by then are broken by dying workers.
         """
-        if self.n == 1:
+        if self._pool is None:
             return _rollout(job, partial(self._ended, subscribers))
         if not is_shared(job.checkpoint, job.model):
             return self._rollout_parts(job, subscribers)
@@ -140,7 +141,9 @@ class Workers:
 
     def _rollout_parts(self, job: Job, subscribers: Sequence[Subscriber], actor: Actor | None = None) -> list[Episode]:
         def call(starts: Sequence[Start]) -> Call:
-            return Call(_rollout_part, (replace(job, starts=starts), actor is not None, self._limits.episode_s))
+            proved = job.proved or any(e.ending != "broken" for e in playing.finished.values())
+            part = replace(job, starts=starts, proved=proved)
+            return Call(_rollout_part, (part, actor is not None, self._limits.episode_s))
 
         starts = [Start(*start) for start in job.starts]
         parts = [starts[i :: self.n] for i in range(self.n)]
@@ -160,7 +163,7 @@ class Workers:
 
         Raises UserError where two workers die over the same observations.
         """
-        if self.n == 1 or is_shared(job.checkpoint, job.model):
+        if self._pool is None or is_shared(job.checkpoint, job.model):
             at_once = replace(job, n_envs=job.n_envs * self.n)  # as many as in a rollout
             results, spent = _query(query, at_once, observations, details)
             self._spent += spent
@@ -179,7 +182,7 @@ class Workers:
         Raises UserError where two workers die over the same episodes.
         """
         parts = [list(episodes[i :: self.n]) for i in range(min(self.n, len(episodes)))]
-        if self.n == 1:
+        if self._pool is None:
             found = map(_flaws, parts)
         else:
             found = self._run("the certificates of episodes", [Call(_flaws, (part,)) for part in parts])
@@ -250,7 +253,7 @@ def _play(job: Job, task: Task, policy: Policy, first: Sequence[Subscriber], end
     with Verifier() as verifier:
         certifying = [verifier] if job.certify else []
         subscribers = [*first, meter, *certifying, _HandOver(ended, meter, verifier)]
-        how = job.sampling_seed, job.snapshots, job.end_loops
+        how = job.sampling_seed, job.snapshots, job.end_loops, job.proved
         return rollout(task, policy, job.starts, job.n_envs, subscribers, *how)
 
 

@@ -1,6 +1,6 @@
 """Each command that plays or trains, started on a machine where one thing is missing: a table of what is said.
 
-    python -m tests.hostile.missing [--only home ...] [--commands eval ...] [--json FILE]     (root, on Linux: it mounts)
+    python -m tests.hostile.missing [--only home ...] [--commands eval ...] [--json FILE]   (root, Linux: it mounts)
 
 It must end with one line that names what is missing, before anything long starts, and leave nothing behind; or go on
 where the thing is not needed. Exits with status 1 otherwise.
@@ -78,6 +78,7 @@ THINGS = {
         named="MUJOCO_GL",
     ),
     "osmesa": Thing("MUJOCO_GL=osmesa without OSMesa", TASK, variables={"MUJOCO_GL": "osmesa"}, named="MUJOCO_GL"),
+    "glfw": Thing("MUJOCO_GL=glfw without a display", TASK, variables={"MUJOCO_GL": "glfw"}, named="MUJOCO_GL"),
     "disk": Thing(f"{SMALL_KB} KB of space, for TMPDIR too", "", FULL, {"TMPDIR": "small"}, named="small"),
     "closed": Thing("nothing listens at W&B's address", only=TRACKED, is_refused=False, named="Weights & Biases"),
     "silent": Thing("W&B's server never answers", only=TRACKED, is_refused=False, named="Weights & Biases"),
@@ -133,7 +134,9 @@ def prepare(folder: Path, tasks: Sequence[str], with_episodes: bool) -> None:
 def environment(changes: dict[str, str | None]) -> dict[str, str]:
     """The variables of a case; None removes one."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests/reliability")])
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "MUJOCO", "XDG", "PYOPENGL"))}
+    plain = {
+        name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "MUJOCO", "XDG", "PYOPENGL"))
+    }
     values = plain | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"} | changes
     return {name: value for name, value in values.items() if value is not None}
 

@@ -57,6 +57,6 @@ class Audit:
             results = {
                 name: audit(policy, name, self.episodes, critic, pool, beside, self.model) for name in self.tasks
             }
-        console.print(audit_table(results))
+        console.print(audit_table(results), markup=False)
         if out:
             out.write_text(dumps(plain(results), indent=1, allow_nan=False) + "\n")

@@ -16,7 +16,7 @@ class Replay:
     def run(self) -> None:
         """Raises UserError for a folder without episodes."""
         from agent.organise.foreign import beside_parts, is_part, notice
-        from agent.record.console import console
+        from agent.record.console import say
         from agent.record.run.underway import FOLDER as UNDER_WAY
         from agent.record.rundir import QUARANTINE
 
@@ -25,15 +25,15 @@ class Replay:
         found = [path for path in found if not {*path.relative_to(self.folder).parts} & {*aside}]
         parts = list(filter(is_part, found))
         for path in beside_parts(found):
-            console.print(notice(path), soft_wrap=True, markup=False)
+            say(notice(path))
         if not parts:
             raise UserError(
                 f"no episodes in {str(self.folder)!r}; valid: a run's folder, or one from `handeye rollout`"
             )
         certified, flaws = _certify(self.folder, parts)
         for flaw in flaws:
-            console.print(flaw, soft_wrap=True)
-        console.print(f"{certified} episodes certified, {len(flaws)} left out")
+            say(flaw)
+        say(f"{certified} episodes certified, {len(flaws)} left out")
         if flaws:
             sys.exit(1)
 

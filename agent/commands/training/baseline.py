@@ -20,7 +20,7 @@ class Baseline(config.Baseline):
         from agent.commands.outputs import folder
         from agent.commands.probing import probe
         from agent.measure.baseline import baseline
-        from agent.record.console import console
+        from agent.record.console import say
         from agent.record.tables import percent
         from envs import registry
         from envs.validation import checked
@@ -30,5 +30,5 @@ class Baseline(config.Baseline):
         out = folder(self.out, needs_mb=100)
         probe(registry.task(settings.task))
         result = baseline(settings, out, self.overwrite)["result"]
-        console.print(f"{settings.task}: {percent(result)} of {result['n']} episodes")
-        console.print(f"policy   {out / 'policy.zip'}", soft_wrap=True)
+        say(f"{settings.task}: {percent(result)} of {result['n']} episodes")
+        say(f"policy   {out / 'policy.zip'}")
