@@ -41,10 +41,12 @@ class Replay:
 def _certify(folder: Path, parts: list[Path]) -> tuple[int, list[str]]:
     """The number of certified episodes in the Parquet files, and the flaw of every other episode or unreadable file."""
     from agent.collect.verify import Verifier
+    from agent.commands.probing import probe
     from agent.organise.store import read
     from agent.record.console import bar
+    from envs import registry
 
-    certified, flaws = 0, []
+    certified, flaws, probed = 0, [], set()
     with Verifier() as verifier:
         for part in parts:
             place = part.relative_to(folder)
@@ -55,6 +57,9 @@ def _certify(folder: Path, parts: list[Path]) -> tuple[int, list[str]]:
                 continue
             with bar(str(place.parent), len(episodes)) as progress:
                 for e in progress.track(episodes):
+                    if e.task not in probed:  # a machine that cannot play it is no flaw of the episode
+                        probe(registry.task(e.task))
+                        probed.add(e.task)
                     flaw = verifier.flaw(e)
                     certified += not flaw
                     if flaw:

@@ -42,14 +42,15 @@ def _show(name: str, frame: Path) -> None:
     import numpy as np
     from rich.table import Table
 
+    from agent.commands.outputs import file
+    from agent.commands.probing import first_observation
     from agent.record.console import console
     from envs import registry
     from policies.action_codec import codec_for
 
+    frame = file(frame)
     task = registry.task(name)
-    env = task.make()
-    env.reset(seed=0)
-    observation = task.observe(env)
+    observation = first_observation(task)
     codec, rule = codec_for(task), task.env.success
     table = Table.grid(padding=(0, 2))
     for row in (
@@ -59,7 +60,7 @@ def _show(name: str, frame: Path) -> None:
         ("frames", " x ".join(map(str, observation.frames.shape))),
         ("answer", "a thought, then an action" if task.language.thought_regex else "an action"),
         ("action", re.sub(r"\\(\W)", r"\1", codec.action.regex)),
-        ("of", f"{env.action_space}" + (f", each {task.env.repeat} times" if task.env.repeat > 1 else "")),
+        ("of", f"{codec.action.space}" + (f", each {task.env.repeat} times" if task.env.repeat > 1 else "")),
         ("success", rule.in_words() if rule else "as the environment tells"),
         ("legend", " ".join(task.language.legend) or "none"),
     ):
@@ -67,4 +68,3 @@ def _show(name: str, frame: Path) -> None:
     console.print(table, markup=False)
     iio.imwrite(frame, np.concatenate(list(observation.frames), axis=1))
     print(f"frame    {frame}")
-    env.close()
