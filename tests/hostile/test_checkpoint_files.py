@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from envs.errors import UserError
+from policies.backends import template
 from policies.backends.checkpoint import files
 from policies.backends.loading import load_backend, load_template
 from policies.backends.requirements import config_of
@@ -203,6 +204,17 @@ def test_a_damaged_record_of_how_it_was_asked_is_refused(checkpoint, kept):
 def test_a_template_that_asks_for_too_much_is_refused(checkpoint):
     (checkpoint / "chat_template.jinja").write_text("{% for i in range(10 ** 9) %}x{% endfor %}")
     with pytest.raises(UserError, match="chat template fails: OverflowError: Range too big"):
+        load_template(checkpoint, ModelSettings())
+
+
+LOOP = "{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3
+
+
+@pytest.mark.parametrize("text", [LOOP, "{% set a = 'x' * 10 ** 11 %}{{ a }}"])
+def test_a_template_that_does_not_end_is_refused(checkpoint, text, monkeypatch):
+    monkeypatch.setattr(template, "RENDER_S", 0.5)
+    (checkpoint / "chat_template.jinja").write_text(text)
+    with pytest.raises(UserError, match=r"does not render a short question within 0\.5 s and 1 GB"):
         load_template(checkpoint, ModelSettings())
 
 
