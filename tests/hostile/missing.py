@@ -65,6 +65,17 @@ def masked(pattern: str) -> str:
     return f"for f in $(ldconfig -p | sed -n 's|.*=> ||p' | grep -E '{pattern}'); do mount --bind /dev/null $f; done"
 
 
+def reachable() -> str:
+    """Shell lines after which another user can run this interpreter, where it lies in the home of root."""
+    base = Path(sys.base_prefix)
+    top = Path("/", *base.parts[1:2])
+    if top.stat().st_mode & 0o001:
+        return ":"
+    kept = f"mkdir -p $PWD.python && mount --bind {base} $PWD.python"
+    emptied = f"mount -t tmpfs -o mode=755 tmpfs {top} && mkdir -p {base}"
+    return f"{kept} && {emptied} && mount --move $PWD.python {base}"
+
+
 READ_ONLY = "mount --bind . . && mount -o remount,ro,bind . && cd $PWD"
 FULL = f"mkdir -p small && mount -t tmpfs -o size={SMALL_KB}k tmpfs small"
 WRITERS = ("improve", "compare", "rollout", "pretrain", "baseline", "audit")
@@ -200,10 +211,11 @@ def tried(base: Path, name: str, key: str, address: str = "") -> Case:
                 (folder / arguments[1]).write_text(text.replace('"common": {', '"common": {"tracking.mode": "online"'))
         before = files(folder)
         started = [sys.executable, "-m", "agent.cli", *arguments]
+        setup = f"{thing.setup} && {reachable()}" if thing.user else thing.setup
         if thing.user:
             started = ["setpriv", f"--reuid={thing.user}", f"--regid={thing.user}", "--clear-groups", *started]
-        if thing.setup:
-            started = ["unshare", "-m", "sh", "-c", f'{thing.setup}; exec "$@"', "sh", *started]
+        if setup:
+            started = ["unshare", "-m", "sh", "-c", f'{setup}; exec "$@"', "sh", *started]
         status, out, error, seconds = run(started, folder, environment(variables))
         left = sorted(files(folder) - before - {"small"})
     return judged(Case(name, key, status, said(out, error), seconds, left), out, error)
