@@ -19,6 +19,8 @@ from agent.record.tables import points
 from envs.errors import UserError, unknown
 from policies.base import find_policy
 
+IN_A_TABLE = {"rounds", "budget", "heldout", "heldout_mean"}  # keys of a run's results
+
 
 def configs(experiment: Experiment, out: Path) -> dict[str, list[Config]]:
     """Arm -> the config of each of its seeds. Raises UserError for a bad key or value."""
@@ -95,8 +97,11 @@ def _why_stale(config: Config) -> str:
 
 def _is_done(config: Config) -> bool:
     """Whether the run in the config's folder has all rounds."""
-    path = Path(config.out)
-    return is_complete(path) and len(_results(config)["rounds"]) == config.rounds
+    if not is_complete(Path(config.out)):
+        return False
+    found = _results(config)
+    rounds = found.get("rounds")
+    return isinstance(rounds, list) and len(rounds) == config.rounds and found.keys() >= IN_A_TABLE
 
 
 def _results(config: Config) -> dict[str, Any]:
