@@ -40,9 +40,7 @@ class ChatTemplate:
         question = user(ASKED)
         if not _ends(lambda: self._render(question + assistant(TOLD), False)):
             limits = f"{RENDER_S:g} s and {RENDER_BYTES / 1e9:g} GB"
-            raise UserError(
-                f"its chat template renders a short question in no less than {limits}; valid: one that ends"
-            )
+            raise UserError(f"its chat template does not render a question within {limits}; valid: one that ends")
         asked, told = self._render(question, True), self._render(question + assistant(TOLD), False)
         for part, text in ((ASKED, asked), (TOLD, told)):
             if part not in text:

@@ -112,6 +112,16 @@ def write_header(path, length=None, edit=None):
     path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + whole[8 + n :])
 
 
+def test_who_may_read_the_config_may_read_the_weights(checkpoint):
+    assert (checkpoint / "model.safetensors").stat().st_mode == (checkpoint / "config.json").stat().st_mode
+
+
+def test_weights_that_cannot_be_read_are_no_damage(tmp_path):
+    (tmp_path / "model.safetensors").symlink_to("model.safetensors")
+    with pytest.raises(UserError, match=r"model.safetensors cannot be read: Too many levels of symbolic links; valid"):
+        files.header(tmp_path / "model.safetensors")
+
+
 @pytest.mark.parametrize("length", [2**60, 2**64 - 1, 10**8, 0, 5])
 def test_a_header_of_another_length_is_named(checkpoint, length):
     write_header(checkpoint / "model.safetensors", length)
@@ -214,7 +224,7 @@ LOOP = "{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3
 def test_a_template_that_does_not_end_is_refused(checkpoint, text, monkeypatch):
     monkeypatch.setattr(template, "RENDER_S", 0.5)
     (checkpoint / "chat_template.jinja").write_text(text)
-    with pytest.raises(UserError, match=r"does not render a short question within 0\.5 s and 1 GB"):
+    with pytest.raises(UserError, match=r"does not render a question within 0\.5 s and 1 GB"):
         load_template(checkpoint, ModelSettings())
 
 
