@@ -160,6 +160,8 @@ def _does_not_answer(address: str) -> str:
         urllib.request.urlopen(address, timeout=ANSWER_S).close()
     except urllib.error.HTTPError:
         return ""
+    except urllib.error.URLError as error:
+        return str(error.reason)
     except (OSError, ValueError, http.client.HTTPException) as error:
         return first_line(error)
     return ""

@@ -48,6 +48,7 @@ def guarded(what: str, work: Callable[[], object]) -> None:
 
 def _work(work: Callable[[], object], told: int) -> None:
     """In the fork: do the work, say that it came to its end, and exit."""
+    atexit._clear()  # what the parent is to do at its end
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     status = 1
     try:
@@ -58,6 +59,8 @@ def _work(work: Callable[[], object], told: int) -> None:
         status = 2
     except KeyboardInterrupt as stopped:
         status = 128 + (stopped.args[0] if stopped.args else signal.SIGINT)
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 1
     except BaseException:
         traceback.print_exc()
     finally:
