@@ -25,6 +25,7 @@ torture: .venv/installed
 	$(BIN)/python -m tests.reliability.flips --flips 1000
 	$(BIN)/python -m tests.reliability.lost_workers --runs 10 --minutes 10
 	[ "$$(id -u)" != 0 ] || $(BIN)/python -m tests.reliability.full_disk
+	[ "$$(id -u)" != 0 ] || $(BIN)/python -m tests.hostile.missing
 	$(BIN)/python -m tests.reliability.killing configs/demo.yaml --kills 50 --seed 0 $(SMALLER)
 
 SMALLER := --set collect.starts=20 --set branch.starts=20 --set branch.env_steps=300 --set gate.episodes=20 \

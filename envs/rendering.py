@@ -33,7 +33,8 @@ try:
     import mujoco
     from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer  # noqa: F401 (imports mujoco too)
 except (ImportError, AttributeError, RuntimeError) as error:
-    raise UserError(f"MuJoCo cannot use MUJOCO_GL={os.environ.get('MUJOCO_GL')!r}: {error}. {GL_HELP}") from error
+    backend, said = os.environ.get("MUJOCO_GL"), str(error).rstrip(".")
+    raise UserError(f"MuJoCo cannot use MUJOCO_GL={backend!r}: {said}. {GL_HELP}") from error
 
 MAX_GEOMS = 1000  # of a scene's buffer, beyond those of the model
 CATENARY = 32  # geoms that draw one tendon that hangs, at most (mjNCATENARY)
@@ -60,14 +61,13 @@ class Renderer:
         model.vis.quality.offsamples = 0  # read when the context is made
         model.vis.global_.offheight, model.vis.global_.offwidth = height, width
         try:
-            self._gl = mujoco.GLContext(width, height)
-            self._gl.make_current()
+            self._gl = _context(width, height)
             drawn = coarsened(model, height // 4)
             drawn.vis.quality.shadowsize = 0  # else a map of 4096 x 4096 depths, 64 MB, for shadows that are off
             self._context = mujoco.MjrContext(drawn, mujoco.mjtFontScale.mjFONTSCALE_50)
         except (ImportError, AttributeError, RuntimeError, mujoco.FatalError) as error:
-            backend = os.environ.get("MUJOCO_GL")
-            raise UserError(f"no GL context with MUJOCO_GL={backend!r}: {error}. {GL_HELP}") from error
+            backend, said = os.environ.get("MUJOCO_GL"), str(error).rstrip(".")
+            raise UserError(f"no GL context with MUJOCO_GL={backend!r}: {said}. {GL_HELP}") from error
         atexit.register(self.close)  # before the interpreter takes EGL apart, which prints errors
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = _scene_of(model)
@@ -128,6 +128,15 @@ class Renderer:
         self._gl.make_current()  # else what is freed is another context's, by the same numbers
         self._context.free()
         self._gl.free()
+
+
+def _context(width: int, height: int) -> Any:
+    """A GL context that is the current one. Raises what MuJoCo raises without one."""
+    context = mujoco.GLContext.__new__(mujoco.GLContext)
+    context._context = None  # else `__del__` of a context that could not be made prints a traceback
+    context.__init__(width, height)
+    context.make_current()
+    return context
 
 
 def geoms_of(model: mujoco.MjModel) -> int:

@@ -11,7 +11,9 @@ from weakref import WeakKeyDictionary
 import gymnasium as gym
 import numpy as np
 
-from envs.errors import UserError
+from envs.checks.health import Health
+from envs.errors import SimulatorError, UserError
+from envs.foreign.making import made
 from envs.snapshot import PHYSICS, is_physical, mujoco, physics_of
 from envs.task import Task
 from envs.wrappers import ActionRepeat, SuccessRule
@@ -37,16 +39,17 @@ class Lookahead:
         self.policy, self.task = policy, task
         self._codec, self._rule = codec_for(task).action, task.env.success
         rule, spec = self._rule, task.env
-        made = [gym.make(spec.id, **spec.kwargs) for _ in range(CANDIDATES + 1)]
+        envs = [made(task.name, task.suite, spec.id, spec.kwargs) for _ in range(CANDIDATES + 1)]
         by_steps = isinstance(rule, SuccessRule) and isinstance(rule.of, str)
         by_steps = by_steps and rule.of not in ("reward", "terminated") and not rule.at_the_end
-        needed = is_physical(made[0]), isinstance(self._codec, BoxCodec), made[0].spec.max_episode_steps, by_steps
+        needed = is_physical(envs[0]), isinstance(self._codec, BoxCodec), envs[0].spec.max_episode_steps, by_steps
         if not all(needed):
             raise UserError(
                 f"task {task.name!r} cannot be looked ahead in; valid: MuJoCo, continuous actions, a limit of steps, "
                 "and a rule of success about the return, or about a key of info at any step"
             )
-        self._envs = [ActionRepeat(env.unwrapped, spec.repeat) for env in made]  # nothing is drawn, no step is the last
+        # Nothing is drawn, and no step is the last.
+        self._envs = [ActionRepeat(Health(env.unwrapped), spec.repeat) for env in envs]
         # Of each environment, the actions to be taken, by the state before each.
         self._planned: WeakKeyDictionary[gym.Env[Any, Any], dict[bytes, np.ndarray]] = WeakKeyDictionary()
 
@@ -59,10 +62,14 @@ class Lookahead:
         return self._planned[env.unwrapped][now.tobytes()]
 
     def _plan(self, now: np.ndarray, seen: np.ndarray, left: int) -> dict[bytes, np.ndarray]:
-        """Physics state -> action, for the first HOLD steps of the best. left: actions to the episode's end."""
+        """Physics state -> action, for the first HOLD steps of the best. left: actions to the episode's end.
+
+        Actions that MuJoCo cannot simulate are the worst.
+        """
         n, taken = len(self._envs), [{} for _ in self._envs]
         for env in self._envs:
             mujoco.mj_setState(env.unwrapped.model, env.unwrapped.data, now, PHYSICS)
+            env.unwrapped.data.warning.number[:] = 0  # of the plan before
         seen, disturbances = np.repeat(seen[None], n, axis=0), self._disturbances(now)
         summed = self._rule.of == "return"
         brought, going = np.full(n, 0.0 if summed else -np.inf), np.ones(n, bool)
@@ -74,7 +81,11 @@ class Lookahead:
                 env = self._envs[i]
                 if step < HOLD:
                     taken[i][physics_of(env.unwrapped.data).tobytes()] = actions[i]
-                seen[i], reward, terminated, _, info = env.step(actions[i])
+                try:
+                    seen[i], reward, terminated, _, info = env.step(actions[i])
+                except SimulatorError:
+                    brought[i], going[i] = -np.inf, False
+                    continue
                 if summed:
                     brought[i] += reward
                 elif self._rule.of in info:

@@ -64,6 +64,7 @@ def rollout(
     sampling_seed: int = 0,
     snapshots: bool = False,
     end_loops: bool = False,
+    proved: bool = False,
 ) -> list[Episode]:
     """One episode for each start, or (seed, attempt), in the order of the starts.
 
@@ -77,7 +78,8 @@ def rollout(
 
     Whatever an environment raises breaks its episode, not the rollout. Raises UserError where the episode of the first
     start, from its reset, raises one before any other has ended whole: what breaks every episode, such as a machine
-    that cannot render, or a success key that never appears, is told at once.
+    that cannot render, or a success key that never appears, is told at once. proved: an episode has ended whole before,
+    in a rollout of which this is a part.
     """
     starts = [Start(*start) for start in starts]
     waiting, finished = deque(starts), {}
@@ -89,7 +91,8 @@ def rollout(
             playing = [slot for slot in slots if slot.episode.ending != "broken"]
             for slot, decision in zip(playing, _decide(policy, playing), strict=True):
                 _advance(task, slot, decision, snapshots, end_loops)
-            _refuse(slots, starts[0], finished.values())
+            if not proved:
+                _refuse(slots, starts[0], finished.values())
             for slot in [slot for slot in slots if slot.episode.final or slot.episode.error]:
                 slots.remove(slot)
                 keep_snapshots_that_lead_back(task, slot.episode)

@@ -5,7 +5,7 @@ Each has the model, with one thread of torch: a small model gains little from mo
 """
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -17,6 +17,7 @@ import torch
 
 from agent.collect.actor import Actor, RemotePolicy
 from agent.collect.budget import Meter, Spent
+from agent.collect.processes.informed import informed
 from agent.collect.processes.pool import Pool
 from agent.collect.processes.recovery import Calls, Playing
 from agent.collect.processes.serving import Call, here
@@ -27,7 +28,7 @@ from agent.config import Critic, Limits
 from agent.organise.episode import Episode
 from envs import registry
 from envs.observation import Observation
-from envs.task import Found, Task, known, learn
+from envs.task import Task
 from policies import critic
 from policies.action_codec import codec_for
 from policies.backend import Backend
@@ -52,7 +53,7 @@ class Job:
     checkpoint: the policy's folder, or its server. starts: `Start`s, or (seed, attempt). n_envs: environments in
     lockstep, of each worker. certify: simulate each episode again; one that differs is broken. snapshots: steps keep
     the environment's state. end_loops: see `rollout`, for a greedy policy. model: how the checkpoint is loaded and
-    shown frames.
+    shown frames. proved: an episode of the task has ended whole before, so that none ends the rollout (`rollout`).
     """
 
     task: str
@@ -65,6 +66,7 @@ class Job:
     certify: bool = False
     snapshots: bool = False
     end_loops: bool = False
+    proved: bool = False
     model: ModelSettings = field(default_factory=ModelSettings)
 
 
@@ -103,26 +105,26 @@ class Workers:
 
     An episode does not depend on the worker that rolls it out. A worker that dies, or that is past one of the limits,
     is replaced, and what it had not finished is done again (`agent.collect.processes.recovery`). With n = 1 the death
-    of this process is the end of the run, which `--resume` goes on with, and nobody watches its clock and memory.
+    of this process is the end of the run, which `--resume` goes on with, and nobody watches its clock and memory,
+    unless `apart`: then one worker does the work, for environments that others wrote.
     """
 
-    def __init__(self, n: int, limits: Limits | None = None):
+    def __init__(self, n: int, limits: Limits | None = None, apart: bool = False):
         self.n, self._limits, self._spent = n, limits or Limits(), Spent()
         self._adapters = LoadedAdapters()
-        if n > 1:
-            self._pool = Pool(n, self._limits, preload=__name__)
+        self._pool = Pool(n, self._limits, preload=__name__) if n > 1 or apart else None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.n > 1:
+        if self._pool:
             self._pool.close()
         self._adapters.close()
 
     def pids(self) -> list[int]:
         """The process ids of the workers that have been started."""
-        return self._pool.pids() if self.n > 1 else []
+        return self._pool.pids() if self._pool else []
 
     def take_spent(self) -> Spent:
         """What was spent since the last call."""
@@ -135,7 +137,7 @@ class Workers:
         Raises UserError where more than `limits.broken` of the episodes begun by then are broken by dying workers.
         """
         self._adapters.use(job.checkpoint)
-        if self.n == 1:
+        if self._pool is None:
             return _rollout(job, partial(self._ended, subscribers))
         if not is_shared(job.checkpoint, job.model):
             return self._rollout_parts(job, subscribers)
@@ -144,7 +146,9 @@ class Workers:
 
     def _rollout_parts(self, job: Job, subscribers: Sequence[Subscriber], actor: Actor | None = None) -> list[Episode]:
         def call(starts: Sequence[Start]) -> Call:
-            return _call(_rollout_part, replace(job, starts=starts), actor is not None, self._limits.episode_s)
+            proved = job.proved or any(e.ending != "broken" for e in playing.finished.values())
+            part = replace(job, starts=starts, proved=proved)
+            return informed(_rollout_part, part, actor is not None, self._limits.episode_s)
 
         starts = [Start(*start) for start in job.starts]
         parts = [starts[i :: self.n] for i in range(self.n)]
@@ -165,13 +169,13 @@ class Workers:
         Raises UserError where two workers die over the same observations.
         """
         self._adapters.use(job.checkpoint)
-        if self.n == 1 or is_shared(job.checkpoint, job.model):
+        if self._pool is None or is_shared(job.checkpoint, job.model):
             at_once = replace(job, n_envs=job.n_envs * self.n)  # as many as in a rollout
             results, spent = _query(query, at_once, observations, details)
             self._spent += spent
             return results
         slices = [slice(i, None, self.n) for i in range(min(self.n, len(observations)))]
-        calls = [_call(_query, query, job, observations[some], details[some]) for some in slices]
+        calls = [informed(_query, query, job, observations[some], details[some]) for some in slices]
         results: list[Any] = [None] * len(observations)
         for some, (answers, spent) in zip(slices, self._run(f"a query about {job.task!r}", calls), strict=True):
             results[some] = answers
@@ -184,10 +188,10 @@ class Workers:
         Raises UserError where two workers die over the same episodes.
         """
         parts = [list(episodes[i :: self.n]) for i in range(min(self.n, len(episodes)))]
-        if self.n == 1:
+        if self._pool is None:
             found = map(_flaws, parts)
         else:
-            found = self._run("the certificates of episodes", [_call(_flaws, part) for part in parts])
+            found = self._run("the certificates of episodes", [informed(_flaws, part) for part in parts])
         for part, (flaws, spent) in zip(parts, found, strict=True):
             self._spent += spent
             for episode, flaw in zip(part, flaws, strict=True):
@@ -202,16 +206,6 @@ class Workers:
     def conclude(self, job: Job, ends: Sequence[Observation]) -> list[critic.Critique]:
         """The verdict of the job's policy on each ending (first and last frame), whether the task is done."""
         return self.query(_conclude, job, ends, [job.task] * len(ends))
-
-
-def _call(function: Callable[..., Any], *args: Any) -> Call:
-    """A call in a worker, which takes over what was found here of environments by trying them."""
-    return Call(_informed, (known(), function, *args))
-
-
-def _informed(found: Mapping[str, Found], function: Callable[..., Any], *args: Any) -> Any:
-    learn(found)
-    return function(*args)
 
 
 @contextmanager
@@ -265,7 +259,7 @@ def _play(job: Job, task: Task, policy: Policy, first: Sequence[Subscriber], end
     with Verifier() as verifier:
         certifying = [verifier] if job.certify else []
         subscribers = [*first, meter, *certifying, _HandOver(ended, meter, verifier)]
-        how = job.sampling_seed, job.snapshots, job.end_loops
+        how = job.sampling_seed, job.snapshots, job.end_loops, job.proved
         return rollout(task, policy, job.starts, job.n_envs, subscribers, *how)
 
 

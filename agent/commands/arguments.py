@@ -29,6 +29,14 @@ def check_practised(names: Iterable[str]) -> None:
             raise UserError(f"task {name!r} is held out from practice; valid: {', '.join(valid)}")
 
 
+def are_foreign(names: Iterable[str]) -> bool:
+    """Whether one of the tasks is declared: an environment that nobody here has tried, for a process of its own."""
+    from envs import registry
+    from envs.task import DECLARED
+
+    return any(registry.task(name).suite == DECLARED for name in names)
+
+
 def check_player(policy: str, task: "Task") -> None:
     """Raises UserError for a policy that is not there, and for a .zip that may not be loaded or does not fit."""
     from policies.base import find_player

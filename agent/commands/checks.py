@@ -1,21 +1,25 @@
 """Checks of a config on this machine, before anything is written or trained."""
 
+import http.client
+import urllib.error
+import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 
 from agent.collect.starts import check_practice, gate_seeds, heldout_seeds, practice_seeds, pretraining_seeds
 from agent.commands.arguments import check_practised
-from agent.commands.probing import probe_apart
+from agent.commands.probing import first_observation, probe_apart
 from agent.commands.training.served import check_served
 from agent.config import Config, Pretrain
 from agent.optimise.distributed import check_devices
 from agent.optimise.preflight import check_dpo, check_sft, two_pairs
 from agent.optimise.pretrain import seed_policy
 from agent.optimise.recorded import check_recorded, is_recorded
+from agent.record.console import say
 from agent.record.provenance import check_words
 from envs import registry
 from envs.declared import ranges_file
-from envs.errors import UserError, unknown
+from envs.errors import UserError, first_line, unknown
 from envs.foreign.teaching import Sb3Expert
 from envs.observation import Observation
 from envs.splits import seeds
@@ -29,6 +33,8 @@ from policies.base import NAMED, find_policy
 from policies.baselines import with_expert
 from policies.dialect import dialect_for
 from policies.experts import cache
+
+ANSWER_S = 5.0  # for W&B's server
 
 
 def check_improve(config: Config) -> None:
@@ -166,19 +172,34 @@ def _shown(seen: list[tuple[Task, Observation]], backend: HFBackend) -> list[tup
 
 def _observe(tasks: Iterable[Task]) -> list[tuple[Task, Observation]]:
     """The tasks, each with its first observation."""
-    seen = []
-    for task in tasks:
-        env = task.make()
-        env.reset(seed=0)
-        seen.append((task, task.observe(env)))
-        env.close()
-    return seen
+    return [(task, first_observation(task)) for task in tasks]
 
 
 def _check_login() -> None:
+    """Raises UserError without a key, and for one that the server refuses. A server that does not answer is one line:
+    it ends no run."""
     import wandb  # slow to import, and only needed here
 
     try:
-        wandb.login()  # prompts for a key at a terminal
-    except wandb.errors.UsageError as error:
-        raise UserError(f"tracking.mode = 'online': {error} Valid: that first, or offline, disabled") from error
+        wandb.login(verify=False)  # prompts for a key at a terminal
+        address = wandb.setup().settings.base_url
+        if why := _does_not_answer(address):
+            say(f"Weights & Biases does not answer at {address}: {why}; the run will be in metrics.jsonl")
+        else:
+            wandb.login(verify=True)
+    except wandb.Error as error:
+        valid = "valid: a key of that server by `wandb login`, or tracking.mode: offline, disabled"
+        raise UserError(f"tracking.mode = 'online': {first_line(error)} {valid}") from error
+
+
+def _does_not_answer(address: str) -> str:
+    """Why nothing at this address answers HTTP; empty where something does, whatever it says."""
+    try:
+        urllib.request.urlopen(address, timeout=ANSWER_S).close()
+    except urllib.error.HTTPError:
+        return ""
+    except urllib.error.URLError as error:
+        return str(error.reason)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return first_line(error)
+    return ""

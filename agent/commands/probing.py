@@ -10,46 +10,84 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import gymnasium as gym
 import numpy as np
 
+from agent.record.console import say
 from envs import registry
 from envs.errors import UserError, first_line, shown
+from envs.foreign.raising import is_of_environment
 from envs.observation import Observation
+from envs.snapshot import Restorable
 from envs.task import Task
 from policies.action_codec import TextCodec, codec_for
 from policies.baselines import RandomPolicy
 
 STEPS = 2
 SEEDS = (0, 1, 2)  # an environment that raises now and then is played, its episodes are broken
+LONG_S = 60.0  # of an episode, which is said
 TIME_S = 600.0  # of a process that probes
+T = TypeVar("T")
 _PROBED = set[tuple[str, int]]()  # tasks that were probed in a process of their own, with the time of a YAML file
 
 
-def probe(task: Task) -> None:
+def probe(task: Task, report: Callable[[str], object] = say) -> None:
     """Reset and take two random actions, each through its words; observe, and look for success in `info`.
 
-    Raises UserError, naming the task, where that cannot be done from any of SEEDS.
+    report: called with a line where an episode takes long. Raises UserError, naming the task, where that cannot be done
+    from any of SEEDS.
     """
     codec_for(task)  # raises UserError for a space that has no words, an unknown id, a missing package
+    step_s = _from_any_seed(task, "played", lambda seed: _play(task, seed))
+    if task.horizon and task.horizon * step_s > LONG_S:
+        takes = f"{step_s:.2g} s a step, {task.horizon * step_s / 60:.0f} min an episode of {task.horizon:,} steps"
+        report(f"task {task.name!r} is slow, about {takes}; max_steps or repeat in a task's file make it shorter")
+
+
+def first_observation(task: Task) -> Observation:
+    """What a policy observes first. Raises UserError as `at_a_start` does."""
+    return at_a_start(task, task.observe)
+
+
+def at_a_start(task: Task, look: Callable[[Restorable], T]) -> T:
+    """What `look` returns for the environment at the start of the first of SEEDS whose episode begins. Raises
+    UserError, naming the task, where none does."""
+
+    def begin(seed: int) -> T:
+        with closing(task.make()) as env:
+            env.reset(seed=seed)
+            return look(env)
+
+    return _from_any_seed(task, "begun", begin)
+
+
+def _from_any_seed(task: Task, what: str, play: Callable[[int], T]) -> T:
+    """What `play` returns for the first of SEEDS for which it does not raise."""
     for seed in SEEDS:
         try:
-            _play(task, seed)
-            return
-        except UserError:
-            raise
-        except (Exception, SystemExit) as error:  # whatever an environment raises
+            return play(seed)
+        except UserError as error:
+            if repr(task.name) in str(error):
+                raise
+            raise UserError(f"task {task.name!r}: {error}") from error
+        except BaseException as error:
+            if not is_of_environment(error):
+                raise
             cause = error
-    message = f"task {task.name!r} cannot be played: {type(cause).__name__}: {shown(first_line(cause))}"
+    message = f"task {task.name!r} cannot be {what}: {type(cause).__name__}: {shown(first_line(cause))}"
     raise UserError(f"{message}; valid: one whose episodes can begin and go on for {STEPS} steps") from cause
 
 
-def _play(task: Task, seed: int) -> None:
-    codec, rng = codec_for(task), np.random.default_rng(seed)
-    env = task.make()
-    try:
+def _play(task: Task, seed: int) -> float:
+    """Seconds of a step, the fastest."""
+    codec, rng, took = codec_for(task), np.random.default_rng(seed), []
+    with closing(task.make()) as env:
         env.reset(seed=seed)
         _look(task, env)
         for _ in range(STEPS):
@@ -58,15 +96,17 @@ def _play(task: Task, seed: int) -> None:
             else:
                 (decision,) = RandomPolicy(codec.action.space).act([None], [rng])
                 action = decision.action
+            began = time.monotonic()
             *_, terminated, truncated, info = env.step(codec.action.decode(codec.action.encode(action)))
             _look(task, env)
+            env.fingerprint()
+            took.append(time.monotonic() - began)
             if "success" not in info:
                 keys = ", ".join(sorted(map(str, info))) or "none"
                 raise UserError(f"task {task.name!r} tells no success: info has the keys {keys}; valid: a success rule")
             if terminated or truncated:
                 break
-    finally:
-        env.close()
+    return min(took)
 
 
 def _look(task: Task, env: gym.Env) -> Observation:
@@ -117,7 +157,7 @@ def main(names: list[str]) -> None:
     for name in names:
         print(name, flush=True)
         try:
-            probe(registry.as_measured(name))
+            probe(registry.as_measured(name), report=lambda line: None)
         except (UserError, KeyboardInterrupt, SystemExit) as error:
             message = error if isinstance(error, UserError) else f"task {name!r} raises {type(error).__name__}"
             print(message, file=sys.stderr, flush=True)

@@ -183,7 +183,8 @@ class Limits:
     as much at once. Needs /proc (Linux).
     broken: share of a rollout's episodes that may be broken; more end the run with a summary of the causes.
 
-    With `workers: 1` the run's own process plays: there, step_s, episode_s and memory_gb have no effect.
+    With `workers: 1` the run's own process plays, unless a task is declared in a file: there, step_s, episode_s and
+    memory_gb have no effect.
     """
 
     step_s: Positive | None = 300.0

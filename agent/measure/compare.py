@@ -9,7 +9,7 @@ import numpy as np
 
 from agent.config import Config, Experiment, load
 from agent.measure.statistics import RESAMPLES
-from agent.record.console import console
+from agent.record.console import say
 from agent.record.ownership import STALE, kind_of
 from agent.record.provenance import source
 from agent.record.run.journal import Journal
@@ -18,6 +18,8 @@ from agent.record.rundir import is_complete, is_fresh, retire
 from agent.record.tables import points
 from envs.errors import UserError, unknown
 from policies.base import find_policy
+
+IN_A_TABLE = {"rounds", "budget", "heldout", "heldout_mean"}  # keys of a run's results
 
 
 def configs(experiment: Experiment, out: Path) -> dict[str, list[Config]]:
@@ -62,10 +64,10 @@ def compare_arms(
             path = Path(config.out)
             if why_stale[config.out]:
                 line = f"stale    {path}: {why_stale[config.out]}; moved aside as {retire(path, STALE)}"
-                console.print(line, soft_wrap=True, markup=False, highlight=False)
+                say(line)
             elif _is_done(config):
                 continue
-            console.print(f"run      {path}", soft_wrap=True)
+            say(f"run      {path}")
             run(config)
     results = {arm: [_results(config) for config in seeds] for arm, seeds in runs.items()}
     text = table(results, against)
@@ -89,14 +91,17 @@ def _why_stale(config: Config) -> str:
     others = other_versions(journal)
     if not others and False in (journal.begun["provenance"]["source"]["clean"], source()["clean"]):
         line = f"{path} is of the same commit, but code with uncommitted changes is not known to be the same"
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        say(line)
     return f"it was made by other versions: {others}" if others else ""
 
 
 def _is_done(config: Config) -> bool:
     """Whether the run in the config's folder has all rounds."""
-    path = Path(config.out)
-    return is_complete(path) and len(_results(config)["rounds"]) == config.rounds
+    if not is_complete(Path(config.out)):
+        return False
+    found = _results(config)
+    rounds = found.get("rounds")
+    return isinstance(rounds, list) and len(rounds) == config.rounds and found.keys() >= IN_A_TABLE
 
 
 def _results(config: Config) -> dict[str, Any]:

@@ -47,12 +47,6 @@ class EpisodeStore:
                 for frame, place in zip(batch.frames, places, strict=True):
                     frame.refer(place)
 
-    def moved(self, folder: Path) -> None:
-        """The store's folder was renamed: frames that refer to it are read from the new one, in this process."""
-        self.folder = folder
-        for name, each in self._parts.items():
-            each.path = folder / name
-
     def parts(self) -> list[Path]:
         """Its files in their order, without those that other programs put beside them."""
         return sorted(filter(foreign.is_part, self.folder.glob("part-*.parquet")), key=_number)

@@ -15,6 +15,11 @@ T = TypeVar("T")
 console = Console()
 
 
+def say(line: str) -> None:
+    """Print a line as it is: names and messages may hold what rich takes for markup."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 class _Rate(ProgressColumn):
     """Items per second since the start. rich's own rate covers the latest advances, and episodes finish in bursts."""
 
@@ -56,12 +61,12 @@ class Bar:
 def bar(description: str, total: int | None = None) -> Iterator[Bar]:
     """One bar, shown while the block runs."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         _Rate(),
         TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console) as progress:
         yield Bar(progress, progress.add_task(f"{description:<28}", total=total, note=""))

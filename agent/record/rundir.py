@@ -31,7 +31,7 @@ def is_complete(run: Path) -> bool:
     path = run / "results.json"
     try:
         return bool(json.loads(path.read_bytes()).get("complete", True))  # runs of before were written once
-    except (OSError, ValueError, AttributeError):  # none, or damaged: a run that goes on writes it anew
+    except (OSError, ValueError, AttributeError, RecursionError):  # none, or damaged: a run that goes on writes it anew
         return False
 
 

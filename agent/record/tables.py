@@ -6,7 +6,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from agent.record.console import console
+from agent.record.console import console, say
 from agent.record.rundir import RunDir
 
 
@@ -63,7 +63,7 @@ class Report:
                 f"{r['critic']['auroc']:.2f}\n{100 * r['critic']['ends']['balanced_accuracy']:.0f} %",
                 "yes" if r["accepted"] else "no",
             )
-        console.print(table)
+        console.print(table, markup=False)
         if "unhealthy" in row:
             console.print(
                 f"round {row['round']} has no candidate, the incumbent stays: {row['unhealthy']}", markup=False
@@ -82,10 +82,10 @@ class Report:
         improvement = points(mean["gain_points"], mean["ci95"])
         before, after = (f"{100 * mean[when]:.0f} %" for when in ("before", "after"))
         table.add_row("mean", before, after, improvement, "", style="bold")
-        console.print(table)
-        console.print(f"run      {self.run.path}", f"policy   {results['policy']}", sep="\n", soft_wrap=True)
+        console.print(table, markup=False)
+        say(f"run      {self.run.path}\npolicy   {results['policy']}")
         for path in sorted(self.run.path.glob("round_*/videos/*.mp4")):
-            console.print(f"video    {path}", soft_wrap=True)
+            say(f"video    {path}")
 
 
 def audit_table(results: Mapping[str, Any]) -> Table:

@@ -207,7 +207,8 @@ class Round:
                 progress.on_episode(episode)
             left = [start for start in job.starts if tuple(start[:2]) not in streamed.before]
             if left:
-                self.workers.rollout(replace(job, starts=left), [progress, streamed])
+                proved = any(e.ending != "broken" for e in streamed.before.values())
+                self.workers.rollout(replace(job, starts=left, proved=proved), [progress, streamed])
         episodes, spent = streamed.episodes(job)
         self.charge(spent, charged_to)
         if broken := summary(e for e in episodes if e.ending == "broken"):

@@ -18,6 +18,7 @@ from envs.errors import UserError
 from policies.backend import Request, parting
 from policies.backends.adapters import lora
 from policies.backends.adapters.weights import os_errors
+from policies.backends.checkpoint import files
 from policies.backends.inputs import Reader, Rows, padded
 from policies.backends.prefilled import Block, HFPrefilledBatch
 from policies.backends.settings import ModelSettings, remember
@@ -67,6 +68,7 @@ class HFBackend:
                 self.model.save_pretrained(path)
             self.processor.save_pretrained(path)
             remember(self.settings, path)
+            files.share(path)
 
     def generate(self, requests: Sequence[Request], regex: str, temperature: float, seeds: Sequence[int]) -> list[str]:
         answers = self.prefill(requests).generate(regex, [temperature], [[seed] for seed in seeds])

@@ -1,7 +1,14 @@
 """A processor's chat template: the prompt that it makes of a conversation, and what it puts around an answer."""
 
-from collections.abc import Sequence
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
 from itertools import takewhile
+from multiprocessing import parent_process
+from pathlib import Path
 
 from jinja2 import TemplateError
 from transformers import ProcessorMixin
@@ -11,6 +18,8 @@ from policies.backends.checkpoint.files import BROKEN
 from policies.backends.nano import CHAT_TEMPLATE
 from policies.prompt import Message, assistant, user
 
+RENDER_S = 20.0  # of a short question: templates take milliseconds
+RENDER_BYTES = 10**9
 ASKED, TOLD = "where is the red cube", "left of the pad"  # stand for a prompt and an answer
 
 
@@ -24,11 +33,14 @@ class ChatTemplate:
     """
 
     def __init__(self, processor: ProcessorMixin):
-        """Raises UserError without a template, and where it fails or leaves out what is said."""
+        """Raises UserError without a template, and where it fails, does not end, or leaves out what is said."""
         if not processor.chat_template:
             raise UserError("its processor has no chat template; valid: a model that is tuned to chat about images")
         self.processor = processor
         question = user(ASKED)
+        if not _ends(lambda: self._render(question + assistant(TOLD), False)):
+            limits = f"{RENDER_S:g} s and {RENDER_BYTES / 1e9:g} GB"
+            raise UserError(f"its chat template does not render a question within {limits}; valid: one that ends")
         asked, told = self._render(question, True), self._render(question + assistant(TOLD), False)
         for part, text in ((ASKED, asked), (TOLD, told)):
             if part not in text:
@@ -71,6 +83,42 @@ class ChatTemplate:
         """Where the last message's own words end in the prompt."""
         words = messages[-1]["content"][-1]["text"].strip()  # some templates trim
         return prompt.rindex(words) + len(words)
+
+
+def _ends(render: Callable[[], object]) -> bool:
+    """Whether a template ends, within RENDER_S and RENDER_BYTES. A loop in it cannot be interrupted from outside, so it
+    is rendered in a fork of this process first; on Linux, and not in a worker, whose parent has tried it."""
+    if sys.platform != "linux" or parent_process() is not None:
+        return True
+    child = os.fork()
+    if not child:
+        _render_and_exit(render)
+    until = time.monotonic() + RENDER_S
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status == 0
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+def _render_and_exit(render: Callable[[], object]) -> None:
+    import resource  # of Unix
+
+    gc.disable()  # nothing of the parent's, such as a GL context, may be freed here
+    status = 0
+    try:
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (held + RENDER_BYTES,) * 2)
+        render()
+    except MemoryError:
+        status = 1
+    except UserError as error:
+        status = int(isinstance(error.__cause__, MemoryError))  # any other failure is named by the parent
+    finally:
+        os._exit(status)
 
 
 def _common_start(one: str, other: str) -> str:

@@ -56,7 +56,7 @@ def cached(task: Task) -> Path | None:
         raise UserError(f"{str(folder)!r} holds no whole expert: {error}; {_anew(folder)}") from error
     if recorded != hashlib.sha256(content).hexdigest():
         raise UserError(f"{str(policy)!r} is not the policy that {RECORD} beside it records; {_anew(folder)}")
-    trust.vouch_hash(recorded)
+    trust.vouch_for((recorded,))
     return policy
 
 

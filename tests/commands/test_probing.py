@@ -1,14 +1,20 @@
 """Before anything long starts: outputs can be written, tasks can be played. What cannot is one line, exit status 2."""
 
+import os
+import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from agent.cli import main
 from agent.commands import outputs
-from agent.commands.probing import probe, probe_apart
+from agent.commands.guarding import guarded
+from agent.commands.outputs import folder as folder_of
+from agent.commands.probing import first_observation, probe, probe_apart
 from envs.errors import UserError
-from envs.registry import TASKS
+from envs.registry import TASKS, task
 
 ODD = """
 import os, signal
@@ -24,7 +30,7 @@ class Odd(gym.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.n, self.seed = 0, seed
+        self.n, self.seed, self.start = 0, seed, self.np_random.random()
         if self.kind == "reset" or (self.kind == "reset_some" and seed == 0):
             raise RuntimeError("no scene\\nsecond line")
         if self.kind == "exit":
@@ -37,7 +43,11 @@ class Odd(gym.Env):
             raise RuntimeError("the simulation diverged")
         if self.kind == "kill" and self.n == 2:
             os.kill(os.getpid(), signal.SIGKILL)
-        return np.zeros(1, np.float32), 1.0, False, False, {}
+        if self.n == 10 and self.seed == 2_000_001:
+            if self.kind == "late_exit":
+                os._exit(0)
+            raise RuntimeError("[/b] no [red] scene")
+        return np.full(1, self.start + self.n, np.float32), 1.0, False, False, {}
 
     def render(self):
         if self.kind == "picture" and self.n == 1:
@@ -46,6 +56,7 @@ class Odd(gym.Env):
 
 if "HandEyeOdd-v0" not in gym.registry:
     gym.register("HandEyeOdd-v0", Odd, max_episode_steps=4, disable_env_checker=True)
+    gym.register("HandEyeLong-v0", Odd, max_episode_steps=12, disable_env_checker=True)
 """
 
 
@@ -58,7 +69,8 @@ def odd(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "odd_module", raising=False)
 
     def make(kind):
-        text = f"id: odd_module:HandEyeOdd-v0\nkwargs: {{kind: {kind}}}\ninstruction: do it\n"
+        name = "HandEyeLong" if "late" in kind else "HandEyeOdd"
+        text = f"id: odd_module:{name}-v0\nkwargs: {{kind: {kind}}}\ninstruction: do it\n"
         Path(f"{kind}.yaml").write_text(text + "success: {of: return, at_least: 4}\n")
         return f"{kind}.yaml"
 
@@ -93,6 +105,61 @@ def test_a_task_that_cannot_be_played_is_named(odd, here, kind, words):
 
 def test_one_that_raises_now_and_then_is_played(odd):
     probe_apart((odd("reset_some"), odd("fine")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [("late_exit", "worker ended with status 0"), ("late_raise", "RuntimeError: [/b] no [red] scene")],
+)
+def test_one_that_ends_its_process_breaks_its_own_episode(odd, monkeypatch, capsys, kind, cause):
+    asked = ["eval", odd(kind), "--policy", "random", "--episodes", "4", "--n-envs", "2"]
+    monkeypatch.setattr(sys, "argv", ["handeye", *asked])
+    main()
+    said = capsys.readouterr().out
+    assert f"1 broken, left out; the first: seed 2000001: {cause}\n" in said
+    assert f"{kind}.yaml: 100 % [44, 100] of 3 episodes\n" in said
+
+
+def test_what_is_observed_first_is_of_a_seed_that_begins(odd):
+    assert first_observation(task(odd("reset_some"))).frames.shape == (1, 64, 64, 3)
+    with pytest.raises(UserError, match=r"task 'reset.yaml'.* raises in every episode"):
+        first_observation(task(odd("reset")))
+
+
+def test_an_episode_that_takes_long_is_said(odd, monkeypatch):
+    said = []
+    probe(task(odd("fine")), said.append)
+    monkeypatch.setattr("agent.commands.probing.LONG_S", 1e-9)
+    probe(task(odd("fine")), said.append)
+    (line,) = said
+    assert line.startswith("task 'fine.yaml' is slow, about ")
+
+
+@pytest.mark.parametrize(
+    ("work", "status", "said"),
+    [
+        (lambda: os._exit(0), None, "the process ended with status 0, as it was played; valid"),
+        (lambda: os._exit(3), None, "the process ended with status 3, as it was played; valid"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), None, "the process was killed by signal 9"),
+        (lambda: os.kill(os.getpid(), signal.SIGSEGV), None, "the process was killed by signal 11 (segmentation fa"),
+        (lambda: sys.exit(3), 3, ""),
+        (lambda: [][0], 1, "IndexError: list index out of range"),
+        (lambda: probe(TASKS["nowhere"]), 1, "KeyError"),
+        (lambda: folder_of("/dev/null"), 2, "handeye: error: '/dev/null' is a device"),
+        (lambda: print("done"), 0, ""),
+    ],
+)
+def test_work_in_a_fork_ends_as_it_would_here(work, status, said, capfd):
+    with pytest.raises(UserError if status is None else SystemExit) if status != 0 else nullcontext() as ended:
+        guarded("it was played", work)
+    if status is None:
+        assert said in str(ended.value)
+    elif status:
+        assert ended.value.code == status
+        assert said in capfd.readouterr().err
+    else:
+        assert capfd.readouterr().out == "done\n"
 
 
 def test_one_that_does_not_end_is_named(odd, monkeypatch):

@@ -151,6 +151,42 @@ def test_all_geoms_of_a_model_are_drawn(boxes):
     assert not many[1].warning.number.any()
 
 
+BALL = '<geom size=".5" pos="0 0 .5" rgba="1 0 0 1"/>'
+ODD_MODELS = {
+    "nothing but a ball": BALL,
+    "an endless plane": BALL + '<geom type="plane" size="0 0 .1"/>',
+    "a plane without width": BALL + '<geom type="plane" size="2 0 .1"/>',
+    "a height field": BALL + '<geom type="hfield" hfield="h" pos="0 0 -1"/>',
+    "a mesh of four corners": BALL + '<geom type="mesh" mesh="m" pos="2 0 0"/>',
+    "a geom that is not seen": BALL + '<geom size=".6" pos="0 0 .5" rgba="0 0 1 0"/>',
+    "a geom of another group": BALL + '<geom size=".6" pos="0 0 .5" rgba="0 0 1 1" group="4"/>',
+    "no light": BALL + '<light active="false"/>',
+    "a hundred lights": BALL + '<light pos="0 0 6"/>' * 100,
+    "a texture of one pixel": BALL + '<geom type="box" size="1 1 .1" pos="0 0 -1" material="p"/>',
+    "a geom of ten metres": BALL + '<geom type="box" size="5 5 .1" pos="0 0 -1" rgba="0 0 1 1"/>',
+    "a soft cloth": BALL + '<flexcomp type="grid" count="4 4 1" spacing=".1 .1 .1" name="f" dim="2" pos="2 0 1"/>',
+}
+ASSETS = """<asset><hfield name="h" nrow="2" ncol="2" size="1 1 1 .1" elevation="0 1 1 0"/>
+<mesh name="m" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/>
+<texture name="p" type="2d" builtin="flat" rgb1="0 1 0" width="1" height="1"/>
+<material name="p" texture="p"/></asset>"""
+
+
+@pytest.mark.parametrize("kind", ODD_MODELS)
+def test_the_ball_is_seen_whatever_else_is_in_the_model(kind):
+    model = mujoco.MjModel.from_xml_string(f"<mujoco>{ASSETS}<worldbody>{ODD_MODELS[kind]}</worldbody></mujoco>")
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    above = mujoco.MjvCamera()
+    above.distance, above.elevation = 4.0, -90.0
+    renderer = Renderer(model, 16, 16)
+    try:
+        red, green, blue = renderer.render(model, data, above)[8, 8].astype(int)
+    finally:
+        renderer.close()
+    assert red > 2 * max(green, blue, 5)
+
+
 def test_renderers_of_models_that_are_gone_are_closed(monkeypatch):
     """A simulator that builds its model anew at each reset, with other textures, has one model at a time."""
     held, made = {}, []

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from envs.errors import UserError
+from policies.backends import template
 from policies.backends.checkpoint import files
 from policies.backends.loading import load_backend, load_template
 from policies.backends.requirements import config_of
@@ -111,6 +112,16 @@ def write_header(path, length=None, edit=None):
     path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + whole[8 + n :])
 
 
+def test_who_may_read_the_config_may_read_the_weights(checkpoint):
+    assert (checkpoint / "model.safetensors").stat().st_mode == (checkpoint / "config.json").stat().st_mode
+
+
+def test_weights_that_cannot_be_read_are_no_damage(tmp_path):
+    (tmp_path / "model.safetensors").symlink_to("model.safetensors")
+    with pytest.raises(UserError, match=r"model.safetensors cannot be read: Too many levels of symbolic links; valid"):
+        files.header(tmp_path / "model.safetensors")
+
+
 @pytest.mark.parametrize("length", [2**60, 2**64 - 1, 10**8, 0, 5])
 def test_a_header_of_another_length_is_named(checkpoint, length):
     write_header(checkpoint / "model.safetensors", length)
@@ -203,6 +214,17 @@ def test_a_damaged_record_of_how_it_was_asked_is_refused(checkpoint, kept):
 def test_a_template_that_asks_for_too_much_is_refused(checkpoint):
     (checkpoint / "chat_template.jinja").write_text("{% for i in range(10 ** 9) %}x{% endfor %}")
     with pytest.raises(UserError, match="chat template fails: OverflowError: Range too big"):
+        load_template(checkpoint, ModelSettings())
+
+
+LOOP = "{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3
+
+
+@pytest.mark.parametrize("text", [LOOP, "{% set a = 'x' * 10 ** 11 %}{{ a }}"])
+def test_a_template_that_does_not_end_is_refused(checkpoint, text, monkeypatch):
+    monkeypatch.setattr(template, "RENDER_S", 0.5)
+    (checkpoint / "chat_template.jinja").write_text(text)
+    with pytest.raises(UserError, match=r"does not render a question within 0\.5 s and 1 GB"):
         load_template(checkpoint, ModelSettings())
 
 

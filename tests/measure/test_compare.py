@@ -240,6 +240,27 @@ def test_what_is_unfinished_goes_on_where_it_fits(arms, ran, tmp_path):
     assert len(aside(tmp_path)) == 2
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "null", '"x"', "7", "{}", '{"complete": true}', '{"complete": true, "rounds": 3}'),
+        *(
+            '{"complete": true, "rounds": []}',
+            '{"complete": true, "rounds": null}',
+            '{"complete": true, "rounds": [{}]}',
+            "\x00\xff",
+            "[" * 100_000,
+        ),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_results_that_are_none_are_made_again(arms, tmp_path, text):
+    assert arms() == NEW
+    (tmp_path / "out" / "plain" / "seed_0" / "results.json").write_text(text, "latin-1")
+    assert arms() == ON[:1]
+    assert aside(tmp_path) == []
+
+
 def test_what_is_no_run_is_in_the_way_before_the_first(arms, tmp_path):
     folder = tmp_path / "out" / "branches" / "seed_0"
     folder.mkdir(parents=True)

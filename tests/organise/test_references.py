@@ -1,7 +1,6 @@
 """Episodes of a store refer to their frames, and frames are read when they are asked for."""
 
 import copy
-import os
 import pickle
 from dataclasses import replace
 
@@ -48,18 +47,6 @@ def test_what_was_appended_can_be_held_by_reference(store, played):
     again = EpisodeStore(store.folder.with_name("again"))
     again.append(episodes)
     assert [path.read_bytes() for path in again.parts()] == [path.read_bytes() for path in store.parts()]
-
-
-def test_references_follow_a_renamed_folder(store, played):
-    appended = copy.deepcopy(played)
-    store.append(appended, by_reference=True)
-    stored, committed = list(store), store.folder.with_name("committed")
-    os.rename(store.folder, committed)
-    with pytest.raises(DamagedError, match=r"part-00000.parquet' cannot be read: No such file .* frames of episodes"):
-        _ = stored[0].steps[0].observation.frames
-    store.moved(committed)
-    for episodes in (stored, appended, store):
-        assert_same(episodes, played)
 
 
 def test_a_frame_is_not_read_from_a_file_that_has_changed(store, played):

@@ -1,13 +1,16 @@
 """Lookahead: a trained policy that plans in the simulator; trained experts that ship."""
 
+import numpy as np
 import pytest
 
 from agent.collect.rollout import rollout
 from envs.errors import UserError
 from envs.registry import TASKS
+from envs.snapshot import physics_of
 from policies.action_codec import codec_for
 from policies.baselines import SHIPPED, ExpertPolicy, with_expert
-from policies.lookahead import Lookahead
+from policies.lookahead import HOLD, Lookahead
+from policies.sb3 import load
 
 
 def quick(name, steps=None):
@@ -52,6 +55,20 @@ def test_what_it_does_does_not_depend_on_what_is_played_beside_it(hopper):
     task, starts = with_expert(hopper), [(0, 0), (1, 0)]
     beside, alone = played(task, starts), [*played(task, starts[1:]), *played(with_expert(hopper), starts[:1])]
     assert [e.final_fingerprint for e in beside] == [e.final_fingerprint for e in reversed(alone)]
+
+
+def test_what_cannot_be_simulated_is_not_done(hopper, monkeypatch):
+    """Of disturbances that all break the simulation, the policy itself is left."""
+    ahead, env = Lookahead(load(SHIPPED["hopper"], hopper), hopper), hopper.make()
+    env.reset(seed=0)
+    now, observed = physics_of(env.unwrapped.data), ahead.policy.observe(env)
+    for each in ahead._envs[1:]:
+        monkeypatch.setattr(each.unwrapped, "step", lambda action: (observed, np.inf, False, False, {}))
+    plan = ahead._plan(now, observed, 20)
+    assert len(plan) == HOLD
+    codec = codec_for(hopper).action
+    assert np.array_equal(plan[now.tobytes()], codec.decode(codec.encode(ahead.policy.action(observed[None])[0])))
+    env.close()
 
 
 def test_looking_moves_nothing(hopper):

@@ -49,3 +49,12 @@ def test_a_trainer_moves_it_step_by_step(shown):
 def test_other_callbacks_are_the_trainers_own():
     listener = TrainerCallback()
     assert trainer_callback(listener) is listener
+
+
+@pytest.mark.parametrize("name", ["[/b]", "tasks/[red].yaml", "[link=x]", "a\\[b"])
+def test_names_are_printed_as_they_are(capsys, name):
+    console.say(f"{name} broke")
+    assert capsys.readouterr().out == f"{name} broke\n"
+    with console.bar(name, 1) as bar:
+        bar.at(1, name)
+    assert name in capsys.readouterr().out

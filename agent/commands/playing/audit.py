@@ -26,13 +26,18 @@ class Audit:
 
     def run(self) -> None:
         """Raises UserError, before an episode is played, for a value that cannot work."""
-        from agent.collect.workers import Workers
-        from agent.commands.arguments import at_least
+        from agent.commands.arguments import are_foreign, at_least
         from agent.commands.outputs import file
         from agent.commands.probing import probe_apart
+
+        at_least(1, episodes=self.episodes, workers=self.workers)
+        at_least(2, proposals=self.proposals)
+        out = file(self.json, needs_mb=1) if self.json else None
+        probe_apart(self.tasks)  # before torch is imported
+        from agent.collect.workers import Workers
         from agent.config import Critic
         from agent.measure.audit import audit
-        from agent.record.console import console
+        from agent.record.console import console, say
         from agent.record.rundir import plain
         from agent.record.tables import audit_table
         from envs import registry
@@ -41,9 +46,6 @@ class Audit:
         from policies.backends.opening import open_backend
         from policies.base import find_player
 
-        at_least(1, episodes=self.episodes, workers=self.workers)
-        at_least(2, proposals=self.proposals)
-        out = file(self.json, needs_mb=1) if self.json else None
         for name in self.tasks:
             distinct(registry.task(name), "heldout", self.episodes)
         critic = checked(
@@ -52,17 +54,12 @@ class Audit:
         policy, *beside = (find_player(name) for name in (self.policy, *self.beside))
         for path in (policy, *beside):
             open_backend(path, self.model)
-        probe_apart(self.tasks)
         for name in registry.inexact(self.tasks):
-            console.print(
-                f"task {name!r}, exact: false: its answers and claims are skipped, which need branches",
-                markup=False,
-                soft_wrap=True,
-            )
-        with Workers(self.workers) as pool:
+            say(f"task {name!r}, exact: false: its answers and claims are skipped, which need branches")
+        with Workers(self.workers, apart=are_foreign(self.tasks)) as pool:
             results = {
                 name: audit(policy, name, self.episodes, critic, pool, beside, self.model) for name in self.tasks
             }
-        console.print(audit_table(results))
+        console.print(audit_table(results), markup=False)
         if out:
             out.write_text(dumps(plain(results), indent=1, allow_nan=False) + "\n")

@@ -39,7 +39,7 @@ class Evaluate:
         from agent.config import Critic
         from agent.measure.sequential import check_half_width, play_until
         from agent.measure.statistics import acted_on, critic_scores, rate, successes
-        from agent.record.console import console
+        from agent.record.console import say
         from agent.record.final import record_final
         from agent.record.provenance import check_words
         from agent.record.tables import percent
@@ -70,9 +70,9 @@ class Evaluate:
             played, result = play_until(play_some, starts, self.until / 100)
             kind = f", an anytime-valid interval: played until at most {self.until:g} points to each side, "
             kind += f"or {episodes} distinct starts, or all there are"
-        console.print(f"{self.task}: {percent(result)} of {result['n']} episodes{kind}", soft_wrap=True)
+        say(f"{self.task}: {percent(result)} of {result['n']} episodes{kind}")
         if self.split == "final":
-            console.print(record_final(self.policy, self.task, result), soft_wrap=True)
+            say(record_final(self.policy, self.task, result))
         if critic.proposals > 1 or critic.revisions:
             scores = critic_scores(acted_on(played), played)
-            console.print(f"critic: AUROC {scores['auroc']:.2f}, Brier {scores['brier']:.2f}")
+            say(f"critic: AUROC {scores['auroc']:.2f}, Brier {scores['brier']:.2f}")

@@ -33,7 +33,7 @@ class Rollout:
         from agent.commands.outputs import folder
         from agent.commands.probing import probe
         from agent.organise.store import EpisodeStore
-        from agent.record.console import console
+        from agent.record.console import say
         from envs import registry
         from envs.starts import distinct
 
@@ -51,4 +51,4 @@ class Rollout:
         played = play(self.task, self.policy, starts, self.temperature, **settings)
         EpisodeStore(out).append(played)
         n = sum(e.success for e in played)
-        console.print(f"{n} of {len(played)} episodes succeeded: {self.out}", soft_wrap=True)
+        say(f"{n} of {len(played)} episodes succeeded: {self.out}")

@@ -19,7 +19,7 @@ class Replay:
     def run(self) -> None:
         """Raises UserError for a folder without episodes."""
         from agent.organise.foreign import beside_parts, is_part, notice
-        from agent.record.console import console
+        from agent.record.console import say
         from agent.record.run.underway import FOLDER as UNDER_WAY
         from agent.record.rundir import QUARANTINE
 
@@ -28,17 +28,17 @@ class Replay:
         found = [path for path in found if not {*path.relative_to(self.folder).parts} & {*aside}]
         parts = list(filter(is_part, found))
         for path in beside_parts(found):
-            console.print(notice(path), soft_wrap=True, markup=False)
+            say(notice(path))
         if not parts:
             raise UserError(
                 f"no episodes in {str(self.folder)!r}; valid: a run's folder, or one from `handeye rollout`"
             )
         certified, flaws, skipped = _certify(self.folder, parts)
         for flaw in flaws:
-            console.print(flaw, soft_wrap=True)
+            say(flaw)
         for task, n in skipped.items():
-            console.print(f"{n} episodes of {task!r} skipped: exact is false in its file", soft_wrap=True, markup=False)
-        console.print(f"{certified} episodes certified, {len(flaws)} left out")
+            say(f"{n} episodes of {task!r} skipped: exact is false in its file")
+        say(f"{certified} episodes certified, {len(flaws)} left out")
         if flaws:
             sys.exit(1)
 
@@ -47,10 +47,12 @@ def _certify(folder: Path, parts: list[Path]) -> tuple[int, list[str], Counter[s
     """The number of certified episodes in the Parquet files, the flaw of every other episode or unreadable file, and
     how many were skipped of each task whose episodes do not happen again."""
     from agent.collect.verify import Verifier, is_exact
+    from agent.commands.probing import probe
     from agent.organise.store import read
     from agent.record.console import bar
+    from envs import registry
 
-    certified, flaws, skipped = 0, [], Counter[str]()
+    certified, flaws, skipped, probed = 0, [], Counter[str](), set()
     with Verifier() as verifier:
         for part in parts:
             place = part.relative_to(folder)
@@ -64,6 +66,9 @@ def _certify(folder: Path, parts: list[Path]) -> tuple[int, list[str], Counter[s
                     if not is_exact(e.task):
                         skipped[e.task] += 1
                         continue
+                    if e.task not in probed:  # a machine that cannot play it is no flaw of the episode
+                        probe(registry.task(e.task))
+                        probed.add(e.task)
                     flaw = verifier.flaw(e)
                     certified += not flaw
                     if flaw:

@@ -17,7 +17,7 @@ class Status:
         from agent.record.rundir import go_on
 
         where = state(self.run_folder)
-        console.print(table(where))
+        console.print(table(where), markup=False)
         console.print(where.text, soft_wrap=True, markup=False)
         if not where.complete and not where.written:
             console.print(f"to go on: {go_on(self.run_folder)}", soft_wrap=True, markup=False)

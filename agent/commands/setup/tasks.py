@@ -10,6 +10,7 @@ from tyro.conf import Positional
 if TYPE_CHECKING:
     import gymnasium as gym
 
+    from envs.snapshot import Restorable
     from envs.task import Task
 
 
@@ -51,10 +52,8 @@ def _list() -> None:
     console.print(table)
 
 
-def _state(task: "Task") -> list[tuple[str, str]]:
-    """Rows for the state in words at the start, and what the numbers of each part are; none for a task without."""
-    from contextlib import closing
-
+def _state(task: "Task", env: "Restorable") -> list[tuple[str, str]]:
+    """Rows for the state in words, and what the numbers of each part are; none for a task without."""
     from envs.declared.language import SeenLanguage, meaning
     from envs.language import StateLanguage
 
@@ -62,9 +61,7 @@ def _state(task: "Task") -> list[tuple[str, str]]:
     if not isinstance(language, StateLanguage):
         return []
     means = language.parts if isinstance(language, SeenLanguage) else {}  # legends tell the others
-    with closing(task.make()) as env:
-        env.reset(seed=0)
-        words = language.seen.each(env)
+    words = language.seen.each(env)
     told = [f"{word}" + (f": {meaning(means[part])}" if part in means else "") for part, word in words.items()]
     return [("state words" if not i else "", each) for i, each in enumerate(told)]
 
@@ -75,31 +72,31 @@ def _show(name: str, frame: Path) -> None:
     import numpy as np
     from rich.table import Table
 
+    from agent.commands.outputs import file
+    from agent.commands.probing import at_a_start
     from agent.record.console import console
     from envs import registry
     from policies.action_codec import codec_for
 
+    frame = file(frame)
     task = registry.task(name)
-    env = task.make()
-    env.reset(seed=0)
-    observation = task.observe(env)
+    observation, state, cameras = at_a_start(task, lambda env: (task.observe(env), _state(task, env), _cameras(env)))
     codec, rule = codec_for(task), task.env.success
     table = Table.grid(padding=(0, 2))
     for row in (
         ("environment", f"{task.env.id}, {task.suite}, {task.split}"),
         ("instruction", observation.instruction),
         ("proprioception", observation.proprioception or "none"),
-        *_state(task),
+        *state,
         ("frames", " x ".join(map(str, observation.frames.shape))),
         ("answer", "a thought, then an action" if task.language.thought_regex else "an action"),
         ("action", re.sub(r"\\(\W)", r"\1", codec.action.regex)),
-        ("of", f"{env.action_space}" + (f", each {task.env.repeat} times" if task.env.repeat > 1 else "")),
+        ("of", f"{codec.action.space}" + (f", each {task.env.repeat} times" if task.env.repeat > 1 else "")),
         ("success", rule.in_words() if rule else "as the environment tells"),
-        ("cameras", _cameras(env)),
+        ("cameras", cameras),
         ("legend", " ".join(task.language.legend) or "none"),
     ):
         table.add_row(*row)
     console.print(table, markup=False)
     iio.imwrite(frame, np.concatenate(list(observation.frames), axis=1))
     print(f"frame    {frame}")
-    env.close()

@@ -16,19 +16,27 @@ class Baseline(config.Baseline):
     def run(self) -> None:
         """Raises UserError, before anything is trained, for settings that the task or the algorithm does not take."""
         values = {field.name: getattr(self, field.name) for field in fields(config.Baseline)}
-        from agent.commands.arguments import check_practised
+        from agent.commands.arguments import are_foreign, check_practised
+        from agent.commands.guarding import guarded
         from agent.commands.outputs import folder
-        from agent.commands.probing import probe
-        from agent.measure.baseline import baseline
-        from agent.record.console import console
-        from agent.record.tables import percent
-        from envs import registry
         from envs.validation import checked
 
         settings = checked(config.Baseline, values)
         check_practised((settings.task,))
         out = folder(self.out, needs_mb=100)
+        if are_foreign((settings.task,)):
+            guarded(f"{settings.algorithm} was trained on {settings.task!r}", lambda: self._train(settings, out))
+        else:
+            self._train(settings, out)
+
+    def _train(self, settings: config.Baseline, out: Path) -> None:
+        from agent.commands.probing import probe
+        from agent.measure.baseline import baseline
+        from agent.record.console import say
+        from agent.record.tables import percent
+        from envs import registry
+
         probe(registry.wordless(settings.task))
         result = baseline(settings, out, self.overwrite)["result"]
-        console.print(f"{settings.task}: {percent(result)} of {result['n']} episodes")
-        console.print(f"policy   {out / 'policy.zip'}", soft_wrap=True)
+        say(f"{settings.task}: {percent(result)} of {result['n']} episodes")
+        say(f"policy   {out / 'policy.zip'}")

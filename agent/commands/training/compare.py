@@ -25,6 +25,7 @@ class Compare:
         from agent.commands.outputs import folder
 
         out = folder(settings.out, needs_mb=100)
+        from agent.commands.arguments import are_foreign
         from agent.commands.checks import check_improve
         from agent.commands.training.improve import improve
         from agent.measure.compare import compare_arms
@@ -32,6 +33,7 @@ class Compare:
 
         def run(config: Config) -> None:
             begun = (Path(config.out) / JOURNAL).is_file()
-            improve(config, resume=begun)
+            apart = are_foreign((*config.tasks, *config.evaluation.tasks))
+            improve(config, resume=begun, apart=apart)
 
         print(compare_arms(settings, out, check_improve, run, self.against))

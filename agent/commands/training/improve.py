@@ -36,24 +36,34 @@ class Improve:
         if self.resume and self.overwrite:
             raise UserError("--resume goes on with the run that --overwrite deletes; valid: one of them")
         settings = load(self.config, self.overrides)
+        from agent.commands.arguments import are_foreign
         from agent.commands.outputs import folder
+        from agent.commands.probing import probe_apart
 
         settings = replace(settings, out=str(folder(settings.out, needs_mb=100)))
+        tasks = (*settings.tasks, *settings.evaluation.tasks)
+        probe_apart(tasks)  # before torch is imported
         from agent.commands.checks import check_improve
 
         check_improve(settings)
-        rounds = improve(settings, self.overwrite, self.resume, self.force_version)["rounds"]
+        apart = are_foreign(tasks)
+        rounds = improve(settings, self.overwrite, self.resume, self.force_version, apart)["rounds"]
         if all("unhealthy" in row for row in rounds):
             raise UserError(f"no round trained a candidate; the last: {rounds[-1]['unhealthy']}")
 
 
 def improve(
-    config: Config, overwrite: bool = False, resume: bool = False, force_version: bool = False
+    config: Config,
+    overwrite: bool = False,
+    resume: bool = False,
+    force_version: bool = False,
+    apart: bool = False,
 ) -> dict[str, Any]:
     """Run the rounds of a checked config, with worker processes of its own; returns what results.json holds.
 
-    resume: go on with the run in the folder. Raises UserError for a folder that exists otherwise, unless it is
-    overwritten, for a run that would not go on as it began, and where the disk is full or fails.
+    resume: go on with the run in the folder. apart: even a single worker is a process of its own. Raises UserError for
+    a folder that exists otherwise, unless it is overwritten, for a run that would not go on as it began, and where the
+    disk is full or fails.
     """
     import torch
 
@@ -69,7 +79,11 @@ def improve(
         try:
             if resume:
                 _take_up(run, config, force_version)
-            with _telling_how_to_go_on(run), named_errors(out), Workers(config.workers, config.limits) as workers:
+            with (
+                _telling_how_to_go_on(run),
+                named_errors(out),
+                Workers(config.workers, config.limits, apart) as workers,
+            ):
                 return rounds(config, run, workers)
         finally:
             run.close()

@@ -21,8 +21,10 @@ class Pretrain:
         """Raises UserError, before anything is trained, for a config that cannot run here."""
         settings = config.load(self.config, self.overrides, config.Pretrain)
         from agent.commands.outputs import folder
+        from agent.commands.probing import probe_apart
 
         settings = replace(settings, out=str(folder(settings.out, needs_mb=100)))
+        probe_apart(settings.tasks)  # before torch is imported
         import torch
 
         from agent.commands.arguments import vouch

@@ -106,12 +106,23 @@ def _no_weights(folder: Path, name: str) -> UserError:
 
 
 def header(path: Path) -> dict[str, tuple[int, ...]]:
-    """Tensor -> shape, of a safetensors file. Raises UserError for one that is damaged."""
+    """Tensor -> shape, of a safetensors file. Raises UserError for one that is damaged or cannot be read."""
+    try:
+        path.open("rb").close()  # safetensors says of a file that it may not read that there is none
+    except OSError as error:
+        raise UserError(f"{path.name} cannot be read: {error.strerror}; valid: a file that is readable here") from error
     try:
         with safe_open(path, "pt") as weights:
             return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
         raise UserError(f"{path.name} is damaged: {first_line(error)[:200]}; valid: safetensors, whole") from error
+
+
+def share(folder: Path) -> None:
+    """Let those read a checkpoint's weights who may read its config: safetensors gives them to their owner alone."""
+    configs = [folder / name for name in (CONFIG, ADAPTERS) if (folder / name).is_file()]
+    for weights in folder.glob("*.safetensors") if configs else ():
+        weights.chmod(configs[0].stat().st_mode)
 
 
 def check_repeated(config: PreTrainedConfig) -> None:

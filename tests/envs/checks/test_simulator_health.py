@@ -115,6 +115,42 @@ def test_a_simulation_that_went_wrong_names_the_cause(fault, cause):
         played(fault=fault)
 
 
+NAN, INF = np.nan, np.inf
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "value", "cause"),
+    [
+        ("data", "ctrl", NAN, "BADCTRL"),
+        ("data", "xfrc_applied", INF, "BADQACC"),
+        ("data", "qvel", NAN, "BADQVEL"),
+        ("data", "qpos", INF, "BADQPOS"),
+        ("data", "time", INF, "clock is at inf"),
+        ("model", "opt.gravity", NAN, "BADQACC"),
+        ("model", "opt.gravity", -1e30, "BADQACC"),
+        ("model", "opt.timestep", NAN, "BADQPOS"),
+        ("model", "opt.timestep", INF, "BADQPOS"),
+        ("model", "opt.timestep", -0.01, "clock went back"),
+        ("model", "body_mass", NAN, "BADQACC"),
+        ("model", "opt.wind", NAN, "BADQACC"),
+    ],
+)
+def test_a_number_of_the_simulation_that_cannot_be_is_noticed(of, name, value, cause):
+    def fault(env):
+        *way, last = name.split(".")
+        place = getattr(env, of)
+        for part in way:
+            place = getattr(place, part)
+        env.model.opt.density = 1.0  # else wind moves nothing
+        if np.ndim(getattr(place, last)):
+            getattr(place, last)[:] = value
+        else:
+            setattr(place, last, value)
+
+    with pytest.raises(SimulatorError, match=cause):
+        played(fault=fault)
+
+
 @pytest.mark.parametrize("fault", [None, rebuild])
 def test_a_sound_simulation_is_left_alone(fault):
     assert played(fault=fault).unwrapped.n == 3

@@ -20,8 +20,8 @@ from policies.baselines import ZeroPolicy
 FILE = "id: CartPole-v1\ninstruction: balance\nsuccess: {}\n"
 
 
-def played(task, seeds=(0, 1)):
-    return rollout(task, ZeroPolicy(codec_for(task).action.space), [(seed, 0) for seed in seeds])
+def played(task, seeds=(0, 1), **settings):
+    return rollout(task, ZeroPolicy(codec_for(task).action.space), [(seed, 0) for seed in seeds], **settings)
 
 
 @pytest.mark.parametrize("bounds", [(nan, inf), (-inf, nan), (2, 1), (inf, inf), (-inf, -inf), (-inf, inf)])
@@ -137,6 +137,20 @@ def test_a_reward_that_is_no_number_breaks_the_episode_and_is_no_failure(odd):
     assert (whole.ending, whole.success) == ("terminated", True)
     assert (broken.ending, broken.success) == ("broken", False)
     assert broken.error == "SimulatorError: the reward is nan; valid: a finite number"
+
+
+def test_what_is_refused_at_first_breaks_an_episode_alone_where_another_has_ended(odd):
+    """So it is of a rollout that goes on after a crash."""
+    now = {"reward": 0.0}
+    task = odd(reward=lambda done: now["reward"], raises=lambda seed: now.update(reward=None if seed == 1 else 0.0))
+    task.make()
+    with pytest.raises(UserError, match="the reward is None"):
+        played(task, [1])
+    (broken,) = played(task, [1], proved=True)
+    assert (broken.ending, broken.error) == (
+        "broken",
+        "UserError: the reward is None; valid: one number, or true or false",
+    )
 
 
 plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.complex_numbers())

@@ -87,6 +87,31 @@ def test_a_strangers_runs_no_code(here, trap, arguments, tmp_path):
     assert sprung.exists()
 
 
+SERIALISED = (
+    *("policy_class", "observation_space", "action_space", "clip_range", "lr_schedule", "policy_kwargs"),
+    *("rollout_buffer_class", "rollout_buffer_kwargs", "_last_obs", "ep_info_buffer", "anything"),
+)
+
+
+@pytest.mark.parametrize("place", [*SERIALISED, "policy.pth", "pytorch_variables.pth", "policy.optimizer.pth"])
+def test_wherever_a_pickle_lies_it_is_not_run(trap, tmp_path, place):
+    path, sprung = tmp_path / "other.zip", trap[1]
+    with zipfile.ZipFile(trap[0]) as archive:
+        data = json.loads(archive.read("data"))
+    pickled = pickle.dumps(_Trap(sprung))
+    data["observation_space"] = {":type:": "x", ":serialized:": base64.b64encode(pickle.dumps(7)).decode()}
+    if place in SERIALISED:
+        data[place] = {":type:": "x", ":serialized:": base64.b64encode(pickled).decode()}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data", json.dumps(data))
+        archive.writestr("policy.pth" if place in SERIALISED else place, b"" if place in SERIALISED else pickled)
+    with pytest.raises(
+        UserError, match=r"can run code when it is loaded, and is none|holds no policy of Stable-Baselines3"
+    ):
+        load(path, TASKS["cartpole"])
+    assert not sprung.exists()
+
+
 def test_trust_is_of_a_content_not_of_a_name(trap):
     path, sprung = trap
     content = path.read_bytes()
