@@ -24,6 +24,7 @@ from agent.commands.setup.bench import Bench
 from agent.commands.setup.doctor import Doctor
 from agent.commands.setup.questions import Questions
 from agent.commands.setup.tasks import Tasks
+from agent.commands.setup.try_out import Try
 from agent.commands.sharing.merge import Merge
 from agent.commands.sharing.push import Push
 from agent.commands.training.baseline import Baseline
@@ -57,6 +58,7 @@ COMMANDS: dict[str, type[Command]] = {
     "assemble": Assemble,
     "baseline": Baseline,
     "tasks": Tasks,
+    "try": Try,
     "doctor": Doctor,
     "bench": Bench,
     "serve": Serve,
