@@ -22,6 +22,7 @@ from agent.commands.serving.serve import Serve
 from agent.commands.setup.assemble import Assemble
 from agent.commands.setup.bench import Bench
 from agent.commands.setup.doctor import Doctor
+from agent.commands.setup.init import Init
 from agent.commands.setup.questions import Questions
 from agent.commands.setup.tasks import Tasks
 from agent.commands.setup.try_out import Try
@@ -58,6 +59,7 @@ COMMANDS: dict[str, type[Command]] = {
     "assemble": Assemble,
     "baseline": Baseline,
     "tasks": Tasks,
+    "init": Init,
     "try": Try,
     "doctor": Doctor,
     "bench": Bench,

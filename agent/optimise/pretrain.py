@@ -32,7 +32,6 @@ from envs.errors import UserError
 from envs.observation import Observation
 from envs.snapshot import Restorable, Snapshot
 from envs.task import Task
-from policies import critic, prompt
 from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
 from policies.backend import Request
 from policies.backends import nano

@@ -28,8 +28,6 @@ FEW_STARTS = 30  # of the first practice seeds
 SMALL_PX = 2.0  # of the largest part that moves
 FULL = 0.8  # share of the model's positions that prompt and answer take
 
-MORE_LEVELS = "more levels would say more; levels: is the key"
-
 
 def hold_ups(ladder: Ladder) -> list[str]:
     """One sentence each; empty where nothing stands in the way."""
@@ -37,9 +35,11 @@ def hold_ups(ladder: Ladder) -> list[str]:
 
 
 def _broken(ladder: Ladder) -> Iterator[str]:
+    errors: dict[str, list[str]] = {}
     for name, rung in ladder.rungs.items():
         if isinstance(rung, Failed):
-            yield f"{name}: {rung.error}"
+            errors.setdefault(rung.error, []).append(name)
+    yield from (f"{', '.join(names)}: {error}" for error, names in errors.items())
     random = ladder.get("random", Play)
     if random and random.broken:
         yield f"{random.broken} of {random.broken + random.rate['n']} random episodes broke: {random.first_error}"
@@ -95,7 +95,7 @@ def _length(ladder: Ladder) -> Iterator[str]:
     longest = lengths and max((high for _, _, high in lengths.decisions.values()), default=0)
     if longest and longest > LONG:
         repeat = -(-int(longest) * ladder.repeat // LONG)
-        yield f"episodes of {longest:.0f} decisions: slow to play and to learn from; repeat: {repeat + 1} or more"
+        yield f"episodes of {longest:.0f} decisions: slow to play and to learn from; repeat: {repeat} or more"
 
 
 def _seeing(ladder: Ladder) -> Iterator[str]:

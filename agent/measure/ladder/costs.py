@@ -3,7 +3,6 @@
 import gc
 import os
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -38,18 +37,18 @@ def times(task: Task, effort: Effort) -> Times:
         ended = True
         while len(steps) < TIMED and not (steps and time.monotonic() > ends):
             if ended:
-                resets.append(_ms(lambda: env.reset(seed=len(resets))))
-            action, result = policy.act([None], [rng])[0].action, []
-            steps.append(_ms(lambda: result.extend(env.step(action))))
-            frames.append(_ms(lambda: pictures(env)))
-            ended = bool(result[2] or result[3])
+                started = time.perf_counter()
+                env.reset(seed=len(resets))
+                resets.append(1000 * (time.perf_counter() - started))
+            action = policy.act([None], [rng])[0].action
+            started = time.perf_counter()
+            _, _, terminated, truncated, _ = env.step(action)
+            stepped = time.perf_counter()
+            pictures(env)
+            steps.append(1000 * (stepped - started))
+            frames.append(1000 * (time.perf_counter() - stepped))
+            ended = terminated or truncated
     return Times(*(spread(some)[1] for some in (resets, steps, frames)))
-
-
-def _ms(call: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    call()
-    return 1000 * (time.perf_counter() - started)
 
 
 def memory(task: Task, effort: Effort) -> Memory:

@@ -4,7 +4,6 @@ returned to, and do seeds begin different episodes?"""
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from itertools import count
 from typing import Any
 
 from agent.collect.rollout import rollout
@@ -96,12 +95,12 @@ def _followed(env: Restorable, actions: Sequence[Any]) -> list[Any]:
     return states
 
 
-def starts(task: Task, effort: Effort) -> Starts:
-    """Distinct starts among the first practice seeds, as many as the time allows."""
-    ends, met, looked = time.monotonic() + effort.seconds, set(), 0
-    with closing(keyed(task, range(SEEDS))) as pairs:
-        for looked, (_, key) in zip(count(1), pairs, strict=False):
-            met.add(key)
+def starts(task: Task, effort: Effort, seeds: int = SEEDS) -> Starts:
+    """Distinct starts among the first practice seeds, of as many seeds as the time allows."""
+    ends, found = time.monotonic() + effort.seconds, []
+    with closing(keyed(task, range(seeds))) as pairs:
+        for _, key in pairs:
+            found.append(key)
             if time.monotonic() > ends:
                 break
-    return Starts(len(met), looked)
+    return Starts(len(set(found)), len(found))

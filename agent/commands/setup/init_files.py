@@ -1,0 +1,211 @@
+"""The text of the files that `handeye init` writes, and the checks that they load."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import gymnasium as gym
+import yaml
+
+from agent import config
+from agent.commands.probing import probe
+from agent.measure.ladder.exactness import starts
+from agent.measure.ladder.playing import Effort
+from agent.measure.ladder.rungs import Starts
+from agent.measure.statistics import rate
+from agent.record.tables import percent
+from envs import registry
+from envs.errors import UserError
+from envs.survey.play import MOST_STEPS, Survey
+from envs.survey.success import Guess, guess, holds
+from envs.wrappers import SuccessRule
+
+MARK = "# Written by `handeye init`"  # begins each file; one without is not overwritten
+STEPS = 200  # an episode's limit, where none is registered
+FAST_HZ = 15.0  # pictures a second from which on one does not tell how things move
+MANY = 800  # distinct starts from which on a loop's own numbers of episodes leave enough to practise on
+GATE, REPORT = 100, 200  # episodes
+TYPED = ("_seed", "_loop")  # what the configs' names end with
+
+
+@dataclass(frozen=True)
+class Files:
+    """texts: path -> text, of the task, the seed config and the loop config. notes: for the console."""
+
+    texts: Mapping[Path, str]
+    notes: tuple[str, ...]
+
+
+def name_of(env_id: str) -> str:
+    """`MountainCarContinuous-v0` -> `mountain_car_continuous`, `module:ALE/Pong-v5` -> `pong`."""
+    base = re.split(r"[:/]", env_id)[-1]
+    base = re.sub(r"-v\d+$", "", base)
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", base)
+    return re.sub(r"\W+", "_", parted).strip("_").lower()
+
+
+def paths(out: Path, name: str) -> tuple[Path, Path, Path]:
+    """Of the task, the seed config and the loop config."""
+    return out / f"{name}.yaml", *(out / f"{name}{ending}.yaml" for ending in TYPED)
+
+
+def check_free(places: tuple[Path, ...], overwrite: bool) -> None:
+    """Raises UserError for a file that exists, unless `overwrite` is set and it begins with MARK."""
+    for path in places:
+        if not path.exists():
+            continue
+        if not overwrite:
+            raise UserError(f"{str(path)!r} exists; valid: another folder or --name, or --overwrite")
+        if not path.is_file() or not path.read_bytes().startswith(MARK.encode()):
+            raise UserError(f"{str(path)!r} was not written by handeye init: not overwritten; valid: another --name")
+
+
+def files(found: Survey, name: str, places: tuple[Path, Path, Path]) -> Files:
+    """From what random play showed. Each is loaded and tried from a scratch folder, as the commands do.
+
+    Raises UserError where the task cannot be played.
+    """
+    task, seed, loop = places
+    guessed = guess(found)
+    with TemporaryDirectory() as scratch:
+        tried = Path(scratch) / task.name
+        texts = {task: _task(found, name, task, guessed)}
+        tried.write_text(texts[task])
+        probe(registry.task(str(tried)))
+        known = starts(registry.task(str(tried)), Effort(), MANY)
+        texts |= {seed: _seed(name, task, seed), loop: _loop(name, task, loop, known)}
+        for path, kind in ((seed, config.Pretrain), (loop, config.Config)):
+            there = Path(scratch) / path.name
+            there.write_text(texts[path].replace(_yaml(str(task)), _yaml(str(tried))))
+            config.load(there, kind=kind)
+    return Files(texts, tuple(_notes(found, guessed, known)))
+
+
+# the task ------------------------------------------------------------------------------------------------------------
+def proposed(found: Survey) -> dict[str, Any]:
+    """Further keys of a declared task, each with its value; the place for what a task's file learns to say."""
+    return {}
+
+
+def _task(found: Survey, name: str, path: Path, guessed: Guess) -> str:
+    lines = [
+        f"{MARK}: {found.env_id} as a task, to be edited. What is in the way: `handeye try {path}`.",
+        *(f"# {line}" for line in _played(found, guessed.rule)),
+        f"id: {_yaml(found.env_id)}",
+    ]
+    if found.kwargs:
+        lines.append(f"kwargs: {_yaml(dict(found.kwargs))}")
+    told = found.told or f"play {name.replace('_', ' ')}"
+    said = "as the environment says it" if found.told else "a guess by the name: say what is to be done"
+    lines += [f"instruction: {_yaml(told)}  # {said}", *_success(guessed)]
+    if found.max_steps is None:
+        lines.append(f"max_steps: {_limit(found)}  # none is registered")
+    if found.moves and (found.physical or (found.fps or 0) >= FAST_HZ):
+        hz = f", at {found.fps:g} Hz" if found.fps else ""
+        lines.append(f"frames: 2  # one picture does not tell how things move{hz}")
+    if found.cameras:
+        lines.append(f"# cameras: {_yaml(list(found.cameras))}  # of the model; each is a picture of its own")
+    lines += [f"{key}: {_yaml(value)}" for key, value in proposed(found).items()]
+    return "\n".join(lines) + "\n"
+
+
+def _played(found: Survey, rule: SuccessRule) -> list[str]:
+    """What random play showed, a line each."""
+    n, ended = len(found.episodes), sum(e.terminated for e in found.episodes)
+    (low, high), (least, most), (shortest, longest) = found.rewards, found.returns, found.lengths
+    reached = percent(rate([holds(rule, e) for e in found.episodes]))
+    lines = [
+        f"Random play, {n} episodes: {reached} succeed by the rule below; {shortest} to {longest} steps, {ended} ended "
+        "by the environment;",
+        f"rewards {low:.4g} to {high:.4g}, returns {least:.4g} to {most:.4g}.",
+        f"Actions {_short(found.action_space)}, observation {_short(found.observation_space)}.",
+    ]
+    keys = ", ".join(found.keys) or "none"
+    lines.append(f"Keys of info: {keys if len(keys) < 100 else keys[:100] + ' ...'}.")
+    if found.size and found.size[0] != found.size[1]:
+        lines.append(f"Its picture is {found.size[1]} x {found.size[0]} px, and is squeezed to a square.")
+    if found.broken:
+        lines.append(f"Some episodes broke; the first: {' '.join(found.broken.split())[:200]}")
+    return lines
+
+
+def _success(guessed: Guess) -> list[str]:
+    lines = [] if guessed.is_sure else ["# No sign of success was found in random play: the next line is a guess."]
+    lines.append(f"success: {_yaml(_rule(guessed.rule))}  # {guessed.why}")
+    return lines + [f"# success: {_yaml(_rule(rule))}  # {why}" for rule, why in guessed.others]
+
+
+def _rule(rule: SuccessRule) -> dict[str, Any]:
+    bounds = {"at_least": rule.at_least, "at_most": rule.at_most}
+    return {"of": rule.of} | {key: _plain(bound) for key, bound in bounds.items() if isfinite(bound)}
+
+
+def _plain(number: float) -> float | int:
+    return int(number) if float(number).is_integer() else float(number)
+
+
+def _limit(found: Survey) -> int:
+    """Steps: twice the longest that ended by itself, at least STEPS."""
+    ended = [len(e.rewards) for e in found.episodes if e.terminated]
+    return min(MOST_STEPS, max(STEPS, 2 * max(ended, default=0)))
+
+
+def _notes(found: Survey, guessed: Guess, known: Starts) -> list[str]:
+    rule = _yaml(_rule(guessed.rule))
+    sure = "success" if guessed.is_sure else "success is a guess, to be looked at"
+    lines = [f"{sure}: {rule} ({guessed.why})"]
+    if found.max_steps is None:
+        lines.append(f"no time limit is registered: max_steps: {_limit(found)}")
+    if known.distinct == 1:
+        lines.append("all seeds begin alike: nothing can be held out, and improve refuses; kwargs may vary the start")
+    if not found.told:
+        lines.append("the instruction is made of the name: say what is to be done")
+    return lines
+
+
+def _short(space: gym.Space) -> str:
+    text = " ".join(str(space).split())
+    return text if len(text) <= 80 else f"{text[:80]} ..."
+
+
+def _yaml(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True)
+    return text.removesuffix("...\n").strip()
+
+
+# the configs ---------------------------------------------------------------------------------------------------------
+def _seed(name: str, task: Path, path: Path) -> str:
+    typed = _yaml(str(task))
+    return f"""{MARK}: a seed policy from nothing, by `handeye pretrain {path}`.
+out: runs/seeds/{name}  # checkpoint folder
+tasks: [{typed}]
+stages:
+  form:
+    demonstrations: {{{typed}: 100}}  # episodes of the expert
+    repeats: 4  # of each of their steps
+    sft: {{max_steps: 500, per_device_train_batch_size: 64, learning_rate: 1.0e-3, warmup_steps: 50}}
+"""
+
+
+def _loop(name: str, task: Path, path: Path, known: Starts) -> str:
+    typed = _yaml(str(task))
+    few = known.distinct < known.seeds  # most of the starts that there are have been met
+    gate, report = (min(GATE, known.distinct // 8), min(REPORT, known.distinct // 4)) if few else (GATE, REPORT)
+    why = f": {known.distinct} of {known.seeds} seeds differ" if few else ""
+    return f"""{MARK}: two rounds of practice, training and gate, by `handeye improve {path}`.
+policy: runs/seeds/{name}  # from the seed config
+tasks: [{typed}]
+out: runs/{name}  # run folder
+collect: {{starts: 100, attempts: 4}}  # sampled episodes of a round
+branch: {{starts: 100, env_steps: 4000, where: early, moments: 4, anywhere: 3}}  # other answers at restored states
+select: {{per_start: 2, pair_repeats: 8, rehearsed: 500}}
+sft: {{max_steps: 200, per_device_train_batch_size: 32, learning_rate: 5.0e-4, warmup_steps: 10}}
+dpo: {{num_train_epochs: 1, per_device_train_batch_size: 16, learning_rate: 2.0e-4, loss_type: [sigmoid, sft],
+  loss_weights: [1.0, 1.0], beta: 1.0}}
+gate: {{episodes: {max(1, gate)}}}
+evaluation: {{tasks: [{typed}], episodes: {max(1, report)}}}  # distinct held-out starts{why}
+"""

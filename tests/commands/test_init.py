@@ -1,0 +1,142 @@
+"""`handeye init`: what it writes loads, says what it does not know, and replaces nothing of others."""
+
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+import yaml
+
+from agent import config
+from agent.cli import COMMANDS
+from agent.collect.starts import gate_seeds, heldout_seeds, practice_seeds
+from agent.commands.probing import probe
+from agent.commands.setup.init_files import MARK, name_of
+from envs import registry
+from envs.errors import UserError
+from tests.envs.survey import strangers  # noqa: F401 (registers them)
+
+INIT = COMMANDS["init"]
+EXTRAS = ("jax", "phys2d", "tabular", "functional")  # of ids that need a package of their own
+NOT_HERE = ("HandEyeTest", "GymV")  # of tests, and of a package that shimmy brings
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch, capsys):
+    """Writes the files for an id, into `mine` of an empty folder; the three paths, and what was printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(env_id, **settings):
+        INIT(env_id, Path("mine"), **settings).run()
+        name = settings.get("name") or name_of(env_id)
+        return [Path("mine") / f"{name}{end}.yaml" for end in ("", "_seed", "_loop")], capsys.readouterr().out
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("env_id", "name"),
+    [
+        ("CartPole-v1", "cart_pole"),
+        ("MountainCarContinuous-v0", "mountain_car_continuous"),
+        ("FrozenLake8x8-v1", "frozen_lake8x8"),
+        ("some_module:ALE/Pong-v5", "pong"),
+        ("MiniGrid-Empty-5x5-v0", "mini_grid_empty_5x5"),
+        ("Taxi", "taxi"),
+    ],
+)
+def test_files_are_named_after_the_id(env_id, name):
+    assert name_of(env_id) == name
+
+
+def test_what_is_written_loads(made):
+    (task, seed, loop), said = made("FrozenLake-v1")
+    chosen = registry.task(str(task))
+    probe(chosen)
+    assert (chosen.env.id, chosen.env.success.of, chosen.env.frames) == ("FrozenLake-v1", "reward", 1)
+    pretraining, run = config.load(seed, kind=config.Pretrain), config.load(loop)
+    assert pretraining.tasks == run.tasks == run.evaluation.tasks == (str(task),)
+    assert run.policy == pretraining.out
+    assert [line.split()[:2] for line in said.splitlines()[-3:]] == [
+        ["handeye", "try"],
+        ["handeye", "pretrain"],
+        ["handeye", "improve"],
+    ]
+    for path in (task, seed, loop):
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+        assert len(lines) <= 15
+        assert all(len(line) <= 120 for line in path.read_text().splitlines()), path
+
+
+def test_cart_pole_ends_by_failing(made):
+    (task, *_), _ = made("CartPole-v1")
+    values = yaml.safe_load(task.read_text())
+    assert values["success"] == {"of": "return", "at_least": 475}
+    assert values["frames"] == 2
+    assert "max_steps" not in values
+    assert "actions" not in values
+
+
+def test_a_success_key_is_found_in_info(made):
+    (task, *_), said = made("HandEyeTest/Told-v0")
+    assert yaml.safe_load(task.read_text())["success"] == {"of": "goal_reached", "at_least": 1}
+    assert said.startswith("success: {of: goal_reached, at_least: 1}")
+
+
+def test_a_guess_says_so(made):
+    (task, *_), said = made("Pendulum-v1")
+    assert "# No sign of success was found in random play: the next line is a guess." in task.read_text()
+    assert said.startswith("success is a guess, to be looked at: {of: return")
+
+
+def test_a_time_limit_is_written_where_none_is_registered(made):
+    (task, *_), said = made("HandEyeTest/Unlimited-v0")
+    assert yaml.safe_load(task.read_text())["max_steps"] == registry.task(str(task)).horizon
+    assert "no time limit is registered" in said
+
+
+def test_the_episodes_of_the_loop_follow_from_the_starts(made):
+    """Taxi has 300 starts: a gate and a report of their usual size would leave none to practise on."""
+    (_, _, loop), _ = made("Taxi-v4")
+    run = config.load(loop)
+    assert len(heldout_seeds(run, run.tasks[0])) == run.evaluation.episodes < 100
+    assert len(gate_seeds(run, 2, run.tasks[0])) == run.gate.episodes < 50
+    assert len(practice_seeds(run, 2, run.tasks[0])) >= 50
+
+
+def test_one_start_is_said(made):
+    _, said = made("CliffWalking-v1")
+    assert "all seeds begin alike: nothing can be held out" in said
+
+
+def test_what_exists_is_not_overwritten(made):
+    (task, *others), _ = made("Taxi-v4")
+    task.write_text(edited := task.read_text().replace("play taxi", "drive"))
+    with pytest.raises(UserError, match=r"'mine/taxi.yaml' exists; valid: .* --overwrite"):
+        made("Taxi-v4")
+    assert task.read_text() == edited
+    made("Taxi-v4", overwrite=True)
+    assert "play taxi" in task.read_text()
+    assert all(path.read_text().startswith(MARK) for path in (task, *others))
+
+
+def test_a_file_of_others_is_never_overwritten(made):
+    Path("mine").mkdir()
+    Path("mine/taxi_loop.yaml").write_text("policy: mine\n")
+    with pytest.raises(UserError, match="'mine/taxi_loop.yaml' was not written by handeye init"):
+        made("Taxi-v4", overwrite=True)
+    assert [path.name for path in Path("mine").iterdir()] == ["taxi_loop.yaml"]
+    assert Path("mine/taxi_loop.yaml").read_text() == "policy: mine\n"
+
+
+@pytest.mark.parametrize(
+    ("env_id", "message"),
+    [
+        ("CartPol-v1", "unknown environment 'CartPol-v1'"),
+        ("HandEyeTest/Flat-v0", "has one colour|is the same|nothing"),
+        ("HandEyeTest/Falls-v1", "'HandEyeTest/Falls-v1'"),
+    ],
+)
+def test_nothing_is_written_for_what_cannot_be_played(made, env_id, message):
+    with pytest.raises(UserError, match=message):
+        made(env_id)
+    assert not Path("mine").exists()
