@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import wrap
 from typing import Any
 
 import gymnasium as gym
@@ -28,6 +29,8 @@ MARK = "# Written by `handeye init`"  # begins each file; one without is not ove
 STEPS = 200  # an episode's limit, where none is registered
 FAST_HZ = 15.0  # pictures a second from which on one does not tell how things move
 MANY = 800  # distinct starts from which on a loop's own numbers of episodes leave enough to practise on
+EFFORT = Effort(seconds=5)  # of telling starts apart
+WIDTH = 116  # of a comment
 GATE, REPORT = 100, 200  # episodes
 TYPED = ("_seed", "_loop")  # what the configs' names end with
 
@@ -76,7 +79,7 @@ def files(found: Survey, name: str, places: tuple[Path, Path, Path]) -> Files:
         texts = {task: _task(found, name, task, guessed)}
         tried.write_text(texts[task])
         probe(registry.task(str(tried)))
-        known = starts(registry.task(str(tried)), Effort(), MANY)
+        known = starts(registry.task(str(tried)), EFFORT, MANY)
         texts |= {seed: _seed(name, task, seed), loop: _loop(name, task, loop, known)}
         for path, kind in ((seed, config.Pretrain), (loop, config.Config)):
             there = Path(scratch) / path.name
@@ -94,21 +97,21 @@ def proposed(found: Survey) -> dict[str, Any]:
 def _task(found: Survey, name: str, path: Path, guessed: Guess) -> str:
     lines = [
         f"{MARK}: {found.env_id} as a task, to be edited. What is in the way: `handeye try {path}`.",
-        *(f"# {line}" for line in _played(found, guessed.rule)),
+        *(f"# {line}" for text in _played(found, guessed.rule) for line in wrap(text, WIDTH)),
         f"id: {_yaml(found.env_id)}",
     ]
     if found.kwargs:
         lines.append(f"kwargs: {_yaml(dict(found.kwargs))}")
     told = found.told or f"play {name.replace('_', ' ')}"
     said = "as the environment says it" if found.told else "a guess by the name: say what is to be done"
-    lines += [f"instruction: {_yaml(told)}  # {said}", *_success(guessed)]
+    lines += [*_with(f"instruction: {_yaml(told)}", said), *_success(guessed)]
     if found.max_steps is None:
         lines.append(f"max_steps: {_limit(found)}  # none is registered")
     if found.moves and (found.physical or (found.fps or 0) >= FAST_HZ):
         hz = f", at {found.fps:g} Hz" if found.fps else ""
         lines.append(f"frames: 2  # one picture does not tell how things move{hz}")
     if found.cameras:
-        lines.append(f"# cameras: {_yaml(list(found.cameras))}  # of the model; each is a picture of its own")
+        lines += _with(f"# cameras: {_yaml(list(found.cameras))}", "of the model; each is a picture of its own")
     lines += [f"{key}: {_yaml(value)}" for key, value in proposed(found).items()]
     return "\n".join(lines) + "\n"
 
@@ -120,8 +123,7 @@ def _played(found: Survey, rule: SuccessRule) -> list[str]:
     reached = percent(rate([holds(rule, e) for e in found.episodes]))
     lines = [
         f"Random play, {n} episodes: {reached} succeed by the rule below; {shortest} to {longest} steps, {ended} ended "
-        "by the environment;",
-        f"rewards {low:.4g} to {high:.4g}, returns {least:.4g} to {most:.4g}.",
+        f"by the environment; rewards {low:.4g} to {high:.4g}, returns {least:.4g} to {most:.4g}.",
         f"Actions {_short(found.action_space)}, observation {_short(found.observation_space)}.",
     ]
     keys = ", ".join(found.keys) or "none"
@@ -135,8 +137,14 @@ def _played(found: Survey, rule: SuccessRule) -> list[str]:
 
 def _success(guessed: Guess) -> list[str]:
     lines = [] if guessed.is_sure else ["# No sign of success was found in random play: the next line is a guess."]
-    lines.append(f"success: {_yaml(_rule(guessed.rule))}  # {guessed.why}")
-    return lines + [f"# success: {_yaml(_rule(rule))}  # {why}" for rule, why in guessed.others]
+    lines += _with(f"success: {_yaml(_rule(guessed.rule))}", guessed.why)
+    return lines + [line for rule, why in guessed.others for line in _with(f"# success: {_yaml(_rule(rule))}", why)]
+
+
+def _with(line: str, comment: str) -> list[str]:
+    """The line and its comment: beside it, or before it where that would be too long."""
+    whole = f"{line}  # {comment}"
+    return [whole] if len(whole) <= WIDTH else [f"# {part}" for part in wrap(comment, WIDTH)] + [line]
 
 
 def _rule(rule: SuccessRule) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import ClassVar
 import gymnasium as gym
 import numpy as np
 
+HERE = "tests.envs.survey.strangers"  # before an id, so that other processes find it
 GOAL_AT = 3  # steps to the right
 FALLS = "RuntimeError: it fell"
 
