@@ -96,7 +96,7 @@ def proposed(found: Survey) -> dict[str, Any]:
 
 def _task(found: Survey, name: str, path: Path, guessed: Guess) -> str:
     lines = [
-        f"{MARK}: {found.env_id} as a task, to be edited. What is in the way: `handeye try {path}`.",
+        f"{MARK}: {found.env_id} as a task, to be edited, and tried by `handeye try {path}`.",
         *(f"# {line}" for text in _played(found, guessed.rule) for line in wrap(text, WIDTH)),
         f"id: {_yaml(found.env_id)}",
     ]

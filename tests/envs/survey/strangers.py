@@ -19,7 +19,7 @@ class _Drawn(gym.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.x, self.t, self.seed = int(self.np_random.integers(2)), 0, seed
+        self.x, self.t = int(self.np_random.integers(2)), 0
         return self._observed(), {}
 
     def _observed(self):
@@ -65,11 +65,15 @@ class Falls(_Drawn):
 
     def __init__(self, always=False, render_mode=None):
         super().__init__(render_mode)
-        self.always = always
+        self.always, self.is_odd = always, False
+
+    def reset(self, *, seed=None, options=None):
+        self.is_odd = bool((seed or 0) % 2)
+        return super().reset(seed=seed)
 
     def step(self, action):
         result = super().step(action)
-        if self.t == 2 and (self.always or self.seed % 2):
+        if self.t == 2 and (self.always or self.is_odd):
             raise RuntimeError("it fell")
         return result
 
