@@ -23,6 +23,7 @@ from agent.commands.setup.assemble import Assemble
 from agent.commands.setup.bench import Bench
 from agent.commands.setup.doctor import Doctor
 from agent.commands.setup.questions import Questions
+from agent.commands.setup.sees import Sees
 from agent.commands.setup.tasks import Tasks
 from agent.commands.sharing.merge import Merge
 from agent.commands.sharing.push import Push
@@ -57,6 +58,7 @@ COMMANDS: dict[str, type[Command]] = {
     "assemble": Assemble,
     "baseline": Baseline,
     "tasks": Tasks,
+    "sees": Sees,
     "doctor": Doctor,
     "bench": Bench,
     "serve": Serve,
