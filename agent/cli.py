@@ -24,6 +24,7 @@ from agent.commands.setup.bench import Bench
 from agent.commands.setup.doctor import Doctor
 from agent.commands.setup.init import Init
 from agent.commands.setup.questions import Questions
+from agent.commands.setup.sees import Sees
 from agent.commands.setup.tasks import Tasks
 from agent.commands.setup.try_out import Try
 from agent.commands.sharing.merge import Merge
@@ -61,6 +62,7 @@ COMMANDS: dict[str, type[Command]] = {
     "tasks": Tasks,
     "init": Init,
     "try": Try,
+    "sees": Sees,
     "doctor": Doctor,
     "bench": Bench,
     "serve": Serve,

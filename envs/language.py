@@ -153,6 +153,46 @@ class SignedLevels(NamedTuple):
         return tuple(map(self.spell, range(-self.n, self.n + 1)))
 
 
+class Whole(NamedTuple):
+    """A whole number from `low` to `high` as itself, `12`, or with its sign, `+3`, where some are negative."""
+
+    low: int
+    high: int
+
+    def level(self, number: float) -> int:
+        return int(np.clip(np.rint(number), self.low, self.high))
+
+    def spell(self, level: int) -> str:
+        return f"{level:+d}" if self.low < 0 else str(level)
+
+    def word(self, number: float) -> str:
+        return self.spell(self.level(number))
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return tuple(map(self.spell, range(self.low, self.high + 1)))
+
+
+class Values(NamedTuple):
+    """A number that takes few values, as the place of the nearest in their list, from 0."""
+
+    values: tuple[float, ...]
+
+    def level(self, number: float) -> int:
+        return int(np.argmin(np.abs(np.subtract(self.values, number))))
+
+    def spell(self, level: int) -> str:
+        return str(level)
+
+    def word(self, number: float) -> str:
+        return self.spell(self.level(number))
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return tuple(map(self.spell, range(len(self.values))))
+
+
+Quantisation = Bins | SignedLevels | Whole | Values
 Levels = Mapping[str, Sequence[int]]  # name of a part -> the level of each of its numbers
 
 
@@ -163,7 +203,7 @@ class StateWords:
     parts: name -> the quantisation of each of its numbers. read: privileged, the environment -> name -> its numbers.
     """
 
-    parts: Mapping[str, Sequence[Bins | SignedLevels]]
+    parts: Mapping[str, Sequence[Quantisation]]
     read: Callable[[gym.Env], Mapping[str, Sequence[float]]]
 
     def each(self, env: gym.Env) -> dict[str, str]:

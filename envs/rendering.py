@@ -92,6 +92,23 @@ class Renderer:
         mujoco.mjr_readPixels(picture, None, self._viewport, self._context)
         return np.ascontiguousarray(picture[::-1])  # GL counts rows from below
 
+    def pixels(
+        self, model: mujoco.MjModel, data: mujoco.MjData, camera: str | mujoco.MjvCamera
+    ) -> dict[tuple[int, int], int]:
+        """(mjtObj, id) of each geom and site that the picture shows -> its pixels, by MuJoCo's segmentation.
+
+        Raises SimulatorError as `render` does.
+        """
+        flags = [int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR)]
+        self._scene.flags[flags] = True
+        try:
+            colours = self.render(model, data, camera).astype(int) @ (1, 256, 65536)
+            drawn = {geom.segid + 1: (geom.objtype, geom.objid) for geom in self._scene.geoms[: self._scene.ngeom]}
+        finally:
+            self._scene.flags[flags] = False
+        shown = zip(*np.unique(colours, return_counts=True), strict=True)
+        return {drawn[colour]: int(n) for colour, n in shown if colour in drawn}
+
     def close(self) -> None:
         atexit.unregister(self.close)
         self._gl.make_current()  # else what is freed is another context's, by the same numbers
@@ -227,3 +244,32 @@ def camera_of(env: Any, camera: str | Mapping[str, Any] = "") -> str | mujoco.Mj
     if free.trackbodyid > 0:
         free.type = mujoco.mjtCamera.mjCAMERA_TRACKING
     return free
+
+
+_viewpoints: WeakKeyDictionary[mujoco.MjModel, mujoco.MjvScene] = WeakKeyDictionary()  # for `seen_from` alone
+
+
+def seen_from(env: Any, camera: str | Mapping[str, Any], point: np.ndarray) -> np.ndarray:
+    """(3,): where a point of the world, (3,) [m], is in the square picture of a camera, as `camera_of` has it: its
+    column from the left and its row from above, each from 0 to 1 within the picture, and its depth [m].
+
+    A point behind a camera with perspective has no place: it is taken at the depth of the near plane.
+    """
+    model, data, camera = env.model, env.data, camera_of(env, camera)
+    if isinstance(camera, str):
+        name, camera = camera, mujoco.MjvCamera()
+        camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera(name).id
+    if model not in _viewpoints:
+        _viewpoints[model] = mujoco.MjvScene(model, 1)
+    scene = _viewpoints[model]
+    mujoco.mjv_updateCamera(model, data, camera, scene)
+    eye = mujoco.mjv_averageCamera(*scene.camera)
+    offset, forward, up = point - eye.pos, np.array(eye.forward), np.array(eye.up)
+    depth = offset @ forward
+    top, bottom = eye.frustum_top, eye.frustum_bottom
+    half = (top - bottom) / 2
+    scale = 1.0 if eye.orthographic else eye.frustum_near / max(depth, eye.frustum_near)
+    right, above = np.cross(forward, up) @ offset * scale, up @ offset * scale
+    width = eye.frustum_width or half  # of half the picture; 0 where the picture's shape decides
+    column = 0.5 + (right - eye.frustum_center) / (2 * width)
+    return np.array([column, (top - above) / (top - bottom), depth])

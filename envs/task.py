@@ -14,7 +14,9 @@ import numpy as np
 from envs.checks.health import Health
 from envs.errors import UserError
 from envs.foreign.making import PACKAGES, limit, made
-from envs.foreign.probing import probe
+from envs.foreign.paths import InfoNumbers
+from envs.foreign.probing import SEED, probe
+from envs.foreign.raising import is_of_environment
 from envs.language import Language, StateLanguage
 from envs.observation import Observation
 from envs.snapshot import Restorable, is_physical
@@ -32,7 +34,7 @@ class EnvSpec:
     success: the rule of success, where the environment does not tell success itself. It is seen as pictures of
     (image_size, image_size, 3) through `cameras`, as `camera_of` takes them. frames: moments that make an observation.
     An observation is (frames x cameras) images: the oldest moment first, and of each moment the cameras in their order.
-    repeat: how often an action is taken.
+    repeat: how often an action is taken. info: numbers of it that are kept, as paths, for words that tell the state.
     """
 
     id: str
@@ -42,6 +44,7 @@ class EnvSpec:
     cameras: Sequence[str | Mapping[str, Any]] = field(default=("",), hash=False)
     frames: int = 1
     repeat: int = 1
+    info: tuple[str, ...] = ()
 
     @cached_property
     def horizon(self) -> int | None:
@@ -154,7 +157,7 @@ class Task:
         """
         white = None
         if self.suite == DECLARED:
-            white = _tried(self.name, replace(self.env, image_size=IMAGE_SIZE, frames=1))
+            white = _tried(self.name, replace(self.env, image_size=IMAGE_SIZE, frames=1), self.language)
         return _wrapped(made(self.name, self.suite, self.env.id, {**self.env.kwargs, **kwargs}), self.env, white)
 
     def observe(self, env: gym.Env) -> Observation:
@@ -170,6 +173,8 @@ def _wrapped(env: gym.Env, spec: EnvSpec, white: float | None = None) -> Restora
         env = Afresh(env)
     if spec.repeat > 1:
         env = ActionRepeat(env, spec.repeat)
+    if spec.info:
+        env = InfoNumbers(env, spec.info)
     if spec.success:
         env = Picture(Judged(env, spec.success), spec.image_size, spec.cameras, white)
     elif hasattr(env.unwrapped, "picture"):
@@ -180,10 +185,10 @@ def _wrapped(env: gym.Env, spec: EnvSpec, white: float | None = None) -> Restora
 
 
 @cache
-def _tried(name: str, spec: EnvSpec) -> float | None:
+def _tried(name: str, spec: EnvSpec, language: Language) -> float | None:
     """What white is in the pictures of a declared task, which has been tried; None where they are no floats.
 
-    Raises UserError for an environment with which nothing could be played.
+    Raises UserError for an environment with which nothing could be played, or whose state the words cannot tell.
     """
     with _of_task(name), closing(_wrapped(made(name, DECLARED, spec.id, spec.kwargs), spec)) as env:
         if spec.horizon is None:
@@ -192,7 +197,22 @@ def _tried(name: str, spec: EnvSpec) -> float | None:
                 "valid: max_steps in the task's file, such as max_steps: 200"
             )
         probe(spec.id, env)
+        if isinstance(language, StateLanguage):
+            _try_words(env, language)
         return env.get_wrapper_attr("white")
+
+
+def _try_words(env: Restorable, language: StateLanguage) -> None:
+    """Raises UserError where the state has no words at a start or after a step, as of a name that is not there."""
+    try:
+        env.reset(seed=SEED)
+        language.seen.of(env)
+        env.action_space.seed(SEED)
+        env.step(env.action_space.sample())
+        language.seen.of(env)
+    except BaseException as error:
+        if isinstance(error, UserError) or not is_of_environment(error):
+            raise
 
 
 @contextmanager

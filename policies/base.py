@@ -54,12 +54,16 @@ def find_policy(name: str, others: Sequence[str] = ()) -> Path:
     """The folder of a checkpoint, by the name of one that ships, by its path, or by its name on a hub (`owner/model`),
     from where it is downloaded; a path of a .zip stays as it is.
 
-    others: what else is valid where this is asked, for the message. Raises UserError for what is none of these, such as
-    a server's URL, for a name that is a folder here too, and for a hub that cannot be reached.
+    others: what else is valid where this is asked, for the message. A server's URL stands for the weights that it names
+    (`ServerAddress.weights`). Raises UserError for what is none of these, such as a URL without weights, for a name
+    that is a folder here too, and for a hub that cannot be reached.
     """
     if is_server(name):
-        shown = str(parse(name))  # which refuses credentials
-        raise UserError(f"policy {shown!r} is a server, which can be played, not trained or read; valid: a folder")
+        address = parse(name)  # which refuses credentials
+        if address.weights and not is_server(address.weights):
+            return find_policy(address.weights)
+        unread = f"policy {str(address)!r} is a server, which can be played, not trained or read"
+        raise UserError(f"{unread}; valid: a folder, or the server's weights here, as weights: FOLDER")
     if re.fullmatch(HUB_ID, name) and not Path(name.split("/")[0]).exists():
         return _from_hub(name)
     path = NAMED.get(name, Path(name))

@@ -34,6 +34,7 @@ from policies.backend import Backend
 from policies.backends.image_size import resolve_image_size
 from policies.backends.loading import is_shared
 from policies.backends.opening import open_backend
+from policies.backends.server.adapters import LoadedAdapters
 from policies.backends.server.address import ServerAddress
 from policies.backends.settings import ModelSettings
 from policies.base import Decision, Policy
@@ -107,6 +108,7 @@ class Workers:
 
     def __init__(self, n: int, limits: Limits | None = None):
         self.n, self._limits, self._spent = n, limits or Limits(), Spent()
+        self._adapters = LoadedAdapters()
         if n > 1:
             self._pool = Pool(n, self._limits, preload=__name__)
 
@@ -116,6 +118,7 @@ class Workers:
     def __exit__(self, *error: object) -> None:
         if self.n > 1:
             self._pool.close()
+        self._adapters.close()
 
     def pids(self) -> list[int]:
         """The process ids of the workers that have been started."""
@@ -131,6 +134,7 @@ class Workers:
 
         Raises UserError where more than `limits.broken` of the episodes begun by then are broken by dying workers.
         """
+        self._adapters.use(job.checkpoint)
         if self.n == 1:
             return _rollout(job, partial(self._ended, subscribers))
         if not is_shared(job.checkpoint, job.model):
@@ -160,6 +164,7 @@ class Workers:
 
         Raises UserError where two workers die over the same observations.
         """
+        self._adapters.use(job.checkpoint)
         if self.n == 1 or is_shared(job.checkpoint, job.model):
             at_once = replace(job, n_envs=job.n_envs * self.n)  # as many as in a rollout
             results, spent = _query(query, at_once, observations, details)

@@ -5,6 +5,7 @@ from pathlib import Path
 from agent.collect.starts import check_practice, gate_seeds, heldout_seeds, practice_seeds, pretraining_seeds
 from agent.commands.arguments import check_practised
 from agent.commands.probing import probe_apart
+from agent.commands.training.served import check_served
 from agent.config import Config, Pretrain
 from agent.optimise.preflight import check_dpo, check_sft, two_pairs
 from agent.optimise.pretrain import seed_policy
@@ -17,6 +18,7 @@ from policies.backend import Request
 from policies.backends.huggingface import HFBackend
 from policies.backends.image_size import resolve_image_size
 from policies.backends.loading import load_trainable
+from policies.backends.server.address import is_server, parse
 from policies.base import NAMED, find_policy
 from policies.baselines import with_expert
 from policies.dialect import dialect_for
@@ -29,7 +31,8 @@ def check_improve(config: Config) -> None:
     probe_apart(names)
     seen = _observe(names)
     check_practised(config.tasks)
-    if config.policy not in NAMED and Path(config.policy).resolve().is_relative_to(Path(config.out).resolve()):
+    seed = (parse(config.policy).weights or "") if is_server(config.policy) else config.policy
+    if seed and seed not in NAMED and Path(seed).resolve().is_relative_to(Path(config.out).resolve()):
         raise UserError(f"policy {config.policy!r} lies in the run folder {config.out!r}; valid: another --out")
     branch = config.branch
     if branch.failures and branch.repeats > 1 and not branch.follow_temperature:
@@ -54,9 +57,12 @@ def check_improve(config: Config) -> None:
             gate_seeds(config, number, name)
             practice_seeds(config, number, name)
     backend = load_trainable(find_policy(config.policy), config.model)
-    rows = two_pairs(_shown(seen, backend), backend)
+    shown = _shown(seen, backend)
+    rows = two_pairs(shown, backend)
     check_sft("sft", config.sft, backend, rows)
     check_dpo("dpo", config.dpo, backend, rows)
+    if is_server(config.policy):
+        check_served(config, backend, shown)
     if config.tracking.mode == "online":
         _check_login()
 

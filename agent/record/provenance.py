@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import Config
+from envs.declared import ranges_file
 from envs.validation import read
 from policies.backends.adapters.weights import file_sha256, files_sha256, weights_sha256
 
@@ -59,18 +60,25 @@ def declared_tasks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Path of each task declared by a YAML file -> `content`, the file's mapping, and `sha256`, of the file.
 
     A task of questions in a folder also has `questions_sha256`: of the lines that sha256sum prints for its files, in
-    the order of their paths. Raises UserError for a missing file.
+    the order of their paths. One with measured ranges of its state words has `sees`, content and hash of their file.
+    Raises UserError for a missing file.
     """
     return {name: _declared(Path(name)) for name in dict.fromkeys(names) if name.endswith((".yaml", ".yml"))}
 
 
 def _declared(path: Path) -> dict[str, Any]:
     content = read(path)
-    record = {"content": json.loads(json.dumps(content, default=str)), "sha256": file_sha256(path)}
+    record = _content(path, content)
     if "questions" in content:
         folder = Path(content["questions"])
         record["questions_sha256"] = files_sha256(folder, sorted(p for p in folder.rglob("*") if p.is_file()))
+    if (ranges := ranges_file(str(path))) and ranges.is_file():
+        record["sees"] = _content(ranges, read(ranges))
     return record
+
+
+def _content(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    return {"content": json.loads(json.dumps(content, default=str)), "sha256": file_sha256(path)}
 
 
 def config_sha256(config: Mapping[str, Any]) -> str:

@@ -18,12 +18,24 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from agent.serve.batching import ABOUT_THE_REQUEST, Batcher, Tokenizer
+from agent.serve.adapters import Adapters
+from agent.serve.batching import ABOUT_THE_REQUEST, Batcher, Change, Tokenizer
 from agent.serve.limits import Limits
-from agent.serve.protocol import Answers, DetokenizeBody, Odds, RefusedError, TokenizeBody, asked, check_model, checked
+from agent.serve.protocol import (
+    Answers,
+    DetokenizeBody,
+    LoadBody,
+    Odds,
+    RefusedError,
+    TokenizeBody,
+    UnloadBody,
+    asked,
+    checked,
+    named,
+)
 from policies.backends.huggingface import HFBackend
 from policies.backends.image_size import resolve_image_size
 
@@ -37,16 +49,25 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def app(
-    backend: HFBackend, tokenizer: Any, name: str, limits: Limits, token: str | None = None, threads: int = 1
+    backend: HFBackend,
+    tokenizer: Any,
+    name: str,
+    limits: Limits,
+    token: str | None = None,
+    threads: int = 1,
+    adapters: Adapters | None = None,
 ) -> Starlette:
-    """The application. name: the model's. token: what a client must send as its API key. threads: of torch."""
-    service = Service(backend, Tokenizer(tokenizer), name, limits, token, threads)
+    """The application. name: the model's. token: what a client must send as its API key. threads: of torch. adapters:
+    over the model, where there may be others than its own."""
+    service = Service(backend, Tokenizer(tokenizer), name, limits, token, threads, adapters)
     routes = [
         Route("/health", service.health),
         Route("/v1/models", service.guarded(service.models)),
         Route("/v1/chat/completions", service.guarded(service.chat), methods=["POST"]),
         Route("/tokenize", service.guarded(service.tokenize), methods=["POST"]),
         Route("/detokenize", service.guarded(service.detokenize), methods=["POST"]),
+        Route("/v1/load_lora_adapter", service.guarded(service.load_adapter), methods=["POST"]),
+        Route("/v1/unload_lora_adapter", service.guarded(service.unload_adapter), methods=["POST"]),
     ]
     handlers = {HTTPException: _unknown_route, 500: _failed}
     return Starlette(routes=routes, lifespan=service.lifespan, exception_handlers=handlers)
@@ -56,15 +77,28 @@ class Service:
     """What the routes share: the model's thread, and how many requests are accepted and not yet answered."""
 
     def __init__(
-        self, backend: HFBackend, tokenizer: Tokenizer, name: str, limits: Limits, token: str | None, threads: int
+        self,
+        backend: HFBackend,
+        tokenizer: Tokenizer,
+        name: str,
+        limits: Limits,
+        token: str | None,
+        threads: int,
+        adapters: Adapters | None,
     ):
         self.backend, self.tokenizer, self.name, self.limits = backend, tokenizer, name, limits
-        self.token, self.threads, self.accepted = token, threads, 0
+        self.token, self.threads, self.adapters, self.accepted = token, threads, adapters, 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the models that answer, the policy first."""
+        return self.adapters.names if self.adapters else (self.name,)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         current_default_thread_limiter().total_tokens = READERS
-        self.batcher = Batcher(self.backend, self.tokenizer, self.limits.batch, self.threads)
+        act_as = self.adapters.act_as if self.adapters else lambda _: self.backend
+        self.batcher = Batcher(act_as, self.tokenizer, self.limits.batch, self.threads)
         try:
             yield
         finally:
@@ -115,12 +149,35 @@ class Service:
             "examples": settings.examples,
             "image_size": resolve_image_size(settings.image_size, self.backend.processor),
         }
-        model = {"id": self.name, "object": "model", "created": 0, "owned_by": "handeye", **asked}
-        return JSONResponse({"object": "list", "data": [model]})
+        card = {"object": "model", "created": 0, "owned_by": "handeye", **asked}
+        if self.adapters is None:
+            return JSONResponse({"object": "list", "data": [{"id": self.name, **card}]})
+        hashes = {"weights_sha256": self.adapters.weights_sha256, "base_sha256": self.adapters.base_sha256}
+        loaded = [
+            {"id": name, "parent": self.name, "root": str(path), **card} for name, path in self.adapters.paths.items()
+        ]
+        return JSONResponse({"object": "list", "data": [{"id": self.name, **card, **hashes}, *loaded]})
+
+    async def load_adapter(self, request: Request) -> Response:
+        body = checked(LoadBody, await self._body(request))
+        await self._change(lambda adapters: adapters.load(body.lora_name, body.lora_path, body.load_inplace))
+        return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' added successfully.")
+
+    async def unload_adapter(self, request: Request) -> Response:
+        body = checked(UnloadBody, await self._body(request))
+        await self._change(lambda adapters: adapters.unload(body.lora_name))
+        return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' removed successfully.")
+
+    async def _change(self, change: Callable[[Adapters], None]) -> None:
+        """Change the adapters, once the requests before are answered."""
+        if self.adapters is None:
+            raise RefusedError("this server loads no adapters", 404)
+        adapters = self.adapters
+        await asyncio.wrap_future(self.batcher.submit(Change(lambda: change(adapters))))
 
     async def tokenize(self, request: Request) -> Response:
         body = checked(TokenizeBody, await self._body(request))
-        check_model(body.model, self.name)
+        named(body.model, self.names)
         if len(body.prompt) > self.limits.text:
             raise RefusedError(f"prompt of {len(body.prompt)} characters; valid: at most {self.limits.text}", 413)
         ids = await run_in_threadpool(self.tokenizer.encode, body.prompt)
@@ -128,12 +185,12 @@ class Service:
 
     async def detokenize(self, request: Request) -> Response:
         body = checked(DetokenizeBody, await self._body(request))
-        check_model(body.model, self.name)
+        named(body.model, self.names)
         return JSONResponse({"prompt": await run_in_threadpool(self.tokenizer.decode, body.tokens)})
 
     async def chat(self, request: Request) -> Response:
         body = await self._body(request)
-        wanted = await run_in_threadpool(asked, body, self.name, self.limits)
+        wanted = await run_in_threadpool(asked, body, self.names, self.limits)
         tokens = await run_in_threadpool(self.tokenizer.encode, wanted.text)
         if len(tokens) > self.limits.tokens:
             raise RefusedError(f"messages of {len(tokens)} tokens; valid: at most {self.limits.tokens}", 413)
@@ -158,7 +215,7 @@ class Service:
             "id": f"chatcmpl-{uuid.uuid4().hex}",
             "object": "chat.completion",
             "created": int(time.time()),
-            "model": self.name,
+            "model": wanted.model,
             "choices": choices,
         }
 
@@ -232,7 +289,8 @@ def _error(message: str, status: int, headers: dict[str, str] | None = None) -> 
 
 
 async def _unknown_route(request: Request, error: HTTPException) -> Response:
-    routes = "GET /health, GET /v1/models, POST /v1/chat/completions, POST /tokenize, POST /detokenize"
+    posted = ("/v1/chat/completions", "/tokenize", "/detokenize", "/v1/load_lora_adapter", "/v1/unload_lora_adapter")
+    routes = ", ".join(("GET /health", "GET /v1/models", *(f"POST {path}" for path in posted)))
     return _error(f"{error.detail}: {request.method} {request.url.path[:100]}; valid: {routes}", error.status_code)
 
 

@@ -3,7 +3,7 @@
 import logging
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -23,10 +23,22 @@ log = logging.getLogger("handeye.serve")
 
 
 @dataclass(frozen=True)
-class Work:
-    """A request that waits, and its answer to come: texts, or two log-probabilities."""
+class Change:
+    """Something that is done to the model between two calls of it."""
 
-    asked: Answers | Odds
+    apply: Callable[[], None]
+    rows = 1
+
+    @property
+    def key(self) -> tuple:
+        return "change", id(self)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A request that waits, and its answer to come: texts, or two log-probabilities; None of a change."""
+
+    asked: Answers | Odds | Change
     answer: Future = field(default_factory=Future)
 
 
@@ -52,9 +64,10 @@ class Tokenizer:
 class Batcher:
     """A thread that calls the backend. Requests of the same kind (`key`) share a call, the oldest request's first."""
 
-    def __init__(self, backend: Backend, tokenizer: Tokenizer, batch: int, threads: int):
-        """batch: most answers in a call. threads: of torch; an answer may depend on their number, in its last bits."""
-        self._backend, self._tokenizer, self._batch, self._threads = backend, tokenizer, batch, threads
+    def __init__(self, act_as: Callable[[str], Backend], tokenizer: Tokenizer, batch: int, threads: int):
+        """act_as: the backend that answers as the model of a name, until it is called again. batch: most answers in a
+        call. threads: of torch; an answer may depend on their number, in its last bits."""
+        self._act_as, self._tokenizer, self._batch, self._threads = act_as, tokenizer, batch, threads
         self._waiting: list[Work] = []
         self._changed, self._ending = threading.Condition(), False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
@@ -68,7 +81,7 @@ class Batcher:
         """Requests whose turn has not come."""
         return len(self._waiting)
 
-    def submit(self, asked: Answers | Odds) -> Future:
+    def submit(self, asked: Answers | Odds | Change) -> Future:
         """The answer to come. A future that is cancelled before its turn costs nothing."""
         work = Work(asked)
         with self._changed:
@@ -125,14 +138,17 @@ class Batcher:
             for work, answer in zip(batch, answers, strict=True):
                 work.answer.set_result(answer)
 
-    def _ask(self, asked: Sequence[Answers | Odds]) -> list[Any]:
+    def _ask(self, asked: Sequence[Answers | Odds | Change]) -> list[Any]:
         first = asked[0]
+        if isinstance(first, Change):
+            return [first.apply()]
+        backend = self._act_as(first.model)
         if isinstance(first, Answers):
-            prefilled = self._backend.prefill([one.request for one in asked])
+            prefilled = backend.prefill([one.request for one in asked])
             seeds = [range(one.seed, one.seed + one.n) for one in asked]
             return prefilled.generate(first.regex, [first.temperature] * first.n, seeds)
         texts, others = zip(*map(self._texts, asked), strict=True)
-        odds = self._backend.prefill([one.request for one in asked]).odds(texts, others)
+        odds = backend.prefill([one.request for one in asked]).odds(texts, others)
         return [(_log(p), _log(1 - p)) for p in odds.tolist()]
 
     def _texts(self, asked: Odds) -> tuple[str, str]:

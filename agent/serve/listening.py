@@ -49,12 +49,15 @@ def serve(
     limits: Limits,
     token: str | None,
     threads: int,
+    inside: Path | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what is in flight. Raises UserError for a checkpoint that does not
+    """Serves until SIGTERM or SIGINT, then finishes what is in flight. inside: the folder from which adapters may be
+    loaded. Raises UserError for a checkpoint that does not
     load, and where the extra `serve` is not installed."""
     try:
         import uvicorn  # the extra `serve`
 
+        from agent.serve.adapters import Adapters
         from agent.serve.app import app
     except ImportError as error:
         raise UserError(f"{error}; valid: pip install 'handeye[serve]'") from error
@@ -64,7 +67,8 @@ def serve(
     positions = getattr(backend.model.config.get_text_config(decoder=True), "max_position_embeddings", None)
     limits = replace(limits, tokens=min(limits.tokens, positions or limits.tokens))
     name = checkpoint.resolve().name
-    application = app(backend, backend.processor.tokenizer, name, limits, token, threads)
+    adapters = Adapters(backend, name, checkpoint, inside, limits.adapters)
+    application = app(backend, backend.processor.tokenizer, name, limits, token, threads, adapters)
     config = uvicorn.Config(
         application,
         log_level="error",

@@ -9,7 +9,7 @@ import io
 import re
 import secrets
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -107,8 +107,23 @@ class DetokenizeBody(_Strict):
     model: str | None = None
 
 
+class LoadBody(_Strict):
+    """The body of /v1/load_lora_adapter."""
+
+    lora_name: str
+    lora_path: str
+    load_inplace: bool = False
+
+
+class UnloadBody(_Strict):
+    """The body of /v1/unload_lora_adapter."""
+
+    lora_name: str
+
+
 class _Asked:
     request: Request
+    model: str
 
     @property
     def text(self) -> str:
@@ -128,6 +143,7 @@ class Answers(_Asked):
     n: int
     seed: int
     max_tokens: int | None
+    model: str
 
     @property
     def rows(self) -> int:
@@ -137,7 +153,7 @@ class Answers(_Asked):
     @property
     def key(self) -> tuple:
         """Requests of the same key can be answered by one call."""
-        return "answers", self.regex, self.temperature, self.n, self.request.frames.shape
+        return "answers", self.model, self.regex, self.temperature, self.n, self.request.frames.shape
 
 
 @dataclass(frozen=True)
@@ -147,11 +163,12 @@ class Odds(_Asked):
     request: Request
     said: str
     pair: tuple[int, int]
+    model: str
     rows = 1
 
     @property
     def key(self) -> tuple:
-        return "odds", self.request.frames.shape
+        return "odds", self.model, self.request.frames.shape
 
 
 def checked(kind: type[BaseModel], body: Any) -> Any:
@@ -171,10 +188,13 @@ def checked(kind: type[BaseModel], body: Any) -> Any:
         raise RefusedError(f"{where}: {first['msg']}{valid}") from None
 
 
-def asked(body: Any, name: str, limits: Limits) -> Answers | Odds:
-    """What the body of a chat completion asks for. Raises RefusedError for a bad value, or for more than the limits."""
+def asked(body: Any, names: Sequence[str], limits: Limits) -> Answers | Odds:
+    """What the body of a chat completion asks for. names: of the models; the first answers where none is named.
+
+    Raises RefusedError for a bad value, or for more than the limits.
+    """
     chat = checked(_Chat, body)
-    check_model(chat.model, name)
+    model = named(chat.model, names)
     if chat.continue_final_message == chat.add_generation_prompt:
         raise RefusedError("add_generation_prompt and continue_final_message; valid: one of them")
     texts = list(_texts(chat.messages))
@@ -198,20 +218,27 @@ def asked(body: Any, name: str, limits: Limits) -> Answers | Odds:
             raise RefusedError("logprob_token_ids with more; valid: max_completion_tokens = 1, n = 1 and no regex")
         if chat.logprob_token_ids[0] == chat.logprob_token_ids[1]:
             raise RefusedError("logprob_token_ids are the same; valid: two")
-        return Odds(request, said, tuple(chat.logprob_token_ids))
+        return Odds(request, said, tuple(chat.logprob_token_ids), model)
     if said:
         raise RefusedError("continue_final_message is offered with logprob_token_ids alone")
     if chat.n > limits.samples:
         raise RefusedError(f"n = {chat.n}; valid: at most {limits.samples}")
     seed = secrets.randbelow(2**62) if chat.seed is None else chat.seed
     limit = chat.max_completion_tokens or chat.max_tokens
-    return Answers(request, _regex(chat, limits), chat.temperature, chat.n, seed, limit)
+    return Answers(request, _regex(chat, limits), chat.temperature, chat.n, seed, limit, model)
 
 
-def check_model(asked_for: str | None, name: str) -> None:
-    """Raises RefusedError for another model than the one that is served."""
-    if asked_for not in (None, name):
-        raise RefusedError(f"no model {asked_for[:100]!r}; valid: {name!r}", 404)
+def named(asked_for: str | None, names: Sequence[str]) -> str:
+    """The model that is asked for; the first where none is named. Raises RefusedError for one that is not served."""
+    if asked_for is None:
+        return names[0]
+    if asked_for not in names:
+        raise unknown_model(asked_for, names)
+    return asked_for
+
+
+def unknown_model(name: str, valid: Iterable[str]) -> RefusedError:
+    return RefusedError(f"no model {name[:100]!r}; valid: {', '.join(map(repr, valid)) or 'none'}", 404)
 
 
 def _texts(messages: list[_Message]) -> Iterator[str]:

@@ -61,7 +61,7 @@ def results(start: Round, rows: list[dict[str, Any]], policy: Path, complete: bo
         "complete": complete,
         "config": asdict(config),
         "versions": versions(),
-        "model": placement(policy, config.model),
+        "model": placement(start.player(policy), config.model),
         "provenance": begun["provenance"] | {"policy": weights_sha256(policy)},
         "certified": config.collect.certify,
         "budget": start.budget | {"wall_s": run.journal.wall_s},

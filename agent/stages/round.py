@@ -33,6 +33,8 @@ from agent.record.rundir import RunDir
 from agent.record.tracking import Tracker
 from envs import registry
 from policies.backends.loading import load_template
+from policies.backends.server.adapters import acting
+from policies.backends.server.address import ServerAddress, is_server, parse
 from policies.backends.settings import ModelSettings, recalled
 from policies.backends.template import ChatTemplate
 from policies.base import find_policy
@@ -106,9 +108,14 @@ class Round:
             yield self.before(back)
 
     @cached_property
+    def _seed_policy(self) -> Path:
+        """Found once: a hub is slow to ask."""
+        return find_policy(self.config.policy)
+
+    @cached_property
     def _asked(self) -> tuple[ModelSettings, ChatTemplate]:
-        """How the seed policy is asked; those that the run makes of it keep it. Found once: a hub is slow to ask."""
-        seed = find_policy(self.config.policy)
+        """How the seed policy is asked; those that the run makes of it keep it."""
+        seed = self._seed_policy
         return recalled(self.config.model, seed), load_template(seed, self.config.model)
 
     def dialect(self, task: str) -> Dialect:
@@ -163,7 +170,12 @@ class Round:
     # rollouts ----------------------------------------------------------------------------------------------------
     def job(self, task: str, checkpoint: Path, **settings: Any) -> Job:
         settings |= {"n_envs": self.config.n_envs, "sampling_seed": self.config.seed, "model": self.config.model}
-        return Job(task, checkpoint, **settings)
+        return Job(task, self.player(checkpoint), **settings)
+
+    def player(self, checkpoint: Path) -> Path | ServerAddress:
+        """Who acts for a checkpoint: the folder, or the server of the run's policy."""
+        policy = self.config.policy
+        return acting(parse(policy), self._seed_policy, checkpoint) if is_server(policy) else checkpoint
 
     def rollout(self, title: str, job: Job, charged_to: str = "env_steps") -> list[Episode]:
         """Roll out the job, charge its cost to the budget, and log it under the title.

@@ -27,6 +27,7 @@ from policies.backends.checkpoint import files
 from policies.backends.checkpoint.files import BROKEN
 from policies.backends.huggingface import HFBackend
 from policies.backends.probe import probe
+from policies.backends.server.address import ServerAddress
 from policies.backends.settings import ModelSettings, recalled
 from policies.backends.template import ChatTemplate
 from policies.threads import one_thread
@@ -187,9 +188,11 @@ def is_shared(policy: Path | Any, settings: ModelSettings) -> bool:
     return _device(settings, policy).type != "cpu"
 
 
-def placement(policy: Path, settings: ModelSettings) -> dict[str, str]:
+def placement(policy: Path | ServerAddress, settings: ModelSettings) -> dict[str, str]:
     """Where a model runs here, in which precision, and what its answers depend on: `exact`, where that is the request
-    and its seed alone, or `seeded`, where it is also what shares the batch."""
+    and its seed alone, or `seeded`, where it is also what shares the batch, as of most servers."""
+    if isinstance(policy, ServerAddress):
+        return {"device": f"server {policy.server}", "dtype": "the server's", "answers": "seeded"}
     device = _device(settings, policy)
     dtype = _dtype(settings.dtype, device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

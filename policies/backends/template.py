@@ -27,7 +27,7 @@ class ChatTemplate:
         """Raises UserError without a template, and where it fails or leaves out what is said."""
         if not processor.chat_template:
             raise UserError("its processor has no chat template; valid: a model that is tuned to chat about images")
-        self._processor = processor
+        self.processor = processor
         question = user(ASKED)
         asked, told = self._render(question, True), self._render(question + assistant(TOLD), False)
         for part, text in ((ASKED, asked), (TOLD, told)):
@@ -43,8 +43,8 @@ class ChatTemplate:
     def _split(self, lead: str) -> tuple[str, str]:
         """A lead in two: up to its last special token, which no grammar can ask for and belongs to the prompt; the
         rest."""
-        special = sorted(self._processor.tokenizer.all_special_tokens, key=len)
-        special += list(self._processor.tokenizer.get_added_vocab())
+        special = sorted(self.processor.tokenizer.all_special_tokens, key=len)
+        special += list(self.processor.tokenizer.get_added_vocab())
         end = max((lead.rindex(token) + len(token) for token in special if token and token in lead), default=0)
         return lead[:end], lead[end:]
 
@@ -58,7 +58,7 @@ class ChatTemplate:
 
     def _render(self, messages: Sequence[Message], ask: bool) -> str:
         try:
-            return self._processor.apply_chat_template([list(messages)], add_generation_prompt=ask, tokenize=False)[0]
+            return self.processor.apply_chat_template([list(messages)], add_generation_prompt=ask, tokenize=False)[0]
         except (TemplateError, *BROKEN) as error:
             said = f"{type(error).__name__}: {str(error)[:200]}"
             raise UserError(f"its chat template fails: {said}") from error

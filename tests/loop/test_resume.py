@@ -17,6 +17,7 @@ from agent.record.run.journal import hashes
 from agent.record.run.status import state
 from agent.record.rundir import RunDir
 from envs.errors import UserError
+from tests.reliability import tiny
 
 TRAINER = {"max_steps": 2, "per_device_train_batch_size": 2, "logging_steps": 1, "save_steps": 1}
 TINY = {
@@ -133,10 +134,16 @@ def test_what_is_damaged_is_set_aside_and_done_again(run, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_more_rounds_go_on_from_the_last(run, tmp_path):
-    run("long", rounds=2)
-    run("short", rounds=1)
-    run("short", resume=True, rounds=2, workers=2)
+def test_more_rounds_go_on_from_the_last(tmp_path, monkeypatch):
+    def go(folder, resume=False, **changes):
+        tiny.prepare(tmp_path / folder, **changes)
+        monkeypatch.chdir(tmp_path / folder)
+        tiny.go(resume)
+
+    with tiny.cheap():
+        go("long", rounds=2)
+        go("short", rounds=1)
+        go("short", resume=True, rounds=2, workers=2)
     (files, long), (longer, short) = (outcome(tmp_path / name / "run") for name in ("long", "short"))
     del files["config.yaml"], longer["config.yaml"], long["config"], short["config"]
     assert longer == files

@@ -1,7 +1,9 @@
 """`handeye serve`: a policy over HTTP."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from envs.errors import UserError
 from policies.backends.settings import ModelSettings
 
 
@@ -24,6 +26,7 @@ class Serve:
     body_mb: float = 8.0  # limit of a request's body
     images: int = 16  # most images of a request
     pixels: int = 2_097_152  # of all images of a request together
+    adapters: str | None = None  # folder from which clients may have LoRA adapters loaded; None: they may load none
     threads: int = 1
     """of torch; answers are bit-equal to those of `handeye eval` with 1"""
     model: ModelSettings = field(default_factory=ModelSettings)  # how the checkpoint is loaded
@@ -47,6 +50,9 @@ class Serve:
             batch=self.batch,
             time_s=self.time_s,
         )
+        inside = None if self.adapters is None else Path(self.adapters)
+        if inside and not inside.is_dir():
+            raise UserError(f"adapters = {self.adapters!r} is no folder; valid: one, such as a run's")
         path = find_policy(self.policy)
         with bound(self.host, self.port) as listening:
-            serve(path, self.model, listening, limits, token, self.threads)
+            serve(path, self.model, listening, limits, token, self.threads, inside)

@@ -56,6 +56,7 @@ def _show(name: str, frame: Path) -> None:
         ("environment", f"{task.env.id}, {task.suite}, {task.split}"),
         ("instruction", observation.instruction),
         ("proprioception", observation.proprioception or "none"),
+        *_state(task, env),
         ("frames", " x ".join(map(str, observation.frames.shape))),
         ("answer", "a thought, then an action" if task.language.thought_regex else "an action"),
         ("action", re.sub(r"\\(\W)", r"\1", codec.action.regex)),
@@ -68,3 +69,17 @@ def _show(name: str, frame: Path) -> None:
     iio.imwrite(frame, np.concatenate(list(observation.frames), axis=1))
     print(f"frame    {frame}")
     env.close()
+
+
+def _state(task, env) -> list[tuple[str, str]]:
+    """Rows for the state in words at this start, and what the numbers of each part are; none for a task without."""
+    from envs.declared.language import SeenLanguage, meaning
+    from envs.language import StateLanguage
+
+    language = task.language
+    if not isinstance(language, StateLanguage):
+        return []
+    means = language.parts if isinstance(language, SeenLanguage) else {}  # legends tell the others
+    words = language.seen.each(env)
+    told = [f"{word}" + (f": {meaning(means[part])}" if part in means else "") for part, word in words.items()]
+    return [("state words" if not i else "", each) for i, each in enumerate(told)]

@@ -12,13 +12,15 @@ from agent.record.run.journal import Done, Journal, damage
 from agent.record.run.underway import UnderWay
 from agent.record.rundir import RunDir, flat, plain
 from envs.errors import UserError
+from policies.backends.server.address import is_server, without_place
 
 MAY_CHANGE = ("out", "rounds", "workers", "n_envs", "limits", "tracking")  # results do not depend on these
 
 
 def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config without what may change: what a run's results depend on."""
-    return {key: value for key, value in config.items() if key not in MAY_CHANGE}
+    """The config without what may change: what a run's results depend on. Of a server, where it is may change."""
+    kept = {key: value for key, value in config.items() if key not in MAY_CHANGE}
+    return kept | {"policy": without_place(kept["policy"])} if is_server(kept.get("policy", "")) else kept
 
 
 def check_same(path: Path, journal: Journal, config: Config, policy: Path) -> None:

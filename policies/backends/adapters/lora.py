@@ -5,7 +5,7 @@ The adapter that acts and is trained is peft's `default`. trl's DPO adds `ref`, 
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -53,9 +53,7 @@ def load(model: PreTrainedModel, path: Path, lora: Lora | None = None) -> PeftMo
     lora: what the config asks for; only its dropout may differ from what the adapters have. Raises UserError for that,
     for adapters of another kind, and for tensors that are missing or not finite.
     """
-    config = PeftConfig.from_pretrained(path)
-    if not isinstance(config, LoraConfig):
-        raise UserError(f"adapters of the kind {config.peft_type}; valid: LORA")
+    config = _config(path)
     if lora:
         _check_same(lora, config)
         config.lora_dropout = lora.dropout
@@ -63,14 +61,54 @@ def load(model: PreTrainedModel, path: Path, lora: Lora | None = None) -> PeftMo
         adapted = PeftModel.from_pretrained(model, path, config=config, is_trainable=True)
     if lora and lora.targets != _targets_of(adapted):
         raise UserError(f"model.lora.targets = {lora.targets!r}, and its adapters are on other layers; valid: no lora")
+    _check_tensors(adapted, path, ADAPTER)
+    return adapted
+
+
+def load_beside(model: PreTrainedModel | PeftModel, path: Path, name: str) -> PeftModel:
+    """The adapters in a folder under a name, over a model that may have others, to act with and not to train.
+
+    name: without a dot. Raises UserError as `load` does, and what peft raises; the model is then as it was before.
+    """
+    config = _config(path)
+    with _quiet(), ExitStack() as undo:
+        if isinstance(model, PeftModel):
+            model.add_adapter(name, config)
+        else:
+            model = get_peft_model(model, config, name)
+        undo.callback(remove, model, name)
+        model.load_adapter(path, name)
+        _check_tensors(model, path, name)
+        undo.pop_all()
+    return model
+
+
+def remove(model: PeftModel, name: str) -> None:
+    """Delete adapters. The last ones are taken off the model, which is that of before from then on."""
+    if set(model.peft_config) == {name}:
+        model.unload()
+    else:
+        with _quiet():
+            model.delete_adapter(name)
+
+
+def _config(path: Path) -> LoraConfig:
+    config = PeftConfig.from_pretrained(path)
+    if not isinstance(config, LoraConfig):
+        raise UserError(f"adapters of the kind {config.peft_type}; valid: LORA")
+    return config
+
+
+def _check_tensors(model: PeftModel, path: Path, name: str) -> None:
+    """Raises UserError for tensors of the adapters of this name that are missing from their folder, or not finite."""
+    held = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
     with safe_open(path / folder.WEIGHTS, "pt") as saved:
-        missing = sorted(set(get_peft_model_state_dict(adapted, save_embedding_layers=False)) - set(saved.keys()))
+        missing = sorted(set(held) - set(saved.keys()))
     if missing:
         raise UserError(f"{len(missing)} tensors of the adapters are missing: {', '.join(missing[:NAMED])}")
-    bad = [name for name, p in adapted.named_parameters() if p.requires_grad and not torch.isfinite(p).all()]
+    bad = [key for key, tensor in held.items() if not torch.isfinite(tensor).all()]
     if bad:
         raise UserError(f"{len(bad)} tensors of the adapters are not finite: {', '.join(bad[:NAMED])}")
-    return adapted
 
 
 def save(model: PeftModel, path: Path) -> None:
@@ -142,7 +180,9 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warning that peft asks transformers by an older name; nobody else can heed it."""
+    """Without the warnings that peft asks transformers by an older name, and which adapter it makes active after one is
+    deleted; nobody else can heed them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        warnings.filterwarnings("ignore", "Adapter .* was active which is now deleted", UserWarning)
         yield

@@ -28,7 +28,8 @@ class ServerAddress:
     server: its URL, as far as `/v1`. model: a model's name there; None: the only one. key_env: the environment variable
     that holds the API key, where the server wants one. concurrency: requests at a time, of each worker. timeout_s: of
     one request. patience_s: how long a request is tried again while the server is full or away. adapter: a folder with
-    a LoRA adapter, as the server sees it, loaded first.
+    a LoRA adapter, as the server sees it, loaded first. weights: the model's own weights here, a folder or hub id, for
+    training it.
     odds: how a verdict is read. token_ids: the log-probabilities of two tokens by their ids (vLLM 0.33, handeye serve).
     top_logprobs: the 20 most probable tokens, by their text (SGLang and others); a text that begins with none of these
     counts with the probability of the last of them.
@@ -41,6 +42,7 @@ class ServerAddress:
     timeout_s: Annotated[Seconds, Field(gt=0)] = 120.0
     patience_s: Seconds = 300.0
     adapter: str | None = None
+    weights: str | None = None
     odds: Literal["token_ids", "top_logprobs"] = "token_ids"
 
     @property
@@ -78,6 +80,12 @@ def parse(url: str) -> ServerAddress:
     return checked(
         ServerAddress, values | {"server": f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or '/v1'}"}
     )
+
+
+def without_place(url: str) -> str:
+    """A server's URL without where it is and how fast it is asked, on which its answers do not depend."""
+    address = parse(url)
+    return str(ServerAddress("http://server/v1", address.model, weights=address.weights, odds=address.odds))
 
 
 def named(policy: Any) -> Any:

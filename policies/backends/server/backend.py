@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 
 from envs.errors import UserError, unknown
-from policies.backend import Request, do_not_part, parting
+from policies.backend import Request, TemplateTraits, do_not_part, parting
+from policies.backends.server.adapters import adapter_name
 from policies.backends.server.address import ServerAddress
 from policies.backends.server.client import SHOWN, Client, RefusedError
 from policies.backends.server.wire import Choice, Completion, Detokenised, Model, Models, Position, Token, Tokens, read
@@ -35,12 +36,19 @@ PLAIN = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}  # 
 class ServerBackend:
     """One model of one server. Made by `connect`."""
 
-    def __init__(self, client: Client, model: Model, settings: ModelSettings | None = None):
-        """model: as /v1/models lists it."""
-        self.client, self.model = client, model.id
+    def __init__(
+        self,
+        client: Client,
+        model: Model,
+        settings: ModelSettings | None = None,
+        template: TemplateTraits | None = None,
+    ):
+        """model: as /v1/models lists it. template: as in `connect`."""
+        self.client, self.model, self.card = client, model.id, model
         asked = model.dialect, model.examples, model.image_size or "auto"
-        self.settings = as_kept(settings or ModelSettings(), *asked)
-        self.template = model
+        self.settings = (settings or ModelSettings()) if template else as_kept(settings or ModelSettings(), *asked)
+        self.template = template or model
+        self._adapter: tuple[str, str] | None = None  # name and path
         ours = model.owned_by == "handeye"
         self.digits = 4 if ours else 2  # others batch in half precision, as they like
         self.lead = "" if ours else LEAD  # our own server knows its template, and admits its lead itself
@@ -48,40 +56,51 @@ class ServerBackend:
         self.address = client.address
 
     @classmethod
-    def connect(cls, address: ServerAddress, settings: ModelSettings | None = None) -> "ServerBackend":
+    def connect(
+        cls, address: ServerAddress, settings: ModelSettings | None = None, template: TemplateTraits | None = None
+    ) -> "ServerBackend":
         """settings: of which `max_new_tokens` applies, and how the model is asked; what our own server says of that
-        takes the place of `auto`. Raises UserError where there is no server, or not that model, and where it cannot
-        load the adapter."""
+        takes the place of `auto`, unless there is a template. template: of the weights here, which are asked by the
+        settings as they are. Raises UserError where there is no server, or not that model, and where it cannot load the
+        adapter."""
         client = Client(address)
         listed = read(
             Models, client.get(f"{address.server}/models", min(FIRST_CONTACT_S, address.patience_s)), address.server
         )
         known = {model.id: model for model in listed.data}
-        if address.model is None and len(known) != 1:
+        whole = [model.id for model in listed.data if model.parent is None]
+        if address.model is None and len(whole) != 1:
             raise UserError(
-                f"server {address.server} has {len(known)} models; valid: #NAME after the URL, or model: NAME, "
+                f"server {address.server} has {len(whole)} models; valid: #NAME after the URL, or model: NAME, "
                 f"of {', '.join(known)}"
             )
-        name = address.model or next(iter(known))
+        name = address.model or whole[0]
         if name not in known:
             raise unknown(f"model of {address.server}", name, known)
-        backend = cls(client, known[name], settings)
+        backend = cls(client, known[name], settings, template)
         if address.adapter:
-            backend.load_adapter(Path(address.adapter).name, address.adapter)
+            adapter = adapter_name(address)
+            is_there = adapter in known and address.weights is not None  # then its name says its content
+            backend.act_with(adapter, address.adapter) if is_there else backend.load_adapter(adapter, address.adapter)
         return backend
 
     def load_adapter(self, name: str, path: str | Path) -> None:
         """Have the server load a LoRA adapter from a folder that it can read, in the place of one of that name, and
-        answer with it from now on (vLLM, started with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and --enable-lora)."""
+        answer with it from now on."""
         body = {"lora_name": name, "lora_path": str(path), "load_inplace": True}
         try:
             self.client.post(f"{self.address.server}/load_lora_adapter", body)
         except RefusedError as error:
             raise UserError(
                 f"adapter {str(path)!r} was not loaded: {error}; valid: a server that loads adapters while it "
-                "runs (vLLM: --enable-lora, VLLM_ALLOW_RUNTIME_LORA_UPDATING=1)"
+                "runs (vLLM: --enable-lora, VLLM_ALLOW_RUNTIME_LORA_UPDATING=1; handeye serve: --adapters)"
             ) from error
-        self.model = name
+        self.act_with(name, path)
+
+    def act_with(self, name: str, path: str | Path) -> None:
+        """Answer with an adapter that the server has loaded; should it be gone, as after a restart, it is loaded
+        again."""
+        self.model, self._adapter = name, (name, str(path))
 
     def generate(self, requests: Sequence[Request], regex: str, temperature: float, seeds: Sequence[int]) -> list[str]:
         """As `Backend.generate`."""
@@ -97,7 +116,7 @@ class ServerBackend:
         common = {"model": self.model, "stream": False, **PLAIN}
         bodies = [common | dict(body) for body in bodies]
         try:
-            answers = self.client.post_all(f"{self.address.server}/chat/completions", bodies)
+            answers = self._post_all(f"{self.address.server}/chat/completions", bodies)
         except RefusedError as error:
             raise (UserError(f"{error}; what was asked for needs {feature}") if error.lacks else error) from error
         every = [sorted(read(Completion, a, self.address.server).choices, key=lambda c: c.index) for a in answers]
@@ -120,9 +139,18 @@ class ServerBackend:
             read(Detokenised, answer, self.address.server).prompt for answer in self._tokenizer("detokenize", bodies)
         ]
 
+    def _post_all(self, url: str, bodies: Sequence[Mapping[str, Any]]) -> list[Any]:
+        try:
+            return self.client.post_all(url, bodies)
+        except RefusedError as error:
+            if not error.is_unknown or self._adapter is None:
+                raise
+        self.load_adapter(*self._adapter)
+        return self.client.post_all(url, bodies)
+
     def _tokenizer(self, route: str, bodies: Sequence[Mapping[str, Any]]) -> list[Any]:
         try:
-            return self.client.post_all(f"{self.address.root}/{route}", bodies)
+            return self._post_all(f"{self.address.root}/{route}", bodies)
         except RefusedError as error:
             needed = f"verdicts by token ids need /{route}, which vLLM has; valid: odds=top_logprobs"
             raise (UserError(f"{error}; {needed}") if error.lacks else error) from error

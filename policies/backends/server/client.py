@@ -38,11 +38,12 @@ class ServerLostError(UserError):
 
 
 class RefusedError(UserError):
-    """The server does not do what was asked. lacks: it may not know the feature; otherwise it wants a key, or less."""
+    """The server does not do what was asked. lacks: it may not know the feature; otherwise it wants a key, or less.
+    is_unknown: what was asked for is not there, such as a model."""
 
     def __init__(self, message: str, status: int):
         super().__init__(message)
-        self.lacks = status in LACKS
+        self.lacks, self.is_unknown = status in LACKS, status == 404
 
 
 class Client:

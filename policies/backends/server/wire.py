@@ -57,11 +57,18 @@ class Detokenised:
 
 @dataclass(frozen=True)
 class Model:
-    """Our own server also says how its policy is asked: what of the chat template decides it (`TemplateTraits`), and
-    its settings. image_size: [px] of frames; None: each task's own."""
+    """parent: of a LoRA adapter, the model that it was loaded over.
+
+    Our own server also says how its policy is asked: what of the chat template decides it (`TemplateTraits`), and its
+    settings. image_size: [px] of frames; None: each task's own. weights_sha256: of the policy's folder; base_sha256: of
+    the whole model in it or under its adapters (`weights_sha256` of `policies.backends.adapters.weights`).
+    """
 
     id: str
     owned_by: str = ""
+    parent: str | None = None
+    weights_sha256: str | None = None
+    base_sha256: str | None = None
     is_embedded: bool = False
     system: bool = True
     dialect: Literal["auto", "terse", "chat"] = "auto"

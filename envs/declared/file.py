@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
+from envs.declared import ranges
+from envs.declared.language import with_numbers, with_words
+from envs.declared.numbers import AUTO, parts_of
 from envs.errors import UserError
 from envs.language import FixedInstruction
 from envs.suites.questions.tasks import question_task
@@ -29,7 +32,8 @@ class Declared:
 
     cameras: one, or several in a list, each an image of its own. frames: moments that make an observation. See
     `envs.task.EnvSpec` for their order. image_size: [px]; a policy may ask for another. legend: sentences that say what
-    the numbers and names of an action mean, and what the pictures show (see `Language`).
+    the numbers and names of an action mean, and what the pictures show (see `Language`). sees: the state in words, part
+    -> its numbers, or `auto` (see `envs.declared.numbers`). thinks: an answer begins with what is seen, in those words.
     """
 
     id: Sentence
@@ -45,6 +49,8 @@ class Declared:
     actions: tuple[str, ...] = ()
     legend: tuple[Sentence, ...] = ()
     split: Literal["practice", "heldout"] = "practice"
+    sees: Any = None  # checked by `parts_of`, whose errors name the part
+    thinks: bool = True
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -72,6 +78,29 @@ def declared(path: str) -> Task:
         raise UserError(f"task {path!r}: {error}") from error
 
 
+@cache
+def unseen(path: str) -> Task:
+    """The task in a YAML file without the words for its state, for what they are measured with: random play and an
+    expert, which need none. Raises UserError as `declared` does."""
+    values = read(Path(path))
+    try:
+        parts = {} if values.get("sees") in (None, AUTO) else parts_of(values["sees"])
+        return with_numbers(_task(path, values | {"sees": None}), parts)
+    except UserError as error:
+        raise UserError(f"task {path!r}: {error}") from error
+
+
+def ranges_file(path: str) -> Path | None:
+    """The file beside a task's file that holds measured ranges of its state words; None where it needs none.
+
+    Raises UserError as `declared` does.
+    """
+    try:
+        return ranges.file_of(Path(path), read(Path(path)))
+    except UserError as error:
+        raise UserError(f"task {path!r}: {error}") from error
+
+
 def _task(path: str, values: dict[str, Any]) -> Task:
     if "questions" in values:
         asked = checked(DeclaredQuestions, values)
@@ -84,7 +113,7 @@ def _task(path: str, values: dict[str, Any]) -> Task:
         both = f"max_steps = {spec.max_steps} and kwargs.max_episode_steps = {spec.kwargs['max_episode_steps']!r}"
         raise UserError(f"{both}; valid: one of them")
     limit = {"max_episode_steps": spec.max_steps} if spec.max_steps else {}
-    return Task(
+    task = Task(
         path,
         DECLARED,
         spec.split,
@@ -100,3 +129,6 @@ def _task(path: str, values: dict[str, Any]) -> Task:
         actions=ActionWords(spec.levels, spec.actions),
         language=FixedInstruction(spec.instruction, tuple(spec.instruction.split()), spec.legend),
     )
+    if spec.sees is None:
+        return task
+    return with_words(task, ranges.complete(Path(path), spec.sees), spec.thinks)

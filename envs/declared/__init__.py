@@ -1,0 +1,10 @@
+"""Tasks from YAML files, without code: any Gymnasium environment, or any set of questions, and the words for its state.
+
+file.py: what a file may say, and the task that comes of it. numbers.py, sources.py, camera.py: the numbers of `sees`.
+language.py: their words, captions, thoughts and legend. ranges.py, measuring.py, automatic.py: ranges that the file
+does not give, as they were measured in play.
+"""
+
+from envs.declared.file import Declared, DeclaredQuestions, declared, ranges_file, unseen
+
+__all__ = ["Declared", "DeclaredQuestions", "declared", "ranges_file", "unseen"]
