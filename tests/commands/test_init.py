@@ -11,7 +11,7 @@ from agent.cli import COMMANDS
 from agent.collect.starts import gate_seeds, heldout_seeds, practice_seeds
 from agent.commands.probing import probe
 from agent.commands.setup import init_files
-from agent.commands.setup.init_files import MARK, name_of
+from agent.commands.setup.init_files import MARK, MEASURED_MARK, name_of
 from agent.measure.ladder.playing import Effort
 from envs import registry
 from envs.errors import UserError
@@ -67,6 +67,33 @@ def test_what_is_written_loads(made):
         lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
         assert len(lines) <= 15
         assert all(len(line) <= 120 for line in path.read_text().splitlines()), path
+
+
+def test_a_vector_becomes_state_words_with_measured_ranges(made):
+    (task, seed, _), _ = made("CartPole-v1")
+    chosen = registry.task(str(task))
+    assert chosen.teacher.captions
+    assert chosen.language.thought_regex.startswith("state ")
+    assert task.with_name("cart_pole.sees.yaml").read_text().startswith(MEASURED_MARK)
+    stages = config.load(seed, kind=config.Pretrain).stages
+    assert [stage.scenes_of(str(task)) for stage in stages.values()] == [4000, 1000]
+    assert stages["form"].demonstrations == {str(task): 100}
+
+
+def test_a_mujoco_model_is_seen_by_its_parts(made):
+    (task, *_), _ = made("Reacher-v5")
+    assert yaml.safe_load(task.read_text())["sees"] == "auto"
+    measured = yaml.safe_load(task.with_name("reacher.sees.yaml").read_text())
+    assert {"fingertip", "target"} <= set(measured)
+    assert registry.task(str(task)).env.frames == 2
+
+
+def test_state_words_that_do_not_work_are_left_out_and_said(made):
+    """Of two numbers of this observation, one is always the same."""
+    (task, seed, _), _ = made(f"{HERE}:HandEyeTest/Idle-v0")
+    assert "sees" not in yaml.safe_load(task.read_text())
+    assert "# no sees: " in task.read_text()
+    assert list(config.load(seed, kind=config.Pretrain).stages) == ["form"]
 
 
 def test_cart_pole_ends_by_failing(made):
@@ -148,6 +175,7 @@ def test_every_id_of_gymnasium_that_can_be_made_here_becomes_files_that_load(mad
     """With little random play. Those that cannot be made need packages that this project does not."""
     monkeypatch.setattr(play, "SECONDS", 0.2)
     monkeypatch.setattr(init_files, "EFFORT", Effort(seconds=0.2))
+    monkeypatch.setattr(init_files, "MEASURED", 1)
     absent, odd = [], {}
     for env_id in sorted(gym.registry):
         if env_id.startswith("HandEyeTest/"):

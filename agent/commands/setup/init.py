@@ -18,7 +18,9 @@ class Init:
     """
 
     id: str  # of Gymnasium's registry, or MODULE:ID of a package, such as gymnasium_robotics:FetchReach-v3
-    out: Positional[Path] = Path()  # a folder for NAME.yaml, NAME_seed.yaml and NAME_loop.yaml
+    out: Positional[Path] = (
+        Path()
+    )  # a folder for NAME.yaml, NAME_seed.yaml and NAME_loop.yaml; NAME.sees.yaml with measured ranges
     name: str | None = None  # of the files; by default made of the id
     overwrite: bool = False  # replace files that `handeye init` wrote
 
@@ -49,7 +51,7 @@ def _tell(written: "Files") -> None:
 
     for line in written.notes:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    task, seed, loop = written.texts
+    task, seed, loop, *_ = written.texts
     for what, line in (
         ("what is in the way", f"handeye try {task}"),
         ("a seed policy", f"handeye pretrain {seed}"),

@@ -1,7 +1,7 @@
 """The text of the files that `handeye init` writes, and the checks that they load."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -20,24 +20,32 @@ from agent.measure.ladder.rungs import Starts
 from agent.measure.statistics import rate
 from agent.record.tables import percent
 from envs import registry
+from envs.declared import declared, ranges, ranges_file, unseen
 from envs.errors import UserError
 from envs.survey.play import MOST_STEPS, Survey
+from envs.survey.proposing import Proposal, proposed
 from envs.survey.success import Guess, guess, holds
+from envs.task import Task
 from envs.wrappers import SuccessRule
 
 MARK = "# Written by `handeye init`"  # begins each file; one without is not overwritten
+MEASURED_MARK = "# State words of"  # begins the file with measured ranges, which `handeye sees` writes too
 STEPS = 200  # an episode's limit, where none is registered
 FAST_HZ = 15.0  # pictures a second from which on one does not tell how things move
 MANY = 800  # distinct starts from which on a loop's own numbers of episodes leave enough to practise on
 EFFORT = Effort(seconds=5)  # of telling starts apart
 WIDTH = 116  # of a comment
 GATE, REPORT = 100, 200  # episodes
-TYPED = ("_seed", "_loop")  # what the configs' names end with
+MEASURED = 20  # episodes of random play, for the ranges of state words
+WANDER = 30  # steps into an episode, before a scene is asked about
+BATCH = "per_device_train_batch_size: 64, learning_rate: 1.0e-3"
+TYPED = ("_seed", "_loop", ".sees")  # what the configs' names end with
 
 
 @dataclass(frozen=True)
 class Files:
-    """texts: path -> text, of the task, the seed config and the loop config. notes: for the console."""
+    """texts: path -> text, of the task, the seed config, the loop config, and, if any, measured ranges of state words.
+    notes: for the console."""
 
     texts: Mapping[Path, str]
     notes: tuple[str, ...]
@@ -51,8 +59,8 @@ def name_of(env_id: str) -> str:
     return re.sub(r"\W+", "_", parted).strip("_").lower()
 
 
-def paths(out: Path, name: str) -> tuple[Path, Path, Path]:
-    """Of the task, the seed config and the loop config."""
+def paths(out: Path, name: str) -> tuple[Path, ...]:
+    """Of the task, the seed config, the loop config, and the ranges of state words, which not every task has."""
     return out / f"{name}.yaml", *(out / f"{name}{ending}.yaml" for ending in TYPED)
 
 
@@ -63,38 +71,71 @@ def check_free(places: tuple[Path, ...], overwrite: bool) -> None:
             continue
         if not overwrite:
             raise UserError(f"{str(path)!r} exists; valid: another folder or --name, or --overwrite")
-        if not path.is_file() or not path.read_bytes().startswith(MARK.encode()):
+        mark = MEASURED_MARK if path.name.endswith(".sees.yaml") else MARK
+        if not path.is_file() or not path.read_bytes().startswith(mark.encode()):
             raise UserError(f"{str(path)!r} was not written by handeye init: not overwritten; valid: another --name")
 
 
-def files(found: Survey, name: str, places: tuple[Path, Path, Path]) -> Files:
+def files(found: Survey, name: str, places: tuple[Path, ...]) -> Files:
     """From what random play showed. Each is loaded and tried from a scratch folder, as the commands do.
 
     Raises UserError where the task cannot be played.
     """
-    task, seed, loop = places
-    guessed = guess(found)
+    task, seed, loop, beside = places
+    guessed, keys = guess(found), proposed(found)
     with TemporaryDirectory() as scratch:
         tried = Path(scratch) / task.name
-        texts = {task: _task(found, name, task, guessed)}
+        keys, without = _working(tried, lambda some: _task(found, name, task, guessed, some), keys)
+        texts = {task: _task(found, name, task, guessed, keys, without)}
         tried.write_text(texts[task])
-        probe(registry.task(str(tried)))
-        known = starts(registry.task(str(tried)), EFFORT, MANY)
-        texts |= {seed: _seed(name, task, seed), loop: _loop(name, task, loop, known)}
+        chosen = registry.task(str(tried))
+        probe(chosen)
+        known = starts(chosen, EFFORT, MANY)
+        texts |= {seed: _seed(found, name, task, seed, chosen), loop: _loop(name, task, loop, known)}
         for path, kind in ((seed, config.Pretrain), (loop, config.Config)):
             there = Path(scratch) / path.name
             there.write_text(texts[path].replace(_yaml(str(task)), _yaml(str(tried))))
             config.load(there, kind=kind)
+        if (measured := tried.with_name(beside.name)).exists():
+            texts[beside] = measured.read_text()
     return Files(texts, tuple(_notes(found, guessed, known)))
 
 
+def _working(
+    path: Path, text: Callable[[Mapping[str, Proposal]], str], keys: Mapping[str, Proposal]
+) -> tuple[dict[str, Proposal], list[str]]:
+    """The proposed keys with which the task can be played, and a line for each of the others. The ranges of state words
+    are measured meanwhile, into a file beside `path`. Raises UserError for a key that is needed."""
+    kept: dict[str, Proposal] = {}
+    without: list[str] = []
+    for key, proposal in keys.items():
+        path.write_text(text(kept | {key: proposal}))
+        declared.cache_clear(), unseen.cache_clear()
+        try:
+            if key == "sees" and ranges_file(str(path)):
+                ranges.write(path, ranges.measured_text(path, unseen(str(path)), episodes=MEASURED))
+            probe(registry.task(str(path)))
+        except UserError as error:
+            if proposal.is_needed:
+                raise
+            without.append(f"no {key}: {str(error).partition(': ')[2] or error}")
+            ranges.beside(path).unlink(missing_ok=True)
+        else:
+            kept[key] = proposal
+    declared.cache_clear(), unseen.cache_clear()
+    return kept, without
+
+
 # the task ------------------------------------------------------------------------------------------------------------
-def proposed(found: Survey) -> dict[str, Any]:
-    """Further keys of a declared task, each with its value; the place for what a task's file learns to say."""
-    return {}
-
-
-def _task(found: Survey, name: str, path: Path, guessed: Guess) -> str:
+def _task(
+    found: Survey,
+    name: str,
+    path: Path,
+    guessed: Guess,
+    keys: Mapping[str, Proposal],
+    without: Sequence[str] = (),
+) -> str:
+    """without: lines on what was tried and does not work."""
     lines = [
         f"{MARK}: {found.env_id} as a task, to be edited, and tried by `handeye try {path}`.",
         *(f"# {line}" for text in _played(found, guessed.rule) for line in wrap(text, WIDTH)),
@@ -112,7 +153,9 @@ def _task(found: Survey, name: str, path: Path, guessed: Guess) -> str:
         lines.append(f"frames: 2  # one picture does not tell how things move{hz}")
     if found.cameras:
         lines += _with(f"# cameras: {_yaml(list(found.cameras))}", "of the model; each is a picture of its own")
-    lines += [f"{key}: {_yaml(value)}" for key, value in proposed(found).items()]
+    for key, proposal in keys.items():
+        lines += _with(f"{key}: {_yaml(proposal.value)}", proposal.comment)
+    lines += [f"# {part}" for line in without for part in wrap(line, WIDTH)]
     return "\n".join(lines) + "\n"
 
 
@@ -186,16 +229,29 @@ def _yaml(value: Any) -> str:
 
 
 # the configs ---------------------------------------------------------------------------------------------------------
-def _seed(name: str, task: Path, path: Path) -> str:
-    typed = _yaml(str(task))
+def _seed(found: Survey, name: str, task: Path, path: Path, chosen: Task) -> str:
+    typed, middle = _yaml(str(task)), sorted(len(e.rewards) for e in found.episodes)[len(found.episodes) // 2]
+    wander = max(1, min(WANDER, middle // chosen.env.repeat // 2))  # so that few random episodes end on the way
+    sight, scenes = "", ""
+    if chosen.teacher.captions:
+        scenes = f"""
+    scenes: 1000  # so that sight is not forgotten
+    first_scene: 560_000
+    wander: {wander}"""
+        sight = f"""
+  sight:  # captions and questions about scenes, from the state words
+    scenes: 4000
+    wander: {wander}  # steps into an episode, fewer than these
+    sft: {{max_steps: 800, {BATCH}, adam_beta2: 0.98, warmup_steps: 50,
+      lr_scheduler_type: constant_with_warmup}}"""
     return f"""{MARK}: a seed policy from nothing, by `handeye pretrain {path}`.
 out: runs/seeds/{name}  # checkpoint folder
 tasks: [{typed}]
-stages:
-  form:
-    demonstrations: {{{typed}: 100}}  # episodes of the expert
+stages:{sight}
+  form:  # what the expert does{scenes}
+    demonstrations: {{{typed}: 100}}  # episodes
     repeats: 4  # of each of their steps
-    sft: {{max_steps: 500, per_device_train_batch_size: 64, learning_rate: 1.0e-3, warmup_steps: 50}}
+    sft: {{max_steps: 500, {BATCH}, warmup_steps: 20}}
 """
 
 

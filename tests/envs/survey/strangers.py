@@ -45,6 +45,13 @@ class Told(_Drawn):
         return observed, 0.0, reached, False, told
 
 
+class Idle(Told):
+    """Observes nothing of what happens."""
+
+    def _observed(self):
+        return np.zeros(2, np.float32)
+
+
 class Flat(_Drawn):
     """Every step brings the same reward, and nothing is drawn of what happens."""
 
@@ -78,6 +85,6 @@ class Falls(_Drawn):
         return result
 
 
-for kind in (Told, Flat, Falls):
+for kind in (Told, Idle, Flat, Falls):
     gym.register(f"HandEyeTest/{kind.__name__}-v0", kind, max_episode_steps=12, disable_env_checker=True)
 gym.register("HandEyeTest/Unlimited-v0", Told, disable_env_checker=True)
