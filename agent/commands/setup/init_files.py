@@ -113,7 +113,7 @@ def _working(
         declared.cache_clear(), unseen.cache_clear()
         try:
             if key == "sees" and ranges_file(str(path)):
-                ranges.write(path, ranges.measured_text(path, unseen(str(path)), episodes=MEASURED))
+                ranges.write(path, ranges.measured_text(path, unseen(str(path)).with_env(frames=1), None, MEASURED))
             probe(registry.task(str(path)))
         except UserError as error:
             if proposal.is_needed:
