@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from agent.measure.ladder.rungs import (
+    NOBODY,
     Ceiling,
     Certificates,
     Failed,
@@ -66,7 +67,7 @@ def _playing(ladder: Ladder) -> Iterator[str]:
     for name, play in (("random play", random), ("doing nothing", zero)):
         if play and play.rate["rate"] >= EASY:
             yield f"{name} succeeds in {_share(play)}: too easy, or the rule of success holds too soon"
-    has_none = isinstance(ladder.rungs.get("expert"), Missing)
+    has_none = ladder.rungs.get("expert") == Missing(NOBODY)
     if has_none and random and not random.rate["k"]:
         yield f"no success in {random.rate['n']} random episodes and no expert: nothing to imitate; expert: is the key"
     elif has_none:

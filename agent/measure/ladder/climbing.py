@@ -7,7 +7,7 @@ from agent.measure.ladder.costs import memory, times, tokens
 from agent.measure.ladder.exactness import certificates, restores, starts
 from agent.measure.ladder.pictures import picture
 from agent.measure.ladder.playing import Effort, ceiling, play
-from agent.measure.ladder.rungs import Failed, Ladder, Lengths, Missing, Play, Rung
+from agent.measure.ladder.rungs import NOBODY, Ceiling, Failed, Ladder, Lengths, Missing, Play, Rung
 from envs import registry
 from envs.errors import SimulatorError, UserError
 from envs.foreign.raising import is_of_environment, named
@@ -45,7 +45,7 @@ def _measures(task: Task, frame: Path, effort: Effort, rungs: dict[str, Rung]) -
         "random": lambda: play("random", task, effort),
         "zero": lambda: play("zero", task, effort),
         "expert": lambda: _expert(task, effort),
-        "codec": lambda: ceiling(task, effort),
+        "codec": lambda: _ceiling(task, effort, rungs),
         "lengths": lambda: _lengths(task, rungs),
         "starts": lambda: starts(task, effort),
         "certificates": lambda: certificates(task, effort),
@@ -58,8 +58,12 @@ def _measures(task: Task, frame: Path, effort: Effort, rungs: dict[str, Rung]) -
 
 def _expert(task: Task, effort: Effort) -> Play | Missing:
     if with_expert(task).teacher.expert is None:
-        return Missing("none")
+        return Missing(NOBODY)
     return play("expert", task, effort)
+
+
+def _ceiling(task: Task, effort: Effort, rungs: dict[str, Rung]) -> Ceiling | Missing:
+    return ceiling(task, effort) if isinstance(rungs["expert"], Play) else Missing("no expert that plays")
 
 
 def _lengths(task: Task, rungs: dict[str, Rung]) -> Lengths:

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from agent.measure.ladder.rungs import Ceiling, Missing, Play
+from agent.measure.ladder.rungs import Ceiling, Play
 from agent.measure.statistics import rate
 from envs import registry
 from envs.errors import UserError
@@ -60,11 +60,10 @@ def play(who: str, task: Task, effort: Effort) -> Play:
     return _summary(task, episodes(Player(task.name, who), effort))
 
 
-def ceiling(task: Task, effort: Effort) -> Ceiling | Missing:
-    """The expert's success through the codec, at several `levels` of continuous actions."""
+def ceiling(task: Task, effort: Effort) -> Ceiling:
+    """The expert's success through the codec, at several `levels` of continuous actions. Raises UserError without an
+    expert."""
     space = codec_for(task).action.space
-    if with_expert(task).teacher.expert is None:
-        return Missing("no expert")
     own = task.actions.levels if isinstance(space, gym.spaces.Box) else 0
     each = sorted({own, *LEVELS}) if own else [0]
     share = replace(effort, seconds=effort.seconds / len(each))

@@ -7,6 +7,9 @@ from typing import Any
 from agent.record.tables import percent
 
 
+NOBODY = "none"  # why the expert's rung is missing, where nobody shows the task
+
+
 @dataclass(frozen=True)
 class Rung:
     """Base of all rungs."""
