@@ -61,14 +61,17 @@ def play(who: str, task: Task, effort: Effort) -> Play:
 
 
 def ceiling(task: Task, effort: Effort) -> Ceiling:
-    """The expert's success through the codec, at several `levels` of continuous actions. Raises UserError without an
-    expert."""
+    """The expert's success through the codec, with the task's own `levels` of continuous actions, and with others as
+    far as the time goes. Raises UserError without an expert."""
     space = codec_for(task).action.space
     own = task.actions.levels if isinstance(space, gym.spaces.Box) else 0
-    each = sorted({own, *LEVELS}) if own else [0]
-    share = replace(effort, seconds=effort.seconds / len(each))
-    rates = {n: _summary(task, episodes(Player(task.name, "codec", n or None), share)).rate for n in each}
-    return Ceiling(rates, own)
+    each = [own, *(n for n in LEVELS if own and n != own)]
+    share, ends = replace(effort, seconds=effort.seconds / len(each)), time.monotonic() + effort.seconds
+    rates = {}
+    for n in each:
+        if not rates or time.monotonic() < ends:
+            rates[n] = _summary(task, episodes(Player(task.name, "codec", n or None), share)).rate
+    return Ceiling(dict(sorted(rates.items())), own)
 
 
 def episodes(player: Player, effort: Effort) -> list[Played]:

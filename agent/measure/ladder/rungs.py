@@ -6,7 +6,6 @@ from typing import Any
 
 from agent.record.tables import percent
 
-
 NOBODY = "none"  # why the expert's rung is missing, where nobody shows the task
 
 

@@ -45,6 +45,7 @@ def declare(tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_a_task_of_ours_is_climbed_whole(tmp_path):
     ladder = climb("reacher", tmp_path / "seen.png", SHORT)
     assert list(ladder.rungs) == RUNGS
@@ -98,6 +99,7 @@ def test_broken_episodes_are_counted(declare):
     assert (found.broken, found.rate["n"], found.first_error) == (2, 2, "RuntimeError: it fell")
 
 
+@pytest.mark.slow
 def test_episodes_are_the_same_with_more_workers():
     one, two = (episodes(Player("frozen-lake", "random"), Effort(4, 60, workers)) for workers in (1, 2))
     assert sorted(map(repr, one)) == sorted(map(repr, two))
