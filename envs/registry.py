@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from itertools import chain
 
-from envs.declared import declared
+from envs.declared import declared, unseen
 from envs.errors import unknown
 from envs.suites.gymnasium_own.tasks import STOCK
 from envs.suites.meta_world import METAWORLD
@@ -11,7 +11,7 @@ from envs.suites.robotics.tasks import ROBOTICS
 from envs.suites.tabletop.tasks import TABLETOP, vocabulary
 from envs.task import Task
 
-__all__ = ["TASKS", "expanded", "tagged", "task", "vocabulary"]
+__all__ = ["TASKS", "expanded", "tagged", "task", "vocabulary", "wordless"]
 
 TASKS: dict[str, Task] = {task.name: task for task in (*TABLETOP, *STOCK, *ROBOTICS, *METAWORLD)}
 
@@ -26,6 +26,12 @@ def task(name: str, image_size: int | None = None) -> Task:
     if name not in TASKS:
         raise unknown("task", name, TASKS)
     return TASKS[name].sized(image_size)
+
+
+def wordless(name: str) -> Task:
+    """The task without the words for its state where a file declares it, for what needs none: ranges of the words may
+    not be measured yet. Raises UserError as `task` does."""
+    return unseen(name) if name.endswith((".yaml", ".yml")) else task(name)
 
 
 def tagged(tag: str) -> list[str]:

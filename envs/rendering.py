@@ -9,8 +9,10 @@ import gc
 import hashlib
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -37,6 +39,7 @@ MAX_GEOMS = 1000  # of a scene's buffer, beyond those of the model
 CATENARY = 32  # geoms that draw one tendon that hangs, at most (mjNCATENARY)
 IDLE = 4  # renderers that are kept for the next environment of their kind, though no model is left that they draw
 MANY = 8  # renderers; before there are more, garbage is collected, which may hold models
+GROUPS = ("geomgroup", "sitegroup", "tendongroup", "skingroup", "flexgroup", "flags")  # of MuJoCo's MjvOption
 FREE_CAMERA = ("lookat", "distance", "azimuth", "elevation", "trackbodyid", "type")
 SLICES, STACKS = 8, 4  # around and along a capsule, in a picture of at most 64 px
 EDGE = 8  # [px] of a larger picture for each further slice
@@ -68,12 +71,19 @@ class Renderer:
         atexit.register(self.close)  # before the interpreter takes EGL apart, which prints errors
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = _scene_of(model)
-        self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
+        self._everyday, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._viewport = mujoco.MjrRect(0, 0, width, height)
 
-    def render(self, model: mujoco.MjModel, data: mujoco.MjData, camera: str | mujoco.MjvCamera) -> np.ndarray:
-        """A fresh (height, width, 3) uint8 picture of `data` through a named or a free camera.
+    def render(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        camera: str | mujoco.MjvCamera,
+        option: mujoco.MjvOption | None = None,
+    ) -> np.ndarray:
+        """A fresh (height, width, 3) uint8 picture of `data` through a named or a free camera. option: what is drawn of
+        it, where that is not MuJoCo's default.
 
         Raises SimulatorError where something had no room in the scene's buffer: it would be missing in the picture.
         """
@@ -84,7 +94,7 @@ class Renderer:
             self._camera.fixedcamid = model.camera(camera).id
             camera = self._camera
         everything = mujoco.mjtCatBit.mjCAT_ALL
-        mujoco.mjv_updateScene(model, data, self._option, None, camera, everything, self._scene)
+        mujoco.mjv_updateScene(model, data, option or self._everyday, None, camera, everything, self._scene)
         if self._scene.ngeom >= self._scene.maxgeom:
             raise SimulatorError(f"the buffer of {self._scene.maxgeom} geoms is full: the picture lacks some")
         mujoco.mjr_render(self._viewport, self._scene, self._context)
@@ -214,23 +224,78 @@ def _close_unused() -> None:
         _renderers.pop(key).close()
 
 
-def camera_of(env: Any, camera: str | Mapping[str, Any] = "") -> str | mujoco.MjvCamera:
+def cameras_of(env: Any) -> list[str]:
+    """The names of the cameras of a Gymnasium MuJoCo environment, in the model's order."""
+    return [name for i in range(env.model.ncam) if (name := env.model.camera(i).name)]
+
+
+@dataclass(frozen=True)
+class OwnView:
+    """How an environment's own renderer shows it. camera: a name, or the fields of a free camera. shown: name of GROUPS
+    -> which of the groups, or of the visual elements, are drawn."""
+
+    camera: str | Mapping[str, Any]
+    shown: Mapping[str, np.ndarray]
+
+    def option(self) -> mujoco.MjvOption:
+        option = mujoco.MjvOption()
+        for name, which in self.shown.items():
+            getattr(option, name)[:] = which
+        return option
+
+
+def own_view(env: Any, render: Callable[[], object]) -> OwnView | None:
+    """What a Gymnasium MuJoCo environment asks MuJoCo for in a `render` of its own: the first of its cameras, and the
+    groups that it draws. None where it asks for nothing, or for a camera without a name."""
+    asked: list[tuple[Any, Any]] = []
+    update = mujoco.mjv_updateScene
+
+    def noted(model: Any, data: Any, option: Any, perturb: Any, camera: Any, *rest: Any) -> None:
+        asked.append((copy.copy(option), copy.copy(camera)))
+        update(model, data, option, perturb, camera, *rest)
+
+    # MuJoCo's Renderer calls it in one module, Gymnasium in the other
+    with patch.object(mujoco, "mjv_updateScene", noted), patch.object(mujoco._functions, "mjv_updateScene", noted):
+        render()
+    if not asked:
+        return None
+    option, camera = asked[0]
+    shown = {name: np.array(getattr(option, name)) for name in GROUPS if hasattr(option, name)}
+    if camera.type == mujoco.mjtCamera.mjCAMERA_FIXED:
+        name = env.model.camera(camera.fixedcamid).name
+        return OwnView(name, shown) if name else None
+    fields = {key: getattr(camera, key) for key in ("distance", "azimuth", "elevation", "trackbodyid")}
+    return OwnView({"lookat": camera.lookat.tolist(), **fields}, shown)
+
+
+def camera_of(env: Any, camera: str | Mapping[str, Any] = "", own: OwnView | None = None) -> str | mujoco.MjvCamera:
     """The camera of a Gymnasium MuJoCo environment: a named one, or a free one with these fields of MuJoCo's MjvCamera
-    (lookat [m], distance [m], azimuth and elevation [degrees], trackbodyid); else `track`, else the environment's own.
+    (lookat [m], distance [m], azimuth and elevation [degrees], trackbodyid); else the one that the environment was made
+    with (its arguments camera_id or camera_name), else `track`, else the environment's own by its configuration, or as
+    it shows itself (own), else MuJoCo's default one.
 
     Gymnasium's free camera looks at the middle of all geoms as they lie at first, and so loses what runs away; one
     that the model calls `track` goes with it. Raises UserError for a name that the model does not have, or a field that
     no camera has.
     """
     model = env.model
-    named = [model.camera(i).name for i in range(model.ncam)]
+    named = cameras_of(env)
     if isinstance(camera, str):
         if camera and camera not in named:
             raise UserError(f"unknown camera {camera!r}; valid: {', '.join(named) or 'none, leave it out'}")
-        if camera or "track" in named:
-            return camera or "track"
+        if camera:
+            return camera
         renderer = getattr(env, "mujoco_renderer", None)
-        camera = (renderer and renderer.default_cam_config) or {}
+        given = getattr(renderer, "camera_id", None)
+        if given is not None and given != -1:  # by the environment's arguments camera_id or camera_name
+            fixed = mujoco.MjvCamera()
+            fixed.type, fixed.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, given
+            return fixed
+        if "track" in named:
+            return "track"
+        camera = (renderer and renderer.default_cam_config) or (own.camera if own else {})
+        if isinstance(camera, str):
+            return camera
     free = mujoco.MjvCamera()
     free.distance = model.stat.extent
     free.lookat[:] = model.stat.center

@@ -13,14 +13,29 @@ import numpy as np
 
 from envs.checks.health import Health
 from envs.errors import UserError
-from envs.foreign.making import PACKAGES, limit, made
-from envs.foreign.paths import InfoNumbers
+from envs.foreign.making import PACKAGES, WrapperSpec, limit, made
+from envs.foreign.numbers import InfoNumbers
+from envs.foreign.paths import Held
 from envs.foreign.probing import SEED, probe
 from envs.foreign.raising import is_of_environment
+from envs.foreign.showing import check_shows
+from envs.foreign.spaces import Bounded, Bounds
 from envs.language import Language, StateLanguage
 from envs.observation import Observation
+from envs.rendering import OwnView
 from envs.snapshot import Restorable, is_physical
-from envs.wrappers import ActionRepeat, Afresh, FrameHistory, Judged, OwnPicture, Picture, SuccessRule, pictures
+from envs.wrappers import (
+    ActionRepeat,
+    Afresh,
+    AnyRule,
+    Fit,
+    FrameHistory,
+    Judged,
+    OwnPicture,
+    Picture,
+    SuccessRule,
+    pictures,
+)
 
 DECLARED = "declared"  # the suite of tasks from files, whose environments nobody here has tried
 IMAGE_SIZE = 64  # [px] of a frame's side, where a task has no other
@@ -34,22 +49,34 @@ class EnvSpec:
     success: the rule of success, where the environment does not tell success itself. It is seen as pictures of
     (image_size, image_size, 3) through `cameras`, as `camera_of` takes them. frames: moments that make an observation.
     An observation is (frames x cameras) images: the oldest moment first, and of each moment the cameras in their order.
-    repeat: how often an action is taken. info: numbers of it that are kept, as paths, for words that tell the state.
+    repeat: how often an action is taken.
+
+    imports: modules that are imported before it is made. wrappers: of the user's, the first innermost. bounds: of
+    actions that have none of their own (`envs.foreign.spaces.bounded`). held: paths whose values it holds
+    (`envs.foreign.paths.Held`). fit: how a picture of its own that is no square becomes one. still: that its pictures
+    may stay the same for many random steps. info: numbers of it that are kept, as paths, for words that tell the
+    state.
     """
 
     id: str
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    success: SuccessRule | None = None
+    success: SuccessRule | AnyRule | None = None
     image_size: int = IMAGE_SIZE  # [px]
     cameras: Sequence[str | Mapping[str, Any]] = field(default=("",), hash=False)
     frames: int = 1
     repeat: int = 1
+    imports: tuple[str, ...] = ()
+    wrappers: tuple[WrapperSpec, ...] = ()
+    bounds: Bounds | None = field(default=None, hash=False)
+    held: tuple[str, ...] = ()
+    fit: Fit = "squash"
+    still: bool = False
     info: tuple[str, ...] = ()
 
     @cached_property
     def horizon(self) -> int | None:
         """Decisions of an episode, at most; None where no limit is registered or given."""
-        steps = limit(self.id, self.kwargs)
+        steps = limit(self.id, self.kwargs, self.imports)
         return steps and -(-steps // self.repeat)
 
 
@@ -155,10 +182,10 @@ class Task:
         Raises UserError for an unknown id, a wrong argument, and a camera that the environment does not have. That of a
         declared task is tried first, once in a process; see `envs.foreign.probing`.
         """
-        white = None
+        found = Found()
         if self.suite == DECLARED:
-            white = _tried(self.name, replace(self.env, image_size=IMAGE_SIZE, frames=1), self.language)
-        return _wrapped(made(self.name, self.suite, self.env.id, {**self.env.kwargs, **kwargs}), self.env, white)
+            found = _tried(self.name, replace(self.env, image_size=IMAGE_SIZE, frames=1), self.language)
+        return _wrapped(_made(self.name, self.suite, self.env, kwargs), self.env, found)
 
     def observe(self, env: gym.Env) -> Observation:
         """What a policy may know of `env` now: fresh frames and words."""
@@ -166,17 +193,31 @@ class Task:
         return Observation(frames, self.language.instruction(env), self.language.proprioception(env))
 
 
-def _wrapped(env: gym.Env, spec: EnvSpec, white: float | None = None) -> Restorable:
-    """white: of its pictures, where these are floats, as `FrameReader` has it."""
-    env = Health(env)
+def _made(name: str, suite: str, spec: EnvSpec, kwargs: Mapping[str, Any] | None = None) -> gym.Env:
+    return made(name, suite, spec.id, {**spec.kwargs, **(kwargs or {})}, spec.imports, spec.wrappers)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a trial finds. white: of its pictures, where these are floats, as `FrameReader` has it. own: how a MuJoCo
+    environment shows itself."""
+
+    white: float | None = None
+    own: OwnView | None = field(default=None, hash=False)
+
+
+def _wrapped(env: gym.Env, spec: EnvSpec, found: Found = Found()) -> Restorable:
+    env = Health(env if spec.bounds is None else Bounded(env, spec.bounds))
     if spec.success and is_physical(env):
         env = Afresh(env)
     if spec.repeat > 1:
         env = ActionRepeat(env, spec.repeat)
     if spec.info:
         env = InfoNumbers(env, spec.info)
+    if spec.held:
+        env = Held(env, spec.held)
     if spec.success:
-        env = Picture(Judged(env, spec.success), spec.image_size, spec.cameras, white)
+        env = Picture(Judged(env, spec.success), spec.image_size, spec.cameras, found.white, spec.fit, found.own)
     elif hasattr(env.unwrapped, "picture"):
         env = OwnPicture(env, spec.image_size, spec.cameras)
     if spec.frames > 1:
@@ -185,12 +226,12 @@ def _wrapped(env: gym.Env, spec: EnvSpec, white: float | None = None) -> Restora
 
 
 @cache
-def _tried(name: str, spec: EnvSpec, language: Language) -> float | None:
-    """What white is in the pictures of a declared task, which has been tried; None where they are no floats.
+def _tried(name: str, spec: EnvSpec, language: Language) -> Found:
+    """A declared task is tried, once.
 
     Raises UserError for an environment with which nothing could be played, or whose state the words cannot tell.
     """
-    with _of_task(name), closing(_wrapped(made(name, DECLARED, spec.id, spec.kwargs), spec)) as env:
+    with _of_task(name), closing(_wrapped(_made(name, DECLARED, spec), spec)) as env:
         if spec.horizon is None:
             raise UserError(
                 f"environment {spec.id!r} has no time limit: an episode might never end; "
@@ -199,7 +240,9 @@ def _tried(name: str, spec: EnvSpec, language: Language) -> float | None:
         probe(spec.id, env)
         if isinstance(language, StateLanguage):
             _try_words(env, language)
-        return env.get_wrapper_attr("white")
+        own = env.get_wrapper_attr("adopt_own_view")()
+        check_shows(env, spec.still)
+        return Found(env.get_wrapper_attr("white"), own)
 
 
 def _try_words(env: Restorable, language: StateLanguage) -> None:

@@ -4,19 +4,20 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, isnan
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-import cv2
 import gymnasium as gym
 import numpy as np
 
 from envs.errors import UserError
-from envs.foreign.frames import FrameReader
+from envs.foreign.frames import FrameReader, scaled, squared
+from envs.foreign.raising import is_of_environment
 from envs.foreign.values import check_ending, rewarded, success_number
-from envs.rendering import camera_of, mujoco, renderer_for, simplify
+from envs.rendering import OwnView, camera_of, mujoco, own_view, renderer_for, simplify
 from envs.snapshot import PHYSICS, is_physical, physics_of
 
 Stepped = tuple[Any, float, bool, bool, dict[str, Any]]
+Fit = Literal["squash", "letterbox"]
 NUMBERS = ("return", "reward", "terminated")
 
 
@@ -24,13 +25,14 @@ NUMBERS = ("return", "reward", "terminated")
 class SuccessRule:
     """An episode succeeds where a number lies within bounds.
 
-    of: `return` or `reward` (the last one), which count when the episode ends; `terminated`, where the environment ends
-    an episode by reaching what is asked for and not otherwise; or a key of `info`, which counts after every step, and
-    success ends the episode, or only `at_the_end`. A key of `info` that is called as a word of ours is not looked at.
+    of: what number, or several names, any of whose numbers may lie within. `return` or `reward` (the last one) count
+    when the episode ends, and so does `terminated`, where the environment ends an episode by reaching what is asked for
+    and not otherwise. A key of `info` counts after every step, and success ends the episode, or only `at_the_end`. One
+    that is called as a word of ours is not looked at.
     source: who set the bounds.
     """
 
-    of: str
+    of: str | tuple[str, ...]
     at_least: float = -inf
     at_most: float = inf
     at_the_end: bool = False
@@ -40,15 +42,25 @@ class SuccessRule:
         """Raises UserError for a rule that always holds or never does."""
         low, high = self.at_least, self.at_most
         given = f"success of {self.of!r}, at_least {low:g}, at_most {high:g}"
-        if not self.of:
+        if not self.keys or not all(self.keys):
             raise UserError(f"success of {self.of!r}; valid: {', '.join(NUMBERS)}, or a key of info")
         if isnan(low) or isnan(high) or low > high or low == inf or high == -inf:
             raise UserError(f"{given} never holds; valid: numbers, at_least no more than at_most")
         if not (isfinite(low) or isfinite(high)):
             raise UserError(f"success of {self.of!r} has no bound, and always holds; valid: at_least, at_most, or both")
-        if self.of == "terminated" and self.holds(0) == self.holds(1):
+        if "terminated" in self.keys and self.holds(0) == self.holds(1):
             how = "always" if self.holds(1) else "never"
             raise UserError(f"{given} {how} holds; valid: at_least: 1, or at_most: 0")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of its numbers."""
+        return (self.of,) if isinstance(self.of, str) else self.of
+
+    @property
+    def rules(self) -> tuple["SuccessRule", ...]:
+        """Itself, as `AnyRule` has several."""
+        return (self,)
 
     def holds(self, number: float) -> bool:
         return self.at_least <= number <= self.at_most
@@ -61,7 +73,18 @@ class SuccessRule:
         bounds = [
             f"{word} {b:g}" for word, b in (("at least", self.at_least), ("at most", self.at_most)) if isfinite(b)
         ]
-        return f"{self.of} {' and '.join(bounds)}{' at the end' * self.at_the_end} ({self.source or 'as declared'})"
+        number = f"{' or '.join(self.keys)} {' and '.join(bounds)}{' at the end' * self.at_the_end}"
+        return f"{number} ({self.source or 'as declared'})"
+
+
+@dataclass(frozen=True)
+class AnyRule:
+    """An episode succeeds where any of its rules says so."""
+
+    rules: tuple[SuccessRule, ...]
+
+    def in_words(self) -> str:
+        return "; or ".join(rule.in_words() for rule in self.rules)
 
 
 class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
@@ -87,7 +110,7 @@ class Judged(gym.Wrapper[Any, Any, Any, Any]):
 
     set_by_reset: ClassVar[tuple[str, ...]] = ("rule",)  # what no step changes
 
-    def __init__(self, env: gym.Env[Any, Any], rule: SuccessRule):
+    def __init__(self, env: gym.Env[Any, Any], rule: SuccessRule | AnyRule):
         super().__init__(env)
         self.rule, self._return, self._keys = rule, 0.0, set()
 
@@ -106,16 +129,20 @@ class Judged(gym.Wrapper[Any, Any, Any, Any]):
         check_ending(terminated, truncated, info)
         self._return += rewarded(reward)
         self._keys |= info.keys()
-        rule, ended = self.rule, terminated or truncated
+        ended = terminated or truncated
         numbers = info | {"return": self._return, "reward": reward, "terminated": terminated}
-        if ended and rule.of not in {*NUMBERS, *self._keys}:
-            keys = ", ".join(sorted({*NUMBERS, *map(str, self._keys)}))
-            raise UserError(f"success key {rule.of!r} never appeared in info; valid: {keys}")
-        success = rule.of in numbers and rule.holds(success_number(numbers[rule.of], rule.of))
-        if rule.at_the_end or rule.of in NUMBERS:
-            success = success and ended
+        met = [self._is_met(rule, numbers, ended) for rule in self.rule.rules]  # all, to name what is no key
+        success = any(met)
         terminated = terminated or success
         return observation, reward, terminated, truncated, info | {"success": success, "is_success": success}
+
+    def _is_met(self, rule: SuccessRule, numbers: Mapping[str, Any], ended: bool) -> bool:
+        """Raises UserError at the end of an episode in which none of the rule's numbers was told."""
+        if ended and not {*NUMBERS, *self._keys}.intersection(rule.keys):
+            keys = ", ".join(sorted({*NUMBERS, *map(str, self._keys)}))
+            raise UserError(f"success key {rule.of!r} never appeared in info; valid: {keys}")
+        holding = [key for key in rule.keys if key in numbers and rule.holds(success_number(numbers[key], key))]
+        return any(ended or not (rule.at_the_end or key in NUMBERS) for key in holding)
 
 
 class Afresh(gym.Wrapper[Any, Any, Any, Any]):
@@ -139,10 +166,12 @@ class Afresh(gym.Wrapper[Any, Any, Any, Any]):
 class Picture(gym.Wrapper[Any, Any, Any, Any]):
     """Renders (size, size, 3) uint8: MuJoCo by our own renderer, whatever else by its own, scaled down.
 
-    cameras: at least one, each as `camera_of` has it; the last is what `render` looks through.
+    cameras: at least one, each as `camera_of` has it; the last is what `render` looks through. fit: a picture of the
+    environment's own that is no square is scaled on each side by itself (squash), or as a whole, between black bars.
+    own: how a MuJoCo environment shows itself, where that is known.
     """
 
-    set_by_reset: ClassVar[tuple[str, ...]] = ("_reader",)  # what no step changes
+    set_by_reset: ClassVar[tuple[str, ...]] = ("_reader", "_own", "_option")  # what no step changes
 
     def __init__(
         self,
@@ -150,14 +179,16 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
         size: int,
         cameras: Sequence[str | Mapping[str, Any]] = ("",),
         white: float | None = None,
+        fit: Fit = "squash",
+        own: OwnView | None = None,
     ):
         """white: of pictures in floats, where that is known.
 
         Raises UserError for a camera that the model does not have.
         """
         super().__init__(env)
-        self.size, self.cameras = size, _checked(cameras, env)
-        self._reader = FrameReader(white)
+        self.size, self.cameras, self.fit = size, _checked(cameras, env), fit
+        self._reader, self._own, self._option = FrameReader(white), own, own and own.option()
         self._physical = is_physical(env)
         if self._physical:
             simplify(env.unwrapped.model, size)
@@ -165,9 +196,23 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
     def pictures(self) -> np.ndarray:
         """(cameras, size, size, 3) uint8. Raises UserError where there is no picture."""
         if self._physical:
-            self._place_markers()
+            self.place_markers()
             return np.stack([self._seen_by(camera, self.size) for camera in self.cameras])
         return self._drawn(self.size)[None]
+
+    def adopt_own_view(self) -> OwnView | None:
+        """From now on a MuJoCo environment is drawn as its own renderer shows it, which is tried; None where it has
+        none that works."""
+        if not self._physical:
+            return None
+        try:
+            self._own = own_view(self.env.unwrapped, self.env.render)
+        except BaseException as error:  # whatever a renderer raises
+            if not is_of_environment(error):
+                raise
+            return None
+        self._option = self._own and self._own.option()
+        return self._own
 
     @property
     def white(self) -> float | None:
@@ -181,19 +226,20 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
     def view(self, size: int) -> np.ndarray:
         """(size, size, 3) uint8, through the last camera. Raises UserError where there is no picture."""
         if self._physical:
-            self._place_markers()
+            self.place_markers()
             return self._seen_by(self.cameras[-1], size)
         return self._drawn(size)
 
     def _seen_by(self, camera: str | Mapping[str, Any], size: int) -> np.ndarray:
         inner = self.env.unwrapped
-        return renderer_for(inner.model, size).render(inner.model, inner.data, camera_of(inner, camera))
+        seen = camera_of(inner, camera, self._own)
+        return renderer_for(inner.model, size).render(inner.model, inner.data, seen, self._option)
 
     def _drawn(self, size: int) -> np.ndarray:
         picture = self._reader.read(self.env.render())
-        return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+        return squared(picture, size) if self.fit == "letterbox" else scaled(picture, size, size)
 
-    def _place_markers(self) -> None:
+    def place_markers(self) -> None:
         """Gymnasium-Robotics draws its goals where they are only while it renders, by a call that moves the state."""
         inner = self.env.unwrapped
         if hasattr(inner, "_render_callback"):

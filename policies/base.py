@@ -13,7 +13,7 @@ from envs.errors import UserError, first_line
 from envs.observation import Observation
 from policies.backends.server.address import ServerAddress, is_server, parse
 
-Action = np.ndarray | np.int64 | np.str_
+Action = np.ndarray | np.int64 | np.str_ | dict[str, "Action"] | tuple["Action", ...]
 NAMED = {"seed": Path(__file__).parent / "seed"}  # name -> the checkpoint's folder, package data
 HUB_ID = r"[\w.-]+/[\w.-]+"  # owner/model
 HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.md")  # of a checkpoint, on a hub
@@ -23,9 +23,9 @@ HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.md")  
 class Decision:
     """One answer of a policy.
 
-    action: in the action space: (d,), a number, or text. verdict: the critic's probability, in [0, 1], that the answer
-    will work, where the critic was asked. proposals: the answers that were chosen from, with their verdicts. critique:
-    the critic's reason for the verdict.
+    action: in the action space: an array, a number, text, or a dictionary or tuple of these. verdict: the critic's
+    probability, in [0, 1], that the answer will work, where the critic was asked. proposals: the answers that were
+    chosen from, with their verdicts. critique: the critic's reason for the verdict.
     """
 
     answer: str

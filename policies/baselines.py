@@ -8,6 +8,8 @@ import gymnasium as gym
 import numpy as np
 
 from envs.errors import UserError
+from envs.foreign.actions import rebuilt
+from envs.foreign.spaces import leaves
 from envs.observation import Observation
 from envs.task import Task
 from policies.action_codec import AnswerCodec
@@ -19,39 +21,50 @@ AHEAD = ("hopper", "pusher")  # tasks whose shipped expert needs lookahead to su
 
 
 class ZeroPolicy:
-    """Does nothing: the middle of the action space, the first of discrete actions, or no text."""
+    """Does nothing: the middle of the action space, the first of discrete actions, or no text; in each part."""
 
     def __init__(self, space: gym.Space):
-        if isinstance(space, gym.spaces.Discrete):
-            self.action = space.start
-        elif isinstance(space, gym.spaces.Text):
-            self.action = np.str_("")
-        elif space.dtype.kind == "f":
-            self.action = ((space.high + space.low) / 2).astype(space.dtype)
-        else:  # whose sum may be beyond their kind, as of bytes
-            self.action = ((space.high.astype(np.float64) + space.low) / 2).astype(space.dtype)
+        self.action = rebuilt(space, (_nothing(leaf) for _, leaf in leaves(space)))
 
     def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]:
         return [Decision("", self.action) for _ in observations]
 
 
+def _nothing(space: gym.Space) -> Action:
+    if isinstance(space, gym.spaces.Text):
+        return np.str_("")
+    if isinstance(space, gym.spaces.MultiBinary):
+        return np.zeros(space.shape, space.dtype)
+    if not isinstance(space, gym.spaces.Box):
+        return space.start
+    if space.dtype.kind == "f":
+        return np.asarray((space.high + space.low) / 2, space.dtype)
+    # whose sum may be beyond their kind, as of bytes
+    return np.asarray((space.high.astype(np.float64) + space.low) / 2).astype(space.dtype)
+
+
 class RandomPolicy:
-    """Uniform over the action space; of text first over its length."""
+    """Uniform over the action space, each part of it on its own; of text first over its length."""
 
     def __init__(self, space: gym.Space):
-        self.space = space
+        self.space, self._leaves = space, [leaf for _, leaf in leaves(space)]
 
     def act(self, observations: Sequence[Observation], rngs: Sequence[np.random.Generator]) -> list[Decision]:
-        return [Decision("", self._draw(rng)) for rng in rngs]
+        return [Decision("", rebuilt(self.space, (_drawn(leaf, rng) for leaf in self._leaves))) for rng in rngs]
 
-    def _draw(self, rng: np.random.Generator) -> Action:
-        if isinstance(self.space, gym.spaces.Discrete):
-            return self.space.start + rng.integers(self.space.n)
-        if isinstance(self.space, gym.spaces.Text):
-            length = rng.integers(self.space.min_length, self.space.max_length + 1)
-            return np.str_("".join(rng.choice(self.space.character_list, length)))
-        drawn = rng.uniform(self.space.low, self.space.high).astype(self.space.dtype)
-        return drawn.clip(self.space.low, self.space.high)  # what is rounded to float16 may lie beyond a bound
+
+def _drawn(space: gym.Space, rng: np.random.Generator) -> Action:
+    if isinstance(space, gym.spaces.Discrete):
+        return space.start + rng.integers(space.n)
+    if isinstance(space, gym.spaces.Text):
+        length = rng.integers(space.min_length, space.max_length + 1)
+        return np.str_("".join(rng.choice(space.character_list, length)))
+    if isinstance(space, gym.spaces.MultiBinary):
+        return rng.integers(2, size=space.shape, dtype=space.dtype)
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return (space.start + rng.integers(space.nvec)).astype(space.dtype)
+    drawn = np.asarray(rng.uniform(space.low, space.high)).astype(space.dtype)
+    return np.asarray(drawn.clip(space.low, space.high))  # what is rounded to float16 may lie beyond a bound
 
 
 class ExpertPolicy:

@@ -22,7 +22,7 @@ from envs.splits import SPLITS
 from envs.starts import reserved, search
 from envs.task import Task
 from policies import prompt
-from policies.action_codec import AnswerCodec, BoxCodec, action_of, codec_for, joined
+from policies.action_codec import AnswerCodec, BoxCodec, action_of, codec_for, joined, levels_of
 from policies.backend import TemplateTraits
 from policies.backends.settings import ModelSettings
 from policies.baselines import ExpertPolicy, has_expert
@@ -180,8 +180,7 @@ def _form(codec: AnswerCodec) -> str:
     lines = [f"Answer with one line of this form, and nothing else: `{form}`.", *_key(form)]
     if codec.regex != codec.action.regex:
         lines.append("What comes after the last `; ` is the action, what comes before says what you see.")
-    if isinstance(codec.action, BoxCodec):
-        n = codec.action.n
+    if n := levels_of(codec.action):
         lines.append(f"In an action `+{n}` is the largest value of an axis, `-{n}` the smallest, `+0` halfway.")
     return " ".join(lines)
 

@@ -14,7 +14,7 @@ import numpy as np
 from envs.errors import UserError
 from envs.snapshot import PHYSICS, is_physical, mujoco, physics_of
 from envs.task import Task
-from envs.wrappers import ActionRepeat
+from envs.wrappers import ActionRepeat, SuccessRule
 from policies.action_codec import BoxCodec, codec_for
 from policies.sb3 import StatePolicy
 
@@ -38,7 +38,8 @@ class Lookahead:
         self._codec, self._rule = codec_for(task).action, task.env.success
         rule, spec = self._rule, task.env
         made = [gym.make(spec.id, **spec.kwargs) for _ in range(CANDIDATES + 1)]
-        by_steps = rule and rule.of not in ("reward", "terminated") and not rule.at_the_end
+        by_steps = isinstance(rule, SuccessRule) and isinstance(rule.of, str)
+        by_steps = by_steps and rule.of not in ("reward", "terminated") and not rule.at_the_end
         needed = is_physical(made[0]), isinstance(self._codec, BoxCodec), made[0].spec.max_episode_steps, by_steps
         if not all(needed):
             raise UserError(

@@ -34,7 +34,8 @@ from policies.experts import trust
 from policies.threads import one_thread
 
 ALGORITHMS = {"ppo": PPO, "sac": SAC, "dqn": DQN, "trpo": TRPO}
-ACTIONS = {"ppo": (Box, Discrete), "sac": (Box,), "dqn": (Discrete,), "trpo": (Box, Discrete)}
+SEVERAL = (Box, Discrete, MultiDiscrete, MultiBinary)
+ACTIONS = {"ppo": SEVERAL, "sac": (Box,), "dqn": (Discrete,), "trpo": SEVERAL}
 OBSERVE = ("state", "pixels")
 VALID = f"valid: a .zip that Stable-Baselines3 saved of {', '.join(ALGORITHMS)}"
 # How a .zip of each is recognised: the module of its policy's class, which PPO, TRPO and A2C share, and a key.
@@ -170,7 +171,8 @@ def check_actions(task: Task, algorithm: str) -> None:
         raise unknown("algorithm", algorithm, ALGORITHMS)
     space = codec_for(task).action.space
     if not isinstance(space, ACTIONS[algorithm]):
-        valid = ", ".join(name for name, kinds in ACTIONS.items() if isinstance(space, kinds))
+        able = ", ".join(name for name, kinds in ACTIONS.items() if isinstance(space, kinds))
+        valid = able or "a task with actions of Box, Discrete, MultiDiscrete or MultiBinary"
         raise UserError(
             f"algorithm {algorithm!r} cannot choose an action of {space} (task {task.name!r}); valid: {valid}"
         )
@@ -193,6 +195,8 @@ class _Trained:
             action, _ = self.model.predict(seen, deterministic=True)
         if isinstance(self._space, Discrete):
             return np.int64(action)
+        if not isinstance(self._space, Box):
+            return np.asarray(action, self._space.dtype)
         return action.clip(self._space.low, self._space.high).astype(self._space.dtype)
 
     def decide(self, seen: Any) -> Decision:
@@ -235,13 +239,19 @@ def load(path: Path, task: Task) -> StatePolicy | PixelPolicy:
     space = codec_for(task).action.space
     if model.action_space != space:
         raise UserError(f"{str(path)!r} chooses actions of {model.action_space}; valid for {task.name!r}: {space}")
-    valid = {}
+    valid, refused = {}, []
     for observe, kind in zip(OBSERVE, (StatePolicy, PixelPolicy), strict=True):
-        env = watched(task, observe)
+        try:
+            env = watched(task, observe)
+        except UserError as error:  # such as a state with text, of a task that was trained on pixels
+            refused.append(error)
+            continue
         valid[observe] = _form(env.observation_space)
         env.close()
         if _form(model.observation_space) == valid[observe]:
             return kind(model, task)
+    if not valid:
+        raise refused[0]
     forms = ", or ".join(f"{observe} {form}" for observe, form in valid.items())
     raise UserError(f"{str(path)!r} was trained on {_form(model.observation_space)}; valid for {task.name!r}: {forms}")
 

@@ -17,6 +17,7 @@ from agent.collect.workers import Job, Workers, judge, propose
 from agent.config import Branch
 from agent.organise.episode import Episode, Moment
 from agent.organise.selection import promising
+from envs.foreign.actions import key
 from envs.registry import task
 from envs.snapshot import Snapshot
 from policies.base import Decision
@@ -227,7 +228,7 @@ def distinct(answers: Sequence[Decision], n: int, but: Sequence[Decision] = ()) 
     """The first `n` answers with distinct actions, none of them an action of `but`."""
     by_action: dict[bytes, Decision] = {}
     for answer in (*but, *answers):
-        by_action.setdefault(answer.action.tobytes(), answer)
+        by_action.setdefault(key(answer.action), answer)
     return list(by_action.values())[len(but) : len(but) + n]
 
 

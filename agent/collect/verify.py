@@ -7,6 +7,7 @@ import numpy as np
 from agent.collect.budget import Spent, restore_views, views
 from agent.organise.episode import Episode, simulation_versions
 from envs.checks.restores import check_repeats
+from envs.foreign.actions import same
 from envs.observation import Observation
 from envs.registry import task
 from envs.snapshot import Restorable
@@ -88,14 +89,15 @@ def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Epis
     for i, step in enumerate(episode.steps):
         if ending:
             return f"step {i}: {ending} before"
+        lagging = moment and i == 0  # its frame was rendered from derived poses that lag MuJoCo's state by a step
+        seen = None if lagging else observe().key()  # first, as in a rollout: the first picture may change attributes
         if env.fingerprint() != step.fingerprint:
             return f"step {i}: another state"
-        lagging = moment and i == 0  # its frame was rendered from derived poses that lag MuJoCo's state by a step
         before.add(step.observation.computed_key())
-        if not lagging and observe().key() != step.observation.computed_key():
+        if seen not in (None, step.observation.computed_key()):
             return f"step {i}: another observation"
         answer, action = step.decision.answer, step.decision.action
-        if answer and not np.array_equal(codec.decode(answer)[1], action):
+        if answer and not same(codec.decode(answer)[1], action):
             return f"step {i}: {answer!r} does not say the action {action}"
         _, reward, terminated, truncated, info = env.step(action)
         spent.verify_env_steps += 1

@@ -9,6 +9,7 @@ from agent.commands.training.served import check_served
 from agent.config import Config, Pretrain
 from agent.optimise.preflight import check_dpo, check_sft, two_pairs
 from agent.optimise.pretrain import seed_policy
+from agent.record.provenance import check_words
 from envs import registry
 from envs.errors import UserError, unknown
 from envs.observation import Observation
@@ -56,6 +57,7 @@ def check_improve(config: Config) -> None:
         for number in range(1, config.rounds + 1):
             gate_seeds(config, number, name)
             practice_seeds(config, number, name)
+    check_words(find_policy(config.policy), names)
     backend = load_trainable(find_policy(config.policy), config.model)
     shown = _shown(seen, backend)
     rows = two_pairs(shown, backend)

@@ -45,7 +45,7 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
     for an algorithm that does not take the task's actions, its observations or these parameters.
     """
     ownership.check_replaceable(out, overwrite, "baseline")
-    task = registry.task(settings.task)
+    task = registry.wordless(settings.task)
     check_actions(task, settings.algorithm)
     _check(task, settings)
     starts = [(seed, 0) for seed in distinct(task, "heldout", settings.episodes)]

@@ -17,6 +17,7 @@ from agent.organise.episode import Episode, Step
 from agent.organise.outcome import Outcome, mean, outcomes_of
 from agent.organise.rows import Pair
 from agent.organise.selection import by_start, worth_imitating
+from envs.foreign.actions import key
 from envs.registry import task
 from policies.dialect import DialectOf, terse
 
@@ -55,7 +56,7 @@ def forks(episodes: Iterable[Episode]) -> Iterator[Fork]:
         taken = defaultdict(lambda: defaultdict(list))  # observation -> action -> steps with outcomes
         for attempt in attempts:
             for step, value in zip(attempt.own, outcomes_of(attempt, task(name).horizon), strict=True):
-                taken[step.observation.key()][step.decision.action.tobytes()].append((step, value))
+                taken[step.observation.key()][key(step.decision.action)].append((step, value))
         yield from (Fork(name, dict(outcomes)) for outcomes in taken.values() if len(outcomes) > 1)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import get_args
 
-import numpy as np
 import pyarrow as pa
 
 from agent.organise.episode import Ending, Episode, Step
+from envs.foreign.actions import restored, stored
 from envs.observation import PackedFrame, PackedObservation
-from policies.base import Action, Decision
+from policies.base import Decision
 from policies.critic import Critique
 
 SCHEMA = pa.schema(
@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
         "frames": pa.list_(pa.binary()),  # PNG
         "key": pa.binary(),  # of the observation, `Observation.key`
         "answer": pa.string(),
-        "action": pa.string(),  # JSON: a list of numbers, a number, or text
+        "action": pa.string(),  # JSON, `envs.foreign.actions.stored`
         "verdict": pa.float32(),
         "proposals": pa.string(),  # JSON
         "critique": pa.string(),
@@ -69,7 +69,7 @@ def rows_of(episode: Episode) -> Iterator[dict]:
             "frames": list(step.observation.pngs()),
             "key": step.observation.key(),
             "answer": step.decision.answer,
-            "action": json.dumps(step.decision.action.tolist()),
+            "action": stored(step.decision.action),
             "verdict": step.decision.verdict,
             "proposals": json.dumps(step.decision.proposals),
             "critique": step.decision.critique or None,
@@ -100,9 +100,9 @@ def table_of(rows: list[dict]) -> pa.Table:
     """The rows of whole episodes as a table, with the digest of each episode in its last row."""
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     digests, some = [], []
-    for stored, row in zip(table.drop_columns("frames").to_pylist(), rows, strict=True):
-        some.append(stored | {"frames": row["frames"]})
-        whole = stored["answer"] is None
+    for kept, row in zip(table.drop_columns("frames").to_pylist(), rows, strict=True):
+        some.append(kept | {"frames": row["frames"]})
+        whole = kept["answer"] is None
         digests.append(_digest(some) if whole else None)
         some = [] if whole else some
     return table.append_column(DIGEST, pa.array(digests, DIGEST.type))
@@ -156,7 +156,7 @@ def _whole(rows: list[dict]) -> Episode:
     for row in steps:
         observation = PackedObservation.of(row["packed"], row["instruction"], row["proprioception"], row["key"])
         proposals = tuple((answer, verdict) for answer, verdict in json.loads(row["proposals"]))
-        decision = Decision(row["answer"], _action(row["action"]), row["verdict"], proposals, row["critique"] or "")
+        decision = Decision(row["answer"], restored(row["action"]), row["verdict"], proposals, row["critique"] or "")
         episode.steps.append(Step(observation, decision, row["reward"], row["fingerprint"]))
     if any(row[name] is None for row in steps for name in ("instruction", "answer", "reward", "fingerprint")):
         raise ValueError("a step without a value")
@@ -173,9 +173,3 @@ def _whole(rows: list[dict]) -> Episode:
 def _versions(stored: str) -> dict[str, str]:
     """One for all episodes of one machine."""
     return json.loads(stored)
-
-
-def _action(stored: str) -> Action:
-    """(d,) float32 of a continuous action, int64 of a discrete one, or text of a free answer."""
-    value = json.loads(stored)
-    return {list: np.float32, int: np.int64, str: np.str_}[type(value)](value)

@@ -12,12 +12,14 @@ from typing import Any
 
 from agent.config import Config
 from envs.declared import ranges_file
+from envs.errors import UserError
 from envs.validation import read
 from policies.backends.adapters.weights import file_sha256, files_sha256, weights_sha256
 
 PACKAGES = ("handeye", "torch", "transformers", "trl", "gymnasium", "mujoco", "stable-baselines3", "xgrammar", "numpy")
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds `agent`: a checkout, or site-packages
 FILE = "provenance.json"  # in the folder of each checkpoint that a run writes
+PRETRAINED = "pretrain.json"  # in that of `handeye pretrain`
 GIT_TIMEOUT_S = 10
 
 
@@ -79,6 +81,37 @@ def _declared(path: Path) -> dict[str, Any]:
 
 def _content(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     return {"content": json.loads(json.dumps(content, default=str)), "sha256": file_sha256(path)}
+
+
+def check_words(policy: Path, names: Iterable[str]) -> None:
+    """Raises UserError for a declared task whose state words are no longer those that a checkpoint was trained with.
+
+    policy: a folder, whose records name the tasks by their paths; a task that none names is not looked at.
+    """
+    trained = _trained_with(policy)
+    for name, now in declared_tasks(name for name in names if name in trained).items():
+        if _words(now) != _words(trained[name]):
+            raise UserError(
+                f"task {name!r}: {str(policy)!r} was trained with other state words (sees, thinks or ranges); valid: "
+                "as they were, or a policy that is trained with these by handeye pretrain"
+            )
+
+
+def _trained_with(policy: Path) -> dict[str, dict[str, Any]]:
+    """The declared tasks in a checkpoint's records, of the stage or the pretraining that wrote it."""
+    file = next((path for name in (FILE, PRETRAINED) if (path := policy / name).is_file()), None)
+    if file is None:
+        return {}
+    try:
+        record = json.loads(file.read_bytes())
+        return (record["provenance"] if file.name == PRETRAINED else record).get("tasks") or {}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{str(file)!r} is no record of a training; valid: as it was written, or without it") from error
+
+
+def _words(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    content = record["content"]
+    return content.get("sees"), content.get("thinks", True), record.get("sees", {}).get("content")
 
 
 def config_sha256(config: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from envs.declared.measuring import EPISODES, Act, bounds_of, played
 from envs.declared.numbers import BINS, Form, Number, Parts
-from envs.declared.sources import PICTURE, Source, names_of
+from envs.declared.sources import PICTURE, Source, middle, names_of, place_markers
 from envs.errors import UserError
 from envs.rendering import camera_of, mujoco, renderer_for, seen_from
 from envs.snapshot import Restorable, is_physical
@@ -68,6 +68,7 @@ def _candidates(task: Task, expert: Act | None, episodes: int) -> list[Seen]:
         if not is_physical(env):
             raise UserError(f"sees: auto needs MuJoCo, and {task.env.id!r} has none; valid: parts under sees")
         count += 1
+        place_markers(env)
         return _places(env.unwrapped, camera), _pixels(env.unwrapped, camera, task.env.image_size, count)
 
     states = [state for each in played(task, read, expert, episodes).samples.values() for state in each]
@@ -92,10 +93,10 @@ def _places(inner: Any, camera: str | Mapping[str, Any]) -> dict[tuple[str, str]
     """(kind, name) -> (3,) column, row and depth, of all bodies but the world, and sites."""
     data, model = inner.data, inner.model
     return {
-        (kind, name): seen_from(inner, camera, getattr(data, kind)(name).xpos)
+        (kind, name): seen_from(inner, camera, middle(data, kind, index))
         for kind in ("body", "site")
         for name in names_of(model, kind)
-        if (kind, name) != ("body", mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_BODY, 0))
+        if (index := getattr(data, kind)(name).id) or kind != "body"
     }
 
 
@@ -125,10 +126,13 @@ def _part_names(parts: list[Seen]) -> list[str]:
 
 
 def _numbers(part: Seen, size: int) -> tuple[Number, ...]:
-    """Column and row, each within the range of play, with no word finer than a pixel; and depth where it varies."""
+    """Column and row, where it moves that way, within the range of play, with no word finer than a pixel; and depth
+    where that does not follow from them."""
     numbers = []
     for axis, what in enumerate(PICTURE[:2]):
         inside = np.clip(part.where[:, axis], 0, 1)
+        if np.ptp(np.quantile(inside, [0.05, 0.95])) < LEAST_MOTION / 2:
+            continue
         low, high = np.quantile(inside, 0.005), np.quantile(inside, 0.995)
         low, high = max(0.0, floor_to(low - 0.01)), min(1.0, -floor_to(-high - 0.01))
         form = Form(low=low, high=high, bins=int(np.clip(ceil((high - low) * size), 2, BINS)))

@@ -1,6 +1,7 @@
 """Any Gymnasium environment, or any set of questions, as a task, from a YAML file and without code."""
 
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,12 +11,15 @@ from pydantic.dataclasses import dataclass
 from envs.declared import ranges
 from envs.declared.language import with_numbers, with_words
 from envs.declared.numbers import AUTO, parts_of
-from envs.errors import UserError
-from envs.language import FixedInstruction
+from envs.errors import UserError, shown
+from envs.foreign.instructions import ToldInstruction, instructions
+from envs.foreign.making import WrapperSpec
+from envs.foreign.paths import parts
+from envs.language import FixedInstruction, Language
 from envs.suites.questions.tasks import question_task
 from envs.task import DECLARED, IMAGE_SIZE, SIZES, ActionWords, EnvSpec, Task
 from envs.validation import STRICT, Count, checked, read
-from envs.wrappers import SuccessRule
+from envs.wrappers import AnyRule, Fit, SuccessRule
 
 Size = Annotated[int, Field(ge=SIZES.start, lt=SIZES.stop)]  # [px] of a frame's side
 Camera = str | dict[str, Any]  # a name, or the fields of a free camera
@@ -23,6 +27,32 @@ Cameras = Annotated[
     tuple[Camera, ...], Field(min_length=1), BeforeValidator(lambda one: one if isinstance(one, list) else [one])
 ]
 Sentence = Annotated[str, Field(min_length=1)]
+INSTRUCTION = "valid: a text, or {of: PATH}, such as {of: observation.mission}, with words: [...] beside it"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Told:
+    """An instruction that the environment tells itself. of: its path, see `envs.foreign.paths`.
+
+    words: that instructions are made of, for a tokenizer; without any, those of some resets.
+    """
+
+    of: Sentence
+    words: tuple[Sentence, ...] = ()
+
+
+def _instruction(given: Any) -> str | Told:
+    if isinstance(given, dict):
+        told = checked(Told, given)
+        parts(told.of)
+        return told
+    if not isinstance(given, str) or not given:
+        raise UserError(f"instruction = {shown(given)}; {INSTRUCTION}")
+    return given
+
+
+def _wrapper(given: Any) -> WrapperSpec:
+    return checked(WrapperSpec, given if isinstance(given, dict) else {"path": given})
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -30,6 +60,8 @@ class Declared:
     """What a file says of a task. max_steps: of `env.step`; null: as the environment is
     registered, which is then a number.
 
+    instruction: a text, or where the environment tells one for each episode. success: a rule, or a list of them, of
+    which any is enough. imports, wrappers, bounds, fit, still: see `EnvSpec`.
     cameras: one, or several in a list, each an image of its own. frames: moments that make an observation. See
     `envs.task.EnvSpec` for their order. image_size: [px]; a policy may ask for another. legend: sentences that say what
     the numbers and names of an action mean, and what the pictures show (see `Language`). sees: the state in words, part
@@ -37,7 +69,7 @@ class Declared:
     """
 
     id: Sentence
-    instruction: Sentence
+    instruction: Any
     success: SuccessRule
     kwargs: dict[str, Any] = Field(default_factory=dict)
     max_steps: Count | None = None
@@ -51,6 +83,11 @@ class Declared:
     split: Literal["practice", "heldout"] = "practice"
     sees: Any = None  # checked by `parts_of`, whose errors name the part
     thinks: bool = True
+    imports: tuple[Sentence, ...] = ()
+    wrappers: tuple[Any, ...] = ()
+    bounds: list[Any] | dict[str | int, Any] | None = None
+    fit: Fit = "letterbox"  # registered tasks squash: published numbers and the seed policy rest on their pictures
+    still: bool = False
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -85,7 +122,8 @@ def unseen(path: str) -> Task:
     values = read(Path(path))
     try:
         parts = {} if values.get("sees") in (None, AUTO) else parts_of(values["sees"])
-        return with_numbers(_task(path, values | {"sees": None}), parts)
+        plain = {key: value for key, value in values.items() if key != "sees"}
+        return with_numbers(_task(path, plain), parts)
     except UserError as error:
         raise UserError(f"task {path!r}: {error}") from error
 
@@ -108,11 +146,16 @@ def _task(path: str, values: dict[str, Any]) -> Task:
         beside = Path(path).parent / asked.questions
         folder = str(beside) if beside.is_dir() else asked.questions
         return question_task(path, folder, asked.answers, asked.image_size, asked.solutions, **more)
-    spec = checked(Declared, values)
+    rules = values["success"] if isinstance(values.get("success"), list) else [values.get("success")]
+    checks = [checked(Declared, values | {"success": rule} if rules != [None] else values) for rule in rules]
+    if not checks:
+        raise UserError("success = []; valid: a rule such as {of: success, at_least: 1}, or a list of them")
+    spec, rules = checks[0], tuple(check.success for check in checks)
     if spec.max_steps and "max_episode_steps" in spec.kwargs:
         both = f"max_steps = {spec.max_steps} and kwargs.max_episode_steps = {spec.kwargs['max_episode_steps']!r}"
         raise UserError(f"{both}; valid: one of them")
     limit = {"max_episode_steps": spec.max_steps} if spec.max_steps else {}
+    instruction = _instruction(spec.instruction)
     task = Task(
         path,
         DECLARED,
@@ -120,15 +163,28 @@ def _task(path: str, values: dict[str, Any]) -> Task:
         EnvSpec(
             spec.id,
             spec.kwargs | limit,
-            spec.success,
-            spec.image_size,
-            spec.cameras,
-            spec.frames,
-            spec.repeat,
+            success=rules[0] if len(rules) == 1 else AnyRule(rules),
+            image_size=spec.image_size,
+            cameras=spec.cameras,
+            frames=spec.frames,
+            repeat=spec.repeat,
+            imports=spec.imports,
+            wrappers=tuple(map(_wrapper, spec.wrappers)),
+            bounds=spec.bounds,
+            held=(instruction.of,) if isinstance(instruction, Told) else (),
+            fit=spec.fit,
+            still=spec.still,
         ),
         actions=ActionWords(spec.levels, spec.actions),
-        language=FixedInstruction(spec.instruction, tuple(spec.instruction.split()), spec.legend),
     )
+    task = replace(task, language=_language(task, instruction, spec.legend))
     if spec.sees is None:
         return task
     return with_words(task, ranges.complete(Path(path), spec.sees), spec.thinks)
+
+
+def _language(task: Task, instruction: str | Told, legend: tuple[str, ...]) -> Language:
+    if isinstance(instruction, str):
+        return FixedInstruction(instruction, tuple(instruction.split()), legend)
+    sampled = partial(instructions, task.make, instruction.of)
+    return ToldInstruction(instruction.of, instruction.words, legend, sampled)

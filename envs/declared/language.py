@@ -10,7 +10,7 @@ import gymnasium as gym
 from envs.declared.numbers import Number, Parts
 from envs.declared.sources import PICTURE, number_of
 from envs.errors import UserError
-from envs.foreign.paths import AbsentError
+from envs.foreign.numbers import AbsentError
 from envs.language import Bins, Language, SignedLevels, StateLanguage, StateWords, Values, Whole
 from envs.task import Captions, Task
 

@@ -92,14 +92,16 @@ def measured(task: Task, parts: Parts, expert: Act | None = None, episodes: int 
     the same, naming the part.
     """
     seen = played(task, Reader(parts, task.env.cameras[0]), expert, episodes).samples
-    bounds = _observed_bounds(task)
+    with closing(task.make()) as env:
+        space = env.observation_space
 
     def ranged(where: str, i: int, number: Number) -> Number:
         """where: the part."""
         if number.quantisation:
             return number
         met = [np.array([sample[where][i] for sample in each]) for each in seen.values()]
-        form = form_for(met, number.form, bounds(number), f"sees.{where}.{i} ({number.source})")
+        bounds = _space_bounds(space, number.source.path) if number.source.kind == "observation" else None
+        form = form_for(met, number.form, bounds, f"sees.{where}.{i} ({number.source})")
         return Number(number.source, form)
 
     return {name: tuple(ranged(name, i, number) for i, number in enumerate(each)) for name, each in parts.items()}
@@ -147,29 +149,25 @@ def bounds_of(samples: Sequence[np.ndarray]) -> tuple[float, float]:
     return round(floor(low / step) * step, digits), round(ceil(high / step) * step, digits)
 
 
-def _observed_bounds(task: Task) -> Callable[[Number], tuple[float, float] | None]:
-    """Number -> the bounds of the observation space where it is an observation, and these are finite."""
-    with closing(task.make()) as env:
-        space = env.observation_space
-
-    def bounds(number: Number) -> tuple[float, float] | None:
-        if number.source.kind != "observation":
-            return None
-        inner: Any = space
-        path = list(number.source.path)
-        while path and isinstance(inner, (gym.spaces.Dict, gym.spaces.Tuple)):
-            step = path.pop(0)
-            inner = inner[int(step) if isinstance(inner, gym.spaces.Tuple) else step]
-        if isinstance(inner, gym.spaces.Discrete) and not path:
-            return float(inner.start), float(inner.start + inner.n - 1)
-        if isinstance(inner, gym.spaces.MultiDiscrete):
-            inner = gym.spaces.Box(inner.start, inner.start + inner.nvec - 1, inner.shape, np.int64)
-        if not isinstance(inner, (gym.spaces.Box, gym.spaces.MultiBinary)):
-            return None
-        if isinstance(inner, gym.spaces.MultiBinary):
-            return 0.0, 1.0
-        index = tuple(map(int, path))
-        low, high = np.asarray(inner.low[index]), np.asarray(inner.high[index])
-        return (float(low), float(high)) if low.size == 1 and np.isfinite([low, high]).all() else None
-
-    return bounds
+def _space_bounds(space: gym.Space | None, path: Sequence[str]) -> tuple[float, float] | None:
+    """Between which a number of an observation lies, as a space of whole numbers says; None of any other, whose bounds
+    are seldom more than a guess."""
+    for depth, step in enumerate(path):
+        if not isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):
+            path = path[depth:]
+            break
+        inner = space.spaces
+        named = inner if isinstance(inner, Mapping) else {str(i): each for i, each in enumerate(inner)}
+        space = named.get(step)
+    else:
+        path = ()
+    if isinstance(space, gym.spaces.Discrete):
+        return float(space.start), float(space.start + space.n - 1)
+    if isinstance(space, gym.spaces.MultiBinary):
+        return 0.0, 1.0
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        space = gym.spaces.Box(space.start, space.start + space.nvec - 1, space.shape, np.int64)
+    if not isinstance(space, gym.spaces.Box) or len(path) > len(space.shape) or space.dtype.kind == "f":
+        return None
+    ends = np.array([space.low, space.high], np.float64)[(slice(None), *map(int, path))]
+    return (float(ends.min()), float(ends.max())) if ends.size == 2 else None

@@ -34,8 +34,8 @@ class Form:
 
     low, high, bins: one of so many equal bins between bounds. signed, high, levels: a signed level from zero, at most
     so many. whole: a whole number from `low` to `high` as itself. values: the place of the nearest, from 0. angle:
-    [rad], brought into a full turn around 0 first. missing: the number where `info` does not have it. name, unit: for the
-    legend.
+    [rad], brought into a full turn around 0 first. missing: the number where `info` does not have it. name, unit: for
+    the legend.
     """
 
     low: float | None = None

@@ -13,12 +13,13 @@ import yaml
 
 from envs.declared import automatic
 from envs.declared.measuring import EPISODES, Act, measured
-from envs.declared.numbers import AUTO, Number, Parts, parts_of
+from envs.declared.numbers import AUTO, Form, Number, Parts, parts_of
 from envs.errors import UserError, shown
 from envs.task import Task
 from envs.validation import read
 
 SUFFIX = ".sees.yaml"
+SAID = ("name", "unit", "missing")  # of a number, that are no range
 
 
 def beside(path: Path) -> Path:
@@ -66,21 +67,18 @@ def _joined(path: Path, name: str, declared: tuple[Number, ...], measured: tuple
         there, here = (", ".join(str(n.source) for n in numbers) for numbers in (measured, declared))
         raise _otherwise(path, f"has {name} of {there}, where the task has it of {here}")
     for one, other in zip(declared, measured, strict=True):
-        given, found = one.form.given(), other.form.given()
-        for key, value in given.items():
-            if one.quantisation is None and found.get(key, value) != value:
+        found = other.form.given()
+        for key, value in one.form.given().items():
+            if one.quantisation is None and key not in SAID and found.get(key, value) != value:
                 raise _otherwise(path, f"has {key} {found.get(key)} for {one.source}, where the task has {value}")
     pairs = zip(declared, measured, strict=True)
     return tuple(one if one.quantisation else Number(other.source, _merged(one, other)) for one, other in pairs)
 
 
-def _merged(declared: Number, measured: Number) -> Any:
-    """The measured form, with the names and units of the task's file."""
-    form = measured.form
-    return type(form)(**(form.given() | {key: v for key, v in declared.form.given().items() if key in _SAID}))
-
-
-_SAID = ("name", "unit", "missing", "angle")
+def _merged(declared: Number, measured: Number) -> Form:
+    """The measured form, with what the task's file says beside a range."""
+    said = {key: value for key, value in declared.form.given().items() if key in SAID}
+    return Form(**(measured.form.given() | said))
 
 
 def _otherwise(path: Path, how: str) -> UserError:

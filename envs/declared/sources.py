@@ -15,7 +15,7 @@ import numpy as np
 
 from envs.checks.health import data_of
 from envs.errors import UserError, close_to, unknown
-from envs.foreign.paths import AbsentError, found
+from envs.foreign.numbers import AbsentError, found
 from envs.rendering import mujoco, seen_from
 from envs.snapshot import is_physical
 
@@ -28,6 +28,7 @@ MUJOCO = {
 WORLD, PICTURE = ("x", "y", "z"), ("column", "row", "depth")
 JOINT = ("qpos", "qvel")
 KINDS = (*PATHS, *MUJOCO, "joint")
+MOST_NUMBERS = 64  # of a slice
 _SLICE = re.compile(r"(\d+):(\d+)")
 _STATE = {
     "qpos": {mujoco.mjtJoint.mjJNT_FREE: 7, mujoco.mjtJoint.mjJNT_BALL: 4},
@@ -70,6 +71,8 @@ def sources(text: str, camera: str = "") -> Iterator[Source]:
     first, end = map(int, rest[at].split(":"))
     if more or first >= end:
         raise UserError(f"{text!r} has {'several slices' if more else 'no number'}; valid: one, such as 0:2 for two")
+    if end - first > MOST_NUMBERS:
+        raise UserError(f"{text!r} has {end - first} numbers; valid: at most {MOST_NUMBERS}")
     for index in range(first, end):
         yield Source(kind, "", (*rest[:at], str(index), *rest[at + 1 :]))
 
@@ -107,7 +110,7 @@ def number_of(source: Source, env: gym.Env, camera: str | Mapping[str, Any] = ""
     if source.kind == "unwrapped":
         return found(env.unwrapped, source.path, "unwrapped")
     if source.kind == "info":
-        told = env.get_wrapper_attr("told").get(".".join(source.path))
+        told = env.get_wrapper_attr("info_numbers")[".".join(source.path)]
         if isinstance(told, str):
             raise AbsentError(told)
         return told
@@ -117,12 +120,26 @@ def number_of(source: Source, env: gym.Env, camera: str | Mapping[str, Any] = ""
     if source.kind == "joint":
         return _of_joint(source, data)
     kind, places = MUJOCO[source.kind]
-    point = getattr(data, places)[_named(source, data.model, kind)]
+    index = _named(source, data.model, kind)
+    if source.kind == "site":
+        place_markers(env)
     if not source.in_picture:
-        return float(point[WORLD.index(source.path[0])])
+        return float(getattr(data, places)[index][WORLD.index(source.path[0])])
     if not is_physical(env):
         raise UserError(f"{source} of an environment that draws its own pictures; valid: {', '.join(WORLD)}")
+    point = middle(data, source.kind, index)
     return float(seen_from(env.unwrapped, source.camera or camera, point)[PICTURE.index(source.path[0])])
+
+
+def middle(data: mujoco.MjData, kind: str, index: int) -> np.ndarray:
+    """(3,) [m]: the middle of what is drawn of a body, site or geom. A body's own origin is where its joint is."""
+    return data.xipos[index] if kind == "body" else getattr(data, MUJOCO[kind][1])[index]
+
+
+def place_markers(env: gym.Env) -> None:
+    """Puts the sites where a picture shows them: Gymnasium-Robotics does so only while it renders."""
+    if env.has_wrapper_attr("place_markers"):
+        env.get_wrapper_attr("place_markers")()
 
 
 def _named(source: Source, model: mujoco.MjModel, kind: mujoco.mjtObj) -> int:

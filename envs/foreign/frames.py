@@ -7,6 +7,7 @@ image of PIL, and the last of a list of pictures are converted. Everything else 
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 
 from envs.errors import UserError
@@ -56,6 +57,20 @@ class FrameReader:
         if high > 0:
             self.white = white
         return np.rint(np.clip(picture * (BYTE / white), 0, BYTE)).astype(np.uint8)
+
+
+def scaled(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(height, width, 3), each side by itself."""
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def squared(picture: np.ndarray, size: int) -> np.ndarray:
+    """(size, size, 3): the picture as a whole, scaled by its longer side, between black bars."""
+    height, width = (max(1, round(side * size / max(picture.shape[:2]))) for side in picture.shape[:2])
+    square = np.zeros((size, size, 3), np.uint8)
+    top, left = (size - height) // 2, (size - width) // 2
+    square[top : top + height, left : left + width] = scaled(picture, height, width)
+    return square
 
 
 def _array(given: Any) -> np.ndarray:

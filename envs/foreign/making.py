@@ -1,8 +1,9 @@
 """`gym.make`, and what it raises as one line: an unknown id, a missing package, a wrong argument."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -15,13 +16,30 @@ from envs.foreign.raising import is_of_environment, named
 
 PACKAGES = {"robotics": "gymnasium_robotics", "metaworld": "metaworld"}  # of suites that are extras
 MODULE_HINT = "one of a package is MODULE:ID, such as gymnasium_robotics:FetchReach-v3"
+WRAPPER = "MODULE:CLASS, such as gymnasium.wrappers:TransformReward"
 UNEXPECTED = "got an unexpected keyword argument "
 
 
-def made(task: str, suite: str, env_id: str, kwargs: Mapping[str, Any]) -> gym.Env:
-    """The environment, with its time limit, whose `render` gives arrays. task, suite: whose it is, for messages.
+@dataclass(frozen=True)
+class WrapperSpec:
+    """A wrapper of the user's. path: `module:Class`, called with the environment and kwargs."""
 
-    Raises UserError, naming the id or the argument, for whatever `gym.make` raises.
+    path: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+def made(
+    task: str,
+    suite: str,
+    env_id: str,
+    kwargs: Mapping[str, Any],
+    imports: Sequence[str] = (),
+    wrappers: Sequence[WrapperSpec] = (),
+) -> gym.Env:
+    """The environment, with its time limit and the wrappers, the first innermost, whose `render` gives arrays.
+
+    task, suite: whose it is, for messages. imports: modules that are imported first, such as those that register
+    environments. Raises UserError, naming the module, the id, the argument or the wrapper, for whatever they raise.
     """
     for key in ("render_mode", "id"):
         if key in kwargs:
@@ -29,12 +47,56 @@ def made(task: str, suite: str, env_id: str, kwargs: Mapping[str, Any]) -> gym.E
     given = kwargs.get("max_episode_steps")
     if given is not None and (type(given) is not int or (given < 1 and given != -1)):
         raise UserError(f"kwargs.max_episode_steps = {shown(given)}; valid: a whole number of steps, at least 1")
+    import_first(imports)
     with _refused(task, suite, env_id, kwargs):
-        return gym.make(env_id, render_mode="rgb_array", **kwargs)
+        env = gym.make(env_id, render_mode="rgb_array", **kwargs)
+    for wrapper in wrappers:
+        env = _within(wrapper, env)
+    return env
 
 
-def limit(env_id: str, kwargs: Mapping[str, Any]) -> int | None:
-    """Steps of an episode, at most; None where no limit is given or registered. Raises UserError for an unknown id."""
+def import_first(modules: Sequence[str]) -> None:
+    """Imports the modules in their order. Raises UserError of one line for one that is not there, or that raises."""
+    for name in modules:
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            missing = error.name or name
+            what = f"imports: {name!r} needs {missing!r}" if missing != name else f"imports: no module {name!r}"
+            raise UserError(f"{what}; valid once it is installed: pip install, or its folder on PYTHONPATH") from error
+        except BaseException as error:  # whatever a module raises
+            if not is_of_environment(error):
+                raise
+            raise UserError(f"imports: {name!r} cannot be imported: {named(error)}") from error
+
+
+def _within(wrapper: WrapperSpec, env: gym.Env) -> gym.Env:
+    """The environment in a wrapper. Raises UserError where there is none, it raises, or makes no environment."""
+    module, _, name = wrapper.path.partition(":")
+    if not module or not name:
+        raise UserError(f"wrappers: {wrapper.path!r}; valid: {WRAPPER}")
+    import_first([module])
+    held: Any = import_module(module)
+    for part in name.split("."):
+        if not hasattr(held, part):
+            known = [known for known, value in vars(held).items() if isinstance(value, type)]
+            raise UserError(f"wrappers: no {part!r} in {module!r}; {close_to(part, known)}")
+        held = getattr(held, part)
+    try:
+        wrapped = held(env, **wrapper.kwargs)
+    except BaseException as error:  # whatever a constructor raises
+        if isinstance(error, UserError) or not is_of_environment(error):
+            raise
+        raise UserError(f"wrappers: {wrapper.path}{_with(wrapper.kwargs)} raised {named(error)}") from error
+    if not isinstance(wrapped, gym.Env):
+        raise UserError(f"wrappers: {wrapper.path} made {type(wrapped).__name__}; valid: a wrapper of Gymnasium's")
+    return wrapped
+
+
+def limit(env_id: str, kwargs: Mapping[str, Any], imports: Sequence[str] = ()) -> int | None:
+    """Steps of an episode, at most; None where no limit is given or registered. Raises UserError for an unknown id, and
+    as `import_first` does."""
+    import_first(imports)
     with _refused(env_id, "", env_id, kwargs):
         steps = kwargs.get("max_episode_steps") or _registered(env_id).max_episode_steps
     return steps if steps and steps > 0 else None  # Gymnasium takes -1 for no limit

@@ -12,7 +12,7 @@ import numpy as np
 from envs.errors import UserError
 from envs.foreign.making import limit, made
 from envs.foreign.raising import fatal_signal, is_of_environment, named
-from envs.foreign.spaces import check_actions
+from envs.foreign.spaces import bounded, check_actions
 from envs.snapshot import is_physical
 from envs.splits import SPLITS
 
@@ -21,6 +21,7 @@ SECONDS = 10.0  # after which no further one begins
 MOST_STEPS = 1000  # of an episode without a time limit, and of any
 LOOKED_AT = 10  # steps after which a picture is drawn
 FEW = 8  # steps that are tried in a process of their own
+BOUNDS = (-1.0, 1.0)  # of actions without any, which random play draws from a normal distribution
 TOLD = ("mission", "instruction", "language_instruction", "task_description")  # attributes that say what to do
 
 
@@ -44,6 +45,8 @@ class Survey:
     registry takes for solved. fps: pictures a second of the environment's own films. size: (height, width) [px] of its
     picture, None of MuJoCo, which is drawn here. moves: whether steps change the picture. binary: keys of `info` whose
     numbers were 0 and 1 alone, truth values included. told: what the environment says is to be done, if it does.
+    told_at: the path (`envs.foreign.paths`) where it says so. told_anew: whether that differs from start to start.
+    bounds: of actions that have none of their own, a guess.
     """
 
     env_id: str
@@ -62,6 +65,9 @@ class Survey:
     keys: tuple[str, ...]
     binary: tuple[str, ...]
     told: str
+    told_at: str
+    told_anew: bool
+    bounds: tuple[float, float] | None
 
     @property
     def lengths(self) -> tuple[int, int]:
@@ -86,7 +92,7 @@ def survey(env_id: str, kwargs: Mapping[str, Any] | None = None) -> Survey:
     episode can be played."""
     kwargs = dict(kwargs or {})
     with closing(made(env_id, "", env_id, kwargs)) as env:
-        check_actions(env.action_space)
+        bounds = _bounds(env.action_space)
         if signal := fatal_signal(lambda: _brief(env)):
             raise UserError(f"environment {env_id!r} ends its process with {signal} within its first {FEW} steps")
         notes = _Notes()
@@ -113,15 +119,45 @@ def survey(env_id: str, kwargs: Mapping[str, Any] | None = None) -> Survey:
             tuple(model.camera(i).name for i in range(model.ncam)) if model else (),
             tuple(sorted(notes.keys)),
             tuple(sorted(notes.binary())),
-            _told(inner),
+            *notes.told(),
+            bounds,
         )
 
 
+def _bounds(space: gym.Space) -> tuple[float, float] | None:
+    """BOUNDS where actions need some, None where they have their own. Raises UserError where they have no words even
+    so."""
+    try:
+        check_actions(space)
+    except UserError as error:
+        try:
+            check_actions(bounded(space, list(BOUNDS)))
+        except UserError:
+            raise error from None
+        return BOUNDS
+    return None
+
+
 class _Notes:
-    """Which keys `info` has, and what numbers they held."""
+    """Which keys `info` has, what numbers they held, and what the environment said is to be done."""
 
     def __init__(self) -> None:
         self.keys, self._other, self._values = set[str](), set[str](), dict[str, set[float]]()
+        self._texts = dict[str, dict[str, None]]()  # path -> the texts there, in their order
+
+    def hear(self, observation: Any, inner: Any) -> None:
+        """What is to be done in the episode that has begun, wherever it is said."""
+        in_observation = observation.items() if isinstance(observation, Mapping) else ()
+        found = {f"observation.{key}": value for key, value in in_observation if str(key).isidentifier()}
+        for path, value in (found | {name: getattr(inner, name, None) for name in TOLD}).items():
+            if isinstance(value, str) and value.split():
+                self._texts.setdefault(path, {})[" ".join(value.split())] = None
+
+    def told(self) -> tuple[str, str, bool]:
+        """The first text, its path, and whether there were others."""
+        for path, texts in self._texts.items():
+            return next(iter(texts)), path, len(texts) > 1
+        return "", "", False
 
     def take(self, info: Mapping[Any, Any]) -> dict[str, float]:
         """The numbers in an `info`."""
@@ -168,7 +204,8 @@ def _play(env: gym.Env, notes: _Notes) -> tuple[list[Seen], str]:
 
 def _episode(env: gym.Env, seed: int, notes: _Notes) -> Seen:
     seen = Seen()
-    env.reset(seed=seed)
+    observation, _ = env.reset(seed=seed)
+    notes.hear(observation, env.unwrapped)
     for _ in range(MOST_STEPS):
         _, reward, terminated, truncated, info = env.step(env.action_space.sample())
         seen.rewards.append(float(reward))
@@ -200,11 +237,3 @@ def _look(env: gym.Env) -> tuple[tuple[int, int] | None, bool]:
             break
     shape = np.shape(before)
     return (shape[0], shape[1]) if len(shape) == 3 else None, changed > 0
-
-
-def _told(inner: Any) -> str:
-    for name in TOLD:
-        value = getattr(inner, name, None)
-        if isinstance(value, str) and value.strip():
-            return " ".join(value.split())
-    return ""

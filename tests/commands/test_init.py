@@ -111,6 +111,25 @@ def test_a_success_key_is_found_in_info(made):
     assert said.startswith("success: {of: goal_reached, at_least: 1}")
 
 
+def test_an_instruction_that_changes_is_where_it_is_told(made):
+    (task, *_), said = made(f"{HERE}:HandEyeTest/Mission-v0")
+    assert yaml.safe_load(task.read_text())["instruction"] == {"of": "observation.mission"}
+    chosen, texts = registry.task(str(task)), set()
+    env = chosen.make()
+    for seed in range(8):
+        env.reset(seed=seed)
+        texts.add(chosen.observe(env).instruction)
+    env.close()
+    assert texts == {"go to 3 from 0", "go to 3 from 1"}
+    assert "instruction" not in said
+
+
+def test_actions_without_bounds_get_some(made):
+    (task, *_), said = made(f"{HERE}:HandEyeTest/Unbounded-v0")
+    assert yaml.safe_load(task.read_text())["bounds"] == [-1, 1]
+    assert "bounds of actions are a guess" in said
+
+
 def test_a_guess_says_so(made):
     (task, *_), said = made("Pendulum-v1")
     assert "# No sign of success was found in random play: the next line is a guess." in task.read_text()
@@ -161,6 +180,7 @@ def test_a_file_of_others_is_never_overwritten(made):
     ("env_id", "message"),
     [
         ("CartPol-v1", "unknown environment 'CartPol-v1'"),
+        (f"{HERE}:HandEyeTest/Flat-v0", "its pictures show nothing"),
         (f"{HERE}:HandEyeTest/Falls-v1", "HandEyeTest/Falls-v1"),
     ],
 )

@@ -191,7 +191,7 @@ def test_a_task_without_an_expert_says_so():
 def test_the_declared_tasks_that_ship_conform():
     """Questions are left out: their folder is written by `handeye questions` first."""
     for path in sorted(DECLARATIONS.glob("*.yaml")):
-        if "questions" in read(path):
+        if "questions" in read(path) or path.name.endswith(".sees.yaml"):  # ranges beside a task's file
             continue
         chosen = task(str(path))
         env, spec = chosen.make(), chosen.env

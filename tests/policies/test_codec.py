@@ -80,11 +80,20 @@ def test_what_is_no_action_is_refused_in_one_line(text):
 
 
 @pytest.mark.parametrize(
-    "space", [gym.spaces.Box(-np.inf, np.inf, (2,)), gym.spaces.Box(-1, 1, (2, 2)), gym.spaces.Box(0, np.inf, (1,))]
+    "space", [gym.spaces.Box(-np.inf, np.inf, (2,)), gym.spaces.Box(0, np.inf, (1,)), gym.spaces.Box(-1, 1, (2, 0))]
 )
 def test_spaces_that_have_no_words_are_refused(space):
-    with pytest.raises(UserError, match="bounded one-dimensional"):
+    with pytest.raises(UserError, match=r"cannot put actions of Box.* into words.*; valid: .* a bounded Box"):
         BoxCodec(space, 9)
+
+
+def test_an_array_of_several_dimensions_is_said_row_by_row():
+    codec = BoxCodec(gym.spaces.Box(-1, 1, (2, 2), np.float64), 9)
+    np.testing.assert_array_equal(codec.decode("move +4 -4 +0 +2"), [[1, -1], [0, 0.5]])
+    assert codec.encode(np.array([[1, -1], [0, 0.5]])) == "move +4 -4 +0 +2"
+    whole = gym.spaces.Box(0, 4, (), np.int64)
+    assert BoxCodec(whole, 5).encode(np.array(3)) == "move +1"
+    assert whole.contains(BoxCodec(whole, 5).decode("move +1"))
 
 
 @pytest.mark.parametrize("levels", [8, 1, 0, -3])

@@ -20,18 +20,12 @@ WORDS = ActionWords()
 @pytest.mark.parametrize(
     "space",
     [
-        gym.spaces.MultiDiscrete([2, 3]),
-        gym.spaces.MultiBinary(3),
-        gym.spaces.Tuple((gym.spaces.Discrete(2), gym.spaces.Discrete(3))),
-        gym.spaces.Dict({"a": gym.spaces.Discrete(2)}),
         gym.spaces.Sequence(gym.spaces.Discrete(2)),
         gym.spaces.Graph(gym.spaces.Box(0, 1), None),
         gym.spaces.OneOf([gym.spaces.Discrete(2)]),
         gym.spaces.Box(-np.inf, np.inf, (2,), np.float32),
         gym.spaces.Box(0, np.inf, (2,), np.float32),
         gym.spaces.Box(-np.inf, np.array([0.0, 1.0]), (2,), np.float64),
-        gym.spaces.Box(-1, 1, (2, 2), np.float32),
-        gym.spaces.Box(-1, 1, (), np.float32),
         gym.spaces.Box(-1, 1, (0,), np.float32),
         gym.spaces.Box(-1, 1, (100_000,), np.float32),
         gym.spaces.Box(-1.7e308, 1.7e308, (1,), np.float64),
@@ -39,7 +33,7 @@ WORDS = ActionWords()
     ],
 )
 def test_a_space_without_words_is_named_with_those_that_have(space):
-    with pytest.raises(UserError, match=r"cannot put actions of .* into words; valid: Discrete .* Box .*") as error:
+    with pytest.raises(UserError, match=r"cannot put actions of .* into words.*; valid: Discrete .* Box .*") as error:
         _action_codec(space, WORDS)
     assert type(space).__name__ in str(error.value)
     assert "\n" not in str(error.value)

@@ -143,9 +143,9 @@ def _task(
     ]
     if found.kwargs:
         lines.append(f"kwargs: {_yaml(dict(found.kwargs))}")
-    told = found.told or f"play {name.replace('_', ' ')}"
-    said = "as the environment says it" if found.told else "a guess by the name: say what is to be done"
-    lines += [*_with(f"instruction: {_yaml(told)}", said), *_success(guessed)]
+    lines += [*_instruction(found, name), *_success(guessed)]
+    if found.bounds:
+        lines.append(f"bounds: {_yaml(list(map(_plain, found.bounds)))}  # of actions, which have none: a guess")
     if found.max_steps is None:
         lines.append(f"max_steps: {_limit(found)}  # none is registered")
     if found.moves and (found.physical or (found.fps or 0) >= FAST_HZ):
@@ -157,6 +157,14 @@ def _task(
         lines += _with(f"{key}: {_yaml(proposal.value)}", proposal.comment)
     lines += [f"# {part}" for line in without for part in wrap(line, WIDTH)]
     return "\n".join(lines) + "\n"
+
+
+def _instruction(found: Survey, name: str) -> list[str]:
+    if found.told_anew:
+        return _with(f"instruction: {_yaml({'of': found.told_at})}", f"such as: {found.told}")
+    if found.told:
+        return _with(f"instruction: {_yaml(found.told)}", f"as {found.told_at} of the environment says it")
+    return _with(f"instruction: play {name.replace('_', ' ')}", "a guess by the name: say what is to be done")
 
 
 def _played(found: Survey, rule: SuccessRule) -> list[str]:
@@ -172,7 +180,7 @@ def _played(found: Survey, rule: SuccessRule) -> list[str]:
     keys = ", ".join(found.keys) or "none"
     lines.append(f"Keys of info: {keys if len(keys) < 100 else keys[:100] + ' ...'}.")
     if found.size and found.size[0] != found.size[1]:
-        lines.append(f"Its picture is {found.size[1]} x {found.size[0]} px, and is squeezed to a square.")
+        lines.append(f"Its picture is {found.size[1]} x {found.size[0]} px, with margins to a square (fit: letterbox).")
     if found.broken:
         lines.append(f"Some episodes broke; the first: {' '.join(found.broken.split())[:200]}")
     return lines
@@ -211,6 +219,8 @@ def _notes(found: Survey, guessed: Guess, known: Starts) -> list[str]:
     lines = [f"{sure}: {rule} ({guessed.why})"]
     if found.max_steps is None:
         lines.append(f"no time limit is registered: max_steps: {_limit(found)}")
+    if found.bounds:
+        lines.append(f"the bounds of actions are a guess: {_yaml(list(map(_plain, found.bounds)))}")
     if known.distinct == 1:
         lines.append("all seeds begin alike: nothing can be held out, and improve refuses; kwargs may vary the start")
     if not found.told:

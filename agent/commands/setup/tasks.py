@@ -3,9 +3,12 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from envs.task import Task
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def _show(name: str, frame: Path) -> None:
         ("environment", f"{task.env.id}, {task.suite}, {task.split}"),
         ("instruction", observation.instruction),
         ("proprioception", observation.proprioception or "none"),
-        *_state(task, env),
+        *_state(task),
         ("frames", " x ".join(map(str, observation.frames.shape))),
         ("answer", "a thought, then an action" if task.language.thought_regex else "an action"),
         ("action", re.sub(r"\\(\W)", r"\1", codec.action.regex)),
@@ -71,8 +74,10 @@ def _show(name: str, frame: Path) -> None:
     env.close()
 
 
-def _state(task, env) -> list[tuple[str, str]]:
-    """Rows for the state in words at this start, and what the numbers of each part are; none for a task without."""
+def _state(task: "Task") -> list[tuple[str, str]]:
+    """Rows for the state in words at the start, and what the numbers of each part are; none for a task without."""
+    from contextlib import closing
+
     from envs.declared.language import SeenLanguage, meaning
     from envs.language import StateLanguage
 
@@ -80,6 +85,8 @@ def _state(task, env) -> list[tuple[str, str]]:
     if not isinstance(language, StateLanguage):
         return []
     means = language.parts if isinstance(language, SeenLanguage) else {}  # legends tell the others
-    words = language.seen.each(env)
+    with closing(task.make()) as env:
+        env.reset(seed=0)
+        words = language.seen.each(env)
     told = [f"{word}" + (f": {meaning(means[part])}" if part in means else "") for part, word in words.items()]
     return [("state words" if not i else "", each) for i, each in enumerate(told)]

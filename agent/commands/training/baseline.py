@@ -28,7 +28,7 @@ class Baseline(config.Baseline):
         settings = checked(config.Baseline, values)
         check_practised((settings.task,))
         out = folder(self.out, needs_mb=100)
-        probe(registry.task(settings.task))
+        probe(registry.wordless(settings.task))
         result = baseline(settings, out, self.overwrite)["result"]
         console.print(f"{settings.task}: {percent(result)} of {result['n']} episodes")
         console.print(f"policy   {out / 'policy.zip'}", soft_wrap=True)

@@ -16,6 +16,7 @@ from agent.measure.statistics import rate
 from envs import registry
 from envs.errors import UserError
 from envs.foreign.raising import is_of_environment, named
+from envs.foreign.spaces import leaves
 from envs.task import Task
 from policies.action_codec import codec_for
 from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy, with_expert
@@ -64,7 +65,7 @@ def ceiling(task: Task, effort: Effort) -> Ceiling:
     """The expert's success through the codec, with the task's own `levels` of continuous actions, and with others as
     far as the time goes. Raises UserError without an expert."""
     space = codec_for(task).action.space
-    own = task.actions.levels if isinstance(space, gym.spaces.Box) else 0
+    own = task.actions.levels if any(isinstance(leaf, gym.spaces.Box) for _, leaf in leaves(space)) else 0
     each = [own, *(n for n in LEVELS if own and n != own)]
     share, ends = replace(effort, seconds=effort.seconds / len(each)), time.monotonic() + effort.seconds
     rates = {}

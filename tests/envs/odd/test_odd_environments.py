@@ -7,7 +7,9 @@ from odd_line import dies, ends
 
 from agent.collect.rollout import rollout
 from agent.collect.verify import Verifier
+from agent.organise.store import EpisodeStore
 from envs.errors import UserError
+from envs.foreign.actions import key
 from envs.registry import TASKS
 from policies.action_codec import codec_for
 from policies.baselines import RandomPolicy
@@ -113,15 +115,27 @@ def test_an_environment_that_exits_breaks_its_own_episode(odd):
         gym.spaces.Box(-1e38, 1e38, (1,), np.float32),
         gym.spaces.Box(-1, 1, (80,), np.float32),
         gym.spaces.Text(20, min_length=0, charset="0123456789.-+e "),
+        gym.spaces.Box(-1, 1, (2, 2), np.float64),
+        gym.spaces.MultiDiscrete([2, 3], start=[1, 0]),
+        gym.spaces.MultiBinary((2, 2)),
+        gym.spaces.Dict(
+            {"a": gym.spaces.Box(-1, 1, (2,), np.float64), "b": gym.spaces.Tuple((gym.spaces.Discrete(2),))}
+        ),
     ],
 )
-def test_an_odd_space_with_words_is_played_and_certified(odd, space, monkeypatch):
+def test_an_odd_space_with_words_is_played_and_certified_from_disk(odd, space, monkeypatch, tmp_path):
     task = odd(space=space)
     monkeypatch.setitem(TASKS, "odd", task)
     episodes = played(task)
     assert {e.ending for e in episodes} == {"terminated"}
+    store = EpisodeStore(tmp_path)
+    store.append(episodes)
+    stored = next(iter(store))
+    for step, kept in zip(episodes[0].steps, stored.steps, strict=True):
+        assert space.contains(kept.decision.action)
+        assert key(kept.decision.action) == key(step.decision.action)
     with Verifier() as verifier:
-        assert verifier.flaw(episodes[0]) == ""
+        assert [verifier.flaw(episode) for episode in (episodes[0], stored)] == ["", ""]
 
 
 @pytest.mark.parametrize(

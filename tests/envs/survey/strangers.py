@@ -52,6 +52,31 @@ class Idle(Told):
         return np.zeros(2, np.float32)
 
 
+class Mission(Told):
+    """Observes what is to be done, which differs from start to start."""
+
+    def __init__(self, render_mode=None):
+        super().__init__(render_mode)
+        spaces = {"mission": gym.spaces.Text(40), "place": gym.spaces.Box(-20, 20, (1,), np.float32)}
+        self.observation_space = gym.spaces.Dict(spaces)
+
+    def _observed(self):
+        if not self.t:
+            self.mission = f"go to {GOAL_AT} from {self.x}"
+        return {"mission": self.mission, "place": np.array([self.x], np.float32)}
+
+
+class Unbounded(Told):
+    """Its action is any number."""
+
+    def __init__(self, render_mode=None):
+        super().__init__(render_mode)
+        self.action_space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+
+    def step(self, action):
+        return super().step(int(action[0] > 0))
+
+
 class Flat(_Drawn):
     """Every step brings the same reward, and nothing is drawn of what happens."""
 
@@ -85,6 +110,6 @@ class Falls(_Drawn):
         return result
 
 
-for kind in (Told, Idle, Flat, Falls):
+for kind in (Told, Idle, Mission, Unbounded, Flat, Falls):
     gym.register(f"HandEyeTest/{kind.__name__}-v0", kind, max_episode_steps=12, disable_env_checker=True)
 gym.register("HandEyeTest/Unlimited-v0", Told, disable_env_checker=True)

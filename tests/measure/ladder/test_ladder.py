@@ -7,6 +7,7 @@ import cv2
 import pytest
 
 from agent.cli import parse
+from agent.measure.ladder import climbing
 from agent.measure.ladder.advice import hold_ups
 from agent.measure.ladder.climbing import climb
 from agent.measure.ladder.playing import Effort, Player, episodes, play
@@ -27,6 +28,7 @@ from agent.measure.ladder.rungs import (
 )
 from agent.measure.statistics import rate
 from envs import registry
+from envs.errors import UserError
 from tests.envs.survey.strangers import HERE
 
 SHORT = Effort(episodes=4, seconds=3)
@@ -84,11 +86,20 @@ def test_a_declared_task_without_an_expert(declare, tmp_path):
 
 def test_a_picture_that_shows_nothing_is_no_file(declare, tmp_path):
     flat = "instruction: x\nsuccess: {of: terminated, at_least: 1}\n"
-    ladder = climb(declare(f"{HERE}:HandEyeTest/Flat-v0", flat), tmp_path / "seen.png", SHORT)
-    assert "one colour" in ladder.rungs["picture"].error
-    assert isinstance(ladder.rungs["random"], Play)  # the next rungs were climbed
-    assert hold_ups(ladder)[0].startswith("picture: ")
+    with pytest.raises(UserError, match=r"its pictures show nothing: .* of one colour \(0, 0, 0\)"):
+        climb(declare(f"{HERE}:HandEyeTest/Flat-v0", flat), tmp_path / "seen.png", SHORT)
     assert not (tmp_path / "seen.png").exists()
+
+
+def test_a_rung_that_fails_is_a_row(monkeypatch, tmp_path):
+    def fail(*_):
+        raise UserError("no memory here; valid: more")
+
+    monkeypatch.setattr(climbing, "memory", fail)
+    ladder = climb("frozen-lake", tmp_path / "seen.png", Effort(2, 1))
+    assert ladder.rungs["memory"] == Failed("no memory here; valid: more")
+    assert isinstance(ladder.rungs["tokens"], Tokens)  # the next one was climbed
+    assert hold_ups(ladder)[0] == "memory: no memory here; valid: more"
 
 
 def test_broken_episodes_are_counted(declare):

@@ -1,0 +1,376 @@
+"""What a file says of an environment that others wrote: modules, wrappers, bounds, instructions, success, pictures."""
+
+import re
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import spoken
+from gymnasium.spaces import Box, Discrete
+
+from agent.collect.rollout import rollout
+from agent.collect.verify import Verifier
+from agent.organise.store import EpisodeStore
+from envs.declared import declared
+from envs.errors import UserError
+from envs.foreign.frames import squared
+from envs.language import FixedInstruction
+from envs.registry import task
+from envs.task import EnvSpec, Task
+from envs.wrappers import AnyRule, SuccessRule
+from policies.action_codec import codec_for
+from policies.baselines import RandomPolicy, ZeroPolicy
+
+ID = "id: HandEyeTest/Spoken-v0\nimports: [spoken]\n"
+WON = "success: {of: is_success, at_least: 1}\n"
+TEXT = "instruction: go\n"
+STARTS = [(seed, 0) for seed in range(4)]
+
+
+@pytest.fixture
+def declare(tmp_path):
+    def make(text):
+        path = tmp_path / f"task{len(list(tmp_path.iterdir()))}.yaml"
+        path.write_text(text)
+        return str(path)
+
+    return make
+
+
+def played(path, starts=STARTS):
+    chosen = task(path)
+    return rollout(chosen, RandomPolicy(codec_for(chosen).action.space), starts)
+
+
+# instructions --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("of", "text"),
+    [
+        ("observation.mission", r"reach the (red|green|blue) place"),
+        ("info.mission", r"reset to (red|green|blue)"),
+        ("language_instruction", r"go to (red|green|blue)"),
+    ],
+)
+def test_an_instruction_is_that_of_its_episode_and_certified_from_disk(declare, tmp_path, of, text):
+    path = declare(f"{ID}{WON}instruction: {{of: {of}}}\n")
+    episodes = played(path)
+    told = [{step.observation.instruction for step in episode.steps} for episode in episodes]
+    assert all(len(texts) == 1 for texts in told)
+    assert len(set.union(*told)) > 1
+    for (one,) in told:
+        assert re.fullmatch(text, one)
+    store = EpisodeStore(tmp_path / "store")
+    store.append(episodes)
+    with Verifier() as verifier:
+        assert [verifier.flaw(episode) for episode in store] == [""] * len(STARTS)
+
+
+def test_the_words_of_instructions_are_given_or_those_of_some_resets(declare):
+    sampled = task(declare(f"{ID}{WON}instruction: {{of: observation.mission}}\nlegend: [Look.]\n")).language
+    assert {*sampled.words} == {"reach", "the", "place", *spoken.COLOURS}
+    assert sampled.legend == ("Look.",)
+    assert task(declare(f"{ID}{WON}instruction: {{of: info.mission, words: [a, b]}}\n")).language.words == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("instruction", "said"),
+    [
+        ("{of: observation.mision}", "unknown part 'observation.mision' .*did you mean 'mission'.*valid: mission, x"),
+        ("{of: info.nothing}", "unknown part 'info.nothing' .*valid: mission"),
+        ("{of: observation.x}", r"observation.x is array.*; valid: a path to a text"),
+        ("{of: nowhere.at.all}", "unknown part 'nowhere' of path"),
+    ],
+)
+def test_an_instruction_that_is_not_there_is_named_at_the_first_look(declare, instruction, said):
+    with pytest.raises(UserError, match=said):
+        played(declare(f"{ID}{WON}instruction: {instruction}\n"))
+
+
+@pytest.mark.parametrize(
+    ("instruction", "said"),
+    [
+        ("''", "instruction = ''; valid: a text, or {of: PATH}"),
+        ("[a]", r"instruction = \['a'\]; valid"),
+        ("{of: '..'}", r"path '\.\.' cannot be read"),
+        ("{off: info.x}", "unknown config key 'off'|config key 'of' is missing"),
+    ],
+)
+def test_an_instruction_that_is_none_is_named(declare, instruction, said):
+    path = declare(f"{ID}{WON}instruction: {instruction}\n")
+    with pytest.raises(UserError, match=said) as error:
+        declared(path)
+    assert path in str(error.value)
+
+
+# success -------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("success", "won"),
+    [
+        ("{of: [success, is_success], at_least: 1}", True),
+        ("{of: [success, solved], at_least: 1}", None),
+        ("[{of: return, at_least: 5}, {of: is_success, at_least: 1}]", True),
+        ("[{of: return, at_least: 5}, {of: reward, at_least: 9}]", False),
+        ("[{of: is_success, at_least: 2}]", False),
+        ("[{of: is_success, at_least: 1}, {of: nowhere, at_least: 1}]", None),
+    ],
+)
+def test_any_of_several_keys_or_rules_is_success(declare, success, won):
+    path = declare(f"{ID}{TEXT}success: {success}\n")
+    if won is None:
+        with pytest.raises(UserError, match="never appeared in info; valid: is_success, return, reward, terminated"):
+            played(path)
+    else:
+        assert {episode.success for episode in played(path)} == {won}
+
+
+def test_several_rules_are_told_in_words(declare):
+    rule = task(declare(f"{ID}{TEXT}success: [{{of: return, at_least: 5}}, {{of: [a, b], at_most: 1}}]\n")).env.success
+    assert rule.in_words() == "return at least 5 (as declared); or a or b at most 1 (as declared)"
+    assert AnyRule((SuccessRule("a", 1), SuccessRule("b", 1))).rules[1].keys == ("b",)
+
+
+@pytest.mark.parametrize(
+    ("success", "said"),
+    [
+        ("[]", r"success = \[\]; valid: a rule"),
+        ("[won]", "'success' = 'won'"),
+        ("[{of: won, at_least: 1}, {of: won}]", "has no bound"),
+        ("{of: [], at_least: 1}", r"success of \(\)"),
+        ("{of: [won, ''], at_least: 1}", r"success of \('won', ''\)"),
+        ("{of: [won, terminated], at_least: 0}", "always holds"),
+    ],
+)
+def test_a_success_that_says_nothing_is_refused(declare, success, said):
+    with pytest.raises(UserError, match=said):
+        declared(declare(f"{ID}{TEXT}success: {success}\n"))
+
+
+# modules and wrappers ------------------------------------------------------------------------------------------------
+def test_a_module_is_imported_before_the_environment_is_looked_up(tmp_path):
+    (tmp_path / "registers.py").write_text(
+        "import gymnasium as gym\ngym.register('HandEyeTest/Late-v0', entry_point='gymnasium.envs.classic_control:"
+        "CartPoleEnv', max_episode_steps=7)\n"
+    )
+    (tmp_path / "task.yaml").write_text(f"id: HandEyeTest/Late-v0\nimports: [registers]\n{TEXT}{WON}")
+    code = "from envs.declared import declared\nt = declared('task.yaml')\nprint(t.horizon)\nt.make().reset(seed=0)"
+    path = f"{tmp_path}:{':'.join(sys.path)}"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == "7", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("imports: [no_such_module]", "imports: no module 'no_such_module'; valid once it is installed"),
+        ("imports: [spoken.more]", "imports: no module 'spoken.more'"),
+        ("imports: [raising_module]", "imports: 'raising_module' cannot be imported: RuntimeError: no licence"),
+        ("imports: [needing_module]", "imports: 'needing_module' needs 'another_module'"),
+        ("wrappers: [Darker]", "wrappers: 'Darker'; valid: MODULE:CLASS"),
+        ("wrappers: ['spoken:Darkest']", "wrappers: no 'Darkest' in 'spoken'; valid: Darker"),
+        ("wrappers: ['nowhere:Darker']", "imports: no module 'nowhere'"),
+        ("wrappers: [{path: 'spoken:Darker', kwargs: {of: 2}}]", "wrappers: spoken:Darker with {'of': 2} raised TypeE"),
+        ("wrappers: ['spoken:no_environment']", "wrappers: spoken:no_environment made str; valid: a wrapper of Gym"),
+        ("wrappers: [{kwargs: {by: 2}}]", "'path' is missing"),
+    ],
+)
+def test_what_cannot_be_imported_or_wrapped_is_one_line(declare, tmp_path, monkeypatch, more, said):
+    (tmp_path / "raising_module.py").write_text("raise RuntimeError('no licence')")
+    (tmp_path / "needing_module.py").write_text("import another_module")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = ID if "wrappers" in more else "id: HandEyeTest/Spoken-v0\n"
+    with pytest.raises(UserError, match=said) as error:
+        task(declare(f"{text}{TEXT}{WON}{more}\n")).make()
+    assert "\n" not in str(error.value)
+
+
+def test_wrappers_are_applied_in_their_order(declare):
+    more = "wrappers: ['spoken:Darker', {path: 'spoken:Darker', kwargs: {by: 3}}]\n"
+    bright, dark = (played(declare(f"{ID}{TEXT}{WON}{text}"), [(0, 0)])[0] for text in ("", more))
+    frame, darker = (episode.steps[0].observation.frames[0] for episode in (bright, dark))
+    assert 0 < darker.max() <= frame.max() // 3 + 1
+
+
+# actions -------------------------------------------------------------------------------------------------------------
+def test_boxes_without_bounds_are_declared_and_played(declare, monkeypatch):
+    wide = Box(-np.inf, np.inf, (2,), np.float64)
+    spec = EnvSpec("HandEyeTest/Spoken-v0", {"space": wide}, SuccessRule("is_success", 1))
+    odd = Task("odd", "declared", "practice", spec, language=FixedInstruction("go"))
+    with pytest.raises(UserError, match=r"into words without bounds: \[low, high\] in the task's file"):
+        codec_for(odd)
+    bounded = odd.with_env(bounds=((-2, 2), (0, 1)))
+    codec = codec_for(bounded)
+    np.testing.assert_array_equal(codec.decode("move +4 -4")[1], [2, 0])
+    (episode,) = rollout(bounded, RandomPolicy(codec.action.space), [(0, 0)])
+    assert all(codec.action.space.contains(step.decision.action) for step in episode.steps)
+
+
+@pytest.mark.parametrize("bounds", ["[1, 2, 3]", "wide", "{push: [0, 9]}", "{pull: [0, 1]}"])
+def test_bounds_that_cannot_be_are_one_line(declare, bounds):
+    with pytest.raises(UserError, match="bounds"):
+        task(declare(f"{ID}{TEXT}{WON}bounds: {bounds}\n")).make()
+
+
+def test_structured_actions_of_a_file_are_words(declare):
+    codec = codec_for(task(declare(f"{ID}{TEXT}{WON}levels: 3\nbounds: {{push: [0, 0.5]}}\n")))
+    assert codec.encode("", {"push": np.array([0.5]), "stop": np.int64(1)}) == "move push +1 stop 1"
+
+
+# pictures ------------------------------------------------------------------------------------------------------------
+def test_a_wide_picture_is_drawn_as_a_whole_or_squashed(declare):
+    wide, flat = (
+        played(declare(f"{ID}{TEXT}{WON}image_size: 16\n{more}"), [(0, 0)])[0].steps[0].observation.frames[0]
+        for more in ("", "fit: squash\n")
+    )
+    assert (wide[:4] == 0).all()
+    assert (wide[-4:] == 0).all()
+    assert wide[4:-4].min() > 0
+    assert flat.min() > 0
+
+
+def test_a_picture_of_any_shape_is_scaled_by_its_longer_side():
+    tall = squared(np.full((40, 10, 3), 255, np.uint8), 8)
+    assert [(tall[:, i] == 255).all() for i in range(8)] == [False] * 3 + [True] * 2 + [False] * 3
+    np.testing.assert_array_equal(squared(np.full((5, 5, 3), 7, np.uint8), 8), np.full((8, 8, 3), 7))
+    assert squared(np.full((1, 900, 3), 255, np.uint8), 8).max() == 255
+
+
+def drawing(draws, **changes):
+    spec = EnvSpec("HandEyeTest/Spoken-v0", {"draws": draws}, SuccessRule("is_success", 1), **changes)
+    return Task("odd", "declared", "practice", spec, language=FixedInstruction("go"))
+
+
+def black(x):
+    return np.zeros((20, 40, 3), np.uint8)
+
+
+def fixed(x):
+    return spoken.picture(3.0)
+
+
+@pytest.mark.parametrize(
+    ("draws", "still", "said"),
+    [
+        (black, False, r"show nothing: 20 random steps all gave the same one, of one colour \(0, 0, 0\); valid: "),
+        (black, True, "show nothing"),
+        (fixed, False, "show nothing: 20 random steps all gave the same one; valid: .*`still: true` in the task's"),
+    ],
+)
+def test_a_picture_that_shows_nothing_is_refused(draws, still, said):
+    with pytest.raises(UserError, match=said):
+        drawing(draws, still=still).make()
+
+
+def test_a_picture_that_may_stay_the_same_is_taken_by_the_users_word():
+    drawing(fixed, still=True).make().close()
+
+
+def test_one_colour_that_changes_shows_something():
+    drawing(lambda x: np.full((20, 40, 3), int(20 * x), np.uint8)).make().close()
+
+
+def test_a_driver_that_does_not_draw_is_named(monkeypatch):
+    pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    with pytest.raises(UserError, match="valid: SDL_VIDEODRIVER=offscreen in place of dummy"):
+        drawing(black).make()
+
+
+MODEL = """<mujoco><worldbody><light pos="0 0 3"/><camera name="top" pos="0 0 2"/><camera name="away" pos="0 0 -9"/><body><joint type="slide" axis="1 0 0" limited="true" range="-.5 .5"/>
+<geom size=".2" rgba="1 0 0 1"/><geom group="3" size=".3" pos="0 .6 0" rgba="0 1 0 1"/></body></worldbody>
+<actuator><motor joint="" /></actuator></mujoco>"""
+
+
+class Drawn(gym.Env):
+    """MuJoCo, with a renderer of its own that looks from above and shows a hidden group."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (gymnasium's own form)
+
+    def __init__(self, render_mode=None, camera="top", shows=True, works=True):
+        import mujoco
+
+        text = MODEL.replace('<motor joint="" />', '<motor joint="j" gear="4"/>').replace("<joint ", '<joint name="j" ')
+        self.model = mujoco.MjModel.from_xml_string(text)
+        self.data = mujoco.MjData(self.model)
+        self.camera, self.shows, self.works, self.render_mode = camera, shows, works, render_mode
+        self.action_space, self.observation_space = Box(-1, 1, (1,), np.float32), Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        import mujoco
+
+        super().reset(seed=seed)
+        mujoco.mj_resetData(self.model, self.data)
+        self.data.qpos[0] = self.np_random.uniform(-0.3, 0.3)
+        mujoco.mj_forward(self.model, self.data)
+        return 0, {}
+
+    def step(self, action):
+        import mujoco
+
+        self.data.ctrl[:] = action
+        mujoco.mj_step(self.model, self.data, 20)
+        return 0, 0.0, False, False, {"is_success": False}
+
+    def render(self):
+        import mujoco
+
+        if not self.works:
+            raise RuntimeError("no window")
+        renderer, option = mujoco.Renderer(self.model, 32, 32), mujoco.MjvOption()
+        option.geomgroup[3] = self.shows
+        renderer.update_scene(self.data, self.camera, option)
+        picture = renderer.render()
+        renderer.close()
+        return picture
+
+
+gym.register("HandEyeTest/Drawn-v0", entry_point=Drawn, max_episode_steps=5, disable_env_checker=True)
+
+
+def mujoco_task(camera="", **kwargs):
+    spec = EnvSpec("HandEyeTest/Drawn-v0", kwargs, SuccessRule("is_success", 1), 32, (camera,))
+    return Task("drawn", "declared", "practice", spec, language=FixedInstruction("go"))
+
+
+def first_picture(chosen):
+    env = chosen.make()
+    env.reset(seed=0)
+    picture = env.render().astype(int)
+    env.close()
+    return picture
+
+
+def green(picture):
+    return ((picture[..., 1] > 60) & (picture[..., 0] < 60)).any()
+
+
+def test_mujoco_is_drawn_through_the_environments_own_camera_and_groups():
+    own = first_picture(mujoco_task())
+    assert green(own)
+    np.testing.assert_array_equal(own, first_picture(mujoco_task("top")))
+    assert not green(first_picture(mujoco_task(shows=False)))
+
+
+def test_an_environment_whose_own_renderer_fails_is_drawn_by_mujocos_camera():
+    picture = first_picture(mujoco_task(works=False))
+    assert picture.std() > 1
+    assert not green(picture)
+
+
+def test_a_camera_that_sees_nothing_is_refused_with_those_of_the_model():
+    with pytest.raises(UserError, match=r"show nothing.*valid: another `camera` \(top, away\), or a free one"):
+        first_picture(mujoco_task("away"))
+
+
+def test_zero_play_has_an_action_of_each_part(declare):
+    chosen = task(declare(f"{ID}{TEXT}{WON}"))
+    (episode,) = rollout(chosen, ZeroPolicy(codec_for(chosen).action.space), [(0, 0)])
+    assert episode.steps[0].decision.action == {"push": np.array([0.0]), "stop": 0}
