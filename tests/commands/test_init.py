@@ -196,20 +196,29 @@ def test_every_id_of_gymnasium_that_can_be_made_here_becomes_files_that_load(mad
     monkeypatch.setattr(play, "SECONDS", 0.2)
     monkeypatch.setattr(init_files, "EFFORT", Effort(seconds=0.2))
     monkeypatch.setattr(init_files, "MEASURED", 1)
-    absent, odd = [], {}
-    for env_id in sorted(gym.registry):
-        if env_id.startswith("HandEyeTest/"):
-            continue
+    written, absent, odd = [], [], {}
+    for env_id in newest():
         try:
             making.made(env_id, "", env_id, {}).close()
         except UserError:
             absent.append(env_id)
             continue
         try:
-            (task, *_), _ = made(env_id, name=env_id)
+            (task, *_), _ = made(env_id)
             assert registry.task(str(task)).env.id == env_id
+            written.append(env_id)
         except UserError as error:
             odd[env_id] = str(error)
-    assert not odd
-    assert {bare.partition("/")[0] for bare in absent if "/" in bare} <= {"phys2d", "tabular"}  # JAX
-    assert len(gym.registry) - len(absent) > 30
+    print(f"{len(written)} written, {len(odd)} odd, absent: {', '.join(absent)}")
+    assert odd == {}
+    assert {env_id.partition("/")[0] for env_id in absent} <= {"phys2d", "tabular"}  # JAX is no dependency
+    assert len(written) > 20
+
+
+def newest():
+    """Gymnasium's own ids, the newest version of each."""
+    by_name = {}
+    for spec in gym.registry.values():
+        if spec.namespace != "HandEyeTest" and not spec.id.startswith("GymV"):  # other adapters
+            by_name[spec.namespace, spec.name] = max(spec.version or 0, by_name.get((spec.namespace, spec.name), 0))
+    return sorted(gym.envs.registration.get_env_id(*key, version) for key, version in by_name.items())
