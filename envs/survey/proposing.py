@@ -13,6 +13,7 @@ from envs.declared.numbers import AUTO, MOST_WORDS, NAME
 from envs.survey.play import Survey
 
 FEW_NUMBERS = 24  # of a vector that becomes a part of what is seen
+STEPS = 200_000  # of an expert's training, which ends earlier where it succeeds always
 FEW_PLACES = 512  # of a discrete observation that does; each is a word
 
 
@@ -29,7 +30,18 @@ def proposed(found: Survey) -> dict[str, Proposal]:
     keys: dict[str, Proposal] = {}
     if seen := sees(found):
         keys["sees"] = seen
+    keys["expert"] = expert(found)
     return keys
+
+
+def expert(found: Survey) -> Proposal:
+    """Who shows the task: trained by `handeye pretrain`, on the environment's own observation and reward."""
+    how = {"sb3": "ppo", "steps": STEPS} | ({"observe": "pixels"} if _is_picture(found.observation_space) else {})
+    return Proposal(how, "trained by `handeye pretrain`; or a FILE.zip, sac or dqn", is_needed=False)
+
+
+def _is_picture(space: gym.Space) -> bool:
+    return isinstance(space, gym.spaces.Box) and len(space.shape) == 3
 
 
 def sees(found: Survey) -> Proposal | None:
