@@ -119,7 +119,8 @@ def _working(
             if proposal.is_needed:
                 raise
             without.append(f"no {key}: {str(error).partition(': ')[2] or error}")
-            ranges.beside(path).unlink(missing_ok=True)
+            if key == "sees":
+                ranges.beside(path).unlink(missing_ok=True)
         else:
             kept[key] = proposal
     declared.cache_clear(), unseen.cache_clear()
