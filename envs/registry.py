@@ -9,9 +9,9 @@ from envs.suites.gymnasium_own.tasks import STOCK
 from envs.suites.meta_world import METAWORLD
 from envs.suites.robotics.tasks import ROBOTICS
 from envs.suites.tabletop.tasks import TABLETOP, vocabulary
-from envs.task import Task
+from envs.task import FILES, Task
 
-__all__ = ["TASKS", "expanded", "tagged", "task", "vocabulary", "wordless"]
+__all__ = ["TASKS", "expanded", "inexact", "tagged", "task", "vocabulary", "wordless"]
 
 TASKS: dict[str, Task] = {task.name: task for task in (*TABLETOP, *STOCK, *ROBOTICS, *METAWORLD)}
 
@@ -21,7 +21,7 @@ def task(name: str, image_size: int | None = None) -> Task:
 
     Raises UserError, naming the valid ones.
     """
-    if name.endswith((".yaml", ".yml")):
+    if name.endswith(FILES):
         return declared(name).sized(image_size)
     if name not in TASKS:
         raise unknown("task", name, TASKS)
@@ -32,6 +32,11 @@ def wordless(name: str) -> Task:
     """The task without the words for its state where a file declares it, for what needs none: ranges of the words may
     not be measured yet. Raises UserError as `task` does."""
     return unseen(name) if name.endswith((".yaml", ".yml")) else task(name)
+
+
+def inexact(names: Iterable[str]) -> list[str]:
+    """Those of the tasks whose episodes do not happen again, by their files' word."""
+    return [name for name in dict.fromkeys(names) if not task(name).exact]
 
 
 def tagged(tag: str) -> list[str]:

@@ -3,13 +3,15 @@
 MuJoCo's own state is copied (`mj_getState`, `mjSTATE_INTEGRATION`), and beside it what MuJoCo does not hold: attributes
 and random generators of the environment and of every wrapper. Where an environment holds anything else (Box2D's world),
 or has no MuJoCo state at all, its episode is begun anew and the actions are taken again. So it is after a step that
-built MuJoCo's model anew. The model and its data are looked up at each use: some simulators build them at each reset.
+built MuJoCo's model anew. Everything is looked up at each use: some simulators build their model at each reset, and
+some environments are made anew. An environment that was tried (`envs.foreign.ways`) may be copied in other ways.
 """
 
 import hashlib
 from collections import deque
 from copy import deepcopy
 from dataclasses import dataclass
+from enum import StrEnum
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -18,11 +20,15 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import PassiveEnvChecker
 
+from envs.checks.health import data_of
 from envs.errors import UserError
+from envs.foreign.copies import Copier
+from envs.foreign.simulation import PHYSICS, physics_of, put_physics, simulators
 from envs.observation import decode_png, encode_png
 from envs.rendering import MujocoRenderer, mujoco
 
-PHYSICS = mujoco.mjtState.mjSTATE_INTEGRATION
+__all__ = ["PHYSICS", "Restorable", "Snapshot", "Way", "is_physical", "physics_of"]
+
 _IMMUTABLE = (int, float, bool, str, bytes, type(None), np.generic)
 _STATELESS = (
     gym.Env,  # a wrapper's inner environment is a layer of its own
@@ -40,14 +46,28 @@ _NO_STATE = ("_np_random_seed", "P")  # where Gymnasium's environments keep the 
 _STATELESS_NAMES = ("MujocoModelNames",)  # of Gymnasium-Robotics, which need not be installed
 
 
+class Way(StrEnum):
+    """How a state is returned to, the fastest first.
+
+    state: MuJoCo's and the attributes, copied one by one. clone: the environment's own clone, and the rest as in copy.
+    copy: MuJoCo's, if there is one, and a pickle of everything else. actions: the actions again. Where state cannot be
+    copied, it is the actions.
+    """
+
+    STATE = "state"
+    CLONE = "clone"
+    COPY = "copy"
+    ACTIONS = "actions"
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A state of the episode that began with `reset(seed=seed, options=options)`.
 
     physics: MuJoCo's state. poses: of its bodies, position and quaternion; MuJoCo's derived poses lag one step behind
     its state, and pictures and observations are made of them, so they are saved beside it. attributes: of the wrappers
-    from outside in, and of the environment. observation: the environment's own. Where these are None, the state is
-    restored by taking the actions again.
+    from outside in, and of the environment. observation: the environment's own. copied: instead of both, a pickle
+    (`envs.foreign.copies`). Where there is nothing of these, the state is restored by taking the actions again.
     """
 
     seed: int
@@ -57,6 +77,17 @@ class Snapshot:
     poses: np.ndarray | None = None  # (bodies, 7) float64
     attributes: tuple[dict[str, Any], ...] | None = None
     observation: Any = None
+    copied: bytes | None = None
+
+    @property
+    def repeated(self) -> tuple[Any, ...]:
+        """The actions that a restore takes."""
+        return self.actions if self.is_repeated else ()
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the actions are taken again."""
+        return self.attributes is None and self.copied is None
 
 
 @dataclass(frozen=True)
@@ -92,14 +123,10 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
     episode is restored by a reset with that episode's seed, then by setting the state.
     """
 
-    def __init__(self, env: gym.Env[Any, Any]):
+    def __init__(self, env: gym.Env[Any, Any], way: Way = Way.STATE):
+        """way: how its snapshots lead back."""
         super().__init__(env)
-        self._layers = []
-        while isinstance(env, gym.Wrapper):
-            if not isinstance(env, PassiveEnvChecker):  # keeps the last observation, for nothing but its own checks
-                self._layers.append(env)
-            env = env.env
-        self._layers.append(env)
+        self.way, self._copier = way, Copier()
         self._model: mujoco.MjModel | None = None  # that of the last reset
         self._start: tuple[int, dict[str, Any] | None] | None = None
         self._actions: list[Any] = []
@@ -117,9 +144,17 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         self._observation, *rest = self.env.step(action)
         return self._observation, *rest
 
+    def _layers(self) -> list[gym.Env[Any, Any]]:
+        layers, env = [], self.env
+        while isinstance(env, gym.Wrapper):
+            if not isinstance(env, PassiveEnvChecker):  # keeps the last observation, for nothing but its own checks
+                layers.append(env)
+            env = env.env
+        return [*layers, env]
+
     def _data(self) -> mujoco.MjData | None:
         """MuJoCo's state, as the environment has it now."""
-        return self.unwrapped.data if is_physical(self.env) else None
+        return data_of(self.env)
 
     def _is_rebuilt(self) -> bool:
         """Whether the model is no longer that of the reset."""
@@ -136,29 +171,33 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         if self._start is None:
             raise UserError("an episode without a seed has no way back; valid: reset(seed=...) before snapshot()")
         data = None if self._is_rebuilt() else self._data()
-        attributes = self._attributes() if data else None
+        physics = (physics_of(data), np.hstack([data.xpos, data.xquat])) if data else (None, None)
+        if self.way in (Way.CLONE, Way.COPY) and not self._is_rebuilt():
+            copied = self._copier.copy(self._layers(), self.way is Way.CLONE, self._observation)
+            return Snapshot(*self._start, tuple(self._actions), *physics, copied=copied)
+        attributes = self._attributes() if data and self.way is Way.STATE else None
         if attributes is None:
             return Snapshot(*self._start, tuple(self._actions))
-        poses = np.hstack([data.xpos, data.xquat])
-        return Snapshot(*self._start, (), physics_of(data), poses, attributes, deepcopy(self._observation))
+        return Snapshot(*self._start, (), *physics, attributes, deepcopy(self._observation))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Return to a state, of any episode of this kind of environment."""
-        if snapshot.attributes is None:
+        if snapshot.is_repeated:
             self.reset(seed=snapshot.seed, options=snapshot.options)
             for action in snapshot.actions:
                 self.step(action)
             return
-        if self._start != (snapshot.seed, snapshot.options) or self._is_rebuilt():
+        # an emulator's clone lacks what is left on its screen
+        is_fresh = self._start == (snapshot.seed, snapshot.options) and not self._is_rebuilt()
+        if not is_fresh or self.way is Way.CLONE:
             self.reset(seed=snapshot.seed, options=snapshot.options)
-        data = self._data()
-        model = data.model
-        mujoco.mj_setState(model, data, snapshot.physics, PHYSICS)
-        mujoco.mj_forward(model, data)  # what follows from the state; it moves the warm start
-        mujoco.mj_setState(model, data, snapshot.physics, PHYSICS)
-        data.xpos[:], data.xquat[:] = snapshot.poses[:, :3], snapshot.poses[:, 3:]
-        _follow(model, data)
-        for layer, attributes in zip(self._layers, snapshot.attributes, strict=True):
+        if snapshot.physics is not None:
+            put_physics(self._data(), snapshot.physics, snapshot.poses)
+        if snapshot.copied is not None:
+            self._observation = self._copier.put(self._layers(), snapshot.copied)
+            self._actions = list(snapshot.actions)
+            return
+        for layer, attributes in zip(self._layers(), snapshot.attributes, strict=True):
             _put(layer, attributes)
         self._observation = deepcopy(snapshot.observation)
 
@@ -188,7 +227,9 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
 
     def _attributes(self) -> tuple[dict[str, Any], ...] | None:
         try:
-            return tuple(_packed(_plain(layer)) for layer in self._layers)
+            but = () if is_physical(self.env) else tuple(place for place, _ in simulators(self.env))
+            *around, inner = self._layers()
+            return (*(_packed(_plain(layer)) for layer in around), _packed(_plain(inner, but=but)))
         except _NotPlainError:
             return None
 
@@ -196,13 +237,6 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
 def is_physical(env: gym.Env[Any, Any]) -> bool:
     """Whether MuJoCo simulates it."""
     return isinstance(getattr(env.unwrapped, "data", None), mujoco.MjData)
-
-
-def physics_of(data: mujoco.MjData) -> np.ndarray:
-    """A copy of all that MuJoCo integrates, (n,) float64; `mj_setState` with PHYSICS returns to it."""
-    state = np.empty(mujoco.mj_stateSize(data.model, PHYSICS))
-    mujoco.mj_getState(data.model, data, state, PHYSICS)
-    return state
 
 
 def _plain(owner: Any, strict: bool = True, but: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -241,20 +275,6 @@ def _is_window(value: Any) -> bool:
     while isinstance(value, np.ndarray) and value.base is not None:
         value = value.base
     return not isinstance(value, np.ndarray)
-
-
-def _follow(model: Any, data: Any) -> None:
-    """Recomputes all that MuJoCo derives from the bodies' poses, as `mj_kinematics` does from the joints."""
-    for body in range(model.nbody):
-        mujoco.mju_quat2Mat(data.xmat[body], data.xquat[body])
-    bodies = range(model.nbody), model.body_ipos, model.body_iquat, model.body_sameframe, data.xipos, data.ximat
-    geoms = model.geom_bodyid, model.geom_pos, model.geom_quat, model.geom_sameframe, data.geom_xpos, data.geom_xmat
-    sites = model.site_bodyid, model.site_pos, model.site_quat, model.site_sameframe, data.site_xpos, data.site_xmat
-    for part in (bodies, geoms, sites):
-        for body, place, turn, same, there, turned in zip(*part, strict=True):
-            mujoco.mj_local2Global(data, there, turned, place, turn, body, same)
-    mujoco.mj_comPos(model, data)  # a camera may follow the centre of mass
-    mujoco.mj_camlight(model, data)
 
 
 def _copy(value: Any) -> Any:

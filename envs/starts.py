@@ -91,7 +91,8 @@ def _check_split(task: Task, split: str, n: int, first: int = 0) -> None:
 
 def too_few(task: Task, split: str, n: int, found: int, looked: int) -> UserError:
     """The error for a search that found fewer than `n` starts."""
-    among = f"found {found} distinct starts among the first {looked} seeds"
+    alike = ", which all begin alike" if found == 1 and looked > 1 else ""
+    among = f"found {found} distinct starts among the first {looked} seeds{alike}"
     return UserError(f"{n} episodes of {split} of {task.name!r}: {among}; valid: at most {found}")
 
 

@@ -1,9 +1,9 @@
 """What a task is made of: an environment and how it is seen, actions in words, a language, and a privileged teacher."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.util import find_spec
 from math import inf
 from typing import Any, Self
@@ -16,14 +16,14 @@ from envs.errors import UserError
 from envs.foreign.making import PACKAGES, WrapperSpec, limit, made
 from envs.foreign.numbers import InfoNumbers
 from envs.foreign.paths import Held
-from envs.foreign.probing import SEED, probe
+from envs.foreign.probing import SEED, Found, probe
 from envs.foreign.raising import is_of_environment
+from envs.foreign.remade import Reset, begun
 from envs.foreign.showing import check_shows
 from envs.foreign.spaces import Bounded, Bounds
 from envs.language import Language, StateLanguage
 from envs.observation import Observation
-from envs.rendering import OwnView
-from envs.snapshot import Restorable, is_physical
+from envs.snapshot import Restorable, Way, is_physical
 from envs.wrappers import (
     ActionRepeat,
     Afresh,
@@ -38,6 +38,7 @@ from envs.wrappers import (
 )
 
 DECLARED = "declared"  # the suite of tasks from files, whose environments nobody here has tried
+FILES = (".yaml", ".yml")  # how the names of their files end
 IMAGE_SIZE = 64  # [px] of a frame's side, where a task has no other
 SIZES = range(8, 2049)  # [px] of a frame's side
 
@@ -49,7 +50,8 @@ class EnvSpec:
     success: the rule of success, where the environment does not tell success itself. It is seen as pictures of
     (image_size, image_size, 3) through `cameras`, as `camera_of` takes them. frames: moments that make an observation.
     An observation is (frames x cameras) images: the oldest moment first, and of each moment the cameras in their order.
-    repeat: how often an action is taken.
+    repeat: how often an action is taken. reset: what a reset needs, so that a seed decides an episode; None: what is
+    found where it is tried.
 
     imports: modules that are imported before it is made. wrappers: of the user's, the first innermost. bounds: of
     actions that have none of their own (`envs.foreign.spaces.bounded`). held: paths whose values it holds
@@ -72,6 +74,7 @@ class EnvSpec:
     fit: Fit = "squash"
     still: bool = False
     info: tuple[str, ...] = ()
+    reset: Reset | None = Reset.AS_IS
 
     @cached_property
     def horizon(self) -> int | None:
@@ -140,6 +143,7 @@ class Task:
 
     split: `practice`, or `heldout` for goals or an appearance that are never trained on. tags: of published splits and
     of held-out appearances. setback: a step with this reward or less lost ground, where rewards measure progress.
+    exact: its episodes happen again, bit for bit. Those of another get no certificate, and its states no branches.
     """
 
     name: str
@@ -151,6 +155,7 @@ class Task:
     setback: float = -inf
     language: Language = field(default_factory=Language)
     teacher: Teacher = Teacher()
+    exact: bool = True
 
     def with_env(self, **changes: Any) -> Self:
         """The task with some fields of its EnvSpec changed, such as frames=1."""
@@ -182,10 +187,14 @@ class Task:
         Raises UserError for an unknown id, a wrong argument, and a camera that the environment does not have. That of a
         declared task is tried first, once in a process; see `envs.foreign.probing`.
         """
-        found = Found()
-        if self.suite == DECLARED:
-            found = _tried(self.name, replace(self.env, image_size=IMAGE_SIZE, frames=1), self.language)
-        return _wrapped(_made(self.name, self.suite, self.env, kwargs), self.env, found)
+        return _wrapped(_maker(self.name, self.suite, self.env, kwargs), self.env, self.found())
+
+    def found(self) -> Found:
+        """What is known of its environment; that of a declared task is tried first. Raises UserError as `make` does."""
+        if self.suite != DECLARED:
+            return Found(None, self.env.reset, Way.STATE, self.exact)
+        seen_once = replace(self.env, image_size=IMAGE_SIZE, frames=1)
+        return _LEARNED.get(self.name) or _tried(self.name, seen_once, self.language, self.exact)
 
     def observe(self, env: gym.Env) -> Observation:
         """What a policy may know of `env` now: fresh frames and words."""
@@ -193,20 +202,12 @@ class Task:
         return Observation(frames, self.language.instruction(env), self.language.proprioception(env))
 
 
-def _made(name: str, suite: str, spec: EnvSpec, kwargs: Mapping[str, Any] | None = None) -> gym.Env:
-    return made(name, suite, spec.id, {**spec.kwargs, **(kwargs or {})}, spec.imports, spec.wrappers)
+def _maker(name: str, suite: str, spec: EnvSpec, kwargs: Mapping[str, Any]) -> Callable[[], gym.Env]:
+    return partial(made, name, suite, spec.id, {**spec.kwargs, **kwargs}, spec.imports, spec.wrappers)
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a trial finds. white: of its pictures, where these are floats, as `FrameReader` has it. own: how a MuJoCo
-    environment shows itself."""
-
-    white: float | None = None
-    own: OwnView | None = field(default=None, hash=False)
-
-
-def _wrapped(env: gym.Env, spec: EnvSpec, found: Found = Found()) -> Restorable:
+def _wrapped(make: Callable[[], gym.Env], spec: EnvSpec, found: Found) -> Restorable:
+    env = begun(make, found.reset)
     env = Health(env if spec.bounds is None else Bounded(env, spec.bounds))
     if spec.success and is_physical(env):
         env = Afresh(env)
@@ -222,27 +223,51 @@ def _wrapped(env: gym.Env, spec: EnvSpec, found: Found = Found()) -> Restorable:
         env = OwnPicture(env, spec.image_size, spec.cameras)
     if spec.frames > 1:
         env = FrameHistory(env, spec.frames)
-    return Restorable(env)
+    return Restorable(env, found.way)
+
+
+# What was found of tasks of files, by their names: here, and in the process that this one works for.
+_FOUND: dict[str, Found] = {}
+_LEARNED: dict[str, Found] = {}
+
+
+def known() -> dict[str, Found]:
+    """What was found here of tasks of files, for other processes: a trial takes time."""
+    return dict(_FOUND)
+
+
+def learn(found: Mapping[str, Found]) -> None:
+    """Take over what another process found."""
+    _LEARNED.update(found)
 
 
 @cache
-def _tried(name: str, spec: EnvSpec, language: Language) -> Found:
-    """A declared task is tried, once.
+def _tried(name: str, spec: EnvSpec, language: Language, exact: bool) -> Found:
+    """What was found of a declared task's environment by trying it.
 
     Raises UserError for an environment with which nothing could be played, or whose state the words cannot tell.
     """
-    with _of_task(name), closing(_wrapped(_made(name, DECLARED, spec), spec)) as env:
-        if spec.horizon is None:
-            raise UserError(
-                f"environment {spec.id!r} has no time limit: an episode might never end; "
-                "valid: max_steps in the task's file, such as max_steps: 200"
-            )
-        probe(spec.id, env)
-        if isinstance(language, StateLanguage):
-            _try_words(env, language)
-        own = env.get_wrapper_attr("adopt_own_view")()
-        check_shows(env, spec.still)
-        return Found(env.get_wrapper_attr("white"), own)
+    with _of_task(name):
+
+        def build(reset: Reset) -> Restorable:
+            env = _wrapped(_maker(name, DECLARED, spec, {}), spec, Found(None, reset, Way.STATE))
+            if spec.horizon is None:
+                env.close()
+                raise UserError(
+                    f"environment {spec.id!r} has no time limit: an episode might never end; "
+                    "valid: max_steps in the task's file, such as max_steps: 200"
+                )
+            return env
+
+        found = probe(spec.id, build, spec.reset, exact)
+        with closing(build(found.reset)) as env:
+            if isinstance(language, StateLanguage):
+                _try_words(env, language)
+            found = found._replace(own=env.get_wrapper_attr("adopt_own_view")())
+            check_shows(env, spec.still)
+    if name.endswith(FILES):
+        _FOUND[name] = found
+    return found
 
 
 def _try_words(env: Restorable, language: StateLanguage) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.wrappers import TimeLimit
 
 from envs.errors import UserError
 from envs.foreign.frames import FrameReader, scaled, squared
@@ -130,6 +131,7 @@ class Judged(gym.Wrapper[Any, Any, Any, Any]):
         self._return += rewarded(reward)
         self._keys |= info.keys()
         ended = terminated or truncated
+        terminated = bool(terminated) and not (truncated and self._timed_out())
         numbers = info | {"return": self._return, "reward": reward, "terminated": terminated}
         met = [self._is_met(rule, numbers, ended) for rule in self.rule.rules]  # all, to name what is no key
         success = any(met)
@@ -143,6 +145,16 @@ class Judged(gym.Wrapper[Any, Any, Any, Any]):
             raise UserError(f"success key {rule.of!r} never appeared in info; valid: {keys}")
         holding = [key for key in rule.keys if key in numbers and rule.holds(success_number(numbers[key], key))]
         return any(ended or not (rule.at_the_end or key in NUMBERS) for key in holding)
+
+    def _timed_out(self) -> bool:
+        """Whether the environment itself truncated an episode, and not Gymnasium's limit of steps: some set both flags
+        when time is out, and then nothing was reached. At the limit's last step both may hold."""
+        env = self.env
+        while isinstance(env, gym.Wrapper):
+            if isinstance(env, TimeLimit) and env._elapsed_steps >= env._max_episode_steps:
+                return False
+            env = env.env
+        return True
 
 
 class Afresh(gym.Wrapper[Any, Any, Any, Any]):
@@ -189,9 +201,22 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self.size, self.cameras, self.fit = size, _checked(cameras, env), fit
         self._reader, self._own, self._option = FrameReader(white), own, own and own.option()
-        self._physical = is_physical(env)
+        self._physical, self._simplified = is_physical(env), None
         if self._physical:
-            simplify(env.unwrapped.model, size)
+            self._simplify()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        result = self.env.reset(seed=seed, options=options)
+        if self._physical:
+            self._simplify()
+        return result
+
+    def _simplify(self) -> None:
+        """An environment that is made anew has another model."""
+        inner = self.env.unwrapped
+        if inner is not self._simplified:
+            simplify(inner.model, self.size)
+            self._simplified = inner
 
     def pictures(self) -> np.ndarray:
         """(cameras, size, size, 3) uint8. Raises UserError where there is no picture."""

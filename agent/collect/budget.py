@@ -75,7 +75,7 @@ class Meter:
         self.spent.answered(step.decision for step in decided)
         self.spent.env_steps += n
         if moment:
-            self.spent.restore_env_steps += len(moment.snapshot.actions)
+            self.spent.restore_env_steps += len(moment.snapshot.repeated)
         if n:
             task = registry.task(episode.task)
             first = restore_views(task, moment.snapshot) if moment else 1
@@ -89,4 +89,4 @@ def views(task: Task, observation: Observation) -> int:
 
 def restore_views(task: Task, snapshot: Snapshot) -> int:
     """Observations that a restore renders: all on the way where actions are repeated under a frame history, else 0."""
-    return 1 + len(snapshot.actions) if task.env.frames > 1 and snapshot.attributes is None else 0
+    return 1 + len(snapshot.actions) if task.env.frames > 1 and snapshot.is_repeated else 0

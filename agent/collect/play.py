@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from agent.collect.processes.recovery import summary
 from agent.collect.rollout import rollout
 from agent.config import Critic
 from agent.organise.episode import Episode
@@ -32,8 +33,8 @@ def play(
     policy: a checkpoint folder, the URL of a server, a .zip of Stable-Baselines3, or one of zero, random, expert, seed
     (the one that ships).
     seed: of the random draws. model: how a checkpoint is loaded, shown frames and asked.
-    Raises UserError for a policy that is not there, for an unknown task, and for a temperature or critic where the
-    policy is no checkpoint.
+    Raises UserError for a policy that is not there, for an unknown task, for a temperature or critic where the policy
+    is no checkpoint, and where more than half of the episodes broke.
     """
     chosen = registry.task(task)
     codec = codec_for(chosen)
@@ -45,7 +46,7 @@ def play(
     }
     found = None if policy in baselines else find_player(policy, (*baselines, "a .zip", "the URL of a server"))
     with bar(task, len(starts)) if len(starts) > 1 else nullcontext() as progress:
-        subscribers = [progress] if progress else []
+        subscribers = [_Whole(task, len(starts)), *([progress] if progress else [])]
         if found is None or (isinstance(found, Path) and found.suffix == ".zip"):
             if temperature or (critic and (critic.proposals > 1 or critic.revisions)):
                 raise UserError(
@@ -64,6 +65,20 @@ def play(
     if broken:
         console.print(f"{len(broken)} broken, left out; the first: seed {broken[0].seed}: {broken[0].error}")
     return played
+
+
+class _Whole:
+    """A rollout's subscriber that ends it where more than half of its `n` episodes are broken."""
+
+    def __init__(self, task: str, n: int):
+        self._task, self._n, self._broken = task, n, list[Episode]()
+
+    def on_episode(self, episode: Episode) -> None:
+        """Raises UserError."""
+        self._broken += [episode] if episode.ending == "broken" else []
+        if len(self._broken) > self._n / 2:
+            message = f"more than half of {self._n} episodes of {self._task!r} broke: {summary(self._broken)}"
+            raise UserError(f"{message}; valid: a task that can be played")
 
 
 def _trained(path: Path, task: Task) -> Policy | Privileged:

@@ -7,6 +7,7 @@ import numpy as np
 from agent.collect.budget import Spent, restore_views, views
 from agent.organise.episode import Episode, simulation_versions
 from envs.checks.restores import check_repeats
+from envs.errors import UserError
 from envs.foreign.actions import same
 from envs.observation import Observation
 from envs.registry import task
@@ -64,6 +65,14 @@ class Verifier:
         deny(episode, self.flaw(episode))
 
 
+def is_exact(name: str) -> bool:
+    """Whether a task's episodes are said to happen again; so they are of a task that cannot be found."""
+    try:
+        return task(name).exact
+    except UserError:  # the certificate names it
+        return True
+
+
 def deny(episode: Episode, flaw: str) -> None:
     """Mark an episode with a flaw as broken, so that nothing is learned from it."""
     if flaw and episode.ending != "broken":
@@ -81,7 +90,7 @@ def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Epis
 
     if moment:
         env.restore(moment.snapshot)
-        spent.verify_env_steps += len(moment.snapshot.actions)
+        spent.verify_env_steps += len(moment.snapshot.repeated)
         spent.verify_frames += restore_views(chosen, moment.snapshot) * views(chosen, moment.observation)
     else:
         env.reset(seed=episode.seed, options=episode.options)

@@ -5,7 +5,7 @@ Each has the model, with one thread of torch: a small model gains little from mo
 """
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -27,7 +27,7 @@ from agent.config import Critic, Limits
 from agent.organise.episode import Episode
 from envs import registry
 from envs.observation import Observation
-from envs.task import Task
+from envs.task import Found, Task, known, learn
 from policies import critic
 from policies.action_codec import codec_for
 from policies.backend import Backend
@@ -144,7 +144,7 @@ class Workers:
 
     def _rollout_parts(self, job: Job, subscribers: Sequence[Subscriber], actor: Actor | None = None) -> list[Episode]:
         def call(starts: Sequence[Start]) -> Call:
-            return Call(_rollout_part, (replace(job, starts=starts), actor is not None, self._limits.episode_s))
+            return _call(_rollout_part, replace(job, starts=starts), actor is not None, self._limits.episode_s)
 
         starts = [Start(*start) for start in job.starts]
         parts = [starts[i :: self.n] for i in range(self.n)]
@@ -171,7 +171,7 @@ class Workers:
             self._spent += spent
             return results
         slices = [slice(i, None, self.n) for i in range(min(self.n, len(observations)))]
-        calls = [Call(_query, (query, job, observations[some], details[some])) for some in slices]
+        calls = [_call(_query, query, job, observations[some], details[some]) for some in slices]
         results: list[Any] = [None] * len(observations)
         for some, (answers, spent) in zip(slices, self._run(f"a query about {job.task!r}", calls), strict=True):
             results[some] = answers
@@ -187,7 +187,7 @@ class Workers:
         if self.n == 1:
             found = map(_flaws, parts)
         else:
-            found = self._run("the certificates of episodes", [Call(_flaws, (part,)) for part in parts])
+            found = self._run("the certificates of episodes", [_call(_flaws, part) for part in parts])
         for part, (flaws, spent) in zip(parts, found, strict=True):
             self._spent += spent
             for episode, flaw in zip(part, flaws, strict=True):
@@ -202,6 +202,16 @@ class Workers:
     def conclude(self, job: Job, ends: Sequence[Observation]) -> list[critic.Critique]:
         """The verdict of the job's policy on each ending (first and last frame), whether the task is done."""
         return self.query(_conclude, job, ends, [job.task] * len(ends))
+
+
+def _call(function: Callable[..., Any], *args: Any) -> Call:
+    """A call in a worker, which takes over what was found here of environments by trying them."""
+    return Call(_informed, (known(), function, *args))
+
+
+def _informed(found: Mapping[str, Found], function: Callable[..., Any], *args: Any) -> Any:
+    learn(found)
+    return function(*args)
 
 
 @contextmanager

@@ -54,19 +54,21 @@ def audit(
     after the one that the simulator found best (an oracle, which no policy has).
     acting: gain of whole episodes with criticism over those without.
     claims: how often the step that the critic blames for a failure is the one that bisection finds.
+
+    Without branches, of a task whose episodes do not happen again, there are ends and acting alone.
     """
-    starts = distinct(task(name), "heldout", episodes)
+    starts, exact = distinct(task(name), "heldout", episodes), task(name).exact
     job = Job(name, checkpoint, (), n_envs=n_envs, model=model or ModelSettings())
 
     def collect(title: str, job: Job) -> list[Episode]:
         with bar(title, len(job.starts)) as progress:
             return workers.rollout(job, [progress])
 
-    greedy = collect(f"greedy {name}", replace(job, starts=[(seed, 0) for seed in starts], snapshots=True))
+    greedy = collect(f"greedy {name}", replace(job, starts=[(seed, 0) for seed in starts], snapshots=exact))
     successes(greedy)  # raises UserError where all are broken
     hot = replace(job, temperature=TEMPERATURE)
     sampled_starts = list(product(starts, SAMPLED))
-    sampled = collect(f"sampled {name}", replace(hot, starts=sampled_starts, snapshots=True))
+    sampled = collect(f"sampled {name}", replace(hot, starts=sampled_starts, snapshots=exact))
     critical = collect(f"critical {name}", replace(job, starts=[(seed, 0) for seed in starts], critic=critic))
     rng = np.random.default_rng(0)
     ends = _ends(job, workers, greedy + sampled, rng)
@@ -74,11 +76,13 @@ def audit(
     others = [e for other in elsewhere for e in collect(f"{name} by another", other)]
     if others:
         ends["ends_beside"] = _ends(job, workers, greedy + sampled + others, rng)["ends"]
+    acting = heldout_gains({name: greedy}, {name: critical})["heldout"][name]
+    if not exact:
+        return ends | {"acting": acting}
     branching = Branching(workers, replace(job, end_loops=True), collect, FIRST_BRANCH, rng)
     answers = _answers(job, workers, branching, greedy, critic.proposals, rng)
     claims = Branching(workers, hot, collect, FIRST_BRANCH, rng)
     claims.bisected(failed(e for e in sampled if e.attempt == SAMPLED.start), REPEATS)
-    acting = heldout_gains({name: greedy}, {name: critical})["heldout"][name]
     return ends | answers | {"acting": acting, "claims": claims.agreement()}
 
 

@@ -89,7 +89,7 @@ class Report:
 
 
 def audit_table(results: Mapping[str, Any]) -> Table:
-    """The audits of some tasks as a table, one column per task."""
+    """The audits of some tasks as a table, one column per task. What needs branches is `-` where there are none."""
     beside = [
         ("others' ends too: balanced accuracy", lambda r: f"{100 * r['ends_beside']['balanced_accuracy']:.0f} %"),
         ("failures among them", lambda r: _failures(r["ends_beside"])),
@@ -101,6 +101,8 @@ def audit_table(results: Mapping[str, Any]) -> Table:
         *beside,
         ("ends: AUROC", lambda r: f"{r['ends']['auroc']:.2f}"),
         ("with other frames", lambda r: f"{r['shuffled_ends']:.2f}"),
+    ]
+    branched = [
         ("answers: AUROC", lambda r: f"{r['answers']['auroc']:.2f}"),
         ("with other frames", lambda r: f"{r['shuffled_answers']:.2f}"),
         ("answers: Brier", lambda r: f"{r['answers']['brier']:.3f}"),
@@ -110,17 +112,23 @@ def audit_table(results: Mapping[str, Any]) -> Table:
         ("success after the greedy answer", lambda r: f"{100 * r['best_of']['greedy']:.0f} %"),
         ("the critic's choice", lambda r: f"{100 * r['best_of']['critic']:.0f} %"),
         ("the simulator's (oracle)", lambda r: f"{100 * r['best_of']['oracle']:.0f} %"),
+    ]
+    acting = [
         ("whole episodes, uncritical", lambda r: percent(r["acting"]["before"])),
         ("criticised", lambda r: percent(r["acting"]["after"])),
         ("gain in points", lambda r: points(r["acting"]["gain"]["points"], r["acting"]["gain"]["ci95"])),
+    ]
+    claimed = [
         (
             "claimed step within 1 of bisection",
             lambda r: f"{100 * r['claims'].get('critic_within_1', float('nan')):.0f} %",
         ),
     ]
     table = plain_table("the critic on held-out episodes", ("", *results))
-    for name, cell in rows:
-        table.add_row(name, *(cell(result) for result in results.values()))
+    for part, needs_branches in ((rows, False), (branched, True), (acting, False), (claimed, True)):
+        for name, cell in part:
+            cells = ("-" if needs_branches and "claims" not in result else cell(result) for result in results.values())
+            table.add_row(name, *cells)
     return table
 
 

@@ -9,6 +9,7 @@ from agent.organise.episode import Episode
 from agent.organise.pairs import forks
 from agent.stages.round import Round
 from agent.stages.stage import stage
+from envs import registry
 
 
 @stage
@@ -16,14 +17,16 @@ def branch(r: Round) -> dict[str, int | dict[str, int]]:
     """Branches of failures, rolled out by the imitator, into `branches`.
 
     The failures are those of this round's practice (`branch.failures`), or of new root episodes (`branch.starts`),
-    which are stored with their branches. All are certified unless `collect.certify` is none.
+    which are stored with their branches. All are certified unless `collect.certify` is none. A task whose episodes do
+    not happen again has none.
 
     branched: the moments with several measured answers, of the branches or, without any, of practice; informative ones
     among them have answers whose outcomes do not tie.
     """
     settings, played, practised = r.config.branch, [], r.episodes("episodes")
     certify, greedy = r.config.collect.certify != "none", settings.follow_temperature == 0
-    for task in r.config.tasks if settings.failures or settings.starts else ():
+    inexact = registry.inexact(r.config.tasks)
+    for task in [t for t in r.config.tasks if t not in inexact] if settings.failures or settings.starts else ():
         job = r.job(task, r.imitator, temperature=settings.follow_temperature, certify=certify, end_loops=greedy)
         branching = Branching(r.workers, job, _charged(r), r.config.collect.attempts, r.rng(f"branch {task}"))
         tried = branching.explore([e for e in practised if e.task == task], settings)
@@ -32,7 +35,8 @@ def branch(r: Round) -> dict[str, int | dict[str, int]]:
         r.log(f"branch/{task}", branching.agreement())
     if played:
         r.store("branches").append(played)
-    found = list(forks(played or r.labelled(practised)))
+    measured = played + [e for e in r.labelled(practised) if not played or e.task in inexact]
+    found = list(forks(measured))
     informative = sum(fork.is_informative(r.config.select.tie) for fork in found)
     return {"branches": len(played), "branched": {"moments": len(found), "informative": informative}}
 

@@ -18,7 +18,7 @@ def criticise(r: Round) -> dict[str, Any]:
     answer ties with the best, over all answers of a task. best_of: within a moment, which is what acting uses. ends:
     the candidate's verdicts on the endings of its own gate episodes.
     """
-    tried = r.episodes("branches") or r.episodes("episodes")
+    tried = r.episodes("branches") + r.unbranched(lambda: r.episodes("episodes"))
     judged = [_judged(r, task, moments) for task, moments in measured(tried, r.config.select.tie).items()]
     by_task = [[answer for moment in task for answer in moment] for task in judged]
     moments = [moment for task in judged for moment in task]

@@ -13,6 +13,7 @@ from agent.record import video
 from agent.record.provenance import versions, weights_sha256
 from agent.stages.round import Round
 from agent.stages.stage import stage
+from envs import registry
 from policies.backends.loading import placement
 
 
@@ -64,6 +65,7 @@ def results(start: Round, rows: list[dict[str, Any]], policy: Path, complete: bo
         "model": placement(start.player(policy), config.model),
         "provenance": begun["provenance"] | {"policy": weights_sha256(policy)},
         "certified": config.collect.certify,
+        "inexact": registry.inexact(config.tasks),
         "budget": start.budget | {"wall_s": run.journal.wall_s},
         "rounds": rows,
         **heldout_gains(heldout(start, "before"), after),

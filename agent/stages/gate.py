@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agent.collect.processes.recovery import check_broken
 from agent.collect.starts import gate_seeds
 from agent.measure.gate import decide
 from agent.measure.statistics import successes
@@ -36,7 +37,7 @@ def gate(r: Round, incumbent: Path) -> dict[str, Any]:
         after += _counted(r, new)
         left = {task: len(some) for task, some in starts.items()}
         if not any(left.values()):
-            _check_whole(standing, challenge)
+            _check_whole(r.config.limits.broken, standing, challenge)
         verdict = decide(before, after, rule, left)
     r.store("gate/incumbent").append(standing)
     r.store("gate/candidate").append(challenge)
@@ -71,8 +72,10 @@ def _counted(r: Round, episodes: Sequence[Episode]) -> list[Episode]:
     return r.labelled([e for e in episodes if e.ending != "broken"]) + [e for e in episodes if e.ending == "broken"]
 
 
-def _check_whole(*sides: Sequence[Episode]) -> None:
-    """Raises UserError for a task all of whose episodes broke."""
+def _check_whole(limit: float, *sides: Sequence[Episode]) -> None:
+    """Raises UserError for a task of whose episodes all broke, or more than this share."""
     for side in sides:
         for task in dict.fromkeys(e.task for e in side):
-            successes([e for e in side if e.task == task])
+            played = [e for e in side if e.task == task]
+            successes(played)
+            check_broken(f"gate {task}", played, limit)

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +41,17 @@ def imitate(r: Round, checkpoint: Path) -> dict[str, int]:
 
 def measured_critiques(r: Round) -> list[Example]:
     """Examples for the critic that judge answers with measured outcomes, from the round's branches or its practice."""
-    select, branches = r.config.select, r.episodes("branches")
-    margin: Margin | None = None if branches else select.min_margin  # common random numbers: any difference counts
-    tried = branches or r.labelled(r.episodes("episodes"))
-    return answer_critiques(tried, select.critiques, select.tie, margin, r.rng("answers"), r.dialect)
+    select, rng = r.config.select, r.rng("answers")
+    practised = r.unbranched(lambda: r.labelled(r.episodes("episodes")))
+    # between branches any difference counts: they share their random numbers
+    tried: list[tuple[list[Episode], Margin | None]] = [
+        (r.episodes("branches"), None),
+        (practised, select.min_margin),
+    ]
+    rows = [
+        answer_critiques(some, select.critiques, select.tie, margin, rng, r.dialect) for some, margin in tried if some
+    ]
+    return list(chain.from_iterable(rows))
 
 
 def other_critiques(

@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.collect.archive import Archive
 from agent.collect.branching import within
+from agent.collect.processes.recovery import check_broken
 from agent.collect.rollout import Start
 from agent.collect.starts import practice_seeds
 from agent.collect.workers import Job
@@ -17,6 +18,7 @@ from agent.organise import selection
 from agent.organise.episode import Episode
 from agent.stages.round import Round
 from agent.stages.stage import stage
+from envs import registry
 
 ARCHIVED = 200  # most successes of a task in the archive
 
@@ -25,6 +27,7 @@ ARCHIVED = 200  # most successes of a task in the archive
 def practise(r: Round, checkpoint: Path) -> dict[str, Any]:
     """Attempts from the round's starts of each task, into `episodes`; attempts from archived states, into `archived`.
 
+    Those of a task whose episodes do not happen again get no certificate, and are not archived.
     The folder `archive` holds the archive itself, which continues that of the round before.
     """
     c, archive = r.config.collect, Archive.load(r.before().folder / "archive", ARCHIVED, r.rng("archive"))
@@ -34,12 +37,13 @@ def practise(r: Round, checkpoint: Path) -> dict[str, Any]:
         seeds = practice_seeds(r.config, r.number, task)
         r.log(f"practise/{task}", {"starts": len(seeds)})
         starts = list(itertools.product(seeds, range(c.attempts)))
-        job = r.job(task, checkpoint, temperature=c.temperature, certify=c.certify == "all")
-        again = r.concluded(job, _restarted(r, job, archive))
+        exact = registry.task(task).exact
+        job = r.job(task, checkpoint, temperature=c.temperature, certify=exact and c.certify == "all")
+        again = r.concluded(job, _restarted(r, job, archive)) if exact else []
         whole = r.concluded(job, within(c.env_steps, starts, at_once, partial(_attempts, r, job)))
-        if c.certify == "kept":
-            certify_kept(r, [*again, *whole])
-        if c.archived:
+        if exact and c.certify == "kept":
+            check_broken(f"certify {task}", certify_kept(r, [*again, *whole]), r.config.limits.broken)
+        if exact and c.archived:
             archive.add(whole)
         played += whole
         archived += again
@@ -61,8 +65,10 @@ def _attempts(r: Round, job: Job, starts: Sequence[Start | tuple[int, int]]) -> 
     return episodes
 
 
-def certify_kept(r: Round, episodes: Sequence[Episode]) -> None:
+def certify_kept(r: Round, episodes: Sequence[Episode]) -> list[Episode]:
     """Certify the episodes that selection keeps, and those that take the place of denied ones, until all have one.
+
+    Returns all that were tried.
 
     The stages that train select among these and other episodes: what they keep of these is kept here too. The archive
     takes the shortest success of a start, which is kept.
@@ -72,7 +78,7 @@ def certify_kept(r: Round, episodes: Sequence[Episode]) -> None:
         kept = selection.keep(r.labelled(episodes), r.config.select.per_start)
         new = [key for e in kept if (key := (e.task, e.seed, e.attempt, e.branched_at)) not in certified]
         if not new:
-            return
+            return [original[key] for key in certified]
         r.workers.certify([original[key] for key in new])
         certified.update(new)
 

@@ -28,7 +28,7 @@ def prefer(r: Round) -> dict[str, int]:
     select, rng = r.config.select, r.rng("prefer")
     branched = r.hindsight(r.episodes("branches"))
     bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
-    preferences = pairs.pairs(branched or r.practice(), *bounds, r.dialect)
+    preferences = pairs.pairs(branched + r.unbranched(r.practice), *bounds, r.dialect)
     out = r.output("policy")
     if not preferences:
         copy_folder(r.imitator, out)

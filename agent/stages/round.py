@@ -4,7 +4,7 @@ A stage reads folders of stages that are done, and writes folders of its own (`a
 come from (seed, round, stage), so that they do not depend on the stages before it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from functools import cached_property
@@ -16,7 +16,7 @@ from zlib import crc32
 import numpy as np
 
 from agent.collect.budget import Spent
-from agent.collect.processes.recovery import check_broken
+from agent.collect.processes.recovery import check_broken, summary
 from agent.collect.streamed import Streamed
 from agent.collect.workers import Job, Workers
 from agent.config import Config
@@ -25,7 +25,7 @@ from agent.organise import selection
 from agent.organise.episode import Episode
 from agent.organise.store import EpisodeStore
 from agent.record import provenance
-from agent.record.console import bar
+from agent.record.console import bar, console
 from agent.record.run.journal import Journal
 from agent.record.run.resume import decisive
 from agent.record.run.underway import UnderWay
@@ -126,6 +126,13 @@ class Round:
         """All episodes of these stores, of stages that are done; a store that does not exist is empty."""
         return [episode for name in names for episode in EpisodeStore(self._place(name))]
 
+    def unbranched(self, practice: Callable[[], Sequence[Episode]]) -> list[Episode]:
+        """The practice that takes the place of branches: all in a round without any, else that of tasks without."""
+        if not self.episodes("branches"):
+            return list(practice())
+        inexact = registry.inexact(self.config.tasks)
+        return [episode for episode in practice() if episode.task in inexact] if inexact else []
+
     def practice(self) -> list[Episode]:
         """Training data of the round: practice, the branches of the round before, and relabelled failures.
 
@@ -193,6 +200,8 @@ class Round:
                 self.workers.rollout(replace(job, starts=left), [progress, streamed])
         episodes, spent = streamed.episodes(job)
         self.charge(spent, charged_to)
+        if broken := summary(e for e in episodes if e.ending == "broken"):
+            console.print(f"{title}: broken, left out: {broken}", markup=False, soft_wrap=True)
         steps = sum(len(e.steps) for e in episodes)
         whole = [e.success for e in episodes if e.ending != "broken"]
         self.log(

@@ -15,6 +15,7 @@ from envs.errors import UserError, shown
 from envs.foreign.instructions import ToldInstruction, instructions
 from envs.foreign.making import WrapperSpec
 from envs.foreign.paths import parts
+from envs.foreign.remade import Reset
 from envs.language import FixedInstruction, Language
 from envs.suites.questions.tasks import question_task
 from envs.task import DECLARED, IMAGE_SIZE, SIZES, ActionWords, EnvSpec, Task
@@ -60,6 +61,8 @@ class Declared:
     """What a file says of a task. max_steps: of `env.step`; null: as the environment is
     registered, which is then a number.
 
+    reset: what an episode needs so that its seed decides it, as `envs.foreign.remade.Reset` has it; auto: what is found
+    by trying. exact: its episodes happen again; false: it is played without certificates and branches.
     instruction: a text, or where the environment tells one for each episode. success: a rule, or a list of them, of
     which any is enough. imports, wrappers, bounds, fit, still: see `EnvSpec`.
     cameras: one, or several in a list, each an image of its own. frames: moments that make an observation. See
@@ -80,6 +83,8 @@ class Declared:
     levels: Annotated[int, Field(ge=3)] = 9
     actions: tuple[str, ...] = ()
     legend: tuple[Sentence, ...] = ()
+    reset: Literal["auto", "as_is", "own_generators", "anew"] = "auto"
+    exact: bool = True
     split: Literal["practice", "heldout"] = "practice"
     sees: Any = None  # checked by `parts_of`, whose errors name the part
     thinks: bool = True
@@ -174,8 +179,10 @@ def _task(path: str, values: dict[str, Any]) -> Task:
             held=(instruction.of,) if isinstance(instruction, Told) else (),
             fit=spec.fit,
             still=spec.still,
+            reset=None if spec.reset == "auto" else Reset(spec.reset),
         ),
         actions=ActionWords(spec.levels, spec.actions),
+        exact=spec.exact,
     )
     task = replace(task, language=_language(task, instruction, spec.legend))
     if spec.sees is None:

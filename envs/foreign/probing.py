@@ -1,10 +1,14 @@
 """An environment from a file is tried before anything is played with it: whether it keeps to Gymnasium's interface, its
-actions have words, it can be drawn, and a seed decides what happens.
+actions have words, it can be drawn, and a seed decides what happens. Found out beside: what its reset needs for that,
+and which way back to its states is exact.
 
 An environment that raises now and then is none of this: a rollout reports its broken episodes.
 """
 
 import inspect
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -13,44 +17,141 @@ import numpy as np
 
 from envs.errors import UserError, shown
 from envs.foreign.raising import fatal_signal, is_of_environment, named
+from envs.foreign.remade import Reset
 from envs.foreign.spaces import check_actions
-from envs.snapshot import Restorable, is_physical
+from envs.foreign.ways import exact_way
+from envs.rendering import OwnView
+from envs.snapshot import Restorable, Way, is_physical
 from envs.splits import SPLITS
 
 SEED, OTHER = SPLITS["practice"][-1], SPLITS["practice"][-2]  # the last to be practised
-STEPS = 8  # of random actions
+STEPS = 10  # of random actions
+_OWN = "an environment that calls super().reset(seed=seed) and draws from self.np_random alone"
+
+
+class Found(NamedTuple):
+    """What is known of an environment that was tried.
+
+    white: of its pictures, where these are floats, as `FrameReader` has it. reset: what it needs. way: the fastest way
+    back to a state. is_exact: whether its episodes happen again. has_starts: whether its seed decides anything. own: how
+    a MuJoCo environment shows itself.
+    """
+
+    white: float | None
+    reset: Reset
+    way: Way
+    is_exact: bool = True
+    has_starts: bool = True
+    own: OwnView | None = None
 
 
 class Trace(NamedTuple):
-    """What an episode observed: at its start, and after each step with the reward and the flags."""
+    """What an episode observed: at its start, and after each step with the reward and the flags; in both with the
+    state's fingerprint, which comes last, and, where it is drawn by itself, a picture."""
 
-    fingerprint: bytes  # with the states of random generators
+    fingerprint: bytes  # of the start, with the states of random generators
     start: Any
     steps: list[Any]
 
 
-def probe(env_id: str, env: Restorable) -> None:
-    """Raises UserError, naming what is wrong with the environment."""
-    check_actions(env.action_space)
-    if name := fatal_signal(lambda: _trace(env, SEED, draws=False)):
-        raise UserError(f"environment {env_id!r} ends its process with {name} within its first {STEPS} steps")
-    _check_interface(env_id, env.unwrapped)
-    draws = not is_physical(env)  # MuJoCo's pictures are our own
-    first, other, again = (_trace(env, seed, draws) for seed in (SEED, OTHER, SEED))
-    errors = [trace for trace in (first, other, again) if isinstance(trace, BaseException)]
-    if len(errors) == 3:
-        raise UserError(f"environment {env_id!r} raises in every episode; the first time: {named(errors[0])}")
-    if errors:
-        return
-    if not _same(first.start, again.start):
-        raise UserError(f"reset(seed=...) of {env_id!r} does not decide the start: two with seed {SEED} differ; {_OWN}")
-    if not _same(first.steps, again.steps):
-        raise UserError(f"the seed of {env_id!r} does not decide its steps: the same actions lead elsewhere; {_OWN}")
-    if first.fingerprint == other.fingerprint and _same(first, other):
-        raise UserError(f"reset(seed=...) of {env_id!r} has no effect: seeds {SEED} and {OTHER} are the same; {_OWN}")
+class _Compared(NamedTuple):
+    """Five episodes: of a seed, of it again, of another, of the first again, and of it in a second environment."""
+
+    traces: list[Trace | BaseException]
+    white: float | None
+
+    @property
+    def errors(self) -> list[BaseException]:
+        return [trace for trace in self.traces if isinstance(trace, BaseException)]
+
+    @property
+    def flaw(self) -> str:
+        """How the seed does not decide an episode; empty where it does, and where the environment raised."""
+        if self.errors:
+            return ""
+        first, *again = (trace for i, trace in enumerate(self.traces) if i != 2)
+        if not all(_same(first.start, trace.start) for trace in again):
+            return f"reset(seed=...) of {{}} does not decide the start: two with seed {SEED} differ"
+        if not all(_same(first.steps, trace.steps) for trace in again):
+            return "the seed of {} does not decide its steps: the same actions lead elsewhere"
+        if any(first.fingerprint != trace.fingerprint for trace in again):
+            return f"reset(seed=...) of {{}} does not decide the start: two with seed {SEED} differ in what is not seen"
+        return ""
+
+    def has_effect(self, in_sight: bool) -> bool:
+        """Whether the other seed led elsewhere. in_sight: not in random generators alone."""
+        first, _, other, *_ = self.traces
+        if not in_sight and first.fingerprint != other.fingerprint:
+            return True
+        seen, seen_of_other = ([trace.start, *(step[:-1] for step in trace.steps)] for trace in (first, other))
+        return not _same(seen, seen_of_other)
 
 
-_OWN = "valid: an environment that calls super().reset(seed=seed) and draws from self.np_random alone"
+def probe(env_id: str, build: Callable[[Reset], Restorable], wanted: Reset | None = None, exact: bool = True) -> Found:
+    """Try an environment. build: makes it. wanted: the only reset that is tried. exact: its episodes must happen again.
+
+    A reset that is as it is comes first, then generators of its own, then an environment that is made anew. Raises
+    UserError, naming what is wrong with the environment.
+    """
+    with _global_generators_kept(), closing(build(wanted or Reset.AS_IS)) as env:
+        check_actions(env.action_space)
+        if name := fatal_signal(lambda: _trace(env, SEED, draws=False)):
+            raise UserError(f"environment {env_id!r} ends its process with {name} within its first {STEPS} steps")
+        _check_interface(env_id, env.unwrapped)
+    with _global_generators_kept():
+        return _found(env_id, build, [wanted] if wanted else list(Reset), exact)
+
+
+def _found(env_id: str, build: Callable[[Reset], Restorable], resets: Sequence[Reset], must_be_exact: bool) -> Found:
+    alike, unsure, flaws = None, None, []  # exact, but without an effect of the seed that is seen; raised; not exact
+    for reset in resets:
+        compared = _compared(build, reset)
+        if len(compared.errors) == len(compared.traces):
+            error = named(compared.errors[0])
+            raise UserError(f"environment {env_id!r} raises in every episode; the first time: {error}")
+        found = Found(compared.white, reset, Way.STATE)
+        if compared.errors:
+            unsure = unsure or found
+        elif compared.flaw:
+            flaws.append((compared.flaw.format(repr(env_id)), found))
+        elif compared.has_effect(in_sight=bool(alike or flaws)):
+            return found._replace(way=_way(build, reset))
+        else:
+            alike = alike or found._replace(has_starts=compared.has_effect(in_sight=False))
+    if alike:
+        return alike._replace(way=_way(build, alike.reset))
+    if unsure:
+        return unsure
+    flaw, found = flaws[0]
+    if must_be_exact:
+        anew = ", also where it is made anew for each episode with generators of its own" * (len(flaws) > 1)
+        raise UserError(
+            f"{flaw}{anew}; valid: {_OWN}, or exact: false in the task's file, which plays it without certificates and "
+            "branches"
+        )
+    return found._replace(is_exact=False)
+
+
+def _way(build: Callable[[Reset], Restorable], reset: Reset) -> Way:
+    return exact_way(lambda: build(reset), SEED, OTHER)
+
+
+def _compared(build: Callable[[Reset], Restorable], reset: Reset) -> _Compared:
+    with closing(build(reset)) as env, closing(build(reset)) as beside:
+        draws = not is_physical(env)  # MuJoCo's pictures are our own
+        traces = [_trace(env, seed, draws) for seed in (SEED, SEED, OTHER, SEED)]
+        return _Compared([*traces, _trace(beside, SEED, draws)], env.get_wrapper_attr("white"))
+
+
+@contextmanager
+def _global_generators_kept() -> Iterator[None]:
+    """The module-wide random generators are afterwards as before: some environments draw from them."""
+    kept = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])  # noqa: NPY002
 
 
 def _check_interface(env_id: str, inner: gym.Env) -> None:
@@ -81,19 +182,18 @@ def _check_tuple(what: str, given: Any, names: str) -> None:
 
 
 def _trace(env: Restorable, seed: int, draws: bool) -> Trace | BaseException:
-    """An episode of random actions, or what it raised, unless a UserError. draws: at its start and after a step."""
+    """An episode of random actions, or what it raised, unless a UserError. draws: at its start, after a step, and at
+    its end."""
     try:
         env.reset(seed=seed)
-        trace = Trace(env.fingerprint(), deepcopy(env.observation), [])
-        if draws:
-            env.render()
+        trace = Trace(env.fingerprint(), (deepcopy(env.observation), env.render() if draws else None), [])
         env.action_space.seed(SEED)
         for i in range(STEPS):
             observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-            trace.steps.append(deepcopy((observation, reward, bool(terminated), bool(truncated))))
-            if draws and not i:
-                env.render()
-            if terminated or truncated:
+            flags = bool(terminated), bool(truncated)
+            picture = env.render() if draws and (i in (0, STEPS - 1) or any(flags)) else None
+            trace.steps.append((deepcopy(observation), reward, *flags, picture, env.fingerprint()))
+            if any(flags):
                 break
     except BaseException as error:
         if isinstance(error, UserError) or not is_of_environment(error):
@@ -112,4 +212,4 @@ def _same(one: Any, other: Any) -> bool:
         one, other = np.asarray(one), np.asarray(other)
         may_be_nan = one.dtype.kind in "fc" and other.dtype.kind in "fc"
         return np.array_equal(one, other, equal_nan=may_be_nan)
-    return bool(one == other) or (one != one and other != other)
+    return one is other or bool(one == other) or (one != one and other != other)

@@ -8,7 +8,7 @@ costs two deaths, or at most 2 + log2(n_envs) where nobody can say which one it 
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,14 +45,18 @@ def check_broken(title: str, episodes: Sequence[Episode], limit: float, first: i
 
     first: the number of episodes so far, where some are still being played.
     """
-    errors = Counter(e.error.strip().split("\n")[0] for e in episodes if e.ending == "broken")
-    n = first or len(episodes)
-    if errors.total() <= limit * n:
+    broken, n = [e for e in episodes if e.ending == "broken"], first or len(episodes)
+    if len(broken) <= limit * n:
         return
-    causes = ", ".join(f"{count} x {error}" for error, count in errors.most_common(NAMED))
+    counted = f"{len(broken)} of {'the first ' if first else ''}{n} episodes of {title!r}"
+    raise UserError(f"{counted} broke, more than limits.broken = {limit:g} of them: {summary(broken)}")
+
+
+def summary(broken: Iterable[Episode]) -> str:
+    """How many broke for which cause, the most frequent first; empty without any."""
+    errors = Counter(e.error.strip().split("\n")[0] for e in broken)
     others = f", and {len(errors) - NAMED} other causes" if len(errors) > NAMED else ""
-    counted = f"{errors.total()} of {'the first ' if first else ''}{n} episodes of {title!r}"
-    raise UserError(f"{counted} broke, more than limits.broken = {limit:g} of them: {causes}{others}")
+    return ", ".join(f"{count} x {error}" for error, count in errors.most_common(NAMED)) + others
 
 
 @dataclass

@@ -52,7 +52,7 @@ class WatchedEnv(Restorable):
     """Shows in the pulse that it is at work. A rollout resets or restores it once for each start, in their order."""
 
     def __init__(self, env: Restorable, pulse: Pulse, episode_s: float | None):
-        super().__init__(env.env)
+        super().__init__(env.env, env.way)
         self._pulse, self._episode_s = pulse, episode_s
         self._index, self._began_s, self._is_restoring = 0, 0.0, False
 

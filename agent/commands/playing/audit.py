@@ -53,6 +53,12 @@ class Audit:
         for path in (policy, *beside):
             open_backend(path, self.model)
         probe_apart(self.tasks)
+        for name in registry.inexact(self.tasks):
+            console.print(
+                f"task {name!r}, exact: false: its answers and claims are skipped, which need branches",
+                markup=False,
+                soft_wrap=True,
+            )
         with Workers(self.workers) as pool:
             results = {
                 name: audit(policy, name, self.episodes, critic, pool, beside, self.model) for name in self.tasks

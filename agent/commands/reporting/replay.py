@@ -1,6 +1,7 @@
 """`handeye replay`: replay certificates of stored episodes."""
 
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from envs.errors import UserError
 
 @dataclass(frozen=True)
 class Replay:
-    """Simulate stored episodes again: each must match its record, bit for bit. Exit status 1 where one does not."""
+    """Simulate stored episodes again: each must match its record, bit for bit. Exit status 1 where one does not.
+
+    Those of a task with `exact: false` in its file are skipped."""
 
     folder: Path  # a run's folder, or any folder with episodes
 
@@ -30,21 +33,24 @@ class Replay:
             raise UserError(
                 f"no episodes in {str(self.folder)!r}; valid: a run's folder, or one from `handeye rollout`"
             )
-        certified, flaws = _certify(self.folder, parts)
+        certified, flaws, skipped = _certify(self.folder, parts)
         for flaw in flaws:
             console.print(flaw, soft_wrap=True)
+        for task, n in skipped.items():
+            console.print(f"{n} episodes of {task!r} skipped: exact is false in its file", soft_wrap=True, markup=False)
         console.print(f"{certified} episodes certified, {len(flaws)} left out")
         if flaws:
             sys.exit(1)
 
 
-def _certify(folder: Path, parts: list[Path]) -> tuple[int, list[str]]:
-    """The number of certified episodes in the Parquet files, and the flaw of every other episode or unreadable file."""
-    from agent.collect.verify import Verifier
+def _certify(folder: Path, parts: list[Path]) -> tuple[int, list[str], Counter[str]]:
+    """The number of certified episodes in the Parquet files, the flaw of every other episode or unreadable file, and
+    how many were skipped of each task whose episodes do not happen again."""
+    from agent.collect.verify import Verifier, is_exact
     from agent.organise.store import read
     from agent.record.console import bar
 
-    certified, flaws = 0, []
+    certified, flaws, skipped = 0, [], Counter[str]()
     with Verifier() as verifier:
         for part in parts:
             place = part.relative_to(folder)
@@ -55,8 +61,11 @@ def _certify(folder: Path, parts: list[Path]) -> tuple[int, list[str]]:
                 continue
             with bar(str(place.parent), len(episodes)) as progress:
                 for e in progress.track(episodes):
+                    if not is_exact(e.task):
+                        skipped[e.task] += 1
+                        continue
                     flaw = verifier.flaw(e)
                     certified += not flaw
                     if flaw:
                         flaws.append(f"{place}: {e.task}, seed {e.seed}, attempt {e.attempt}: {flaw}")
-    return certified, flaws
+    return certified, flaws, skipped

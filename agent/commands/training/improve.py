@@ -94,14 +94,15 @@ def _check_certificates(run: "RunDir") -> None:
     """Raises UserError where episodes of the run do not happen again with the packages of now."""
     from itertools import islice
 
-    from agent.collect.verify import Verifier
+    from agent.collect.verify import Verifier, is_exact
     from agent.organise.episode import simulation_versions
     from agent.organise.foreign import is_part
     from agent.organise.store import EpisodeStore
 
     with Verifier() as verifier:
         for folder in sorted({part.parent for part in filter(is_part, run.path.glob("*/**/part-*.parquet"))}):
-            for episode in islice((e for e in EpisodeStore(folder) if e.ending != "broken"), OF_EACH):
+            whole = (e for e in EpisodeStore(folder) if e.ending != "broken" and is_exact(e.task))
+            for episode in islice(whole, OF_EACH):
                 flaw = verifier.flaw(replace(episode, versions=simulation_versions()))
                 if flaw:
                     raise UserError(

@@ -121,7 +121,7 @@ def test_a_task_that_leaves_nothing_out_is_not_measured(declare):
 
 
 def test_a_number_that_never_changes_is_named(declare):
-    path = declare("kwargs: {dull: true}\nsees: {ball: [info.ball_x], goal: unwrapped.goal.where.1}\n")
+    path = declare("kwargs: {dull: true}\nstill: true\nsees: {ball: [info.ball_x], goal: unwrapped.goal.where.1}\n")
     with pytest.raises(
         UserError, match=r"sees.goal.0 .unwrapped.goal.where.1. was 2.5 in all of play; valid: leave it"
     ):
