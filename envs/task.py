@@ -1,7 +1,7 @@
 """What a task is made of: an environment and how it is seen, actions in words, a language, and a privileged teacher."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from importlib.util import find_spec

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from agent.measure.ladder.exactness import INEXACT
 from agent.measure.ladder.rungs import (
     NOBODY,
     Ceiling,
@@ -48,10 +49,12 @@ def _broken(ladder: Ladder) -> Iterator[str]:
 
 def _exactness(ladder: Ladder) -> Iterator[str]:
     certificates, restores = ladder.get("certificates", Certificates), ladder.get("restores", Restores)
+    if ladder.rungs.get("certificates") == Missing(INEXACT):
+        yield "its episodes do not happen again (exact: false): no certificates, and no branches to learn from"
     if certificates and certificates.k < certificates.n:
         yield (
             f"certificates {certificates.k} of {certificates.n}: improve leaves out the others ({certificates.flaw}); "
-            "collect.certify: none keeps them"
+            "exact: false in the task's file plays without certificates and branches"
         )
     if restores and restores.k < restores.n:
         yield f"states restored {restores.k} of {restores.n}: branches measure noise; branch.failures and starts: 0"

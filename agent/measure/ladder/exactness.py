@@ -9,7 +9,8 @@ from typing import Any
 from agent.collect.rollout import rollout
 from agent.collect.verify import Verifier
 from agent.measure.ladder.playing import Effort, spread, wander
-from agent.measure.ladder.rungs import Certificates, Restores, Starts
+from agent.measure.ladder.rungs import Certificates, Missing, Restores, Starts
+from envs import snapshot
 from envs.checks.restores import Way, way_back
 from envs.errors import UserError
 from envs.snapshot import Restorable, Snapshot
@@ -22,11 +23,20 @@ CERTIFIED = 8  # episodes, at most
 TOGETHER = 2  # episodes that one environment plays in turn: what a reset leaves of the last episode shows
 RESTORED = 20  # states, at most
 BEFORE, AFTER = 30, 10  # steps before a state, fewer than these, and after it
+WAYS = {
+    snapshot.Way.STATE: "MuJoCo's state",
+    snapshot.Way.CLONE: "its own clone",
+    snapshot.Way.COPY: "a copy of the whole",
+    snapshot.Way.ACTIONS: "the actions, taken again from the reset",
+}
+INEXACT = "exact: false in its file: no certificates, no branches"
 SEEDS = 100  # of practice, whose starts are told apart
 
 
-def certificates(task: Task, effort: Effort) -> Certificates:
+def certificates(task: Task, effort: Effort) -> Certificates | Missing:
     """Episodes of random play, simulated again in another environment."""
+    if not task.exact:
+        return Missing(INEXACT)
     ends, policy = time.monotonic() + effort.seconds, RandomPolicy(codec_for(task).action.space)
     flaws: list[str] = []
     with Verifier() as verifier:
@@ -36,7 +46,7 @@ def certificates(task: Task, effort: Effort) -> Certificates:
             if time.monotonic() > ends:
                 break
     found = [flaw for flaw in flaws if flaw]
-    return Certificates(len(flaws) - len(found), len(flaws), found[0] if found else "")
+    return Certificates(len(flaws) - len(found), len(flaws), found[0] if found else "", str(task.found().reset))
 
 
 def _flaw(verifier: Verifier, episode: Any) -> str:
@@ -46,11 +56,13 @@ def _flaw(verifier: Verifier, episode: Any) -> str:
         return str(error)
 
 
-def restores(task: Task, effort: Effort) -> Restores:
+def restores(task: Task, effort: Effort) -> Restores | Missing:
     """States some steps into random episodes, each left and returned to in its own environment and in another.
 
     Raises UserError where neither a saved state nor its actions lead back.
     """
+    if not task.exact:
+        return Missing(INEXACT)
     ends, notes = time.monotonic() + effort.seconds, []
     tried = wander(task, 0, BEFORE)
     way = way_back(task, 0, None, tried, notes.append)
@@ -64,7 +76,7 @@ def restores(task: Task, effort: Effort) -> Restores:
             for action in before:
                 env.step(action)
             saved = env.snapshot() if way is Way.SAVED else Snapshot(seed, None, tuple(before))
-            name = name or _named(saved)
+            name = name or _named(env, saved)
             given = _followed(env, after)
             same, ms = zip(*(_returned(again, saved, after, given) for again in (env, other)), strict=True)
             exact.append(all(same))
@@ -74,8 +86,8 @@ def restores(task: Task, effort: Effort) -> Restores:
     return Restores(sum(exact), len(exact), name, spread(times)[1], tuple(notes))
 
 
-def _named(saved: Snapshot) -> str:
-    return "MuJoCo's state" if saved.attributes is not None else "the actions, taken again from the reset"
+def _named(env: Restorable, saved: Snapshot) -> str:
+    return WAYS[snapshot.Way.ACTIONS if saved.is_repeated else env.way]
 
 
 def _returned(env: Restorable, saved: Snapshot, actions: Sequence[Any], given: list[Any]) -> tuple[bool, float]:

@@ -97,14 +97,18 @@ class Ceiling(Rung):
 
 @dataclass(frozen=True)
 class Certificates(Rung):
-    """Episodes of random play that happened again, bit for bit, in a fresh environment: k of n. flaw: the first."""
+    """Episodes of random play that happened again, bit for bit, in a fresh environment: k of n. flaw: the first.
+    reset: what the environment needs for that, as `envs.foreign.remade.Reset` has it."""
 
     k: int
     n: int
     flaw: str = ""
+    reset: str = "as_is"
 
     def said(self) -> str:
-        return f"{self.k} of {self.n} episodes happen again, bit for bit" + (f"; {self.flaw}" if self.flaw else "")
+        needs = "" if self.reset == "as_is" else f", with reset: {self.reset}"
+        flaw = f"; {self.flaw}" if self.flaw else ""
+        return f"{self.k} of {self.n} episodes happen again, bit for bit{needs}{flaw}"
 
 
 @dataclass(frozen=True)
