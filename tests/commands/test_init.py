@@ -130,6 +130,12 @@ def test_actions_without_bounds_get_some(made):
     assert "bounds of actions are a guess" in said
 
 
+def test_what_does_not_happen_again_is_not_exact(made):
+    (task, *_), said = made(f"{HERE}:HandEyeTest/Chance-v0")
+    assert yaml.safe_load(task.read_text())["exact"] is False
+    assert "do not happen again" in said
+
+
 def test_a_guess_says_so(made):
     (task, *_), said = made("Pendulum-v1")
     assert "# No sign of success was found in random play: the next line is a guess." in task.read_text()

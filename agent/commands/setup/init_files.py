@@ -98,7 +98,7 @@ def files(found: Survey, name: str, places: tuple[Path, ...]) -> Files:
             config.load(there, kind=kind)
         if (measured := tried.with_name(beside.name)).exists():
             texts[beside] = measured.read_text()
-    return Files(texts, tuple(_notes(found, guessed, known)))
+    return Files(texts, tuple(_notes(found, guessed, known, chosen.exact)))
 
 
 def _working(
@@ -106,15 +106,26 @@ def _working(
 ) -> tuple[dict[str, Proposal], list[str]]:
     """The proposed keys with which the task can be played, and a line for each of the others. The ranges of state words
     are measured meanwhile, into a file beside `path`. Raises UserError for a key that is needed."""
+
+    def play(some: Mapping[str, Proposal]) -> None:
+        path.write_text(text(some))
+        declared.cache_clear(), unseen.cache_clear()
+        if "sees" in some and not ranges.beside(path).exists() and ranges_file(str(path)):
+            ranges.write(path, ranges.measured_text(path, unseen(str(path)).with_env(frames=1), None, MEASURED))
+        probe(registry.task(str(path)))
+
     kept: dict[str, Proposal] = {}
     without: list[str] = []
+    try:
+        play(kept)
+    except UserError as error:
+        if "exact: false" not in str(error):
+            raise
+        kept["exact"] = Proposal(False, "its episodes do not happen again: no certificates, no branches")
+        play(kept)
     for key, proposal in keys.items():
-        path.write_text(text(kept | {key: proposal}))
-        declared.cache_clear(), unseen.cache_clear()
         try:
-            if key == "sees" and ranges_file(str(path)):
-                ranges.write(path, ranges.measured_text(path, unseen(str(path)).with_env(frames=1), None, MEASURED))
-            probe(registry.task(str(path)))
+            play(kept | {key: proposal})
         except UserError as error:
             if proposal.is_needed:
                 raise
@@ -214,7 +225,7 @@ def _limit(found: Survey) -> int:
     return min(MOST_STEPS, max(STEPS, 2 * max(ended, default=0)))
 
 
-def _notes(found: Survey, guessed: Guess, known: Starts) -> list[str]:
+def _notes(found: Survey, guessed: Guess, known: Starts, exact: bool) -> list[str]:
     rule = _yaml(_rule(guessed.rule))
     sure = "success" if guessed.is_sure else "success is a guess, to be looked at"
     lines = [f"{sure}: {rule} ({guessed.why})"]
@@ -222,6 +233,8 @@ def _notes(found: Survey, guessed: Guess, known: Starts) -> list[str]:
         lines.append(f"no time limit is registered: max_steps: {_limit(found)}")
     if found.bounds:
         lines.append(f"the bounds of actions are a guess: {_yaml(list(map(_plain, found.bounds)))}")
+    if not exact:
+        lines.append("its episodes do not happen again (exact: false): without certificates and branches")
     if known.distinct == 1:
         lines.append("all seeds begin alike: nothing can be held out, and improve refuses; kwargs may vary the start")
     if not found.told:

@@ -1,5 +1,6 @@
 """Environments as others write them, each unknown to this project in its own way."""
 
+import os
 from typing import ClassVar
 
 import gymnasium as gym
@@ -66,6 +67,14 @@ class Mission(Told):
         return {"mission": self.mission, "place": np.array([self.x], np.float32)}
 
 
+class Chance(Told):
+    """Draws from the operating system, and no seed decides it."""
+
+    def _observed(self):
+        self.noise = int.from_bytes(os.urandom(4), "big")
+        return np.array([self.x, self.noise % 100], np.float32)
+
+
 class Unbounded(Told):
     """Its action is any number."""
 
@@ -110,6 +119,6 @@ class Falls(_Drawn):
         return result
 
 
-for kind in (Told, Idle, Mission, Unbounded, Flat, Falls):
+for kind in (Told, Idle, Mission, Chance, Unbounded, Flat, Falls):
     gym.register(f"HandEyeTest/{kind.__name__}-v0", kind, max_episode_steps=12, disable_env_checker=True)
 gym.register("HandEyeTest/Unlimited-v0", Told, disable_env_checker=True)

@@ -10,6 +10,7 @@ from agent.cli import parse
 from agent.measure.ladder import climbing
 from agent.measure.ladder.advice import hold_ups
 from agent.measure.ladder.climbing import climb
+from agent.measure.ladder.exactness import INEXACT
 from agent.measure.ladder.playing import Effort, Player, episodes, play
 from agent.measure.ladder.rungs import (
     Ceiling,
@@ -82,6 +83,12 @@ def test_a_declared_task_without_an_expert(declare, tmp_path):
     assert any(line.startswith("2 distinct starts") for line in lines)
     assert any("no expert" in line for line in lines)
     assert any("sees: is the key" in line for line in lines)
+
+
+def test_a_task_that_does_not_happen_again_has_no_certificates(declare, tmp_path):
+    ladder = climb(declare(f"{HERE}:HandEyeTest/Chance-v0", f"{TOY}exact: false\n"), tmp_path / "seen.png", SHORT)
+    assert ladder.rungs["certificates"] == ladder.rungs["restores"] == Missing(INEXACT)
+    assert hold_ups(ladder)[0].startswith("its episodes do not happen again")
 
 
 def test_a_picture_that_shows_nothing_is_no_file(declare, tmp_path):
