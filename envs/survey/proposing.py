@@ -5,13 +5,16 @@ The place to add to, when a task's file learns a new key: `proposed` gives them 
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 
+from envs.declared import Declared
 from envs.declared.numbers import AUTO, MOST_WORDS, NAME
 from envs.survey.play import Survey
 
+KNOWN = {field.name for field in fields(Declared)}
 FEW_NUMBERS = 24  # of a vector that becomes a part of what is seen
 STEPS = 200_000  # of an expert's training, which ends earlier where it succeeds always
 FEW_PLACES = 512  # of a discrete observation that does; each is a word
@@ -31,7 +34,7 @@ def proposed(found: Survey) -> dict[str, Proposal]:
     if seen := sees(found):
         keys["sees"] = seen
     keys["expert"] = expert(found)
-    return keys
+    return {key: proposal for key, proposal in keys.items() if key in KNOWN}
 
 
 def expert(found: Survey) -> Proposal:
