@@ -167,7 +167,7 @@ class Memory(Rung):
     mb: float
 
     def said(self) -> str:
-        return f"{self.mb:.1f} MB an environment"
+        return f"{self.mb:.1f} MB an environment" if self.mb >= 0.1 else "less than 0.1 MB an environment"
 
 
 @dataclass(frozen=True)
