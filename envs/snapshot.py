@@ -29,6 +29,9 @@ from envs.rendering import MujocoRenderer, mujoco
 
 __all__ = ["PHYSICS", "Restorable", "Snapshot", "Way", "is_physical", "physics_of"]
 
+# Steps with a saved state's last action before its clone is put in. The Arcade Learning Environment takes the last
+# action again at times (sticky actions), and its clone lacks it; now and then it does so several times in a row.
+STICKY = 6
 _IMMUTABLE = (int, float, bool, str, bytes, type(None), np.generic)
 _STATELESS = (
     gym.Env,  # a wrapper's inner environment is a layer of its own
@@ -187,10 +190,12 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
             for action in snapshot.actions:
                 self.step(action)
             return
-        # an emulator's clone lacks what is left on its screen
-        is_fresh = self._start == (snapshot.seed, snapshot.options) and not self._is_rebuilt()
-        if not is_fresh or self.way is Way.CLONE:
+        is_start = self.way is Way.CLONE and not snapshot.actions
+        if self._start != (snapshot.seed, snapshot.options) or self._is_rebuilt() or is_start:
             self.reset(seed=snapshot.seed, options=snapshot.options)
+        if self.way is Way.CLONE and not is_start:
+            for _ in range(STICKY):
+                self.env.step(snapshot.actions[-1])
         if snapshot.physics is not None:
             put_physics(self._data(), snapshot.physics, snapshot.poses)
         if snapshot.copied is not None:

@@ -263,7 +263,7 @@ def _tried(name: str, spec: EnvSpec, language: Language, exact: bool) -> Found:
         with closing(build(found.reset)) as env:
             if isinstance(language, StateLanguage):
                 _try_words(env, language)
-            found = found._replace(own=env.get_wrapper_attr("adopt_own_view")())
+            found = found._replace(own=env.get_wrapper_attr("adopt_own_view")(SEED))
             check_shows(env, spec.still)
     if name.endswith(FILES):
         _FOUND[name] = found

@@ -14,7 +14,7 @@ from envs.errors import UserError
 from envs.foreign.frames import FrameReader, scaled, squared
 from envs.foreign.raising import is_of_environment
 from envs.foreign.values import check_ending, rewarded, success_number
-from envs.rendering import OwnView, camera_of, mujoco, own_view, renderer_for, simplify
+from envs.rendering import OwnView, camera_of, cameras_of, mujoco, own_view, renderer_for, simplify
 from envs.snapshot import PHYSICS, is_physical, physics_of
 
 Stepped = tuple[Any, float, bool, bool, dict[str, Any]]
@@ -225,17 +225,19 @@ class Picture(gym.Wrapper[Any, Any, Any, Any]):
             return np.stack([self._seen_by(camera, self.size) for camera in self.cameras])
         return self._drawn(self.size)[None]
 
-    def adopt_own_view(self) -> OwnView | None:
-        """From now on a MuJoCo environment is drawn as its own renderer shows it, which is tried; None where it has
-        none that works."""
+    def adopt_own_view(self, seed: int) -> OwnView | None:
+        """From now on a MuJoCo environment is drawn as its own renderer shows it, which is tried at the start of this
+        seed; where that fails, through the only camera that the model names. None where there is neither."""
         if not self._physical:
             return None
         try:
+            self.reset(seed=seed)
             self._own = own_view(self.env.unwrapped, self.env.render)
         except BaseException as error:  # whatever a renderer raises
             if not is_of_environment(error):
                 raise
-            return None
+            names = cameras_of(self.env.unwrapped)
+            self._own = OwnView(names[0], {}) if len(names) == 1 else None
         self._option = self._own and self._own.option()
         return self._own
 

@@ -8,9 +8,8 @@ from typing import Any
 import gymnasium as gym
 
 from envs.declared.numbers import Number, Parts
-from envs.declared.sources import PICTURE, number_of
+from envs.declared.sources import PICTURE, AbsentError, number_of
 from envs.errors import UserError
-from envs.foreign.numbers import AbsentError
 from envs.language import Bins, Language, SignedLevels, StateLanguage, StateWords, Values, Whole
 from envs.task import Captions, Task
 
@@ -33,7 +32,7 @@ class Reader:
         try:
             value = number_of(number.source, env, self.camera)
         except UserError as error:
-            may_be_absent = isinstance(error, AbsentError) and number.source.kind == "info"
+            may_be_absent = isinstance(error, AbsentError)
             if not may_be_absent or number.form.missing is None:
                 hint = ", or missing: NUMBER beside it, where it is not always there" if may_be_absent else ""
                 raise UserError(f"{where}: {error}{hint}") from error
@@ -68,7 +67,7 @@ class SeenLanguage(StateLanguage):
 
 def with_numbers(task: Task, parts: Parts) -> Task:
     """The task, whose environment keeps what `Reader` reads."""
-    paths = dict.fromkeys(".".join(n.source.path) for each in parts.values() for n in each if n.source.kind == "info")
+    paths = dict.fromkeys(str(n.source) for each in parts.values() for n in each if n.source.of_info)
     return task.with_env(info=tuple(paths))
 
 

@@ -16,7 +16,9 @@ import numpy as np
 
 from envs.declared.language import Reader
 from envs.declared.numbers import BINS, LEVELS, Form, Number, Parts
+from envs.declared.sources import Source
 from envs.errors import SimulatorError, UserError, first_line
+from envs.foreign.paths import parts as parts_of_path
 from envs.foreign.raising import is_of_environment
 from envs.snapshot import Restorable
 from envs.splits import seeds
@@ -45,13 +47,14 @@ class Played(NamedTuple):
 def played(
     task: Task, read: Callable[[Restorable], Any], expert: Act | None = None, episodes: int = EPISODES
 ) -> Played:
-    """What `read` says of each state of random play, and of the expert's. expert: env -> action.
+    """What `read` says of each state of random play, and of the expert's. expert: env -> action. Without one,
+    no picture is drawn; one may look at those of the task.
 
     Raises UserError where no episode got past its start.
     """
     samples: dict[str, list[Any]] = {}
     broken, last = 0, ""
-    with closing(task.make()) as env:
+    with closing((task if expert else task.with_env(frames=1)).make()) as env:
         for who, act in (("random", None), ("expert", expert)):
             if who == "expert" and expert is None:
                 continue
@@ -100,7 +103,7 @@ def measured(task: Task, parts: Parts, expert: Act | None = None, episodes: int 
         if number.quantisation:
             return number
         met = [np.array([sample[where][i] for sample in each]) for each in seen.values()]
-        bounds = _space_bounds(space, number.source.path) if number.source.kind == "observation" else None
+        bounds = _space_bounds(space, number.source)
         form = form_for(met, number.form, bounds, f"sees.{where}.{i} ({number.source})")
         return Number(number.source, form)
 
@@ -149,9 +152,12 @@ def bounds_of(samples: Sequence[np.ndarray]) -> tuple[float, float]:
     return round(floor(low / step) * step, digits), round(ceil(high / step) * step, digits)
 
 
-def _space_bounds(space: gym.Space | None, path: Sequence[str]) -> tuple[float, float] | None:
+def _space_bounds(space: gym.Space | None, source: Source) -> tuple[float, float] | None:
     """Between which a number of an observation lies, as a space of whole numbers says; None of any other, whose bounds
     are seldom more than a guess."""
+    root, *path = [str(part.key) for part in parts_of_path(str(source))] if source.kind == "path" else [""]
+    if root != "observation":
+        return None
     for depth, step in enumerate(path):
         if not isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):
             path = path[depth:]
@@ -160,7 +166,7 @@ def _space_bounds(space: gym.Space | None, path: Sequence[str]) -> tuple[float, 
         named = inner if isinstance(inner, Mapping) else {str(i): each for i, each in enumerate(inner)}
         space = named.get(step)
     else:
-        path = ()
+        path = []
     if isinstance(space, gym.spaces.Discrete):
         return float(space.start), float(space.start + space.n - 1)
     if isinstance(space, gym.spaces.MultiBinary):

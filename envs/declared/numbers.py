@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass as validated
 
-from envs.declared.sources import KINDS, MUJOCO, PATHS, Source, sources
+from envs.declared.sources import EXAMPLES, KINDS, Source, sources
 from envs.errors import UserError, shown
 from envs.language import Bins, Quantisation, SignedLevels, Values, Whole
 from envs.validation import STRICT, checked
@@ -166,18 +166,17 @@ def _expanded(given: Any) -> Iterator[Number]:
         for source in sources(text, entry.camera):
             if entry.camera and not source.in_picture:
                 raise UserError(f"{text!r} has a camera; valid: column, row or depth of a body, site or geom")
-            if form.missing is not None and source.kind != "info":
+            if form.missing is not None and not source.of_info:
                 raise UserError(f"{text!r} has a number for where it is missing; valid: of info alone")
             yield Number(source, form)
 
 
 def _texts(entry: Entry) -> tuple[str, ...]:
     """The sources of an entry in their short form."""
-    named = {kind: name for kind in (*MUJOCO, "joint") if (name := getattr(entry, kind))}
+    named = {kind: name for kind in KINDS if (name := getattr(entry, kind))}
     if len(named) > 1 or not (named or entry.of):
-        keys = ", ".join((*PATHS, "a mapping with", *KINDS[len(PATHS) :]))
         what = f"{' and '.join(named)} are given" if named else "no source is given"
-        raise UserError(f"{what}; valid: one of {keys}")
+        raise UserError(f"{what}; valid: of, such as {EXAMPLES}, or one of {', '.join(KINDS)}")
     if not named:
         return entry.of
     ((kind, name),) = named.items()

@@ -1,9 +1,8 @@
 """Where a number of `sees` comes from, in text: `observation.0`, `info.ball_x`, `unwrapped.goal.0`, `body.target.x`.
 
-observation: the environment's own, its keys and indices after dots. info: a key of the last one. unwrapped: an
-attribute of the environment, or of something in it. body, site, geom: of a MuJoCo model by name, its place in the world
-(x, y, z [m]) or in the picture of a camera (column, row, depth). joint: by name, `qpos` and `qvel`, each with an index
-where a joint has several.
+body, site, geom: of a MuJoCo model by name, its place in the world (x, y, z [m]) or in the picture of a camera (column,
+row, depth). joint: by name, `qpos` and `qvel`, each with an index where a joint has several. Any other text is a path
+(`envs.foreign.paths`): of the environment's observation, of the last `info`, or of an attribute.
 """
 
 import re
@@ -15,11 +14,11 @@ import numpy as np
 
 from envs.checks.health import data_of
 from envs.errors import UserError, close_to, unknown
-from envs.foreign.numbers import AbsentError, found
+from envs.foreign.numbers import as_number
+from envs.foreign.paths import parts, value_at
 from envs.rendering import mujoco, seen_from
 from envs.snapshot import is_physical
 
-PATHS = ("observation", "info", "unwrapped")
 MUJOCO = {
     "body": (mujoco.mjtObj.mjOBJ_BODY, "xpos"),
     "site": (mujoco.mjtObj.mjOBJ_SITE, "site_xpos"),
@@ -27,58 +26,65 @@ MUJOCO = {
 }
 WORLD, PICTURE = ("x", "y", "z"), ("column", "row", "depth")
 JOINT = ("qpos", "qvel")
-KINDS = (*PATHS, *MUJOCO, "joint")
+KINDS = (*MUJOCO, "joint")
+EXAMPLES = "observation.0, info.KEY, unwrapped.ATTRIBUTE, body.NAME.x, site.NAME.column, geom.NAME.z, joint.NAME.qpos"
 MOST_NUMBERS = 64  # of a slice
-_SLICE = re.compile(r"(\d+):(\d+)")
+_SLICE = re.compile(r"(?:\.|\[)(\d+):(\d+)\]?(?=\.|\[|$)")
 _STATE = {
     "qpos": {mujoco.mjtJoint.mjJNT_FREE: 7, mujoco.mjtJoint.mjJNT_BALL: 4},
     "qvel": {mujoco.mjtJoint.mjJNT_FREE: 6, mujoco.mjtJoint.mjJNT_BALL: 3},
 }
 
 
+class AbsentError(UserError):
+    """A number that the last `info` does not have."""
+
+
 class Source(NamedTuple):
-    """kind: of KINDS. name: of a body, site, geom or joint. path: what follows, `("0",)` or `("x",)`. camera: whose
-    picture a column or a row is of; empty for the first of the task."""
+    """kind: `path`, or of KINDS. name: of a body, site, geom or joint. path: what is read of it, `("x",)`, or the text
+    of a path. camera: whose picture a column or a row is of; empty for the first of the task."""
 
     kind: str
-    name: str = ""
-    path: tuple[str, ...] = ()
+    name: str
+    path: tuple[str, ...]
     camera: str = ""
 
     def __str__(self) -> str:
-        return ".".join([self.kind, *([self.name] if self.name else []), *self.path])
+        return self.path[0] if self.kind == "path" else ".".join([self.kind, self.name, *self.path])
 
     @property
     def in_picture(self) -> bool:
-        return self.path[:1] in [(place,) for place in PICTURE] and self.kind in MUJOCO
+        return self.kind in MUJOCO and self.path[0] in PICTURE
+
+    @property
+    def of_info(self) -> bool:
+        return self.kind == "path" and parts(self.path[0])[0].key == "info"
 
 
 def sources(text: str, camera: str = "") -> Iterator[Source]:
     """Those that a text names: one, or as many as its slice, `observation.goal.0:2`. Raises UserError for none."""
     kind, *rest = text.split(".")
-    if kind not in KINDS:
-        raise UserError(f"{text!r} is no source of a number; valid: {_examples()}")
-    if "" in rest or (kind != "observation" and not rest):
-        raise UserError(f"{text!r} is not complete; valid: {_examples()}")
-    if kind not in PATHS:
+    if kind in KINDS:
+        if not rest or "" in rest:
+            raise UserError(f"{text!r} is not complete; valid: {EXAMPLES}")
         yield _of_mujoco(kind, rest, text, camera)
         return
-    sliced = [i for i, step in enumerate(rest) if _SLICE.fullmatch(step)]
-    if not sliced:
-        yield Source(kind, "", tuple(rest))
+    slices = list(_SLICE.finditer(text))
+    if not slices:
+        if any(isinstance(part.key, slice) for part in parts(text)):
+            raise UserError(f"{text!r} does not say how many numbers it is; valid: both ends, such as 0:2 for two")
+        yield Source("path", "", (text,))
         return
-    at, *more = sliced
-    first, end = map(int, rest[at].split(":"))
+    at, *more = slices
+    first, end = map(int, at.groups())
     if more or first >= end:
         raise UserError(f"{text!r} has {'several slices' if more else 'no number'}; valid: one, such as 0:2 for two")
     if end - first > MOST_NUMBERS:
         raise UserError(f"{text!r} has {end - first} numbers; valid: at most {MOST_NUMBERS}")
     for index in range(first, end):
-        yield Source(kind, "", (*rest[:at], str(index), *rest[at + 1 :]))
-
-
-def _examples() -> str:
-    return "observation.0, info.KEY, unwrapped.ATTRIBUTE, body.NAME.x, site.NAME.column, geom.NAME.z, joint.NAME.qpos"
+        one = f"{text[: at.start()]}.{index}{text[at.end() :]}"
+        parts(one)
+        yield Source("path", "", (one,))
 
 
 def _of_mujoco(kind: str, rest: list[str], text: str, camera: str) -> Source:
@@ -105,18 +111,17 @@ def number_of(source: Source, env: gym.Env, camera: str | Mapping[str, Any] = ""
     Raises UserError, naming the valid ones, for what is not there (of `info` its kin AbsentError), and for what is no
     finite number.
     """
-    if source.kind == "observation":
-        return found(env.get_wrapper_attr("observation"), source.path, "observation")
-    if source.kind == "unwrapped":
-        return found(env.unwrapped, source.path, "unwrapped")
-    if source.kind == "info":
-        told = env.get_wrapper_attr("info_numbers")[".".join(source.path)]
-        if isinstance(told, str):
-            raise AbsentError(told)
-        return told
+    if source.of_info:
+        kept = env.get_wrapper_attr("info_numbers")[source.path[0]]
+        if isinstance(kept, str):
+            raise AbsentError(kept)
+        return kept
+    if source.kind == "path":
+        path = source.path[0]
+        return as_number(value_at(path, env.get_wrapper_attr("observation"), {}, env), path)
     data = data_of(env)
     if data is None:
-        raise UserError(f"{source} of an environment without MuJoCo; valid: observation, info, unwrapped")
+        raise UserError(f"{source} of an environment without MuJoCo; valid: paths, such as observation.0")
     if source.kind == "joint":
         return _of_joint(source, data)
     kind, places = MUJOCO[source.kind]

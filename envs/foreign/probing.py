@@ -33,8 +33,8 @@ class Found(NamedTuple):
     """What is known of an environment that was tried.
 
     white: of its pictures, where these are floats, as `FrameReader` has it. reset: what it needs. way: the fastest way
-    back to a state. is_exact: whether its episodes happen again. has_starts: whether its seed decides anything. own: how
-    a MuJoCo environment shows itself.
+    back to a state. is_exact: whether its episodes happen again. has_starts: whether its seed decides anything. own:
+    how a MuJoCo environment shows itself.
     """
 
     white: float | None
@@ -55,36 +55,41 @@ class Trace(NamedTuple):
 
 
 class _Compared(NamedTuple):
-    """Five episodes: of a seed, of it again, of another, of the first again, and of it in a second environment."""
+    """Episodes of one seed: in an environment, there again, in a second environment, and after another's in the first.
 
-    traces: list[Trace | BaseException]
+    There are fewer after a flaw. other: the episode of the other seed.
+    """
+
+    alike: list[Trace | BaseException]
+    other: Trace | BaseException | None
     white: float | None
 
     @property
     def errors(self) -> list[BaseException]:
-        return [trace for trace in self.traces if isinstance(trace, BaseException)]
+        return [trace for trace in (*self.alike, self.other) if isinstance(trace, BaseException)]
 
     @property
     def flaw(self) -> str:
         """How the seed does not decide an episode; empty where it does, and where the environment raised."""
-        if self.errors:
-            return ""
-        first, *again = (trace for i, trace in enumerate(self.traces) if i != 2)
-        if not all(_same(first.start, trace.start) for trace in again):
-            return f"reset(seed=...) of {{}} does not decide the start: two with seed {SEED} differ"
-        if not all(_same(first.steps, trace.steps) for trace in again):
-            return "the seed of {} does not decide its steps: the same actions lead elsewhere"
-        if any(first.fingerprint != trace.fingerprint for trace in again):
-            return f"reset(seed=...) of {{}} does not decide the start: two with seed {SEED} differ in what is not seen"
-        return ""
+        return "" if self.errors else next(filter(None, (_flaw(self.alike[0], trace) for trace in self.alike)), "")
 
     def has_effect(self, in_sight: bool) -> bool:
         """Whether the other seed led elsewhere. in_sight: not in random generators alone."""
-        first, _, other, *_ = self.traces
-        if not in_sight and first.fingerprint != other.fingerprint:
+        first = self.alike[0]
+        if not in_sight and first.fingerprint != self.other.fingerprint:
             return True
-        seen, seen_of_other = ([trace.start, *(step[:-1] for step in trace.steps)] for trace in (first, other))
+        seen, seen_of_other = ([trace.start, *(step[:-1] for step in trace.steps)] for trace in (first, self.other))
         return not _same(seen, seen_of_other)
+
+
+def _flaw(one: Trace, again: Trace) -> str:
+    if not _same(one.start, again.start):
+        return f"reset(seed=...) of {{}} does not decide the start: two with seed {SEED} differ"
+    if not _same(one.steps, again.steps):
+        return "the seed of {} does not decide its steps: the same actions lead elsewhere"
+    if one.fingerprint != again.fingerprint:
+        return f"reset(seed=...) of {{}} does not decide the start: two with seed {SEED} differ in what is not seen"
+    return ""
 
 
 def probe(env_id: str, build: Callable[[Reset], Restorable], wanted: Reset | None = None, exact: bool = True) -> Found:
@@ -106,7 +111,7 @@ def _found(env_id: str, build: Callable[[Reset], Restorable], resets: Sequence[R
     alike, unsure, flaws = None, None, []  # exact, but without an effect of the seed that is seen; raised; not exact
     for reset in resets:
         compared = _compared(build, reset)
-        if len(compared.errors) == len(compared.traces):
+        if len(compared.errors) == len(compared.alike) + 1:
             error = named(compared.errors[0])
             raise UserError(f"environment {env_id!r} raises in every episode; the first time: {error}")
         found = Found(compared.white, reset, Way.STATE)
@@ -137,10 +142,16 @@ def _way(build: Callable[[Reset], Restorable], reset: Reset) -> Way:
 
 
 def _compared(build: Callable[[Reset], Restorable], reset: Reset) -> _Compared:
-    with closing(build(reset)) as env, closing(build(reset)) as beside:
+    with closing(build(reset)) as env:
         draws = not is_physical(env)  # MuJoCo's pictures are our own
-        traces = [_trace(env, seed, draws) for seed in (SEED, SEED, OTHER, SEED)]
-        return _Compared([*traces, _trace(beside, SEED, draws)], env.get_wrapper_attr("white"))
+        alike, other = [_trace(env, SEED, draws), _trace(env, SEED, draws)], None
+        if not _Compared(alike, None, None).flaw:
+            with closing(build(reset)) as beside:
+                alike.append(_trace(beside, SEED, draws))
+        if not _Compared(alike, None, None).flaw:
+            other = _trace(env, OTHER, draws)
+            alike.append(_trace(env, SEED, draws))
+        return _Compared(alike, other, env.get_wrapper_attr("white"))
 
 
 @contextmanager

@@ -101,6 +101,36 @@ def bounded(space: gym.Space, bounds: Bounds, name: str = "") -> gym.Space:
     return _narrowed(space, bounds, what)
 
 
+def measured(space: gym.Space, actions: Sequence[Any]) -> Bounds | None:
+    """Bounds of the space's boxes that have none, as a task's file holds them: the least and the greatest number on
+    each axis of some actions, such as an expert's. None where each Box has its own.
+
+    Raises UserError without actions, or where an axis never moves: its range cannot be measured.
+    """
+    if not isinstance(space, gym.spaces.Box):
+        found = {
+            key: bounds
+            for i, (key, part) in enumerate(parts_of(space))
+            if (bounds := measured(part, [_part(action, key, i) for action in actions])) is not None
+        }
+        return found or None
+    if _is_bounded(space):
+        return None
+    if not actions:
+        raise UserError(f"no action to measure the bounds of {shown(space)} by; valid: {BOUNDS}")
+    taken = np.array([np.ravel(action) for action in actions], np.float64)
+    low, high = taken.min(axis=0), taken.max(axis=0)
+    if not (low < high).all():
+        axis = int(np.argmin(high - low))
+        raise UserError(f"axis {axis} of {shown(space)} is {low[axis]:g} in all {len(taken)} actions; valid: {BOUNDS}")
+    return [[float(a), float(b)] for a, b in zip(low, high, strict=True)]
+
+
+def _part(action: Any, key: str, i: int) -> Any:
+    """The part of an action of a Dict or a Tuple."""
+    return next(item for name, item in action.items() if str(name) == key) if isinstance(action, Mapping) else action[i]
+
+
 class Bounded(gym.Wrapper[Any, Any, Any, Any]):
     """Bounds the boxes of its actions, as `bounded` does."""
 

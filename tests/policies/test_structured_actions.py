@@ -13,7 +13,7 @@ from xgrammar.testing import _is_grammar_accept_string
 
 from envs.errors import UserError
 from envs.foreign.actions import key, restored, same, stored
-from envs.foreign.spaces import bounded
+from envs.foreign.spaces import bounded, measured
 from envs.task import ActionWords
 from policies.action_codec import StructuredCodec, _action_codec
 from policies.baselines import RandomPolicy, ZeroPolicy
@@ -194,6 +194,23 @@ def test_boxes_without_bounds_are_given_some():
     named = bounded(mixed, {"a": [-3, 3], "b": {1: [0, 9]}})
     assert (named["a"], named["b"][1]) == (Box(-3, 3, (1,)), Box(0, 9, (1,)))
     assert bounded(Box(0, 255, (2,), np.uint8), [10.5, 20.5]) == Box(11, 20, (2,), np.uint8)
+
+
+def test_bounds_are_measured_from_actions():
+    space = Dict(
+        {"a": Box(-INF, INF, (2, 1), np.float64), "b": Tuple((Discrete(2), Box(0, INF, (1,)))), "c": Box(0, 1)}
+    )
+    actions = [
+        {"a": np.array([[x], [-x]]), "b": (np.int64(1), np.float32([x + 1])), "c": np.float32([0])} for x in (0.5, 2.0)
+    ]
+    bounds = measured(space, actions)
+    assert bounds == {"a": [[0.5, 2.0], [-2.0, -0.5]], "b": {"1": [[1.5, 3.0]]}}
+    assert bounded(space, bounds)["a"].high.tolist() == [[2.0], [-0.5]]
+    assert measured(GAME, []) is None
+    with pytest.raises(UserError, match=r"no action to measure the bounds of Box.*; valid: bounds: \[low, high\]"):
+        measured(Box(-INF, INF), [])
+    with pytest.raises(UserError, match=r"axis 1 of Box.* is 3 in all 2 actions"):
+        measured(Box(-INF, INF, (2,)), [np.array([1, 3]), np.array([2, 3])])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+EPISODES = 20  # of random play, and as many of an expert
+
 
 @dataclass(frozen=True)
 class Sees:
@@ -12,33 +14,54 @@ class Sees:
 
     name: Positional[str]  # a YAML file that declares a task with `sees`
     expert: Path | None = None  # a .zip of Stable-Baselines3 that plays too, instead of the task's own expert
-    episodes: int = 20  # of random play, and as many of the expert
+    episodes: int = EPISODES  # of random play, and as many of the expert
     overwrite: bool = False  # replace measured ranges; a policy that was trained with them does not know the new ones
     dry: bool = False  # print what would be written
     trust: bool = False  # load a .zip that does not ship, which can run code
 
     def run(self) -> None:
         """Raises UserError for a task whose file gives all ranges, and for ranges that are measured already."""
-        from agent.commands.arguments import vouch
+        from agent.commands.arguments import at_least, vouch
         from envs.declared import ranges, ranges_file
         from envs.errors import UserError
 
+        at_least(1, episodes=self.episodes)
         file = ranges_file(self.name)
         if file is None:
             raise UserError(f"task {self.name!r} leaves no range to measure; valid: sees without low and high, or auto")
         if file.exists() and not (self.overwrite or self.dry):
             raise ranges.exists(file)
-        if self.episodes < 1:
-            raise UserError(f"--episodes {self.episodes}; valid: at least 1")
-        if self.trust and self.expert:
+        if self.trust:
             vouch(self.expert)
-        text = self._measured()
+        text = measured(self.name, self.expert, self.episodes)
         print(text if self.dry else f"ranges   {ranges.write(Path(self.name), text, self.overwrite)}")
 
-    def _measured(self) -> str:
-        from envs.declared import ranges, unseen
-        from policies.baselines import with_expert
 
-        task = with_expert(unseen(self.name), self.expert)
-        expert = task.teacher.expert and (lambda env: task.teacher.expert(env)[1])
-        return ranges.measured_text(Path(self.name), task, expert, self.episodes)
+def measured(name: str, expert: Path | None = None, episodes: int = EPISODES) -> str:
+    """The text of the file of ranges, measured now. expert: a .zip that plays, instead of the task's own.
+
+    Raises UserError as `envs.declared.ranges.measured_text` and `policies.baselines.with_expert` do.
+    """
+    from envs.declared import ranges
+    from envs.registry import wordless
+    from policies.baselines import with_expert
+
+    task = with_expert(wordless(name), expert)
+    act = task.teacher.expert and (lambda env: task.teacher.expert(env)[1])
+    return ranges.measured_text(Path(name), task, act, episodes)
+
+
+def measure_missing(name: str, expert: Path | None = None) -> None:
+    """Measure the ranges of a declared task that have no file yet, and say where they are.
+
+    Raises UserError as `measured` does, and where nothing can be written.
+    """
+    from envs.declared import ranges, ranges_file
+    from envs.registry import wordless
+    from envs.task import DECLARED
+
+    if wordless(name).suite != DECLARED:
+        return
+    file = ranges_file(name)
+    if file is not None and not file.exists():
+        print(f"ranges   {ranges.write(Path(name), measured(name, expert))}")

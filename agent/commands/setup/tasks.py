@@ -9,6 +9,7 @@ from tyro.conf import Positional
 
 if TYPE_CHECKING:
     from envs.task import Task
+    import gymnasium as gym
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,16 @@ class Tasks:
             _show(self.name, self.frame or Path(f"{Path(self.name).stem}.png"))
 
 
+def _cameras(env: "gym.Env") -> str:
+    """The cameras of a MuJoCo environment's model, or of one that draws itself through several."""
+    from envs.rendering import cameras_of
+    from envs.snapshot import is_physical
+
+    if not is_physical(env):
+        return "none, it draws itself"
+    return ", ".join(cameras_of(env.unwrapped)) or "none has a name"
+
+
 def _list() -> None:
     from rich.table import Table
 
@@ -37,6 +48,24 @@ def _list() -> None:
     for task in registry.TASKS.values():
         table.add_row(task.name, task.suite, task.split, task.env.id)
     console.print(table)
+
+
+def _state(task: "Task") -> list[tuple[str, str]]:
+    """Rows for the state in words at the start, and what the numbers of each part are; none for a task without."""
+    from contextlib import closing
+
+    from envs.declared.language import SeenLanguage, meaning
+    from envs.language import StateLanguage
+
+    language = task.language
+    if not isinstance(language, StateLanguage):
+        return []
+    means = language.parts if isinstance(language, SeenLanguage) else {}  # legends tell the others
+    with closing(task.make()) as env:
+        env.reset(seed=0)
+        words = language.seen.each(env)
+    told = [f"{word}" + (f": {meaning(means[part])}" if part in means else "") for part, word in words.items()]
+    return [("state words" if not i else "", each) for i, each in enumerate(told)]
 
 
 def _show(name: str, frame: Path) -> None:
@@ -65,6 +94,7 @@ def _show(name: str, frame: Path) -> None:
         ("action", re.sub(r"\\(\W)", r"\1", codec.action.regex)),
         ("of", f"{env.action_space}" + (f", each {task.env.repeat} times" if task.env.repeat > 1 else "")),
         ("success", rule.in_words() if rule else "as the environment tells"),
+        ("cameras", _cameras(env)),
         ("legend", " ".join(task.language.legend) or "none"),
     ):
         table.add_row(*row)
@@ -72,21 +102,3 @@ def _show(name: str, frame: Path) -> None:
     iio.imwrite(frame, np.concatenate(list(observation.frames), axis=1))
     print(f"frame    {frame}")
     env.close()
-
-
-def _state(task: "Task") -> list[tuple[str, str]]:
-    """Rows for the state in words at the start, and what the numbers of each part are; none for a task without."""
-    from contextlib import closing
-
-    from envs.declared.language import SeenLanguage, meaning
-    from envs.language import StateLanguage
-
-    language = task.language
-    if not isinstance(language, StateLanguage):
-        return []
-    means = language.parts if isinstance(language, SeenLanguage) else {}  # legends tell the others
-    with closing(task.make()) as env:
-        env.reset(seed=0)
-        words = language.seen.each(env)
-    told = [f"{word}" + (f": {meaning(means[part])}" if part in means else "") for part, word in words.items()]
-    return [("state words" if not i else "", each) for i, each in enumerate(told)]

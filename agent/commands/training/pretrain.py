@@ -27,10 +27,13 @@ class Pretrain:
 
         from agent.commands.arguments import vouch
         from agent.commands.checks import check_pretrain
+        from agent.commands.setup.sees import measure_missing
         from agent.optimise.pretrain import pretrain
 
         if self.trust:
             vouch(*settings.experts.values())
+        for name in settings.tasks:
+            measure_missing(name, settings.experts.get(name))
         check_pretrain(settings)
         torch.set_num_threads(settings.threads)
         print(f"policy   {pretrain(settings, self.overwrite)}")

@@ -48,16 +48,19 @@ def test_a_number_has_one_of_four_forms(form, kind):
         ("{1: observation.0}", "has a part 1; valid: one word"),
         ("{arm: []}", "sees.arm has no numbers"),
         ("{arm: [observation.0, 7]}", "sees.arm.1: 7; valid: a source, as observation.0"),
-        ("{arm: state.0}", "sees.arm.0: 'state.0' is no source of a number; valid: observation.0, info.KEY"),
-        ("{arm: info}", "'info' is not complete"),
-        ("{arm: observation..1}", "'observation..1' is not complete"),
+        ("{arm: body}", "sees.arm.0: 'body' is not complete; valid: observation.0, info.KEY"),
+        ("{arm: observation..1}", r"sees.arm.0: path 'observation..1' cannot be read at '..1'"),
+        ("{arm: 'observation[:2]'}", "does not say how many numbers it is; valid: both ends, such as 0:2"),
         ("{arm: 'observation.2:2'}", "'observation.2:2' has no number; valid: one, such as 0:2 for two"),
         ("{arm: 'observation.0:2.0:2'}", "has several slices"),
         ("{arm: 'observation.0:99999999'}", "has 99999999 numbers; valid: at most 64"),
         ("{arm: body.hand}", "'body.hand' is no place of a body; valid: body.NAME.x, "),
         ("{arm: body.hand.w}", "is no place of a body; valid: body.hand.x, body.hand.y, .*body.hand.depth"),
         ("{arm: joint.elbow.qpos.x}", "is no number of a joint; valid: joint.NAME"),
-        ("{arm: {low: 0, high: 1}}", "sees.arm.0: no source is given; valid: one of observation, info"),
+        (
+            "{arm: {low: 0, high: 1}}",
+            "sees.arm.0: no source is given; valid: of, such as observation.0, .* or one of body, site",
+        ),
         ("{arm: {body: hand, site: tip}}", "body and site are given"),
         (
             "{arm: {of: observation.0, lo: 1}}",
@@ -124,7 +127,9 @@ FORMS = st.one_of(
     st.lists(FLOATS, min_size=2, max_size=6, unique=True).map(lambda values: {"values": sorted(values)}),
     st.builds(lambda n: {"angle": True, "bins": n}, COUNTS),
 )
-SOURCES = st.sampled_from(["observation.0", "info.a.1", "unwrapped.b", "body.hand.x", "site.a.b.row", "joint.c.qvel.2"])
+SOURCES = st.sampled_from(
+    ["observation.0", "info.a.1", "unwrapped.b", "info['a b'][0]", "body.hand.x", "site.a.b.row", "joint.c.qvel.2"]
+)
 ENTRIES = st.builds(
     lambda of, form, unit: {"of": of} | form | ({"unit": unit} if unit else {}),
     SOURCES,

@@ -1,6 +1,7 @@
 """A seed policy of a task from YAML alone: its `sees` gives the captions, the questions and the thoughts."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from stable_baselines3 import DQN, PPO
 
 from agent.collect.rollout import rollout
 from agent.commands.checks import check_pretrain
-from agent.commands.setup.sees import Sees
+from agent.commands.setup.sees import Sees, measure_missing
 from agent.config import Pretrain, Stage
 from agent.optimise.pretrain import caption_examples, demonstrations, pretrain
+from envs.declared.ranges import beside
 from envs.registry import task
 from policies.action_codec import codec_for, thought_of
 from policies.backends.loading import load_backend
@@ -45,12 +47,16 @@ def walking_right(algorithm, env, path):
     ("algorithm", "kwargs"),
     [(DQN, ""), pytest.param(PPO, "kwargs: {continuous: true}\n", marks=pytest.mark.slow)],
 )
-def test_a_seed_policy_comes_of_a_file_and_an_expert(declare, tmp_path, algorithm, kwargs):
+def test_a_seed_policy_comes_of_a_file_and_an_expert(declare, tmp_path, capsys, algorithm, kwargs):
     """The tiny model says what is seen before it acts."""
     path = declare(kwargs, LANE)
     env = yard.Lane(continuous=bool(kwargs))
     expert = walking_right(algorithm, env, tmp_path / "right.zip")
-    Sees(path, expert=expert, episodes=4).run()
+    measure_missing(path, expert)
+    measured = capsys.readouterr().out
+    assert measured == f"ranges   {beside(Path(path))}\n"
+    measure_missing(path, expert), measure_missing("reach")
+    assert capsys.readouterr().out == ""
     chosen = with_expert(task(path), expert)
     stages = {"both": Stage(scenes=4, demonstrations={path: 3}, disturbed=0.2, sft=SFT)}
     config = Pretrain(out=str(tmp_path / "seed"), tasks=(path,), stages=stages, experts={path: expert})

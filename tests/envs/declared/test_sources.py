@@ -15,9 +15,10 @@ EVERY = """sees:
   speed: {of: observation.rest.0, high: 2.0, levels: 20}
   phase: {of: observation.rest.1, whole: true, low: 0, high: 2}
   mark: [{of: info.score.marks.0, values: [0, 0.5]}, {of: info.score.marks.1, low: 0, high: 40, bins: 40}]
+  far: {of: distance(), whole: true, low: 0, high: 7}
   goal:
   - {of: unwrapped.goal.where.0, whole: true, low: 0, high: 9}
-  - {of: unwrapped.goal.where.1, low: 0, high: 10, bins: 10}
+  - {of: "goal['where'][1]", low: 0, high: 10, bins: 10}
 """
 
 
@@ -28,6 +29,7 @@ def true_words(inner):
         "speed": f"speed {int(np.clip(np.rint(inner.speed * 10), -20, 20)):+d}",
         "phase": f"phase {t % 3}",
         "mark": f"mark {t % 2} {t}",
+        "far": f"far {7 - x}",
         "goal": "goal 7 2",
     }
 
@@ -122,15 +124,18 @@ def test_a_place_in_the_picture_is_where_the_picture_shows_it(reacher, camera):
 @pytest.mark.parametrize(
     ("sees", "message"),
     [
-        ("observation.bal.0", "sees.ball.0: observation has no 'bal'; valid: ball, rest"),
-        ("observation.ball.0, observation.ball.2", "sees.ball.1: observation.ball has no '2'; valid: 0 to 1"),
+        (
+            "observation.bal.0",
+            "sees.ball.0: unknown part .*'observation.bal.0': 'bal' .did you mean 'ball'.*; valid: ball, rest",
+        ),
+        ("observation.ball.0, observation.ball.2", "sees.ball.1: .*no observation.ball.2; valid there: 0 to 1"),
         ("observation.ball", "observation.ball is 2 numbers or more; valid: one, as observation.ball.0"),
-        ("observation", "sees.ball.0: observation has parts; valid: ball, rest"),
-        ("info.ball_z", "sees.ball.0: info has no 'ball_z'; valid: ball_x, name, score, or missing: NUMBER"),
+        ("observation", "sees.ball.0: observation has parts; valid: observation.ball, observation.rest"),
+        ("info.ball_z", "sees.ball.0: unknown part .*'ball_z'.*; valid: ball_x, name, score, or missing: NUMBER"),
         ("info.name", "info.name is 'yard' .str.; valid: one number"),
-        ("unwrapped.goal.here.0", "sees.ball.0: unwrapped.goal has no 'here'; valid: where"),
-        ("unwrapped.gaol.where.0", "unwrapped, of type Yard, has no 'gaol'; valid: goal, "),
-        ("body.ball.x", "body.ball.x of an environment without MuJoCo; valid: observation, info, unwrapped"),
+        ("unwrapped.goal.here.0", "sees.ball.0: unknown part 'unwrapped.goal.here' .*; valid: where"),
+        ("unwrapped.gaol.where.0", "unknown part 'unwrapped.gaol' .*'gaol' .did you mean 'goal'.*; valid: .*goal"),
+        ("body.ball.x", "body.ball.x of an environment without MuJoCo; valid: paths, such as observation.0"),
     ],
 )
 def test_what_is_not_there_is_named(declare, sees, message):
@@ -143,7 +148,7 @@ def test_what_is_not_there_is_named(declare, sees, message):
 
 def test_a_key_of_info_that_a_reset_lacks_is_named(declare):
     text = "kwargs: {quiet: true}\nsees: {ball: {of: info.ball_x, low: 0, high: 7%s}}\n"
-    with pytest.raises(UserError, match=r"info has no 'ball_x'; valid: none, info is empty, or missing: NUMBER"):
+    with pytest.raises(UserError, match=r"'ball_x'; valid: none, there is nothing in it, or missing: NUMBER"):
         task(declare(text % "")).make()
     chosen = task(declare(text % ", whole: true, missing: 3"))
     env = chosen.make()
@@ -185,8 +190,9 @@ def test_the_declared_task_that_ships_tells_its_state():
 
 
 def test_a_slice_is_several_numbers():
-    numbers = parts_of({"arm": {"of": "observation.rest.0:3", "low": 0, "high": 1}})["arm"]
-    assert [str(number.source) for number in numbers] == [f"observation.rest.{i}" for i in range(3)]
+    for text in ("observation.rest.0:3", "observation.rest[0:3]"):
+        numbers = parts_of({"arm": {"of": text, "low": 0, "high": 1}})["arm"]
+        assert [str(number.source) for number in numbers] == [f"observation.rest.{i}" for i in range(3)]
     places = parts_of({"arm": [{"body": "robot0:grip.link"}]})["arm"]
     assert [str(number.source) for number in places] == [f"body.robot0:grip.link.{axis}" for axis in "xyz"]
 

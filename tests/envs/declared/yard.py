@@ -40,6 +40,9 @@ class Yard(gym.Env):
         done = bool(self.ball[0] == SIDE - 1)
         return self.observed(), float(done), done, False, self.told()
 
+    def distance(self):
+        return SIDE - 1 - self.ball[0]
+
     def observed(self):
         return {"ball": self.ball.copy(), "rest": (np.array([self.speed], np.float32), self.t % 3)}
 

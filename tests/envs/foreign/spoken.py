@@ -3,6 +3,14 @@
 import gymnasium as gym
 import numpy as np
 
+from agent.collect.rollout import rollout
+from envs.registry import task
+from policies.action_codec import codec_for
+from policies.baselines import RandomPolicy
+
+ID = "id: HandEyeTest/Spoken-v0\nimports: [spoken]\n"
+WON = "success: {of: is_success, at_least: 1}\n"
+TEXT = "instruction: go\n"
 COLOURS = ("red", "green", "blue")
 
 
@@ -67,3 +75,9 @@ def no_environment(env):
 
 
 gym.register("HandEyeTest/Spoken-v0", entry_point=Spoken, max_episode_steps=9, disable_env_checker=True)
+
+
+def played(path, starts=((0, 0), (1, 0), (2, 0), (3, 0))):
+    """Episodes of random play of the task in a file."""
+    chosen = task(path)
+    return rollout(chosen, RandomPolicy(codec_for(chosen).action.space), list(starts))
