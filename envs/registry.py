@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from itertools import chain
 
-from envs.declared import declared, unseen
+from envs.declared import declared, ranges_file, unseen
 from envs.errors import unknown
 from envs.suites.gymnasium_own.tasks import STOCK
 from envs.suites.meta_world import METAWORLD
@@ -11,7 +11,7 @@ from envs.suites.robotics.tasks import ROBOTICS
 from envs.suites.tabletop.tasks import TABLETOP, vocabulary
 from envs.task import FILES, Task
 
-__all__ = ["TASKS", "expanded", "inexact", "tagged", "task", "vocabulary", "wordless"]
+__all__ = ["TASKS", "as_measured", "expanded", "inexact", "tagged", "task", "vocabulary", "wordless"]
 
 TASKS: dict[str, Task] = {task.name: task for task in (*TABLETOP, *STOCK, *ROBOTICS, *METAWORLD)}
 
@@ -31,7 +31,14 @@ def task(name: str, image_size: int | None = None) -> Task:
 def wordless(name: str) -> Task:
     """The task without the words for its state where a file declares it, for what needs none: ranges of the words may
     not be measured yet. Raises UserError as `task` does."""
-    return unseen(name) if name.endswith((".yaml", ".yml")) else task(name)
+    return unseen(name) if name.endswith(FILES) else task(name)
+
+
+def as_measured(name: str) -> Task:
+    """The task, without the words for its state as long as their ranges are not measured. Raises UserError as `task`
+    does."""
+    ranges = ranges_file(name) if name.endswith(FILES) else None
+    return task(name) if ranges is None or ranges.exists() else wordless(name)
 
 
 def inexact(names: Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ MuJoCo's own state is copied (`mj_getState`, `mjSTATE_INTEGRATION`), and beside 
 and random generators of the environment and of every wrapper. Where an environment holds anything else (Box2D's world),
 or has no MuJoCo state at all, its episode is begun anew and the actions are taken again. So it is after a step that
 built MuJoCo's model anew. Everything is looked up at each use: some simulators build their model at each reset, and
-some environments are made anew. An environment that was tried (`envs.foreign.ways`) may be copied in other ways.
+some environments are made anew. An environment that was tried (`envs.foreign.resets.ways`) may be copied in other ways.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ from gymnasium.wrappers import PassiveEnvChecker
 
 from envs.checks.health import data_of
 from envs.errors import UserError
-from envs.foreign.copies import Copier
-from envs.foreign.simulation import PHYSICS, physics_of, put_physics, simulators
+from envs.foreign.resets.copies import Copier
+from envs.foreign.resets.simulation import PHYSICS, physics_of, put_physics, simulators
 from envs.observation import decode_png, encode_png
 from envs.rendering import MujocoRenderer, mujoco
 
@@ -70,7 +70,7 @@ class Snapshot:
     physics: MuJoCo's state. poses: of its bodies, position and quaternion; MuJoCo's derived poses lag one step behind
     its state, and pictures and observations are made of them, so they are saved beside it. attributes: of the wrappers
     from outside in, and of the environment. observation: the environment's own. copied: instead of both, a pickle
-    (`envs.foreign.copies`). Where there is nothing of these, the state is restored by taking the actions again.
+    (`envs.foreign.resets.copies`). Where there is nothing of these, the state is restored by taking the actions again.
     """
 
     seed: int

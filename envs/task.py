@@ -18,9 +18,10 @@ from envs.foreign.numbers import InfoNumbers
 from envs.foreign.paths import Held
 from envs.foreign.probing import SEED, Found, probe
 from envs.foreign.raising import is_of_environment
-from envs.foreign.remade import Reset, begun
+from envs.foreign.resets.remade import Reset, begun
 from envs.foreign.showing import check_shows
 from envs.foreign.spaces import Bounded, Bounds
+from envs.foreign.teaching import ShownBy
 from envs.language import Language, StateLanguage
 from envs.observation import Observation
 from envs.snapshot import Restorable, Way, is_physical
@@ -128,13 +129,15 @@ class Teacher:
     trained or evaluated is given one.
 
     expert: env -> thought and action. thought: env -> the true thought, where that depends on the state alone and not
-    on what is done.
+    on what is done. shown_by: what a declared task's file says of who shows it, to be resolved where there is no
+    `expert` (`policies.baselines.with_expert`).
     """
 
     expert: Callable[[gym.Env], tuple[str, Any]] | None = None
     thought: Callable[[gym.Env], str] | None = None
     captions: Captions | None = None
     endings: Endings | None = None
+    shown_by: ShownBy | None = None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Each action codec has two: `regex` of an action, `instead_regex` of what `instea
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, TypeVar
 
@@ -12,10 +13,11 @@ import gymnasium as gym
 import numpy as np
 
 from envs.errors import UserError, shown
+from envs.foreign.action_names import own_names
 from envs.foreign.actions import flattened, rebuilt, same
 from envs.foreign.spaces import check_actions, leaves, parts_of, sizes_of
 from envs.suites.questions import units as quantities
-from envs.task import IMAGE_SIZE, ActionWords, Task
+from envs.task import DECLARED, IMAGE_SIZE, ActionWords, Task
 
 SAME, OTHER = COMPARED = ("same", "other")  # of actions that have no distance
 MOST_LEVELS = 999  # on an axis: each is a word of the grammar
@@ -328,7 +330,10 @@ def codec_for(task: Task) -> AnswerCodec:
 def _codec_of(task: Task) -> AnswerCodec:
     env = task.make()
     try:
-        return AnswerCodec(_action_codec(env.action_space, task.actions), task.language.thought_regex)
+        words = task.actions
+        if task.suite == DECLARED and not words.names:
+            words = replace(words, names=own_names(env))
+        return AnswerCodec(_action_codec(env.action_space, words), task.language.thought_regex)
     except UserError as error:
         raise UserError(f"task {task.name!r}: {error}") from error
     finally:

@@ -10,10 +10,12 @@ import numpy as np
 from envs.errors import UserError
 from envs.foreign.actions import rebuilt
 from envs.foreign.spaces import leaves
+from envs.foreign.teaching import Demonstrations, Sb3Expert, TrainedExpert
 from envs.observation import Observation
 from envs.task import Task
 from policies.action_codec import AnswerCodec
 from policies.base import Action, Decision
+from policies.experts import cache
 
 # Tasks without a scripted expert -> the .zip of a trained one that ships.
 SHIPPED = {path.stem: path for path in (Path(__file__).parent / "experts").glob("*.zip")}
@@ -73,7 +75,9 @@ class ExpertPolicy:
     def __init__(self, task: Task, codec: AnswerCodec):
         """Raises UserError for a task without one."""
         if task.teacher.expert is None:
-            raise UserError(f"task {task.name!r} has no expert; valid: zero, random or a checkpoint")
+            recorded = task.teacher.shown_by
+            why = f"is shown by {recorded} alone" if isinstance(recorded, Demonstrations) else "has no expert"
+            raise UserError(f"task {task.name!r} {why}; valid: zero, random or a checkpoint")
         self.task, self.codec = task, codec
 
     def act_on(self, envs: Sequence[gym.Env]) -> list[Decision]:
@@ -87,12 +91,14 @@ def has_expert(task: Task) -> bool:
 
 
 def with_expert(task: Task, model: Path | None = None) -> Task:
-    """Chooses which expert demonstrates a task, in this order: the .zip given, the scripted one, the one that ships.
+    """Chooses which expert demonstrates a task, in this order: the .zip given, the scripted one, the one that the
+    task's file names, the one that ships. A task that only recorded demonstrations show is left as it is.
 
-    Raises UserError as `policies.sb3.load` does, and for a .zip where only the scripted expert knows the thoughts.
+    Raises UserError as `policies.sb3.load` does, for an expert that is still to be trained, and for a .zip where only
+    the scripted expert knows the thoughts.
     """
     teacher = task.teacher
-    path = model or (None if teacher.expert else SHIPPED.get(task.name))
+    path = model or (None if teacher.expert else _declared(task) or SHIPPED.get(task.name))
     if path is None:
         return task
     if task.language.thought_regex and teacher.thought is None:
@@ -104,3 +110,18 @@ def with_expert(task: Task, model: Path | None = None) -> Task:
     ahead = model is None and task.name in AHEAD
     action = Lookahead(policy, task).action if ahead else lambda env: policy.action(policy.observe(env))
     return replace(task, teacher=replace(teacher, expert=lambda env: (thought(env), action(env))))
+
+
+def _declared(task: Task) -> Path | None:
+    """The .zip that a declared task's file names or asks to be trained. Raises UserError for one that is not trained
+    yet."""
+    shown_by = task.teacher.shown_by
+    if isinstance(shown_by, TrainedExpert):
+        return shown_by.path
+    if not isinstance(shown_by, Sb3Expert):
+        return None
+    found = cache.cached(task)
+    if found is None:
+        how = f"handeye pretrain with this task, or: {cache.how_to_train(task)}"
+        raise UserError(f"the expert of task {task.name!r} is not trained yet; valid after {how}")
+    return found

@@ -42,11 +42,15 @@ def check_player(policy: str, task: "Task") -> None:
         load(found, task)
 
 
-def vouch(*policies: str | Path | None) -> None:
-    """Trust those of the policies that are a .zip, in this process: `--trust`."""
+def vouch(*policies: str | Path | None, tasks: Iterable[str] = ()) -> None:
+    """Trust those of the policies that are a .zip, and those that are experts of declared tasks, in this process:
+    `--trust`."""
+    from envs import registry
+    from envs.foreign.teaching import TrainedExpert
     from policies.experts import trust
 
-    for policy in policies:
+    shown_by = [registry.wordless(name).teacher.shown_by for name in tasks]
+    for policy in (*policies, *(by.path for by in shown_by if isinstance(by, TrainedExpert))):
         if policy is not None and Path(policy).suffix == ".zip":
             trust.vouch(Path(policy))
 

@@ -1,5 +1,6 @@
 """Checks of a config on this machine, before anything is written or trained."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from agent.collect.starts import check_practice, gate_seeds, heldout_seeds, practice_seeds, pretraining_seeds
@@ -9,12 +10,15 @@ from agent.commands.training.served import check_served
 from agent.config import Config, Pretrain
 from agent.optimise.preflight import check_dpo, check_sft, two_pairs
 from agent.optimise.pretrain import seed_policy
+from agent.optimise.recorded import check_recorded, is_recorded
 from agent.record.provenance import check_words
 from envs import registry
+from envs.declared import ranges_file
 from envs.errors import UserError, unknown
+from envs.foreign.teaching import Sb3Expert
 from envs.observation import Observation
 from envs.splits import seeds
-from envs.task import Task
+from envs.task import DECLARED, Task
 from policies.backend import Request
 from policies.backends.huggingface import HFBackend
 from policies.backends.image_size import resolve_image_size
@@ -23,14 +27,16 @@ from policies.backends.server.address import is_server, parse
 from policies.base import NAMED, find_policy
 from policies.baselines import with_expert
 from policies.dialect import dialect_for
+from policies.experts import cache
 
 
 def check_improve(config: Config) -> None:
     """Raises UserError for an unknown or missing task, policy or setting, for settings that exclude each other or with
     which the policy cannot be trained, for too many episodes, and on a machine that cannot render."""
     names = (*config.tasks, *config.evaluation.tasks)
+    tasks = [registry.task(name) for name in dict.fromkeys(names)]
     probe_apart(names)
-    seen = _observe(names)
+    seen = _observe(tasks)
     check_practised(config.tasks)
     seed = (parse(config.policy).weights or "") if is_server(config.policy) else config.policy
     if seed and seed not in NAMED and Path(seed).resolve().is_relative_to(Path(config.out).resolve()):
@@ -85,9 +91,14 @@ def _check_rewardless(config: Config) -> None:
 
 def check_pretrain(config: Pretrain) -> None:
     """Raises UserError for an unknown or missing task, expert, start or setting, for a stage's settings with which the
-    policy cannot be trained, for too many scenes, and on a machine that cannot render."""
+    policy cannot be trained, for too many scenes, and on a machine that cannot render.
+
+    A task whose ranges of state words are still to be measured is checked without these words, and an expert that is
+    still to be trained by its settings.
+    """
     probe_apart(config.tasks)
-    seen = _observe(config.tasks)
+    known = [registry.as_measured(name) for name in dict.fromkeys(config.tasks)]
+    seen = _observe(known)
     check_practised(config.tasks)
     if config.model.lora and (config.new_words or not config.start):
         key = "new_words = true" if config.new_words else "start = null"
@@ -95,19 +106,19 @@ def check_pretrain(config: Pretrain) -> None:
     for name in config.experts:
         if name not in config.tasks:
             raise unknown("task in experts", name, config.tasks)
-    tasks = {name: with_expert(registry.task(name), config.experts.get(name)) for name in config.tasks}
+    tasks = {task.name: _demonstrated(task, config.experts.get(task.name)) for task in known}
     for name, stage in config.stages.items():
         named = {"scenes": stage.scenes} if isinstance(stage.scenes, dict) else {}
         for key, some in (named | {"demonstrations": stage.demonstrations}).items():
             for task in some:
                 if task not in config.tasks:
                     raise unknown(f"task in stages.{name}.{key}", task, config.tasks)
-        if stage.scenes and not any(task.teacher.captions for task in tasks.values() if stage.scenes_of(task.name)):
+        if stage.scenes and not any(_has_captions(task) for task in tasks.values() if stage.scenes_of(task.name)):
             raise UserError(f"stages.{name}.scenes = {stage.scenes}, but no task tells what is seen; valid: 0")
         for task in tasks.values():
             if stage.critiques and not task.teacher.endings:
                 raise UserError(f"stages.{name}.critiques = {stage.critiques}: {task.name!r} tells no ends; valid: 0")
-            if stage.demonstrations.get(task.name) and task.teacher.expert is None:
+            if stage.demonstrations.get(task.name) and not (task.teacher.expert or task.teacher.shown_by):
                 raise UserError(f"task {task.name!r} has no expert; valid: one in experts, see handeye baseline")
         for task in config.tasks:
             seeds("practice", stage.scenes_of(task), stage.first_scene)
@@ -122,22 +133,37 @@ def check_pretrain(config: Pretrain) -> None:
         check_sft(f"stages.{name}.sft", stage.sft, backend, rows)
 
 
+def _has_captions(task: Task) -> bool:
+    return task.teacher.captions is not None or (task.suite == DECLARED and ranges_file(task.name) is not None)
+
+
+def _demonstrated(task: Task, model: Path | None) -> Task:
+    """The task with its expert, unless that is to be trained first. Raises UserError for one that cannot be."""
+    if not model and is_recorded(task):
+        check_recorded(task)
+    if model or not isinstance(task.teacher.shown_by, Sb3Expert) or cache.cached(task):
+        return with_expert(task, model)
+    from agent.measure.baseline import check_settings, expert_settings  # slow to import, and only needed here
+
+    check_settings(expert_settings(task))
+    return task
+
+
 def _shown(seen: list[tuple[Task, Observation]], backend: HFBackend) -> list[tuple[Task, Observation]]:
     """The same with frames of the size that the model is shown. Raises UserError for one that cannot be rendered, and
     for a prompt that is longer than the model's positions."""
     size = resolve_image_size(backend.settings.image_size, backend.processor)
-    shown = _observe(tuple(task.name for task, _ in seen), size) if size else seen
+    shown = _observe(task.sized(size) for task, _ in seen) if size else seen
     for task, observation in shown:
         asked = dialect_for(backend.settings, backend.template, task).act(observation)
         backend.check_length(Request(observation.frames, asked))
     return shown
 
 
-def _observe(names: tuple[str, ...], image_size: int | None = None) -> list[tuple[Task, Observation]]:
+def _observe(tasks: Iterable[Task]) -> list[tuple[Task, Observation]]:
     """The tasks, each with its first observation."""
     seen = []
-    for name in dict.fromkeys(names):
-        task = registry.task(name, image_size)
+    for task in tasks:
         env = task.make()
         env.reset(seed=0)
         seen.append((task, task.observe(env)))

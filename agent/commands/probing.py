@@ -84,7 +84,7 @@ def probe_apart(names: tuple[str, ...]) -> None:
     Raises UserError as `probe` does, for a process that dies, and for one that does not end.
     """
     for name in names:
-        registry.task(name)  # raises UserError for an unknown one
+        registry.as_measured(name)  # raises UserError for an unknown one
     left = {name: (name, _stamp(name)) for name in names if (name, _stamp(name)) not in _PROBED}
     if not left:
         return
@@ -117,7 +117,7 @@ def main(names: list[str]) -> None:
     for name in names:
         print(name, flush=True)
         try:
-            probe(registry.task(name))
+            probe(registry.as_measured(name))
         except (UserError, KeyboardInterrupt, SystemExit) as error:
             message = error if isinstance(error, UserError) else f"task {name!r} raises {type(error).__name__}"
             print(message, file=sys.stderr, flush=True)

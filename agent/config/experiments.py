@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
 from envs.validation import STRICT, Count
@@ -40,3 +40,6 @@ class Baseline:
     params: dict[str, bool | int | float] = dataclasses.field(default_factory=dict)
     """arguments of the algorithm's class, alternating names and values: learning_rate 0.01 gamma 0.98"""
     episodes: Count = 100  # how many held-out seeds
+    until: NonNegativeInt = 0
+    """stop training early when so many evaluation episodes, of practice seeds, all succeed; 0: never"""
+    repeat: Count | None = None  # how often an action is taken while it trains; by default as in the task

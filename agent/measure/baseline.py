@@ -2,18 +2,21 @@
 
 import inspect
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Dict
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback, StopTrainingOnRewardThreshold
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
@@ -21,19 +24,23 @@ from agent.collect.play import play
 from agent.config import Baseline
 from agent.measure.statistics import outcome_string, rate, successes
 from agent.record import ownership
-from agent.record.console import Bar, bar
+from agent.record.console import Bar, bar, console
 from agent.record.provenance import declared_tasks, source, versions, weights_sha256
+from agent.record.tables import percent
 from envs import registry
 from envs.errors import UserError, unknown
+from envs.foreign.teaching import Sb3Expert
 from envs.starts import RESERVED, distinct, is_among, reserved
 from envs.task import Task
-from policies.experts import trust
+from policies.experts import cache, trust
 from policies.sb3 import ALGORITHMS, Practice, Within, check_actions, watched
 from policies.threads import one_thread
 
 ROLLOUT = 2048  # most steps between updates of PPO and TRPO, over all environments: SB3's default
 BATCH = {"ppo": 64, "trpo": 128}  # most steps of a minibatch: SB3's default
 BUFFER = {"state": 1_000_000, "pixels": 50_000}  # most steps in the replay buffer: SB3's default, and what fits in 3 GB
+EVALUATIONS = 20  # of a training that stops early, at most
+EVALUATED = 0.25  # of the steps of such a training: what its evaluations take, at most
 OURS = ("policy", "env", "seed", "device", "verbose", "tensorboard_log")  # parameters that `params` may not set
 
 
@@ -45,9 +52,7 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
     for an algorithm that does not take the task's actions, its observations or these parameters.
     """
     ownership.check_replaceable(out, overwrite, "baseline")
-    task = registry.wordless(settings.task)
-    check_actions(task, settings.algorithm)
-    _check(task, settings)
+    task = check_settings(settings)
     starts = [(seed, 0) for seed in distinct(task, "heldout", settings.episodes)]
     held_back = reserved(task, heldout=max(RESERVED["heldout"], settings.episodes))
     provenance = {"source": source(), "tasks": declared_tasks((settings.task,))}
@@ -71,6 +76,40 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
         (made / "baseline.json").write_text(json.dumps(record, indent=1) + "\n")
         ownership.replace(made, out)
     return record
+
+
+def check_settings(settings: Baseline) -> Task:
+    """The task that is trained on. Raises UserError for an algorithm that does not take its actions, its observations
+    or the parameters."""
+    task = registry.wordless(settings.task)
+    task = task.with_env(repeat=settings.repeat) if settings.repeat else task
+    check_actions(task, settings.algorithm)
+    _check(task, settings)
+    return task
+
+
+def expert_settings(task: Task) -> Baseline:
+    """The training of the expert that a declared task asks for."""
+    asked = asdict(task.teacher.shown_by)
+    del asked["image_size"]  # the task's own
+    return Baseline(task.name, asked.pop("sb3"), **asked)
+
+
+def train_expert(task: Task) -> None:
+    """Train the expert that a declared task asks for, unless it is cached, and say how well it plays.
+
+    Raises UserError as `baseline` does, and for one that never succeeds.
+    """
+    if not isinstance(task.teacher.shown_by, Sb3Expert) or cache.cached(task):
+        return
+    folder = cache.folder_of(task)
+    record = baseline(expert_settings(task), folder)
+    result = record["result"]
+    console.print(
+        f"expert of {task.name}: {percent(result)} of {result['n']} held-out episodes after {record['steps']} steps: "
+        f"{folder}",
+        soft_wrap=True,
+    )
 
 
 def _check(task: Task, settings: Baseline) -> None:
@@ -115,12 +154,45 @@ def train(task: Task, settings: Baseline, held_back: Collection[bytes] = frozens
         with one_thread(), bar(f"{settings.algorithm} on {task.name}", settings.steps) as progress:
             model = _fresh(settings, env)
             model.set_logger(Logger(None, []))  # SB3's own would create an empty folder
-            model.learn(settings.steps, callback=_Feed(progress))
+            best = _Best()
+            evaluation = _evaluation(task, settings, best, practice)
+            try:
+                model.learn(settings.steps, callback=[_Feed(progress), *evaluation])
+            finally:
+                for each in evaluation:
+                    each.eval_env.close()
+            best.put_back()
             if isinstance(env, VecNormalize):
                 _fold(env, model)
     finally:
         env.close()
     return model
+
+
+def _evaluation(
+    task: Task, settings: Baseline, best: "_Best", practice: Callable[[int], gym.Env]
+) -> list[EvalCallback]:
+    """Stops training when `until` evaluation episodes all succeed; none where `until` is 0.
+
+    practice: the number of an environment -> one that begins with practice seeds of its own. Evaluation takes a share
+    EVALUATED of the steps at most, where every episode lasts to its limit.
+    """
+    if not settings.until:
+        return []
+    env: VecEnv = DummyVecEnv([lambda: Monitor(_SuccessAsReward(practice(settings.n_envs)))])
+    if settings.normalize:
+        env = VecNormalize(env, training=False, norm_reward=False, clip_obs=np.inf)
+    every = max(settings.steps // EVALUATIONS, int(settings.until * (task.horizon or 0) / EVALUATED))
+    stop = StopTrainingOnRewardThreshold(1.0)
+    return [
+        EvalCallback(
+            env,
+            callback_on_new_best=CallbackList([best, stop]),
+            n_eval_episodes=settings.until,
+            eval_freq=max(1, every // settings.n_envs),
+            verbose=0,
+        )
+    ]
 
 
 def _fresh(settings: Baseline, env: VecEnv) -> BaseAlgorithm:
@@ -152,6 +224,35 @@ def _fold(normalised: VecNormalize, model: BaseAlgorithm) -> None:
         for network in (model.policy.mlp_extractor.policy_net, model.policy.mlp_extractor.value_net):
             network[0].weight /= deviation
             network[0].bias -= network[0].weight @ mean
+
+
+class _SuccessAsReward(gym.Wrapper):
+    """Rewards a successful end and nothing else, so that the best return is the best success rate."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, _, terminated, truncated, info = self.env.step(action)
+        success = bool(info["success"]) and (terminated or truncated)
+        return observation, float(success), terminated, truncated, info
+
+
+class _Best(BaseCallback):
+    """Remembers the weights, and the statistics of a normalisation, whenever it is called: at a new best evaluation."""
+
+    weights: dict[str, torch.Tensor] | None = None
+    statistics: Any = None
+
+    def _on_step(self) -> bool:
+        self.weights = deepcopy(self.model.policy.state_dict())
+        self.statistics = deepcopy(getattr(self.training_env, "obs_rms", None))
+        return True
+
+    def put_back(self) -> None:
+        """What was remembered, into the model and the environment that normalises for it; nothing where nothing was."""
+        if self.weights is None:
+            return
+        self.model.policy.load_state_dict(self.weights)
+        if self.statistics is not None:
+            self.training_env.obs_rms = self.statistics
 
 
 class _Feed(BaseCallback):

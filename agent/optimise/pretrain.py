@@ -18,6 +18,7 @@ import numpy as np
 from agent.collect.rollout import rollout
 from agent.collect.starts import pretraining_seeds
 from agent.config import Pretrain, Tie
+from agent.optimise.recorded import is_recorded, recorded_examples
 from agent.optimise.sft import train_sft
 from agent.organise.critiques import criticised, ending
 from agent.organise.episode import Episode
@@ -239,8 +240,12 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
                         rows += examples
                 n = settings.demonstrations.get(task.name, 0)
                 starts = pretraining_seeds(task, n, settings.first_demonstration)
-                asked = starts, settings.disturbed, _dialect(backend, task)
-                rows += list(demonstrations(task, codec_for(task), *asked)) * settings.repeats
+                dialect = _dialect(backend, task)
+                if is_recorded(task):
+                    shown = recorded_examples(task, n, dialect) if n else ()
+                else:
+                    shown = demonstrations(task, codec_for(task), starts, settings.disturbed, dialect)
+                rows += list(shown) * settings.repeats
                 if settings.critiques:
                     with bar(f"{stage}: critiques of {task.name}", settings.critiques) as progress:
                         scenes = pretraining_seeds(task, settings.critiques, settings.first_critique)

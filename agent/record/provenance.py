@@ -61,6 +61,7 @@ def at_beginning(config: Config, policy: Path) -> dict[str, Any]:
 def declared_tasks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Path of each task declared by a YAML file -> `content`, the file's mapping, and `sha256`, of the file.
 
+    `measured`, where there is a file of what was measured of the task: the same two of that file.
     A task of questions in a folder also has `questions_sha256`: of the lines that sha256sum prints for its files, in
     the order of their paths. One with measured ranges of its state words has `sees`, content and hash of their file.
     Raises UserError for a missing file.

@@ -9,16 +9,18 @@ from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from envs.declared import ranges
+from envs.declared.instructions import ToldInstruction, instructions
 from envs.declared.language import with_numbers, with_words
+from envs.declared.measured import measured
 from envs.declared.numbers import AUTO, parts_of
 from envs.errors import UserError, shown
-from envs.foreign.instructions import ToldInstruction, instructions
 from envs.foreign.making import WrapperSpec
 from envs.foreign.paths import parts
-from envs.foreign.remade import Reset
+from envs.foreign.resets.remade import Reset
+from envs.foreign.teaching import shown_by
 from envs.language import FixedInstruction, Language
 from envs.suites.questions.tasks import question_task
-from envs.task import DECLARED, IMAGE_SIZE, SIZES, ActionWords, EnvSpec, Task
+from envs.task import DECLARED, IMAGE_SIZE, SIZES, ActionWords, EnvSpec, Task, Teacher
 from envs.validation import STRICT, Count, checked, read
 from envs.wrappers import AnyRule, Fit, SuccessRule
 
@@ -61,8 +63,10 @@ class Declared:
     """What a file says of a task. max_steps: of `env.step`; null: as the environment is
     registered, which is then a number.
 
-    reset: what an episode needs so that its seed decides it, as `envs.foreign.remade.Reset` has it; auto: what is found
-    by trying. exact: its episodes happen again; false: it is played without certificates and branches.
+    repeat, levels: null: as they were measured (`envs.declared.measured`), or 1 and 9. expert: who shows the task, as
+    `envs.foreign.teaching` has it.
+    reset: what an episode needs so that its seed decides it (`envs.foreign.resets.remade.Reset`); auto: what is found by
+    trying. exact: its episodes happen again; false: it is played without certificates and branches.
     instruction: a text, or where the environment tells one for each episode. success: a rule, or a list of them, of
     which any is enough. imports, wrappers, bounds, fit, still: see `EnvSpec`.
     cameras: one, or several in a list, each an image of its own. frames: moments that make an observation. See
@@ -76,11 +80,11 @@ class Declared:
     success: SuccessRule
     kwargs: dict[str, Any] = Field(default_factory=dict)
     max_steps: Count | None = None
-    repeat: Count = 1
+    repeat: Count | None = None
     cameras: Cameras = Field(("",), validation_alias=AliasChoices("cameras", "camera"))
     image_size: Size = IMAGE_SIZE
     frames: Annotated[int, Field(ge=1, le=64)] = 1
-    levels: Annotated[int, Field(ge=3)] = 9
+    levels: Annotated[int, Field(ge=3)] | None = None
     actions: tuple[str, ...] = ()
     legend: tuple[Sentence, ...] = ()
     reset: Literal["auto", "as_is", "own_generators", "anew"] = "auto"
@@ -88,6 +92,7 @@ class Declared:
     split: Literal["practice", "heldout"] = "practice"
     sees: Any = None  # checked by `parts_of`, whose errors name the part
     thinks: bool = True
+    expert: Any = None  # checked by `shown_by`
     imports: tuple[Sentence, ...] = ()
     wrappers: tuple[Any, ...] = ()
     bounds: list[Any] | dict[str | int, Any] | None = None
@@ -159,6 +164,7 @@ def _task(path: str, values: dict[str, Any]) -> Task:
     if spec.max_steps and "max_episode_steps" in spec.kwargs:
         both = f"max_steps = {spec.max_steps} and kwargs.max_episode_steps = {spec.kwargs['max_episode_steps']!r}"
         raise UserError(f"{both}; valid: one of them")
+    found = measured(path)
     limit = {"max_episode_steps": spec.max_steps} if spec.max_steps else {}
     instruction = _instruction(spec.instruction)
     task = Task(
@@ -172,7 +178,7 @@ def _task(path: str, values: dict[str, Any]) -> Task:
             image_size=spec.image_size,
             cameras=spec.cameras,
             frames=spec.frames,
-            repeat=spec.repeat,
+            repeat=spec.repeat or found.repeat or 1,
             imports=spec.imports,
             wrappers=tuple(map(_wrapper, spec.wrappers)),
             bounds=spec.bounds,
@@ -181,7 +187,8 @@ def _task(path: str, values: dict[str, Any]) -> Task:
             still=spec.still,
             reset=None if spec.reset == "auto" else Reset(spec.reset),
         ),
-        actions=ActionWords(spec.levels, spec.actions),
+        actions=ActionWords(spec.levels or found.levels or ActionWords.levels, spec.actions),
+        teacher=Teacher(shown_by=shown_by(spec.expert, Path(path).parent, spec.repeat or 1, spec.image_size)),
         exact=spec.exact,
     )
     task = replace(task, language=_language(task, instruction, spec.legend))

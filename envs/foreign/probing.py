@@ -17,9 +17,9 @@ import numpy as np
 
 from envs.errors import UserError, shown
 from envs.foreign.raising import fatal_signal, is_of_environment, named
-from envs.foreign.remade import Reset
+from envs.foreign.resets.remade import Reset
+from envs.foreign.resets.ways import exact_way
 from envs.foreign.spaces import check_actions
-from envs.foreign.ways import exact_way
 from envs.rendering import OwnView
 from envs.snapshot import Restorable, Way, is_physical
 from envs.splits import SPLITS

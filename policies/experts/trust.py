@@ -1,7 +1,7 @@
 """Which .zip files of Stable-Baselines3 may be loaded: they hold pickles, and a pickle runs what code it names.
 
 Known by SHA-256: those that ship, listed in SHA256SUMS (check it by `sha256sum -c`), and those that a person
-vouches for in this process, by `--trust` or by having just trained them here.
+vouches for in this process, by `--trust` or by having trained them here, now or before (`policies.experts.cache`).
 """
 
 import hashlib
@@ -24,6 +24,11 @@ def vouch(path: Path) -> None:
     """Trust a file, with the content that it has now, in this process. One that is not there is left to `load`."""
     if path.is_file():
         _VOUCHED.add(hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def vouch_hash(digest: str) -> None:
+    """Trust whatever has this SHA-256, in hex, in this process."""
+    _VOUCHED.add(digest)
 
 
 def check(path: Path, content: bytes) -> None:

@@ -56,7 +56,7 @@ class Evaluate:
             Critic, {"proposals": self.proposals, "revisions": self.revisions, "threshold": self.threshold}
         )
         if self.trust:
-            vouch(self.policy)
+            vouch(self.policy, tasks=(self.task,))
         task = registry.task(self.task)
         probe(task)
         check_words(Path(self.policy), [self.task])

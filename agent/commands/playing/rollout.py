@@ -44,7 +44,7 @@ class Rollout:
         out = folder(self.out, needs_mb=10)
         task = registry.task(self.task)
         if self.trust:
-            vouch(self.policy)
+            vouch(self.policy, tasks=(self.task,))
         starts = list(product(distinct(task, self.split, self.episodes), range(self.attempts)))
         probe(task)
         settings = {"n_envs": self.n_envs, "seed": self.seed, "model": self.model}

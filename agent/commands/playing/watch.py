@@ -36,7 +36,7 @@ class Watch:
         if self.seed in SPLITS["final"]:
             raise UserError(f"seed {self.seed} is of the final split, which is for handeye eval alone; valid: another")
         if self.trust:
-            vouch(self.policy, self.against)
+            vouch(self.policy, self.against, tasks=(self.task,))
         video.check(self.out)
         out = file(self.out, needs_mb=10)
         chosen = registry.task(self.task)

@@ -85,8 +85,8 @@ def files(found: Survey, name: str, places: tuple[Path, ...]) -> Files:
     guessed, keys = guess(found), proposed(found)
     with TemporaryDirectory() as scratch:
         tried = Path(scratch) / task.name
-        keys, without = _working(tried, lambda some: _task(found, name, task, guessed, some), keys)
-        texts = {task: _task(found, name, task, guessed, keys, without)}
+        keys, without = _working(tried, lambda some: _task(found, name, guessed, some), keys)
+        texts = {task: _task(found, name, guessed, keys, without)}
         tried.write_text(texts[task])
         chosen = registry.task(str(tried))
         probe(chosen)
@@ -142,14 +142,13 @@ def _working(
 def _task(
     found: Survey,
     name: str,
-    path: Path,
     guessed: Guess,
     keys: Mapping[str, Proposal],
     without: Sequence[str] = (),
 ) -> str:
     """without: lines on what was tried and does not work."""
     lines = [
-        f"{MARK}: {found.env_id} as a task, to be edited, and tried by `handeye try {path}`.",
+        f"{MARK}: {found.env_id} as a task, to be edited.",
         *(f"# {line}" for text in _played(found, guessed.rule) for line in wrap(text, WIDTH)),
         f"id: {_yaml(found.env_id)}",
     ]

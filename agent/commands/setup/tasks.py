@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
-    from envs.task import Task
     import gymnasium as gym
+
+    from envs.task import Task
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ class Pretrain:
 
     config: Path  # a YAML file, such as configs/pretrain.yaml
     overwrite: bool = False  # replace the checkpoint folder if it exists
-    trust: bool = False  # load a .zip in the config's `experts` that does not ship, which can run code
+    trust: bool = False  # load experts' .zip files that do not ship, which can run code
     overrides: Suppress[Fixed[tuple[str, ...]]] = ()  # the config's `--dotted.key value`, as typed
 
     def run(self) -> None:
@@ -28,12 +28,18 @@ class Pretrain:
         from agent.commands.arguments import vouch
         from agent.commands.checks import check_pretrain
         from agent.commands.setup.sees import measure_missing
+        from agent.measure.baseline import train_expert
+        from agent.measure.ceiling import settle
         from agent.optimise.pretrain import pretrain
+        from envs import registry
 
         if self.trust:
-            vouch(*settings.experts.values())
-        for name in settings.tasks:
-            measure_missing(name, settings.experts.get(name))
+            vouch(*settings.experts.values(), tasks=settings.tasks)
         check_pretrain(settings)
+        for name in settings.tasks:
+            if name not in settings.experts:
+                train_expert(registry.wordless(name))
+                settle(name)
+            measure_missing(name, settings.experts.get(name))
         torch.set_num_threads(settings.threads)
         print(f"policy   {pretrain(settings, self.overwrite)}")

@@ -57,9 +57,10 @@ def _measures(task: Task, frame: Path, effort: Effort, rungs: dict[str, Rung]) -
 
 
 def _expert(task: Task, effort: Effort) -> Play | Missing:
-    if with_expert(task).teacher.expert is None:
-        return Missing(NOBODY)
-    return play("expert", task, effort)
+    if with_expert(task).teacher.expert:
+        return play("expert", task, effort)
+    recorded = task.teacher.shown_by
+    return Missing(f"none that plays: {recorded} shows the task" if recorded else NOBODY)
 
 
 def _ceiling(task: Task, effort: Effort, rungs: dict[str, Rung]) -> Ceiling | Missing:

@@ -8,9 +8,9 @@ import spoken
 from gymnasium.spaces import Box, Discrete
 from spoken import ID, TEXT, WON, played
 
+from envs.declared.instructions import ToldInstruction
 from envs.errors import UserError
 from envs.foreign.frames import squared
-from envs.foreign.instructions import ToldInstruction
 from envs.language import FixedInstruction
 from envs.task import EnvSpec, Task
 from envs.wrappers import SuccessRule

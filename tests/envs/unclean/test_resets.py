@@ -11,7 +11,7 @@ from agent.collect.play import play
 from agent.collect.rollout import rollout
 from agent.collect.verify import Verifier
 from envs.errors import UserError
-from envs.foreign.remade import Remade, Reset
+from envs.foreign.resets.remade import Remade, Reset
 from envs.starts import distinct
 from envs.task import known, learn
 from envs.wrappers import SuccessRule

@@ -9,8 +9,8 @@ from gymnasium.spaces import Dict, MultiDiscrete, Text
 from agent.collect.rollout import rollout
 from agent.config import Baseline
 from agent.measure.baseline import train
+from envs.declared.instructions import ToldInstruction
 from envs.errors import UserError
-from envs.foreign.instructions import ToldInstruction
 from envs.task import EnvSpec, Task
 from envs.wrappers import SuccessRule
 from policies.experts import trust

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.foreign.copies import can_clone
+from envs.foreign.resets.copies import can_clone
 from envs.snapshot import Restorable, Snapshot, Way, is_physical
 
 BEFORE = (1, 9)  # steps before a state that is returned to

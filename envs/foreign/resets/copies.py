@@ -14,7 +14,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from envs.foreign.simulation import simulators
+from envs.foreign.resets.simulation import simulators
 
 _REFUSALS = (pickle.PicklingError, TypeError, AttributeError, ValueError, NotImplementedError, RuntimeError)
 LEVEL = 1  # of compression: snapshots are kept by the thousand

@@ -1,0 +1,145 @@
+"""Rows from recorded demonstrations: replayed in the task from their seeds, or, without seeds, of their own pictures.
+
+A replayed episode gives our frames, our words and our judgement of success: one that does not succeed again is left
+out, and so is one whose start is reserved for evaluation. Of an episode that records no seed only its pictures can be
+used, as they were taken, and nobody knows whether it succeeded.
+"""
+
+from collections import deque
+from collections.abc import Collection, Iterator
+from itertools import islice
+from typing import Any
+
+import cv2
+import gymnasium as gym
+import numpy as np
+
+from agent.organise.demonstrations.demonstration import Demonstration
+from agent.organise.demonstrations.reading import read
+from agent.organise.rows import Example
+from agent.record.console import console
+from envs.errors import UserError, shown
+from envs.foreign.teaching import Demonstrations
+from envs.observation import Observation
+from envs.snapshot import Restorable
+from envs.splits import SPLITS
+from envs.starts import is_among, reserved
+from envs.task import Task
+from policies.action_codec import codec_for
+from policies.dialect import TERSE, Dialect
+
+
+def is_recorded(task: Task) -> bool:
+    """Whether recorded demonstrations alone show the task."""
+    return task.teacher.expert is None and isinstance(task.teacher.shown_by, Demonstrations)
+
+
+def check_recorded(task: Task) -> None:
+    """Raises UserError for demonstrations that are missing, empty, or of which no rows can be made."""
+    first = next(read(task.teacher.shown_by, task.env.id), None)
+    if first is None:
+        raise UserError(f"no episode in {str(task.teacher.shown_by)!r}; valid: at least one")
+    _check(task, first)
+    _action(task, first, first.actions[0])
+
+
+def recorded_examples(task: Task, n: int, dialect: Dialect = TERSE) -> Iterator[Example]:
+    """Every step of the first `n` episodes, or of as many as there are; says how many of them were used.
+
+    Raises UserError as `check_recorded` does.
+    """
+    env, held_back = task.make(), reserved(task)
+    looked = used = 0
+    try:
+        for demonstration in islice(read(task.teacher.shown_by, task.env.id), n):
+            _check(task, demonstration)
+            if demonstration.seed is None:
+                examples = _pictured(task, demonstration, dialect)
+            else:
+                examples = _replayed(task, env, demonstration, dialect, held_back)
+            looked += 1
+            used += bool(examples)
+            yield from examples
+    finally:
+        env.close()
+    text = f"{used} of {looked} demonstrations in {task.teacher.shown_by} give rows for {task.name}"
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def _check(task: Task, demonstration: Demonstration) -> None:
+    """Raises UserError where the task needs what was not recorded."""
+    what = f"{demonstration.name} records"
+    if task.env.repeat > 1 and task.teacher.shown_by.format:
+        raise UserError(f"{what} every step, and task {task.name!r} has repeat = {task.env.repeat}; valid: repeat: 1")
+    if demonstration.seed is not None:
+        return
+    if demonstration.pictures is None:
+        raise UserError(f"{what} neither a seed to replay it from nor pictures; valid: one of them")
+    if not (demonstration.instruction or getattr(task.language, "text", "")):
+        raise UserError(f"{what} no instruction, and that of task {task.name!r} differs by the episode; valid: one")
+    if task.language.thought_regex:
+        raise UserError(
+            f"{what} no seed to replay it from, and an answer in task {task.name!r} begins with the state, "
+            "which its pictures do not tell; valid: a task whose answer is an action alone"
+        )
+
+
+def _replayed(
+    task: Task, env: Restorable, demonstration: Demonstration, dialect: Dialect, held_back: Collection[bytes]
+) -> list[Example]:
+    """Its steps in the task; none where it does not succeed, or begins with a start that is held back, or with a seed
+    of another split than practice."""
+    if any(demonstration.seed in some for split, some in SPLITS.items() if split != "practice"):
+        return []
+    codec, thought = codec_for(task), task.teacher.thought or (lambda env: "")
+    env.reset(seed=demonstration.seed, options=dict(demonstration.options) or None)
+    if is_among(task, env, demonstration.seed, held_back):
+        return []
+    examples, info = [], {}
+    for recorded in demonstration.actions:
+        action, observation = _action(task, demonstration, recorded), task.observe(env)
+        answer = codec.encode(thought(env), action)
+        examples.append(Example(observation.packed_frames(), dialect.act(observation), answer))
+        _, _, terminated, truncated, info = env.step(action)
+        if terminated or truncated:
+            break
+    return examples if info.get("success") else []
+
+
+def _pictured(task: Task, demonstration: Demonstration, dialect: Dialect) -> list[Example]:
+    """Its own pictures, scaled as the task's, with its actions in words."""
+    taken, codec = demonstration.pictures(), codec_for(task)
+    cameras, size = len(task.env.cameras), task.env.image_size
+    if taken.shape[1] < cameras:
+        raise UserError(
+            f"{demonstration.name} has {taken.shape[1]} pictures of each moment, and task {task.name!r} "
+            f"{cameras} cameras; valid: as many"
+        )
+    history: deque[np.ndarray] = deque(maxlen=task.env.frames)
+    instruction = demonstration.instruction or task.language.text
+    examples = []
+    for pictures, recorded in zip(taken, demonstration.actions, strict=True):
+        scaled = [cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA) for picture in pictures[:cameras]]
+        history.extend([np.stack(scaled)] * (1 if history else task.env.frames))
+        observation = Observation(np.concatenate(history), instruction)
+        answer = codec.encode("", _action(task, demonstration, recorded))
+        examples.append(Example(observation.packed_frames(), dialect.act(observation), answer))
+    return examples
+
+
+def _action(task: Task, demonstration: Demonstration, recorded: Any) -> Any:
+    """In the task's action space, clipped to its bounds. Raises UserError for one of another space."""
+    space = codec_for(task).action.space
+    if isinstance(space, gym.spaces.Discrete):
+        action = np.asarray(recorded).reshape(-1)
+        fits = action.size == 1 and action[0] == int(action[0]) and space.contains(int(action[0]))
+        action = np.int64(action[0]) if fits else None
+    elif isinstance(space, gym.spaces.Box):
+        action = np.asarray(recorded, np.float64)
+        fits = action.size == np.prod(space.shape) and np.isfinite(action).all()
+        action = action.reshape(space.shape).clip(space.low, space.high).astype(space.dtype) if fits else None
+    else:
+        fits, action = space.contains(recorded), recorded
+    if not fits:
+        raise UserError(f"{demonstration.name} has an action {shown(recorded)}; valid for {task.name!r}: of {space}")
+    return action

@@ -1,0 +1,1 @@
+"""Recorded demonstrations of other programs and of ours, read one episode at a time."""

@@ -1,0 +1,23 @@
+"""A recorded episode, whichever program recorded it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """name: of the episode, for messages. actions: T, in the environment's action space. seed, options: of the reset
+    that it began with; seed is None where none was recorded. instruction: empty where none was recorded.
+
+    pictures: reads what was recorded before each action, (T, cameras, H, W, 3) uint8; None without pictures.
+    """
+
+    name: str
+    actions: Sequence[Any]
+    seed: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    instruction: str = ""
+    pictures: Callable[[], np.ndarray] | None = None

@@ -1,0 +1,49 @@
+"""Minari datasets (Farama): actions of each episode and the seed that it began with, read by the package `minari`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.organise.demonstrations.demonstration import Demonstration
+from envs.errors import UserError, first_line
+
+
+def read(folder: Path, environment: str) -> Iterator[Demonstration]:
+    """folder: of a dataset, or its `data`. environment: as `reading.read`. Raises UserError without the package, for
+    what is no dataset, and for one of another environment."""
+    dataset = _opened(folder)
+    of = dataset.env_spec and dataset.env_spec.id
+    if of and of != environment.rpartition(":")[2]:
+        raise UserError(f"'minari:{folder}' is of {of!r}; valid: of {environment!r}")
+    indices = dataset.episode_indices
+    told = dataset.storage.get_episode_metadata(indices)
+    for episode, metadata in zip(dataset.iterate_episodes(), told, strict=True):
+        seed = metadata.get("seed")
+        yield Demonstration(
+            f"episode {episode.id} of 'minari:{folder}'",
+            list(episode.actions),
+            None if seed is None or int(seed) < 0 else int(seed),
+            metadata.get("options") or {},
+            pictures=_pictures(episode.observations, len(episode.actions)),
+        )
+
+
+def _opened(folder: Path) -> Any:
+    try:
+        from minari import MinariDataset  # an extra
+
+        return MinariDataset(folder / "data" if (folder / "data").is_dir() else folder)
+    except ImportError as error:  # of minari, or of what it reads a format with
+        valid = "valid once it is installed: pip install 'handeye[minari]'"
+        raise UserError(f"'minari:{folder}' needs {error.name or first_line(error)}; {valid}") from error
+    except (ValueError, LookupError, OSError, AssertionError) as error:
+        raise UserError(f"'minari:{folder}' is no dataset of Minari: {first_line(error)}") from error
+
+
+def _pictures(observations: Any, steps: int) -> Any:
+    """Reads observations that are pictures, (T + 1, H, W, 3) uint8; None for others."""
+    if isinstance(observations, np.ndarray) and observations.dtype == np.uint8 and observations.ndim == 4:
+        return lambda: observations[:steps, None]
+    return None

@@ -1,0 +1,1 @@
+"""Environments whose reset is not clean, and the ways back to a state."""
