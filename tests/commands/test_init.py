@@ -9,6 +9,7 @@ import yaml
 from agent import config
 from agent.cli import COMMANDS
 from agent.collect.starts import gate_seeds, heldout_seeds, practice_seeds
+from agent.commands.checks import check_pretrain
 from agent.commands.probing import probe
 from agent.commands.setup import init_files
 from agent.commands.setup.init_files import MARK, MEASURED_MARK, name_of
@@ -78,6 +79,15 @@ def test_a_vector_becomes_state_words_with_measured_ranges(made):
     stages = config.load(seed, kind=config.Pretrain).stages
     assert [stage.scenes_of(str(task)) for stage in stages.values()] == [4000, 1000]
     assert stages["form"].demonstrations == {str(task): 100}
+
+
+@pytest.mark.slow
+def test_the_seed_config_passes_the_checks_of_pretrain(made):
+    """The expert is still to be trained then: by `handeye pretrain`, after its checks."""
+    (_, seed, _), _ = made("FrozenLake-v1")
+    settings = config.load(seed, kind=config.Pretrain)
+    check_pretrain(settings)
+    assert list(settings.stages) == ["sight", "form"]
 
 
 def test_a_mujoco_model_is_seen_by_its_parts(made):
