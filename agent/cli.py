@@ -22,9 +22,11 @@ from agent.commands.serving.serve import Serve
 from agent.commands.setup.assemble import Assemble
 from agent.commands.setup.bench import Bench
 from agent.commands.setup.doctor import Doctor
+from agent.commands.setup.init import Init
 from agent.commands.setup.questions import Questions
 from agent.commands.setup.sees import Sees
 from agent.commands.setup.tasks import Tasks
+from agent.commands.setup.try_out import Try
 from agent.commands.sharing.merge import Merge
 from agent.commands.sharing.push import Push
 from agent.commands.training.baseline import Baseline
@@ -58,6 +60,8 @@ COMMANDS: dict[str, type[Command]] = {
     "assemble": Assemble,
     "baseline": Baseline,
     "tasks": Tasks,
+    "init": Init,
+    "try": Try,
     "sees": Sees,
     "doctor": Doctor,
     "bench": Bench,

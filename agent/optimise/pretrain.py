@@ -24,6 +24,7 @@ from agent.organise.critiques import criticised, ending
 from agent.organise.episode import Episode
 from agent.organise.outcome import Outcome, outcome
 from agent.organise.rows import Example
+from agent.organise.vocabulary import words
 from agent.record import ownership
 from agent.record.console import bar
 from agent.record.provenance import declared_tasks, source, versions, weights_sha256
@@ -32,7 +33,6 @@ from envs.errors import UserError
 from envs.observation import Observation
 from envs.snapshot import Restorable, Snapshot
 from envs.task import Task
-from policies import critic, prompt
 from policies.action_codec import AnswerCodec, action_of, codec_for, thought_of
 from policies.backend import Request
 from policies.backends import nano
@@ -291,11 +291,3 @@ def seed_policy(config: Pretrain, tasks: Iterable[Task]) -> HFBackend:
         return backend
     more = nano.add_words(backend.model, backend.processor, words(tasks), config.seed)
     return HFBackend(backend.model, more, backend.settings)
-
-
-def words(tasks: Iterable[Task]) -> tuple[str, ...]:
-    """The vocabulary of a new tokenizer: words of the tasks' languages, of their actions, of prompts and verdicts."""
-    tasks = list(tasks)
-    language = dict.fromkeys(word for task in tasks for word in task.language.words)
-    actions = {word for task in tasks for word in codec_for(task).action.vocabulary}
-    return (*language, *sorted(actions), "move", *prompt.WORDS, *critic.VERDICTS)

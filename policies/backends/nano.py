@@ -34,6 +34,7 @@ IMAGE_TOKENS = (IMAGE_SIZE // PATCH_SIZE // PIXEL_SHUFFLE) ** 2
 WIDTH = 128
 LAYERS = 4
 HEADS = 4
+POSITIONS = 512  # tokens of prompt and answer, at most
 
 BOS, EOS, PAD, ANSWER = "<s>", "</s>", "<pad>", "<answer>"
 SPECIAL = [PAD, BOS, EOS, ANSWER, "<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>"]
@@ -101,7 +102,7 @@ def build_model(processor: Idefics3Processor, seed: int) -> Idefics3ForCondition
             "num_hidden_layers": LAYERS,
             "num_attention_heads": HEADS,
             "num_key_value_heads": HEADS,
-            "max_position_embeddings": 512,
+            "max_position_embeddings": POSITIONS,
             **tokens,
         },
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),

@@ -1,0 +1,70 @@
+"""`handeye try`: what is measured of a task before anything is learned on it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agent.measure.ladder.rungs import Ladder
+
+
+@dataclass(frozen=True)
+class Try:
+    """The ladder of a task: its picture, random play, doing nothing, the expert, the expert through the codec, starts,
+    certificates, restored states, time, memory, tokens; and what of it will hold the loop up."""
+
+    task: str  # a YAML file that declares a task, or a name from `handeye tasks`
+    frame: Path | None = None  # where to save the frames of its first observation, as an image (NAME.png)
+    episodes: int = 30  # of each player, at most; fewer where they take longer than `seconds`
+    seconds: float = 8.0  # [s] of a measurement, after which no further episode begins
+    workers: int = 1  # processes that play
+    json: Path | None = None  # a file to write the numbers to
+
+    def run(self) -> None:
+        """Raises UserError, before anything is measured, for a task that cannot be played."""
+        from agent.commands.arguments import at_least
+        from agent.commands.outputs import file
+        from agent.commands.probing import probe_apart
+        from agent.measure.ladder.advice import hold_ups
+        from agent.measure.ladder.climbing import climb
+        from agent.measure.ladder.playing import Effort
+        from agent.record.console import console
+
+        at_least(1, episodes=self.episodes, workers=self.workers)
+        at_least(0, seconds=self.seconds)
+        frame = file(self.frame or Path(f"{Path(self.task).stem}.png"))
+        told = self.json and file(self.json)
+        probe_apart((self.task,))
+        with console.status("") as status:
+            effort = Effort(self.episodes, self.seconds, self.workers)
+            ladder = climb(self.task, frame, effort, lambda rung: status.update(rung))
+        lines = hold_ups(ladder)
+        _print(ladder, lines)
+        if told:
+            _write(told, ladder, lines)
+
+
+def _print(ladder: "Ladder", lines: list[str]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from agent.record.console import console
+
+    table = Table(title=ladder.task, box=box.SIMPLE, padding=(0, 1, 0, 0), show_header=False)
+    for name, rung in ladder.rungs.items():
+        table.add_row(name, rung.said())
+    console.print(table, markup=False)
+    console.print("What will hold the loop up:" if lines else "Nothing that was measured will hold the loop up.")
+    for i, line in enumerate(lines, 1):
+        console.print(f"{i}. {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _write(path: Path, ladder: "Ladder", lines: list[str]) -> None:
+    from json import dumps
+
+    from agent.organise.durable import write
+
+    rungs: dict[str, Any] = {
+        name: {"kind": type(r).__name__.lower(), **r.numbers()} for name, r in ladder.rungs.items()
+    }
+    write(path, dumps({"task": ladder.task, "rungs": rungs, "holds_up": lines}, indent=1) + "\n")

@@ -1,0 +1,118 @@
+"""Rungs on which branches, certificates and held-out evaluation stand: does an episode happen again, can its states be
+returned to, and do seeds begin different episodes?"""
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+from agent.collect.rollout import rollout
+from agent.collect.verify import Verifier
+from agent.measure.ladder.playing import Effort, spread, wander
+from agent.measure.ladder.rungs import Certificates, Missing, Restores, Starts
+from envs import snapshot
+from envs.checks.restores import Way, way_back
+from envs.errors import UserError
+from envs.snapshot import Restorable, Snapshot
+from envs.starts import keyed
+from envs.task import Task
+from policies.action_codec import codec_for
+from policies.baselines import RandomPolicy
+
+CERTIFIED = 8  # episodes, at most
+TOGETHER = 2  # episodes that one environment plays in turn: what a reset leaves of the last episode shows
+RESTORED = 20  # states, at most
+BEFORE, AFTER = 30, 10  # steps before a state, fewer than these, and after it
+WAYS = {
+    snapshot.Way.STATE: "MuJoCo's state",
+    snapshot.Way.CLONE: "its own clone",
+    snapshot.Way.COPY: "a copy of the whole",
+    snapshot.Way.ACTIONS: "the actions, taken again from the reset",
+}
+INEXACT = "exact: false in its file: no certificates, no branches"
+SEEDS = 100  # of practice, whose starts are told apart
+
+
+def certificates(task: Task, effort: Effort) -> Certificates | Missing:
+    """Episodes of random play, simulated again in another environment."""
+    if not task.exact:
+        return Missing(INEXACT)
+    ends, policy = time.monotonic() + effort.seconds, RandomPolicy(codec_for(task).action.space)
+    flaws: list[str] = []
+    with Verifier() as verifier:
+        for first in range(0, min(CERTIFIED, effort.episodes), TOGETHER):
+            seeds = range(first, min(first + TOGETHER, CERTIFIED, effort.episodes))
+            flaws += [_flaw(verifier, e) for e in rollout(task, policy, [(s, 0) for s in seeds], n_envs=1)]
+            if time.monotonic() > ends:
+                break
+    found = [flaw for flaw in flaws if flaw]
+    return Certificates(len(flaws) - len(found), len(flaws), found[0] if found else "", str(task.found().reset))
+
+
+def _flaw(verifier: Verifier, episode: Any) -> str:
+    try:
+        return verifier.flaw(episode)
+    except UserError as error:  # the task does not happen again at all
+        return str(error)
+
+
+def restores(task: Task, effort: Effort) -> Restores | Missing:
+    """States some steps into random episodes, each left and returned to in its own environment and in another.
+
+    Raises UserError where neither a saved state nor its actions lead back.
+    """
+    if not task.exact:
+        return Missing(INEXACT)
+    ends, notes = time.monotonic() + effort.seconds, []
+    tried = wander(task, 0, BEFORE)
+    way = way_back(task, 0, None, tried, notes.append)
+    exact, times, name = [], [], ""
+    quick = task.with_env(frames=1)
+    with closing(quick.make()) as env, closing(quick.make()) as other:
+        for seed in range(RESTORED):
+            actions = wander(quick, seed, seed % BEFORE + AFTER)
+            before, after = actions[: max(0, len(actions) - AFTER)], actions[max(0, len(actions) - AFTER) :]
+            env.reset(seed=seed)
+            for action in before:
+                env.step(action)
+            saved = env.snapshot() if way is Way.SAVED else Snapshot(seed, None, tuple(before))
+            name = name or _named(env, saved)
+            given = _followed(env, after)
+            same, ms = zip(*(_returned(again, saved, after, given) for again in (env, other)), strict=True)
+            exact.append(all(same))
+            times += ms
+            if time.monotonic() > ends:
+                break
+    return Restores(sum(exact), len(exact), name, spread(times)[1], tuple(notes))
+
+
+def _named(env: Restorable, saved: Snapshot) -> str:
+    return WAYS[snapshot.Way.ACTIONS if saved.is_repeated else env.way]
+
+
+def _returned(env: Restorable, saved: Snapshot, actions: Sequence[Any], given: list[Any]) -> tuple[bool, float]:
+    """Whether what follows is what was given, and the time of the return [ms]."""
+    started = time.perf_counter()
+    env.restore(saved)
+    ms = 1000 * (time.perf_counter() - started)
+    return _followed(env, actions) == given, ms
+
+
+def _followed(env: Restorable, actions: Sequence[Any]) -> list[Any]:
+    """The state now, and after each action, with its reward and the flags."""
+    states: list[Any] = [env.fingerprint()]
+    for action in actions:
+        _, reward, terminated, truncated, _ = env.step(action)
+        states.append((env.fingerprint(), env.observation_key(), float(reward), bool(terminated), bool(truncated)))
+    return states
+
+
+def starts(task: Task, effort: Effort, seeds: int = SEEDS) -> Starts:
+    """Distinct starts among the first practice seeds, of as many seeds as the time allows."""
+    ends, found = time.monotonic() + effort.seconds, []
+    with closing(keyed(task, range(seeds))) as pairs:
+        for _, key in pairs:
+            found.append(key)
+            if time.monotonic() > ends:
+                break
+    return Starts(len(set(found)), len(found))
