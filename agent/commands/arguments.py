@@ -24,7 +24,7 @@ def check_practised(names: Iterable[str]) -> None:
     from envs import registry
 
     for name in names:
-        if registry.task(name).split != "practice":
+        if registry.as_measured(name).split != "practice":
             valid = [task.name for task in registry.TASKS.values() if task.split == "practice"]
             raise UserError(f"task {name!r} is held out from practice; valid: {', '.join(valid)}")
 
