@@ -10,11 +10,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.wrappers import TimeLimit
 
+from envs.cameras import OwnView, camera_of, cameras_of, own_view, seen_from
 from envs.errors import UserError
 from envs.foreign.frames import FrameReader, scaled, squared
 from envs.foreign.raising import is_of_environment
 from envs.foreign.values import check_ending, rewarded, success_number
-from envs.rendering import OwnView, camera_of, cameras_of, mujoco, own_view, renderer_for, seen_from, simplify
+from envs.rendering import mujoco, renderer_for, simplify
 from envs.snapshot import PHYSICS, is_physical, physics_of
 
 Stepped = tuple[Any, float, bool, bool, dict[str, Any]]

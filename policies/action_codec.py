@@ -5,6 +5,7 @@ Each action codec has two: `regex` of an action, `instead_regex` of what `instea
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import cache
 from typing import Any, TypeVar
@@ -148,7 +149,9 @@ class StructuredCodec:
                 "none, its parts have names" if sizes is None else f"{sizes.size} different names, one for each axis"
             )
             raise UserError(f"actions {', '.join(names)} of {shown(space)}; valid: {valid}")
-        self.space, self._fields = space, [_field(leaf, levels) for _, leaf in leaves(space)]
+        parts = [part for _, part in leaves(space)]
+        self.space = space
+        self._fields = [BoxCodec(p, levels) if isinstance(p, gym.spaces.Box) else _Choices(p) for p in parts]
         self.n = levels // 2 if any(isinstance(field, BoxCodec) for field in self._fields) else None
         choices = [words for field in self._fields for words in field.choices]
         self._labels = [_label(name) for name in names] or _labels(space)
@@ -235,10 +238,6 @@ class _Choices:
         return chosen.reshape(self.space.shape).astype(self.space.dtype)
 
 
-def _field(space: gym.Space, levels: int) -> "BoxCodec | _Choices":
-    return BoxCodec(space, levels) if isinstance(space, gym.spaces.Box) else _Choices(space)
-
-
 def _labels(space: gym.Space) -> list[str]:
     """What is said before each axis: the keys that lead to it, once before the first axis that each leads to."""
     found = []
@@ -252,8 +251,7 @@ def _labels(space: gym.Space) -> list[str]:
 
 def _label(name: str) -> str:
     """A key in one word. Raises UserError for one that an answer cannot hold."""
-    label = "_".join(name.split())
-    check_name(label)
+    check_name(label := "_".join(name.split()))
     return label
 
 
@@ -328,16 +326,14 @@ def codec_for(task: Task) -> AnswerCodec:
 
 @cache
 def _codec_of(task: Task) -> AnswerCodec:
-    env = task.make()
+    words = task.actions
     try:
-        words = task.actions
-        if task.suite == DECLARED and not words.names:
-            words = replace(words, names=own_names(env))
-        return AnswerCodec(_action_codec(env.action_space, words), task.language.thought_regex)
+        with closing(task.make()) as env:
+            if task.suite == DECLARED and not words.names:
+                words = replace(words, names=own_names(env))
+            return AnswerCodec(_action_codec(env.action_space, words), task.language.thought_regex)
     except UserError as error:
         raise UserError(f"task {task.name!r}: {error}") from error
-    finally:
-        env.close()
 
 
 def _action_codec(space: gym.Space, words: ActionWords) -> ActionCodec:

@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.collect.starts import check_practice, gate_seeds, heldout_seeds, practice_seeds, pretraining_seeds
 from agent.commands.arguments import check_practised
 from agent.commands.probing import first_observation, probe_apart
-from agent.commands.training.served import check_served
+from agent.commands.served import check_served
 from agent.config import Config, Pretrain
 from agent.optimise.distributed import check_devices
 from agent.optimise.preflight import check_dpo, check_sft, two_pairs

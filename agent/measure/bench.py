@@ -13,8 +13,9 @@ from agent.collect.branching import Point
 from agent.collect.rollout import Start, rollout
 from agent.collect.workers import Job, policy_of
 from agent.config import Critic
+from envs.cameras import camera_of
 from envs.registry import TASKS, tagged, task
-from envs.rendering import UNLIT, camera_of, mujoco
+from envs.rendering import UNLIT, mujoco
 from envs.snapshot import Restorable
 
 RESTORED = (

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
+from envs.cameras import OwnView
 from envs.errors import UserError, shown
 from envs.foreign.raising import fatal_signal, is_of_environment, named
 from envs.foreign.resets.remade import Reset
 from envs.foreign.resets.ways import exact_way
 from envs.foreign.spaces import check_actions
-from envs.rendering import OwnView
 from envs.snapshot import Restorable, Way, is_physical
 from envs.splits import SPLITS
 

@@ -6,9 +6,9 @@ import sys
 import gymnasium as gym
 import numpy as np
 
+from envs.cameras import cameras_of
 from envs.errors import UserError
 from envs.foreign.raising import is_of_environment
-from envs.rendering import cameras_of
 from envs.snapshot import is_physical
 from envs.splits import SPLITS
 

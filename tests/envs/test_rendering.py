@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from envs import rendering
+from envs.cameras import camera_of
 from envs.registry import TASKS
-from envs.rendering import IDLE, UNLIT, Renderer, camera_of, coarsened, mujoco, renderer_for
+from envs.rendering import IDLE, UNLIT, Renderer, coarsened, mujoco, renderer_for
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 

@@ -13,7 +13,7 @@ import pytest
 
 from agent import loop
 from agent.collect.streamed import Streamed
-from agent.commands.training.served import check_served
+from agent.commands.served import check_served
 from agent.config import Config
 from agent.record.run.journal import FILE as JOURNAL
 from agent.record.run.resume import decisive

@@ -1,7 +1,10 @@
 """`expert:` of a declared task: trained once by Stable-Baselines3, kept by content, never half, refused in one line."""
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from envs.foreign.teaching import TrainedExpert
 from policies.baselines import with_expert
 from policies.experts import cache, trust
 
+ROOT = Path(__file__).parents[2]
 SHORT = "expert: {sb3: ppo, steps: 64, n_envs: 2, until: 0}\n"
 STAGES = {"form": Stage(demonstrations={"game.yaml": 1})}
 STARTS = [(0, 0), (1, 0)]
@@ -74,7 +78,9 @@ def test_one_that_is_not_trained_is_refused_with_the_command_that_trains_it(catc
     assert result.stderr.count("\n") == 1
     assert "is not trained yet; valid after handeye pretrain" in result.stderr
     command = shlex.split(result.stderr.split("or: handeye ")[1])
-    assert handeye(*command).returncode == 0
+    # a process of its own, as typed: a worker of the evaluation above has started a server in this one
+    typed = [sys.executable, "-m", "agent.cli", *command]
+    subprocess.run(typed, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
     untrained()
     trust._VOUCHED.clear()
     evaluated = handeye("eval", name, "--policy", "expert", "--episodes", 2)

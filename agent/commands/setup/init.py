@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
-    from agent.commands.setup.init_files import Files
+    from agent.commands.init_files import Files
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Init:
 
     def run(self) -> None:
         """Raises UserError, before anything is written, for an id that cannot be played, and for files that exist."""
+        from agent.commands.init_files import check_free, files, name_of, paths
         from agent.commands.outputs import folder
-        from agent.commands.setup.init_files import check_free, files, name_of, paths
         from agent.organise import durable
         from agent.record.console import console
         from envs.errors import UserError

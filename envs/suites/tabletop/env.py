@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
+from envs.cameras import camera_of
 from envs.errors import unknown
-from envs.rendering import camera_of, renderer_for
+from envs.rendering import renderer_for
 from envs.suites.tabletop.language.base import TabletopLanguage
 from envs.suites.tabletop.scene import OBJECTS, REACH, TIMESTEP, Scene
 from envs.suites.tabletop.words import say
