@@ -12,6 +12,7 @@ from agent.collect.workers import Workers
 from agent.commands.reporting.replay import Replay
 from agent.config import load
 from agent.loop import improve
+from agent.organise.pairs import forks
 from agent.organise.store import EpisodeStore
 from agent.record.rundir import RunDir
 from envs.registry import TASKS
@@ -38,7 +39,10 @@ def test_it_alone_loses_certificates_and_branches(monkeypatch, any_action, nano_
     assert {e.task for e in branches} == {"near"}
     steps = sum(len(e.own) for e in branches) + sum(len(e.steps) for e in practised if e.task == "near")
     assert results["budget"]["verify_env_steps"] - results["budget"]["restore_env_steps"] == steps
-    assert results["rounds"][0]["branched"]["moments"] > len({(e.seed, e.branched_at) for e in branches})
+    loose = [e for e in practised if e.task == "loose"]
+    moments = [fork.task for fork in forks([*branches, *loose])]
+    assert results["rounds"][0]["branched"]["moments"] == len(moments)
+    assert set(moments) == {"near", "loose"}
     Replay(run).run()
     said = " ".join(capsys.readouterr().out.split())
     folders = {part.parent for part in run.rglob("part-*.parquet")}
