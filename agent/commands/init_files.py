@@ -267,9 +267,11 @@ def _seed(found: Survey, name: str, task: Path, path: Path, chosen: Task) -> str
     wander: {wander}  # steps into an episode, fewer than these
     sft: {{max_steps: 800, {BATCH}, adam_beta2: 0.98, warmup_steps: 50,
       lr_scheduler_type: constant_with_warmup}}"""
-    return f"""{MARK}: a seed policy from nothing, by `handeye pretrain {path}`.
+    return f"""{MARK}: a seed policy, by `handeye pretrain {path}`.
 out: runs/seeds/{name}  # checkpoint folder
 tasks: [{typed}]
+start: seed  # the one that ships: it sees what lies where on a table, and learns to see this in fewer steps
+new_words: true
 stages:{sight}
   form:  # what the expert does{scenes}
     demonstrations: {{{typed}: 100}}  # episodes
