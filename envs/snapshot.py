@@ -195,7 +195,8 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
             self.reset(seed=snapshot.seed, options=snapshot.options)
         if self.way is Way.CLONE and not is_start:
             for _ in range(STICKY):
-                self.env.step(snapshot.actions[-1])
+                if any(self.env.step(snapshot.actions[-1])[2:4]):
+                    break
         if snapshot.physics is not None:
             put_physics(self._data(), snapshot.physics, snapshot.poses)
         if snapshot.copied is not None:

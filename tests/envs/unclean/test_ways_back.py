@@ -14,6 +14,7 @@ WAYS = [
     ("Keeping", Way.COPY),
     ("UnseededLevel", Way.COPY),
     ("Cloning", Way.CLONE),
+    ("Delayed", Way.CLONE),
     ("BehindPhysics", Way.COPY),
     ("BehindSim", Way.COPY),
     ("Sharing", Way.ACTIONS),

@@ -186,6 +186,27 @@ class Cloning(Clean):
         return self.emulator.tick()
 
 
+class Delayed(Cloning):
+    """Takes the action before, which its clone lacks, as an emulator's that takes the last one again."""
+
+    def __init__(self, render_mode=None):
+        super().__init__(render_mode)
+        last = [0]
+
+        def exchanged(action):
+            last.append(action)
+            return last.pop(0)
+
+        self.emulator.exchanged = exchanged
+
+    def reset(self, **given):
+        self.emulator.exchanged(0)
+        return super().reset(**given)
+
+    def step(self, action):
+        return super().step(self.emulator.exchanged(int(action)))
+
+
 class Physical(Clean):
     """MuJoCo moves it."""
 
@@ -258,7 +279,7 @@ class Fragile(Keeping):
 
 KINDS = (
     *(Clean, Keeping, Unseeded, UnseededLevel, Global, Sampling, Timed, Seedless, Sharing, Nested, Cloning),
-    *(BehindPhysics, BehindSim, TimeOut, Fragile),
+    *(Delayed, BehindPhysics, BehindSim, TimeOut, Fragile),
 )
 for kind in KINDS:
     gym.register(f"HandEyeTest/Unclean{kind.__name__}-v0", kind, max_episode_steps=60, disable_env_checker=True)
