@@ -17,6 +17,7 @@ WAYS = [
     ("Delayed", Way.CLONE),
     ("BehindPhysics", Way.COPY),
     ("BehindSim", Way.COPY),
+    ("Windowed", Way.COPY),
     ("Sharing", Way.ACTIONS),
 ]
 STATES, AFTER = 300, 3

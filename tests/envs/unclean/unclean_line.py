@@ -255,6 +255,20 @@ class BehindSim(Physical):
         return self.sim.data._data
 
 
+class Windowed(BehindSim):
+    """It keeps arrays: one is its own, one is MuJoCo's."""
+
+    def start(self):
+        start, data = super().start(), self.data_held()
+        self.pushed, self.place = np.zeros(2), data.qpos
+        return start
+
+    def step(self, action):
+        self.pushed[int(action)] += 1
+        observation, _, *rest = super().step(action)
+        return observation, float(self.place[0] + self.pushed @ (1, 2)), *rest
+
+
 class TimeOut(Clean):
     """Sets both flags when its own time is out."""
 
@@ -279,7 +293,7 @@ class Fragile(Keeping):
 
 KINDS = (
     *(Clean, Keeping, Unseeded, UnseededLevel, Global, Sampling, Timed, Seedless, Sharing, Nested, Cloning),
-    *(Delayed, BehindPhysics, BehindSim, TimeOut, Fragile),
+    *(Delayed, BehindPhysics, BehindSim, Windowed, TimeOut, Fragile),
 )
 for kind in KINDS:
     gym.register(f"HandEyeTest/Unclean{kind.__name__}-v0", kind, max_episode_steps=60, disable_env_checker=True)
