@@ -95,7 +95,7 @@ class Declared:
     expert: Any = None  # checked by `shown_by`
     imports: tuple[Sentence, ...] = ()
     wrappers: tuple[Any, ...] = ()
-    bounds: list[Any] | dict[str | int, Any] | None = None
+    bounds: Any = None  # checked by `envs.foreign.spaces.bounded`
     fit: Fit = "letterbox"  # registered tasks squash: published numbers and the seed policy rest on their pictures
     still: bool = False
 

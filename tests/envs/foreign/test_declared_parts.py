@@ -186,6 +186,8 @@ def test_a_module_is_imported_before_the_environment_is_looked_up(tmp_path):
         ("wrappers: [{path: 'spoken:Darker', kwargs: {of: 2}}]", "wrappers: spoken:Darker with {'of': 2} raised TypeE"),
         ("wrappers: ['spoken:no_environment']", "wrappers: spoken:no_environment made str; valid: a wrapper of Gym"),
         ("wrappers: [{kwargs: {by: 2}}]", "'path' is missing"),
+        ("wrappers: [{path: 'spoken:Darker', kwarg: {by: 2}}]", "unknown config key 'kwarg' .*; valid: kwargs, path"),
+        ("bounds: 3", "^task '.*': bounds = 3, but each Box of Dict"),
     ],
 )
 def test_what_cannot_be_imported_or_wrapped_is_one_line(declare, tmp_path, monkeypatch, more, said):
