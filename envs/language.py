@@ -250,7 +250,10 @@ class StateLanguage(Language):
     def __init__(self, instruction: str, seen: StateWords, own: StateWords | None = None, legend: tuple[str, ...] = ()):
         self.text, self.seen, self.own, self.legend = instruction, seen, own, legend
         self.thought_regex = seen.regex
-        self.words = (*instruction.split(), *seen.words, *(own.words if own else ()))
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        return (*self.text.split(), *self.seen.words, *(self.own.words if self.own else ()))
 
     def instruction(self, env: gym.Env) -> str:
         return self.text

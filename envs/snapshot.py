@@ -22,7 +22,7 @@ from gymnasium.wrappers import PassiveEnvChecker
 
 from envs.checks.health import data_of
 from envs.errors import UserError
-from envs.foreign.resets.copies import Copier
+from envs.foreign.resets.copies import Copier, is_window
 from envs.foreign.resets.simulation import PHYSICS, physics_of, put_physics, simulators
 from envs.observation import decode_png, encode_png
 from envs.rendering import MujocoRenderer, mujoco
@@ -195,7 +195,8 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
             self.reset(seed=snapshot.seed, options=snapshot.options)
         if self.way is Way.CLONE and not is_start:
             for _ in range(STICKY):
-                self.env.step(snapshot.actions[-1])
+                if any(self.env.step(snapshot.actions[-1])[2:4]):
+                    break
         if snapshot.physics is not None:
             put_physics(self._data(), snapshot.physics, snapshot.poses)
         if snapshot.copied is not None:
@@ -253,7 +254,7 @@ def _plain(owner: Any, strict: bool = True, but: tuple[str, ...] = ()) -> dict[s
             isinstance(value, _STATELESS)
             or type(value).__name__ in _STATELESS_NAMES
             or name in fixed
-            or _is_window(value)
+            or is_window(value)
         ):
             continue
         try:
@@ -270,16 +271,6 @@ def _without_generators(value: Any) -> Any:
     if isinstance(value, (list, tuple, deque)):
         return [_without_generators(item) for item in value if not isinstance(item, _Generator)]
     return value
-
-
-def _is_window(value: Any) -> bool:
-    """Whether it is a view of memory that numpy does not own, such as a body's position in MuJoCo's data: it follows
-    that memory, and a copy would not."""
-    if not isinstance(value, np.ndarray):
-        return False
-    while isinstance(value, np.ndarray) and value.base is not None:
-        value = value.base
-    return not isinstance(value, np.ndarray)
 
 
 def _copy(value: Any) -> Any:

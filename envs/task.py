@@ -251,21 +251,9 @@ def _tried(name: str, spec: EnvSpec, language: Language, exact: bool) -> Found:
     Raises UserError for an environment with which nothing could be played, or whose state the words cannot tell.
     """
     with _of_task(name):
-
-        def build(reset: Reset) -> Restorable:
-            env = _wrapped(_maker(name, DECLARED, spec, {}), spec, Found(None, reset, Way.STATE))
-            if spec.horizon is None:
-                env.close()
-                raise UserError(
-                    f"environment {spec.id!r} has no time limit: an episode might never end; "
-                    "valid: max_steps in the task's file, such as max_steps: 200"
-                )
-            return env
-
-        found = probe(spec.id, build, spec.reset, exact)
-        with closing(build(found.reset)) as env:
-            if isinstance(language, StateLanguage):
-                _try_words(env, language)
+        found = _probed(name, replace(spec, held=(), info=()), exact)
+        with closing(_wrapped(_maker(name, DECLARED, spec, {}), spec, found)) as env:
+            _try_words(env, language)
             found = found._replace(own=env.get_wrapper_attr("adopt_own_view")(SEED))
             check_shows(env, spec.still)
     if name.endswith(FILES):
@@ -273,14 +261,34 @@ def _tried(name: str, spec: EnvSpec, language: Language, exact: bool) -> Found:
     return found
 
 
-def _try_words(env: Restorable, language: StateLanguage) -> None:
-    """Raises UserError where the state has no words at a start or after a step, as of a name that is not there."""
+@cache
+def _probed(name: str, spec: EnvSpec, exact: bool) -> Found:
+    """What was found by playing. It does not depend on the words, and one task has several: with and without those for
+    its state. Raises UserError as `_tried` does."""
+
+    def build(reset: Reset) -> Restorable:
+        env = _wrapped(_maker(name, DECLARED, spec, {}), spec, Found(None, reset, Way.STATE))
+        if spec.horizon is None:
+            env.close()
+            raise UserError(
+                f"environment {spec.id!r} has no time limit: an episode might never end; "
+                "valid: max_steps in the task's file, such as max_steps: 200"
+            )
+        return env
+
+    return probe(spec.id, build, spec.reset, exact)
+
+
+def _try_words(env: Restorable, language: Language) -> None:
+    """Raises UserError where the instruction or the state has no words at a start or after a step, as of a name that is
+    not there."""
+    say = [language.instruction, *([language.seen.of] if isinstance(language, StateLanguage) else [])]
     try:
         env.reset(seed=SEED)
-        language.seen.of(env)
+        [words(env) for words in say]
         env.action_space.seed(SEED)
         env.step(env.action_space.sample())
-        language.seen.of(env)
+        [words(env) for words in say]
     except BaseException as error:
         if isinstance(error, UserError) or not is_of_environment(error):
             raise

@@ -165,6 +165,8 @@ class Afresh(gym.Wrapper[Any, Any, Any, Any]):
     A model that was built anew since has no state of construction here, and none of the last episode's.
     """
 
+    set_by_reset: ClassVar[tuple[str, ...]] = ("_model", "_state")  # what no step changes
+
     def __init__(self, env: gym.Env[Any, Any]):
         super().__init__(env)
         self._model, self._state = env.unwrapped.model, physics_of(env.unwrapped.data)

@@ -333,6 +333,8 @@ def _codec_of(task: Task) -> AnswerCodec:
                 words = replace(words, names=own_names(env))
             return AnswerCodec(_action_codec(env.action_space, words), task.language.thought_regex)
     except UserError as error:
+        if str(error).startswith(f"task {task.name!r}"):
+            raise
         raise UserError(f"task {task.name!r}: {error}") from error
 
 

@@ -95,7 +95,7 @@ class Declared:
     expert: Any = None  # checked by `shown_by`
     imports: tuple[Sentence, ...] = ()
     wrappers: tuple[Any, ...] = ()
-    bounds: list[Any] | dict[str | int, Any] | None = None
+    bounds: Any = None  # checked by `envs.foreign.spaces.bounded`
     fit: Fit = "letterbox"  # registered tasks squash: published numbers and the seed policy rest on their pictures
     still: bool = False
 
@@ -205,5 +205,5 @@ def _task(path: str, values: dict[str, Any]) -> Task:
 def _language(task: Task, instruction: str | Told, legend: tuple[str, ...]) -> Language:
     if isinstance(instruction, str):
         return FixedInstruction(instruction, tuple(instruction.split()), legend)
-    sampled = partial(instructions, task.make, instruction.of)
-    return ToldInstruction(instruction.of, instruction.words, legend, sampled)
+    told = ToldInstruction(instruction.of, instruction.words, legend)
+    return replace(told, sampled=partial(instructions, replace(task, language=told).make, instruction.of))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import pi
 from typing import Any
 
@@ -46,10 +47,14 @@ class SeenLanguage(StateLanguage):
         """parts: each number with its range."""
         quantised = {name: [number.quantisation for number in numbers] for name, numbers in parts.items()}
         seen = StateWords(quantised, Reader(parts))
-        super().__init__("", seen, legend=(*told.legend, *legend(parts)))
-        self.told, self.parts, self.words = told, parts, (*told.words, *seen.words)
+        super().__init__(getattr(told, "text", ""), seen, legend=(*told.legend, *legend(parts)))
+        self.told, self.parts = told, parts
         if not thinks:
             self.thought_regex = ""
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        return (*self.told.words, *self.seen.words)
 
     def instruction(self, env: gym.Env) -> str:
         return self.told.instruction(env)

@@ -21,11 +21,10 @@ HEAD = "# Measured by handeye; the task's own file goes before this one. Edit it
 
 @dataclass(frozen=True, config=STRICT)
 class Measured:
-    """levels, repeat: as of a declared task, None where they were not measured. sees: ranges of state words."""
+    """levels, repeat: as of a declared task, None where they were not measured."""
 
     levels: Annotated[int, Field(ge=3)] | None = None
     repeat: Count | None = None
-    sees: dict[str, Any] | None = None
 
 
 def path_of(task: str) -> Path:

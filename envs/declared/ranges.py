@@ -69,8 +69,9 @@ def _joined(path: Path, name: str, declared: tuple[Number, ...], measured: tuple
     for one, other in zip(declared, measured, strict=True):
         found = other.form.given()
         for key, value in one.form.given().items():
-            if one.quantisation is None and key not in SAID and found.get(key, value) != value:
-                raise _otherwise(path, f"has {key} {found.get(key)} for {one.source}, where the task has {value}")
+            if one.quantisation is None and key not in SAID and found.get(key) != value:
+                has = f"has {key} {found[key]}" if key in found else f"has no {key}"
+                raise _otherwise(path, f"{has} for {one.source}, where the task has {value}")
     pairs = zip(declared, measured, strict=True)
     return tuple(one if one.quantisation else Number(other.source, _merged(one, other)) for one, other in pairs)
 

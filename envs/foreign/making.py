@@ -3,16 +3,18 @@
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, load_env_creator, parse_env_id
+from pydantic.dataclasses import dataclass
 
 from envs.errors import UserError, close_to, first_line, shown, unknown
 from envs.foreign.raising import is_of_environment, named
+from envs.validation import STRICT
 
 PACKAGES = {"robotics": "gymnasium_robotics", "metaworld": "metaworld"}  # of suites that are extras
 MODULE_HINT = "one of a package is MODULE:ID, such as gymnasium_robotics:FetchReach-v3"
@@ -20,7 +22,7 @@ WRAPPER = "MODULE:CLASS, such as gymnasium.wrappers:TransformReward"
 UNEXPECTED = "got an unexpected keyword argument "
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class WrapperSpec:
     """A wrapper of the user's. path: `module:Class`, called with the environment and kwargs."""
 

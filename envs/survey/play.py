@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from envs.errors import UserError
+from envs.foreign.frames import VALID
 from envs.foreign.making import limit, made
 from envs.foreign.raising import fatal_signal, is_of_environment, named
 from envs.foreign.spaces import bounded, check_actions
@@ -89,7 +90,7 @@ class Survey:
 
 def survey(env_id: str, kwargs: Mapping[str, Any] | None = None) -> Survey:
     """Raises UserError for an id that cannot be made, actions that have no words, and an environment of which no
-    episode can be played."""
+    episode can be played or drawn."""
     kwargs = dict(kwargs or {})
     with closing(made(env_id, "", env_id, kwargs)) as env:
         bounds = _bounds(env.action_space)
@@ -100,7 +101,7 @@ def survey(env_id: str, kwargs: Mapping[str, Any] | None = None) -> Survey:
         if not episodes:
             raise UserError(f"environment {env_id!r} raises in every episode; the first time: {broken}")
         physical = is_physical(env)
-        size, moves = (None, True) if physical else _look(env)
+        size, moves = (None, True) if physical else _look(env_id, env)
         inner, spec = env.unwrapped, env.spec
         model = getattr(inner, "model", None) if physical else None
         return Survey(
@@ -224,9 +225,24 @@ def _brief(env: gym.Env) -> None:
             return
 
 
-def _look(env: gym.Env) -> tuple[tuple[int, int] | None, bool]:
-    """(height, width) of the picture, and whether steps change it."""
-    env.reset(seed=0)
+def _look(env_id: str, env: gym.Env) -> tuple[tuple[int, int] | None, bool]:
+    """(height, width) of the picture, and whether steps change it, in the first episode that does not break.
+
+    Raises UserError where there is none.
+    """
+    broken = ""
+    for seed in SPLITS["practice"][:EPISODES]:
+        try:
+            return _drawn(env, seed)
+        except BaseException as error:
+            if not is_of_environment(error):
+                raise
+            broken = broken or named(error)
+    raise UserError(f"environment {env_id!r} cannot be drawn: {broken}; {VALID}")
+
+
+def _drawn(env: gym.Env, seed: int) -> tuple[tuple[int, int] | None, bool]:
+    env.reset(seed=seed)
     before, changed = env.render(), 0
     for _ in range(LOOKED_AT):
         ended = any(env.step(env.action_space.sample())[2:4])

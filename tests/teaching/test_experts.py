@@ -63,6 +63,14 @@ def test_what_training_depends_on_makes_another_expert(catch, dock):
     assert len({same, *map(key, others)}) == len(others) + 1
 
 
+@pytest.mark.parametrize("observe", ["state", "pixels"])
+def test_the_words_for_a_state_are_nothing_to_its_expert(catch, observe):
+    """It is trained before their ranges are measured, and found when they are."""
+    sees = "sees: {ball: [{of: observation.0, low: 0, high: 1}]}\n"
+    name = catch(SHORT.replace("until", f"observe: {observe}, until") + sees)
+    assert cache.folder_of(registry.task(name)) == cache.folder_of(registry.wordless(name))
+
+
 def test_a_measured_repeat_does_not_change_the_expert_that_it_was_measured_with(catch, tmp_path):
     before = cache.folder_of(registry.task(catch(SHORT)))
     (tmp_path / "game.measured.yaml").write_text("repeat: 2\n")

@@ -13,11 +13,23 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from envs.foreign.resets.simulation import simulators
 
 _REFUSALS = (pickle.PicklingError, TypeError, AttributeError, ValueError, NotImplementedError, RuntimeError)
+PROTOCOL = 4  # the last whose arrays own their memory: those of 5 are views, which nobody can tell from `is_window`
 LEVEL = 1  # of compression: snapshots are kept by the thousand
+
+
+def is_window(value: Any) -> bool:
+    """Whether it is a view of memory that numpy does not own, such as a body's position in MuJoCo's data: it follows
+    that memory, and a copy would not."""
+    if not isinstance(value, np.ndarray):
+        return False
+    while isinstance(value, np.ndarray) and value.base is not None:
+        value = value.base
+    return not isinstance(value, np.ndarray)
 
 
 def can_clone(env: gym.Env[Any, Any]) -> bool:
@@ -65,7 +77,7 @@ class Copier:
 
     def _attributes(self, i: int, layer: Any) -> dict[str, Any]:
         left = self._left.get(i, frozenset()) | set(getattr(layer, "set_by_reset", ()))
-        return {name: value for name, value in vars(layer).items() if name not in left}
+        return {name: value for name, value in vars(layer).items() if name not in left and not is_window(value)}
 
 
 def _clone(inner: gym.Env[Any, Any]) -> Any:
@@ -103,7 +115,7 @@ def _dumped(value: Any, layers: Sequence[Any]) -> bytes:
             return names.get(id(part))
 
     file = io.BytesIO()
-    Pickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
+    Pickler(file, PROTOCOL).dump(value)
     return file.getvalue()
 
 

@@ -59,6 +59,7 @@ def _saved(env: Restorable, way: Way) -> Snapshot | None:
 
 def _leads_back(env: Restorable, beside: Restorable, state: _State, way: Way, other: int) -> bool:
     saved = state.snapshots[way]
+    env.way = beside.way = way  # a clone is put in otherwise than a copy
     try:
         beside.reset(seed=other)
         for again in (env, beside, beside):

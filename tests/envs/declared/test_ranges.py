@@ -80,6 +80,7 @@ def test_without_the_file_the_command_that_writes_it_is_named(declare):
         (OPEN.replace("speed:", "pace:"), "has the parts ball, speed, mark, where the task sees ball, pace, mark"),
         (OPEN.replace("observation.rest.0", "observation.rest.1"), "has speed of observation.rest.0, where the task"),
         (OPEN.replace("bins: 10", "bins: 12"), "has bins 10 for info.score.marks.1, where the task has 12"),
+        (OPEN.replace("bins: 10", "levels: 5"), "has no levels for info.score.marks.1, where the task has 5"),
     ],
 )
 def test_ranges_of_other_numbers_are_refused(declare, now, message):

@@ -13,7 +13,7 @@ from spoken import ID, TEXT, WON, played
 from agent.collect.rollout import rollout
 from agent.collect.verify import Verifier
 from agent.organise.store import EpisodeStore
-from envs.declared import declared
+from envs.declared import declared, unseen
 from envs.errors import UserError
 from envs.language import FixedInstruction
 from envs.registry import task
@@ -53,6 +53,31 @@ def test_the_words_of_instructions_are_given_or_those_of_some_resets(declare):
     assert {*sampled.words} == {"reach", "the", "place", *spoken.COLOURS}
     assert sampled.legend == ("Look.",)
     assert task(declare(f"{ID}{WON}instruction: {{of: info.mission, words: [a, b]}}\n")).language.words == ("a", "b")
+
+
+SEES = "sees: {place: [{of: observation.x.0, low: 0, high: 9}]}\n"
+
+
+def test_a_file_is_read_without_making_its_environment_which_all_words_of_it_share(declare, monkeypatch):
+    made = []
+    begin = spoken.Spoken.__init__
+    monkeypatch.setattr(spoken.Spoken, "__init__", lambda self, **given: made.append(0) or begin(self, **given))
+    path = declare(f"{ID}{WON}instruction: {{of: observation.mission}}\n{SEES}")
+    chosen = task(path)
+    assert not made
+    chosen.make().close()
+    tried = len(made)
+    assert {*spoken.COLOURS, "reach", "place", "31"} <= {*chosen.language.words}
+    unseen(path).make().close()
+    assert len(made) < tried + tried  # what was found by playing is found once
+
+
+def test_an_instruction_that_is_not_there_is_named_once_and_before_anything_is_played(declare):
+    for words in ("", SEES):
+        path = declare(f"{ID}{WON}instruction: {{of: observation.nope}}\n{words}")
+        for use in (Task.make, codec_for):
+            with pytest.raises(UserError, match=f"^task '{path}': unknown part 'observation.nope'"):
+                use(task(path))
 
 
 @pytest.mark.parametrize(
@@ -161,6 +186,8 @@ def test_a_module_is_imported_before_the_environment_is_looked_up(tmp_path):
         ("wrappers: [{path: 'spoken:Darker', kwargs: {of: 2}}]", "wrappers: spoken:Darker with {'of': 2} raised TypeE"),
         ("wrappers: ['spoken:no_environment']", "wrappers: spoken:no_environment made str; valid: a wrapper of Gym"),
         ("wrappers: [{kwargs: {by: 2}}]", "'path' is missing"),
+        ("wrappers: [{path: 'spoken:Darker', kwarg: {by: 2}}]", "unknown config key 'kwarg' .*; valid: kwargs, path"),
+        ("bounds: 3", "^task '.*': bounds = 3, but each Box of Dict"),
     ],
 )
 def test_what_cannot_be_imported_or_wrapped_is_one_line(declare, tmp_path, monkeypatch, more, said):

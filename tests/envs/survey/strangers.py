@@ -102,11 +102,11 @@ class Flat(_Drawn):
 
 
 class Falls(_Drawn):
-    """Raises in its second step, with an odd seed or always."""
+    """Raises in its second step, with an odd seed or always. screen: none, and it cannot be drawn."""
 
-    def __init__(self, always=False, render_mode=None):
+    def __init__(self, always=False, screen=True, render_mode=None):
         super().__init__(render_mode)
-        self.always, self.is_odd = always, False
+        self.always, self.screen, self.is_odd = always, screen, False
 
     def reset(self, *, seed=None, options=None):
         self.is_odd = bool((seed or 0) % 2)
@@ -117,6 +117,11 @@ class Falls(_Drawn):
         if self.t == 2 and (self.always or self.is_odd):
             raise RuntimeError("it fell")
         return result
+
+    def render(self):
+        if not self.screen:
+            raise RuntimeError("no screen")
+        return super().render()
 
 
 for kind in (Told, Idle, Mission, Chance, Unbounded, Flat, Falls):

@@ -69,6 +69,7 @@ def test_an_episode_that_breaks_is_noted():
     ("env_id", "kwargs", "message"),
     [
         (f"{HERE}:HandEyeTest/Falls-v0", {"always": True}, "raises in every episode; the first time: RuntimeError"),
+        (f"{HERE}:HandEyeTest/Falls-v0", {"screen": False}, "cannot be drawn: RuntimeError: no screen; valid: an env"),
         ("CartPol-v1", {}, "unknown environment 'CartPol-v1'; valid: "),
         ("nowhere_at_all:Some-v0", {}, "needs nowhere_at_all"),
     ],

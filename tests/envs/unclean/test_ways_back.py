@@ -14,8 +14,10 @@ WAYS = [
     ("Keeping", Way.COPY),
     ("UnseededLevel", Way.COPY),
     ("Cloning", Way.CLONE),
+    ("Delayed", Way.CLONE),
     ("BehindPhysics", Way.COPY),
     ("BehindSim", Way.COPY),
+    ("Windowed", Way.COPY),
     ("Sharing", Way.ACTIONS),
 ]
 STATES, AFTER = 300, 3

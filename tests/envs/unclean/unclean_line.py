@@ -186,6 +186,27 @@ class Cloning(Clean):
         return self.emulator.tick()
 
 
+class Delayed(Cloning):
+    """Takes the action before, which its clone lacks, as an emulator's that takes the last one again."""
+
+    def __init__(self, render_mode=None):
+        super().__init__(render_mode)
+        last = [0]
+
+        def exchanged(action):
+            last.append(action)
+            return last.pop(0)
+
+        self.emulator.exchanged = exchanged
+
+    def reset(self, **given):
+        self.emulator.exchanged(0)
+        return super().reset(**given)
+
+    def step(self, action):
+        return super().step(self.emulator.exchanged(int(action)))
+
+
 class Physical(Clean):
     """MuJoCo moves it."""
 
@@ -234,6 +255,20 @@ class BehindSim(Physical):
         return self.sim.data._data
 
 
+class Windowed(BehindSim):
+    """It keeps arrays: one is its own, one is MuJoCo's."""
+
+    def start(self):
+        start, data = super().start(), self.data_held()
+        self.pushed, self.place = np.zeros(2), data.qpos
+        return start
+
+    def step(self, action):
+        self.pushed[int(action)] += 1
+        observation, _, *rest = super().step(action)
+        return observation, float(self.place[0] + self.pushed @ (1, 2)), *rest
+
+
 class TimeOut(Clean):
     """Sets both flags when its own time is out."""
 
@@ -258,7 +293,7 @@ class Fragile(Keeping):
 
 KINDS = (
     *(Clean, Keeping, Unseeded, UnseededLevel, Global, Sampling, Timed, Seedless, Sharing, Nested, Cloning),
-    *(BehindPhysics, BehindSim, TimeOut, Fragile),
+    *(Delayed, BehindPhysics, BehindSim, Windowed, TimeOut, Fragile),
 )
 for kind in KINDS:
     gym.register(f"HandEyeTest/Unclean{kind.__name__}-v0", kind, max_episode_steps=60, disable_env_checker=True)
