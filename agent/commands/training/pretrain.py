@@ -46,7 +46,7 @@ class Pretrain:
 
 
 def _prepare(settings: config.Pretrain) -> None:
-    """Train the experts that declared tasks ask for, and measure what their files leave open: levels, repeat, ranges."""
+    """Train the experts that declared tasks ask for, and measure the levels, repeat and ranges that files lack."""
     from agent.commands.setup.sees import measure_missing
     from agent.measure.baseline import train_expert
     from agent.measure.ceiling import settle
