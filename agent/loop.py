@@ -15,7 +15,6 @@ from typing import Any
 from agent.collect.workers import Workers
 from agent.config import Config
 from agent.optimise.health import UnhealthyError
-from agent.record.console import console
 from agent.record.provenance import at_beginning, versions
 from agent.record.rundir import RunDir
 from agent.record.tables import Report
@@ -31,7 +30,6 @@ from agent.stages.refuse import refuse
 from agent.stages.relabel import relabel
 from agent.stages.round import SPENT, Round
 from agent.stages.stage import stage
-from envs import registry
 from policies.base import find_policy
 
 
@@ -39,10 +37,8 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
     """Improve the policy of `config` for `config.rounds` rounds; returns what results.json holds."""
     incumbent = find_policy(config.policy)
     run.begin(asdict(config), versions(), at_beginning(config, incumbent))
-    tracker, report = Tracker(run.path, config.tracking, asdict(config), run.journal.metrics), Report(run)
+    tracker, report = Tracker(run.path, config.tracking, asdict(config), run.journal.metrics), Report(run, config.tasks)
     budget, rows = dict.fromkeys(SPENT, 0), []
-    for name in registry.inexact(config.tasks):
-        console.print(f"task {name!r}, exact: false: without certificates and branches", markup=False, soft_wrap=True)
     start, *rounds = (Round(i, config, run, workers, tracker, budget) for i in range(config.rounds + 1))
     evaluate(start, incumbent, "before")
     film(start, incumbent)

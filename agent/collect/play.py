@@ -18,6 +18,7 @@ from agent.collect.rollout import Start, Subscriber, rollout
 from agent.config import Critic, Limits
 from agent.organise.episode import Episode
 from agent.record.console import bar, say
+from agent.record.provenance import check_words
 from envs import registry
 from envs.errors import UserError
 from envs.task import DECLARED, Task
@@ -45,16 +46,18 @@ def play(
     policy: a checkpoint folder, the URL of a server, a .zip of Stable-Baselines3, or one of zero, random, expert, seed
     (the one that ships).
     seed: of the random draws. model: how a checkpoint is loaded, shown frames and asked.
-    Raises UserError for a policy that is not there, for an unknown task, for a temperature or critic where the policy
-    is no checkpoint, and where more than half of the episodes broke.
+    Raises UserError for a policy that is not there or was trained with other words, for an unknown task, for a
+    temperature or critic where the policy is no checkpoint, and where more than half of the episodes broke.
     """
-    chosen = registry.task(task)
+    chosen = registry.as_measured(task)  # who acts without a language model needs no words
     found = None if policy in BASELINES else find_player(policy, (*BASELINES, "a .zip", "the URL of a server"))
     is_model = not (found is None or (isinstance(found, Path) and found.suffix == ".zip"))
     if not is_model and (temperature or (critic and (critic.proposals > 1 or critic.revisions))):
         raise UserError(
             f"policy {policy!r} has no temperature and no critic; valid: temperature 0, 1 proposal, 0 revisions"
         )
+    if is_model and isinstance(found, Path):
+        check_words(found, (task,))
     is_foreign = chosen.suite == DECLARED
     with bar(task, len(starts)) if len(starts) > 1 else nullcontext() as progress:
         subscribers = [_Whole(task, len(starts)), *([progress] if progress else [])]
@@ -145,7 +148,7 @@ def _play_part(part: Part) -> None:
     """In a worker."""
     connection, pulse = here()
     trust.vouch_for(part.trusted)
-    task, order = registry.task(part.task), {start[:2]: i for i, start in enumerate(part.starts)}
+    task, order = registry.as_measured(part.task), {start[:2]: i for i, start in enumerate(part.starts)}
     subscribers = [WatchedEnding(order, pulse), _Send(connection, pulse)]
     acting = _acting(part.policy, task)
     watched = acting if isinstance(acting, Privileged) else WatchedPolicy(acting, pulse)

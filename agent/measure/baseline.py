@@ -98,7 +98,7 @@ def expert_settings(task: Task) -> Baseline:
 def train_expert(task: Task) -> None:
     """Train the expert that a declared task asks for, unless it is cached, and say how well it plays.
 
-    Raises UserError as `baseline` does, and for one that never succeeds.
+    Raises UserError as `baseline` does.
     """
     if not isinstance(task.teacher.shown_by, Sb3Expert) or cache.cached(task):
         return

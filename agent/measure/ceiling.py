@@ -7,12 +7,13 @@ answers in these words is expected to be better than the expert through them. Wh
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
 from agent.collect.starts import pretraining_seeds
+from agent.measure.ladder.playing import LEVELS, has_levels, looks, play_each
 from agent.measure.statistics import rate
 from agent.record.console import bar, console
 from agent.record.tables import percent
@@ -21,18 +22,17 @@ from envs.declared import forget
 from envs.declared.measured import note, open_keys
 from envs.errors import UserError
 from envs.foreign.teaching import Sb3Expert, TrainedExpert
-from envs.task import Task
+from envs.task import FILES, Task
 from policies.action_codec import codec_for
 from policies.baselines import with_expert
 
-LEVELS = (3, 5, 9, 15, 21)
 REPEATS = (1, 2, 4)
 WITHIN = 2.0  # points of success that the words may cost
 EPISODES = 50
 FIRST = 800_000  # the first practice seed, beyond those of captions and demonstrations
 DECISIONS = 8  # of an episode on average, at least: fewer leave a policy no way to correct itself
 
-Expert = Callable[[gym.Env], tuple[str, Any]]  # as `envs.task.Teacher.expert`: thought and action
+Expert = Callable[[Any], tuple[str, Any]]  # as `envs.task.Teacher.expert`: thought and action
 Rate = dict[str, Any]  # a RATE of results.json
 
 
@@ -78,48 +78,27 @@ class Choice:
         return [*said, f"  chosen: {words or 'nothing'}{warned}"]
 
 
-def ceiling(
-    task: Task, expert: Expert, episodes: int = EPISODES, levels: int | None = None, repeat: int | None = None
-) -> Rate:
-    """The success of an expert whose every action is encoded and decoded, from `episodes` practice starts.
-
-    levels, repeat: by default the task's own. Raises UserError where there are too few starts.
-    """
-    worded = in_words(task, levels or task.actions.levels, repeat or task.env.repeat)
-    return tried(worded, expert, pretraining_seeds(task, episodes, FIRST)).success
-
-
 def in_words(task: Task, levels: int, repeat: int) -> Task:
     """The task with other action words."""
     return replace(task.with_env(repeat=repeat), actions=replace(task.actions, levels=levels))
 
 
 def tried(task: Task, expert: Expert, starts: Sequence[int], coded: bool = True) -> Tried:
-    """The expert from these seeds. coded: through the task's action words, not as it is."""
+    """The expert from these seeds, without the episodes that break. coded: through the task's action words, not as it
+    is. Raises UserError where every episode breaks."""
     codec = codec_for(task).action
-    env = _unseen(task).make()
-    succeeded, decisions = [], 0
-    try:
-        for seed in starts:
-            env.reset(seed=seed)
-            ended = False
-            while not ended:
-                _, action = expert(env)
-                *_, terminated, truncated, info = env.step(codec.decode(codec.encode(action)) if coded else action)
-                ended = terminated or truncated
-                decisions += 1
-            succeeded.append(bool(info["success"]))
-    finally:
-        env.close()
-    levels = task.actions.levels if coded and isinstance(codec.space, gym.spaces.Box) else None
-    return Tried(levels, task.env.repeat, np.array(succeeded, bool), decisions / max(1, len(succeeded)))
 
+    def act(env: Any, rng: np.random.Generator) -> Any:
+        _, action = expert(env)
+        return codec.decode(codec.encode(action)) if coded else action
 
-def _unseen(task: Task) -> Task:
-    """Without a history of frames, which is drawn at each step, where the expert acts on state."""
-    by = task.teacher.shown_by
-    sees_pixels = isinstance(by, TrainedExpert) or (isinstance(by, Sb3Expert) and by.observe == "pixels")
-    return task if sees_pixels else task.with_env(frames=1)
+    played = list(play_each(task, act, starts, looks(task)))
+    whole = [one for one in played if not one.error]
+    if not whole:
+        raise UserError(f"every episode of the expert of {task.name!r} broke; the first: {played[0].error}")
+    levels = task.actions.levels if coded and has_levels(task) else None
+    succeeded = np.array([one.success for one in whole])
+    return Tried(levels, task.env.repeat, succeeded, float(np.mean([one.decisions for one in whole])))
 
 
 def choose(
@@ -133,7 +112,7 @@ def choose(
     starts, by = pretraining_seeds(task, episodes, FIRST), task.teacher.shown_by
     if choose_repeat:
         task = task.with_env(repeat=by.repeat if isinstance(by, Sb3Expert) else 1)
-    choose_levels = choose_levels and isinstance(codec_for(task).action.space, gym.spaces.Box)
+    choose_levels = choose_levels and has_levels(task)
     with bar(f"ceiling of {task.name}") as progress:
         own = tried(task, expert, starts, coded=False)
         if not own.succeeded.any():
@@ -159,16 +138,24 @@ def choose(
     return Choice(task.name, tuple(measured), kept, kept.levels, kept.repeat if choose_repeat else None)
 
 
-def settle(name: str) -> Choice | None:
+def settle(name: str, expert: Path | None = None) -> Choice | None:
     """Choose what a declared task's file leaves open, write it beside that file, and say so; None where nothing is
-    open, or no expert can be played."""
-    if not name.endswith((".yaml", ".yml")) or not (keys := open_keys(name)):
+    open, or no expert can be played.
+
+    expert: a .zip that plays, instead of the task's own. Raises UserError as `choose` and `with_expert` do.
+    """
+    if not name.endswith(FILES) or not (keys := set(open_keys(name))):
         return None
-    task = with_expert(registry.wordless(name))
-    if task.teacher.expert is None:
+    task = registry.wordless(name)
+    if not has_levels(task):
+        keys.discard("levels")
+    if expert:
+        task = replace(task, teacher=replace(task.teacher, shown_by=TrainedExpert(expert)))
+    task = with_expert(task)
+    if not keys or task.teacher.expert is None:
         return None
     choice = choose(task, task.teacher.expert, "levels" in keys, "repeat" in keys, EPISODES)
-    chosen = {key: value for key in keys if (value := getattr(choice, key)) is not None}
+    chosen = {key: value for key in sorted(keys) if (value := getattr(choice, key)) is not None}
     lines = choice.lines()
     if chosen:
         lines[-1] += f"; written into {str(note(name, **chosen))!r}"

@@ -8,7 +8,7 @@ import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from agent.collect.starts import pretraining_seeds
 from agent.config import Pretrain, Tie
 from agent.optimise.recorded import is_recorded, recorded_examples
 from agent.optimise.sft import train_sft
+from agent.optimise.unbroken import from_each
 from agent.organise.critiques import criticised, ending
 from agent.organise.episode import Episode
 from agent.organise.outcome import Outcome, outcome
@@ -63,15 +64,16 @@ def caption_examples(
     wander: a scene lies fewer than these steps into an expert's episode. questions: about how many, beside the caption.
     instructions: also questions in the words of an instruction.
     """
-    env = task.make()
-    for seed in seeds:
+
+    def scene(env: Restorable, seed: int) -> list[Example]:
         rng = np.random.default_rng([seed, 1])  # not the environment's own stream, which `seed` alone would repeat
         env.reset(seed=seed, options=task.teacher.captions.scenes(rng))
         _wander(task, env, rng, wander)
         frames = task.observe(env).packed_frames()
         answered = task.teacher.captions.ask(env, rng, questions, instructions)
-        yield [Example(frames, dialect.ask(question, len(frames)), answer) for question, answer in answered]
-    env.close()
+        return [Example(frames, dialect.ask(question, len(frames)), answer) for question, answer in answered]
+
+    yield from from_each(task, seeds, scene)
 
 
 def demonstrations(
@@ -82,8 +84,8 @@ def demonstrations(
     disturbed: share of the steps at which a random action is taken instead of the expert's, so that the demonstrations
     show recoveries (Laskey et al., 2017, "DART: Noise Injection for Robust Imitation Learning").
     """
-    env = task.make()
-    for seed in seeds:
+
+    def episode(env: Restorable, seed: int) -> list[Example]:
         rng = np.random.default_rng([seed, 4])
         env.reset(seed=seed)
         env.action_space.seed(int(rng.integers(2**31)))
@@ -96,9 +98,9 @@ def demonstrations(
             taken = env.action_space.sample() if rng.random() < disturbed else codec.decode(answer)[1]
             _, _, terminated, truncated, info = env.step(taken)
             ended = terminated or truncated
-        if info["success"]:
-            yield from shown
-    env.close()
+        return shown if info["success"] else []
+
+    yield from chain.from_iterable(from_each(task, seeds, episode))
 
 
 def critic_examples(task: Task, backend: HFBackend, seeds: Sequence[int], answers: int = 6) -> Iterator[list[Example]]:

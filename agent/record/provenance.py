@@ -14,6 +14,7 @@ from agent.config import Config
 from envs.declared import ranges_file
 from envs.declared.measured import path_of
 from envs.errors import UserError
+from envs.task import ActionWords
 from envs.validation import read
 from policies.backends.adapters.weights import file_sha256, files_sha256, weights_sha256
 
@@ -22,6 +23,12 @@ ROOT = Path(__file__).resolve().parents[2]  # the folder that holds `agent`: a c
 FILE = "provenance.json"  # in the folder of each checkpoint that a run writes
 PRETRAINED = "pretrain.json"  # in that of `handeye pretrain`
 GIT_TIMEOUT_S = 10
+OF_WORDS = {
+    "sees": "state words (sees, thinks or ranges)",
+    "levels": "levels of its actions",
+    "repeat": "repeats of its actions (repeat)",
+    "actions": "names of its actions",
+}
 
 
 def versions() -> dict[str, str]:
@@ -88,15 +95,18 @@ def _content(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_words(policy: Path, names: Iterable[str]) -> None:
-    """Raises UserError for a declared task whose state words are no longer those that a checkpoint was trained with.
+    """Raises UserError for a declared task whose words are no longer those that a checkpoint was trained with: those of
+    its state and of its actions.
 
     policy: a folder, whose records name the tasks by their paths; a task that none names is not looked at.
     """
     trained = _trained_with(policy)
     for name, now in declared_tasks(name for name in names if name in trained).items():
-        if _words(now) != _words(trained[name]):
+        was, here = _words(trained[name]), _words(now)
+        other = next((key for key in here if here[key] != was[key]), None)
+        if other:
             raise UserError(
-                f"task {name!r}: {str(policy)!r} was trained with other state words (sees, thinks or ranges); valid: "
+                f"task {name!r}: {str(policy)!r} was trained with other {OF_WORDS[other]}; valid: "
                 "as they were, or a policy that is trained with these by handeye pretrain"
             )
 
@@ -113,9 +123,15 @@ def _trained_with(policy: Path) -> dict[str, dict[str, Any]]:
         raise UserError(f"{str(file)!r} is no record of a training; valid: as it was written, or without it") from error
 
 
-def _words(record: Mapping[str, Any]) -> tuple[Any, ...]:
-    content = record["content"]
-    return content.get("sees"), content.get("thinks", True), record.get("sees", {}).get("content")
+def _words(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Key of OF_WORDS -> what a policy's words depend on. record: of `declared_tasks`."""
+    own, found = record["content"], record.get("measured", {}).get("content", {})
+    return {
+        "sees": (own.get("sees"), own.get("thinks", True), record.get("sees", {}).get("content")),
+        "levels": own.get("levels") or found.get("levels") or ActionWords.levels,
+        "repeat": own.get("repeat") or found.get("repeat") or 1,
+        "actions": own.get("actions") or [],
+    }
 
 
 def config_sha256(config: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from agent.record.console import console, say
 from agent.record.rundir import RunDir
+from envs import registry
 
 
 def percent(rate: dict[str, Any]) -> str:
@@ -25,10 +26,12 @@ def points(gain: float, ci95: Sequence[float]) -> str:
 
 
 class Report:
-    """Prints a run's tables."""
+    """Prints a run's tables, and first what its tasks go without."""
 
-    def __init__(self, run: RunDir):
+    def __init__(self, run: RunDir, tasks: Sequence[str]):
         self.run, self.rounds = run, []
+        for name in registry.inexact(tasks):
+            say(f"task {name!r}, exact: false: without certificates and branches")
 
     def round(self, row: dict[str, Any]) -> None:
         """Print all rounds so far.

@@ -9,10 +9,10 @@ import yaml
 from agent import config
 from agent.cli import COMMANDS
 from agent.collect.starts import gate_seeds, heldout_seeds, practice_seeds
+from agent.commands import init_files
 from agent.commands.checks import check_pretrain
 from agent.commands.init_files import MARK, MEASURED_MARK, name_of
 from agent.commands.probing import probe
-from agent.commands.setup import init_files
 from agent.measure.ladder.playing import Effort
 from envs import registry
 from envs.errors import UserError

@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from agent.measure import ceiling
+from agent.optimise.pretrain import demonstrations
 from envs import registry
 from envs.declared.measured import measured, note, open_keys
 from envs.errors import UserError
 from envs.foreign.action_names import own_names
+from envs.foreign.teaching import TrainedExpert
 from policies.action_codec import codec_for
 
 
@@ -35,7 +37,7 @@ def taught(name, expert):
 
 def test_fine_words_cost_nothing_and_coarse_ones_do(dock):
     task = registry.task(dock())
-    fine, coarse = (ceiling.ceiling(task, pilot, 12, levels=levels) for levels in (21, 3))
+    fine, coarse = (ceiling.tried(ceiling.in_words(task, levels, 1), pilot, range(12)).success for levels in (21, 3))
     assert fine["k"] == fine["n"] == 12
     assert coarse["k"] < 6
 
@@ -71,6 +73,48 @@ def test_the_choice_is_written_beside_the_task_and_used_from_then_on(dock, monke
     assert len(codec_for(registry.task(name)).action.words) == choice.levels
     assert open_keys(name) == ()
     assert ceiling.settle(name) is None  # nothing is open any more
+
+
+def test_names_of_actions_have_no_levels_to_choose(catch, monkeypatch):
+    """Nothing is played for them, neither at first nor again."""
+    monkeypatch.setattr(ceiling, "choose", None)
+    assert ceiling.settle(catch("repeat: 2\n")) is None
+
+
+def test_the_zip_of_a_config_goes_before_the_experts_of_files(catch, monkeypatch):
+    asked = []
+
+    def found(task):
+        asked.append(task.teacher.shown_by)
+        return task
+
+    monkeypatch.setattr(ceiling, "with_expert", found)
+    assert ceiling.settle(catch("expert: {sb3: ppo}\n"), Path("mine.zip")) is None
+    assert asked == [TrainedExpert(Path("mine.zip"))]
+
+
+def now_and_then(env):
+    """Breaks the episodes of seed 1."""
+    if env.unwrapped.np_random_seed == 1:
+        raise RuntimeError("it fell")
+    return pilot(env)
+
+
+def test_an_episode_of_the_expert_that_breaks_is_no_demonstration(dock, capsys):
+    task = taught(dock(), now_and_then)
+    codec, whole = codec_for(task), taught(dock(), pilot)
+    shown = list(demonstrations(task, codec, range(3)))
+    assert [e.answer for e in shown] == [e.answer for e in demonstrations(whole, codec, (0, 2))]
+    assert "1 of 3 starts of game.yaml broke, left out; the first: RuntimeError: it fell" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"task 'game.yaml' broke from each of 1 starts; the first: RuntimeError"):
+        list(demonstrations(task, codec, [1]))
+
+
+def test_an_episode_of_the_expert_that_breaks_is_left_out(dock):
+    played = ceiling.tried(registry.task(dock()), now_and_then, range(3))
+    assert played.success["n"] == 2
+    with pytest.raises(UserError, match=r"every episode of the expert of 'game.yaml' broke; .*: it fell"):
+        ceiling.tried(registry.task(dock()), now_and_then, [1])
 
 
 def test_what_a_file_gives_goes_before_what_was_measured(dock):

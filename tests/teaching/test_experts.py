@@ -12,9 +12,11 @@ import yaml
 
 import agent.measure.baseline
 from agent.collect.play import play
+from agent.commands.arguments import are_foreign
 from agent.commands.checks import check_pretrain
+from agent.commands.training.pretrain import Pretrain as Pretraining
 from agent.config import Baseline, Pretrain, Stage
-from agent.measure.baseline import train, train_expert
+from agent.measure.baseline import baseline, train, train_expert
 from envs import registry
 from envs.errors import UserError
 from envs.foreign.teaching import TrainedExpert
@@ -48,6 +50,13 @@ def test_an_expert_is_trained_once_and_plays(catch, untrained, tmp_path, capsys)
     trust._VOUCHED.clear()  # as in another process
     train_expert(registry.task(name))
     assert [len(episode.steps) for episode in play(name, "expert", STARTS)] == [18, 18]
+
+
+def test_a_baseline_is_measured_before_the_ranges_of_state_words_are(catch, tmp_path):
+    name = catch("sees: {ball: 'observation.0:2'}\n")
+    assert are_foreign((name,))
+    made = baseline(Baseline(name, "ppo", steps=64, n_envs=2, episodes=2), tmp_path / "made")
+    assert made["result"]["n"] == 2
 
 
 def test_what_training_depends_on_makes_another_expert(catch, dock):
@@ -137,6 +146,11 @@ def test_a_zip_lies_beside_the_tasks_file_and_is_trusted_by_its_hash_or_by_the_u
     assert refused.returncode == 2
     assert "'tasks/mine.zip' can run code" in refused.stderr
     assert handeye(*asked, "--trust").returncode == 0
+    name = catch("expert: mine.zip\nsees: {ball: observation.1}\n", "tasks/seen.yaml")
+    trust._VOUCHED.clear()
+    measured = ("sees", name, "--episodes", 1, "--dry")
+    assert "'tasks/mine.zip' can run code" in handeye(*measured).stderr
+    assert "and 1 of its expert" in handeye(*measured, "--trust").stdout
 
 
 def test_training_stops_when_the_evaluation_episodes_all_succeed(declare):
@@ -188,6 +202,30 @@ def test_an_expert_that_cannot_be_is_refused_before_anything_is_trained(catch, u
 def test_dqn_cannot_drive(dock):
     with pytest.raises(UserError, match=r"algorithm 'dqn' cannot choose an action of Box.*; valid: ppo, sac, trpo"):
         check_pretrain(Pretrain("out", (dock("expert: {sb3: dqn}\n"),), STAGES))
+
+
+def test_a_folder_that_exists_is_refused_before_anything_is_trained(catch, handeye, untrained, tmp_path):
+    catch(SHORT)
+    untrained()
+    stages = {"form": {"demonstrations": {"game.yaml": 1}}}
+    (tmp_path / "seed.yaml").write_text(json.dumps({"out": "seed", "tasks": ["game.yaml"], "stages": stages}))
+    (tmp_path / "seed").mkdir()
+    (tmp_path / "seed" / "mine.txt").touch()
+    result = handeye("pretrain", "seed.yaml")
+    assert (result.returncode, "checkpoint folder 'seed' exists" in result.stderr) == (2, True)
+    assert "no checkpoint folder with our marker" in handeye("pretrain", "seed.yaml", "--overwrite").stderr
+
+
+def test_a_config_is_checked_again_with_what_was_measured(catch, monkeypatch):
+    """Prompts are longer with state words, and recordings without a seed cannot tell them."""
+    checked = []
+    monkeypatch.setattr("agent.commands.checks.check_pretrain", lambda config: checked.append(config.tasks))
+    monkeypatch.setattr("agent.optimise.pretrain.pretrain", lambda *_: checked.append("trained"))
+    name = catch("sees: {ball: 'observation.0:2'}\n")
+    Path("seed.yaml").write_text(json.dumps({"out": "seed", "tasks": [name], "stages": {"form": {}}}))
+    Pretraining(Path("seed.yaml")).run()
+    Pretraining(Path("seed.yaml")).run()
+    assert checked == [(name,), (name,), "trained", (name,), "trained"]
 
 
 @pytest.mark.slow

@@ -38,6 +38,7 @@ class Audit:
         from agent.config import Critic
         from agent.measure.audit import audit
         from agent.record.console import console, say
+        from agent.record.provenance import check_words
         from agent.record.rundir import plain
         from agent.record.tables import audit_table
         from envs import registry
@@ -53,6 +54,8 @@ class Audit:
         )
         policy, *beside = (find_player(name) for name in (self.policy, *self.beside))
         for path in (policy, *beside):
+            if isinstance(path, Path):
+                check_words(path, self.tasks)
             open_backend(path, self.model)
         for name in registry.inexact(self.tasks):
             say(f"task {name!r}, exact: false: its answers and claims are skipped, which need branches")

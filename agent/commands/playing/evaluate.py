@@ -1,7 +1,6 @@
 """`handeye eval`: success rate with an interval."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from policies.backends.settings import ModelSettings
 
@@ -41,7 +40,6 @@ class Evaluate:
         from agent.measure.statistics import acted_on, critic_scores, rate, successes
         from agent.record.console import say
         from agent.record.final import record_final
-        from agent.record.provenance import check_words
         from agent.record.tables import percent
         from envs import registry
         from envs.starts import as_needed, distinct
@@ -59,7 +57,6 @@ class Evaluate:
             vouch(self.policy, tasks=(self.task,))
         task = registry.task(self.task)
         probe(task)
-        check_words(Path(self.policy), [self.task])
         settings = {"temperature": self.temperature, "critic": critic, "n_envs": self.n_envs, "seed": self.seed}
         play_some = partial(play, self.task, self.policy, **settings, model=self.model)
         if self.until is None:

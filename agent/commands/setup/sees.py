@@ -32,7 +32,7 @@ class Sees:
         if file.exists() and not (self.overwrite or self.dry):
             raise ranges.exists(file)
         if self.trust:
-            vouch(self.expert)
+            vouch(self.expert, tasks=(self.name,))
         text = measured(self.name, self.expert, self.episodes)
         print(text if self.dry else f"ranges   {ranges.write(Path(self.name), text, self.overwrite)}")
 

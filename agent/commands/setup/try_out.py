@@ -18,11 +18,12 @@ class Try:
     episodes: int = 30  # of each player, at most; fewer where they take longer than `seconds`
     seconds: float = 8.0  # [s] of a measurement, after which no further episode begins
     workers: int = 1  # processes that play
+    trust: bool = False  # load an expert's .zip that does not ship, which can run code
     json: Path | None = None  # a file to write the numbers to
 
     def run(self) -> None:
         """Raises UserError, before anything is measured, for a task that cannot be played."""
-        from agent.commands.arguments import at_least
+        from agent.commands.arguments import at_least, vouch
         from agent.commands.outputs import file
         from agent.commands.probing import probe_apart
         from agent.measure.ladder.advice import hold_ups
@@ -35,6 +36,8 @@ class Try:
         frame = file(self.frame or Path(f"{Path(self.task).stem}.png"))
         told = self.json and file(self.json)
         probe_apart((self.task,))
+        if self.trust:
+            vouch(tasks=(self.task,))
         with console.status("") as status:
             effort = Effort(self.episodes, self.seconds, self.workers)
             ladder = climb(self.task, frame, effort, lambda rung: status.update(rung))

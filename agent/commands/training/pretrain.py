@@ -22,26 +22,39 @@ class Pretrain:
         settings = config.load(self.config, self.overrides, config.Pretrain)
         from agent.commands.outputs import folder
         from agent.commands.probing import probe_apart
+        from agent.record.ownership import check_replaceable
 
         settings = replace(settings, out=str(folder(settings.out, needs_mb=100)))
+        check_replaceable(Path(settings.out), self.overwrite, "checkpoint")
         probe_apart(settings.tasks)  # before torch is imported
         import torch
 
         from agent.commands.arguments import vouch
         from agent.commands.checks import check_pretrain
-        from agent.commands.setup.sees import measure_missing
-        from agent.measure.baseline import train_expert
-        from agent.measure.ceiling import settle
         from agent.optimise.pretrain import pretrain
-        from envs import registry
+        from agent.record.provenance import declared_tasks
 
         if self.trust:
             vouch(*settings.experts.values(), tasks=settings.tasks)
         check_pretrain(settings)
-        for name in settings.tasks:
-            if name not in settings.experts:
-                train_expert(registry.wordless(name))
-                settle(name)
-            measure_missing(name, settings.experts.get(name))
+        before = declared_tasks(settings.tasks)
+        _prepare(settings)
+        if declared_tasks(settings.tasks) != before:
+            check_pretrain(settings)  # with the words that were measured
         torch.set_num_threads(settings.threads)
         print(f"policy   {pretrain(settings, self.overwrite)}")
+
+
+def _prepare(settings: config.Pretrain) -> None:
+    """Train the experts that declared tasks ask for, and measure the levels, repeat and ranges that files lack."""
+    from agent.commands.setup.sees import measure_missing
+    from agent.measure.baseline import train_expert
+    from agent.measure.ceiling import settle
+    from envs import registry
+
+    for name in settings.tasks:
+        expert = settings.experts.get(name)
+        if expert is None:
+            train_expert(registry.wordless(name))
+        settle(name, expert)
+        measure_missing(name, expert)

@@ -1,7 +1,7 @@
-"""Episodes of the ladder's players, without pictures: none of them looks at one."""
+"""Episodes without a policy that looks: of random play, of doing nothing, of an expert, also through the codec."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -17,11 +17,13 @@ from envs import registry
 from envs.errors import UserError
 from envs.foreign.raising import is_of_environment, named
 from envs.foreign.spaces import leaves
+from envs.foreign.teaching import Sb3Expert, TrainedExpert
 from envs.task import Task
 from policies.action_codec import codec_for
 from policies.baselines import ExpertPolicy, RandomPolicy, ZeroPolicy, with_expert
+from policies.experts import trust
 
-LEVELS = (5, 9, 17)  # of a continuous axis, tried beside the task's own
+LEVELS = (3, 5, 9, 15, 21)  # of a continuous axis, tried beside the task's own
 Act = Callable[[gym.Env, np.random.Generator], Any]
 
 
@@ -64,8 +66,7 @@ def play(who: str, task: Task, effort: Effort) -> Play:
 def ceiling(task: Task, effort: Effort) -> Ceiling:
     """The expert's success through the codec, with the task's own `levels` of continuous actions, and with others as
     far as the time goes. Raises UserError without an expert."""
-    space = codec_for(task).action.space
-    own = task.actions.levels if any(isinstance(leaf, gym.spaces.Box) for _, leaf in leaves(space)) else 0
+    own = task.actions.levels if has_levels(task) else 0
     each = [own, *(n for n in LEVELS if own and n != own)]
     share, ends = replace(effort, seconds=effort.seconds / len(each)), time.monotonic() + effort.seconds
     rates = {}
@@ -73,6 +74,11 @@ def ceiling(task: Task, effort: Effort) -> Ceiling:
         if not rates or time.monotonic() < ends:
             rates[n] = _summary(task, episodes(Player(task.name, "codec", n or None), share)).rate
     return Ceiling(dict(sorted(rates.items())), own)
+
+
+def has_levels(task: Task) -> bool:
+    """Whether an action has a continuous part."""
+    return any(isinstance(leaf, gym.spaces.Box) for _, leaf in leaves(codec_for(task).action.space))
 
 
 def episodes(player: Player, effort: Effort) -> list[Played]:
@@ -83,7 +89,8 @@ def episodes(player: Player, effort: Effort) -> list[Played]:
     parts = [range(i, effort.episodes, effort.workers) for i in range(min(effort.workers, effort.episodes))]
     if len(parts) == 1:
         return _episodes(player, parts[0], effort.seconds)
-    with ProcessPoolExecutor(len(parts), mp_context=get_context("spawn")) as pool:
+    trusting = {"initializer": trust.vouch_for, "initargs": (trust.vouched(),)}
+    with ProcessPoolExecutor(len(parts), mp_context=get_context("spawn"), **trusting) as pool:
         try:
             played = list(pool.map(_episodes, [player] * len(parts), parts, [effort.seconds] * len(parts)))
         except RuntimeError as error:  # of a pool that is broken
@@ -105,9 +112,18 @@ def _each(player: Player, seeds: Sequence[int]) -> Iterator[Played]:
     task = registry.task(player.task)
     if player.levels:
         task = replace(task, actions=replace(task.actions, levels=player.levels))
-    act = _acting(task, player.who)
-    # an expert may be a policy that looks at frames
-    seen = task if player.who in ("expert", "codec") else task.with_env(frames=1)
+    yield from play_each(task, _acting(task, player.who), seeds, player.who in ("expert", "codec") and looks(task))
+
+
+def looks(task: Task) -> bool:
+    """Whether the task's expert may act on frames, so that their history is to be drawn."""
+    by = task.teacher.shown_by
+    return isinstance(by, TrainedExpert) or (isinstance(by, Sb3Expert) and by.observe == "pixels")
+
+
+def play_each(task: Task, act: Act, seeds: Iterable[int], draws: bool = False) -> Iterator[Played]:
+    """An episode from each of the seeds, one after the other. draws: a history of frames at each step."""
+    seen = task if draws else task.with_env(frames=1)
     env = seen.make()
     try:
         for seed in seeds:

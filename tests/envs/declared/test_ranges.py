@@ -9,6 +9,7 @@ import pytest
 from agent.commands.setup.sees import Sees
 from agent.record.provenance import check_words, declared_tasks
 from envs.declared import declared, ranges, unseen
+from envs.declared.measured import note
 from envs.declared.measuring import form_for, measured, played
 from envs.declared.numbers import Form, parts_of
 from envs.errors import UserError
@@ -155,6 +156,13 @@ def test_a_policy_is_played_with_the_words_that_it_was_trained_with(declare, tmp
     file.write_text(file.read_text().replace("bins: 10", "bins: 11"))
     with pytest.raises(UserError, match=r"task '.*' was trained with other state words .*; valid: as they were, or"):
         check_words(policy, [path])
+    file.write_text(file.read_text().replace("bins: 11", "bins: 10"))
+    note(path, levels=9, repeat=1)  # as they are without
+    check_words(policy, [path])
+    for key, what in (("levels", "levels"), ("repeat", "repeats")):
+        note(path, **{"levels": 9, "repeat": 1} | {key: 3})
+        with pytest.raises(UserError, match=rf"was trained with other {what} of its actions"):
+            check_words(policy, [path])
     (policy / name).write_text("[]")
     with pytest.raises(UserError, match=rf"{name}' is no record of a training"):
         check_words(policy, [path])

@@ -11,7 +11,7 @@ from agent.measure.ladder import climbing
 from agent.measure.ladder.advice import hold_ups
 from agent.measure.ladder.climbing import climb
 from agent.measure.ladder.exactness import INEXACT
-from agent.measure.ladder.playing import Effort, Player, episodes, play
+from agent.measure.ladder.playing import LEVELS, Effort, Player, episodes, play
 from agent.measure.ladder.rungs import (
     Ceiling,
     Certificates,
@@ -55,7 +55,7 @@ def test_a_task_of_ours_is_climbed_whole(tmp_path):
     assert not [rung for rung in ladder.rungs.values() if isinstance(rung, (Failed, Missing))]
     assert ladder.rungs["random"].rate["k"] == 0
     assert ladder.rungs["expert"].rate["k"] == 4
-    assert {5, 9, 17, 21} == set(ladder.rungs["codec"].levels)
+    assert {*LEVELS, 21} == set(ladder.rungs["codec"].levels)
     assert ladder.rungs["certificates"].k == ladder.rungs["certificates"].n > 0
     assert ladder.rungs["restores"].k == ladder.rungs["restores"].n > 0
     assert "MuJoCo's state" in ladder.rungs["restores"].way
