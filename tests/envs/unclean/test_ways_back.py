@@ -16,6 +16,7 @@ WAYS = [
     ("Cloning", Way.CLONE),
     ("BehindPhysics", Way.COPY),
     ("BehindSim", Way.COPY),
+    ("Dusty", Way.COPY),
     ("Sharing", Way.ACTIONS),
 ]
 STATES, AFTER = 300, 3
