@@ -42,8 +42,8 @@ def rewarded(value: Any) -> float:
 
 
 def rounded(reward: float) -> float:
-    """A reward to DIGITS significant digits: one that adds up a set in the order of memory addresses differs in its last
-    digit for one and the same state, as PushT's area of overlap does (pymunk keeps a body's shapes in a set)."""
+    """A reward to DIGITS significant digits. One that is summed over a set differs in the last for the same state,
+    as PushT's overlap does: pymunk keeps a body's shapes in a set, whose order is that of memory addresses."""
     return float(f"{reward:.{DIGITS}g}")
 
 

@@ -9,10 +9,10 @@ import yaml
 from agent import config
 from agent.cli import COMMANDS
 from agent.collect.starts import gate_seeds, heldout_seeds, practice_seeds
+from agent.commands import init_files
 from agent.commands.checks import check_pretrain
 from agent.commands.init_files import MARK, MEASURED_MARK, name_of
 from agent.commands.probing import probe
-from agent.commands.setup import init_files
 from agent.measure.ladder.playing import Effort
 from envs import registry
 from envs.errors import UserError
@@ -156,6 +156,11 @@ def test_a_time_limit_is_written_where_none_is_registered(made):
     (task, *_), said = made(f"{HERE}:HandEyeTest/Unlimited-v0")
     assert yaml.safe_load(task.read_text())["max_steps"] == registry.task(str(task)).horizon
     assert "no time limit is registered" in said
+
+
+def test_the_environments_own_time_limit_is_taken(made):
+    (task, *_), _ = made(f"{HERE}:HandEyeTest/Timed-v0")
+    assert yaml.safe_load(task.read_text())["max_steps"] == 7
 
 
 def test_the_episodes_of_the_loop_follow_from_the_starts(made):

@@ -101,6 +101,14 @@ class Flat(_Drawn):
         return np.zeros((20, 30, 3), np.uint8)
 
 
+class Timed(Told):
+    """Has a limit of its own, which no one registered."""
+
+    def step(self, action):
+        observed, reward, reached, _, told = super().step(action)
+        return observed, reward, reached, self.t == 7, told
+
+
 class Falls(_Drawn):
     """Raises in its second step, with an odd seed or always."""
 
@@ -122,3 +130,4 @@ class Falls(_Drawn):
 for kind in (Told, Idle, Mission, Chance, Unbounded, Flat, Falls):
     gym.register(f"HandEyeTest/{kind.__name__}-v0", kind, max_episode_steps=12, disable_env_checker=True)
 gym.register("HandEyeTest/Unlimited-v0", Told, disable_env_checker=True)
+gym.register("HandEyeTest/Timed-v0", Timed, disable_env_checker=True)
