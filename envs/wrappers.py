@@ -14,7 +14,7 @@ from envs.cameras import OwnView, camera_of, cameras_of, own_view, seen_from
 from envs.errors import UserError
 from envs.foreign.frames import FrameReader, scaled, squared
 from envs.foreign.raising import is_of_environment
-from envs.foreign.values import check_ending, rewarded, success_number
+from envs.foreign.values import check_ending, rewarded, rounded, success_number
 from envs.rendering import mujoco, renderer_for, simplify
 from envs.snapshot import PHYSICS, is_physical, physics_of
 
@@ -108,13 +108,15 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
 
 
 class Judged(gym.Wrapper[Any, Any, Any, Any]):
-    """Adds `success` and `is_success` to `info` by a rule, and refuses actions outside the space."""
+    """Adds `success` and `is_success` to `info` by a rule, refuses actions outside the space, and rounds rewards other
+    than MuJoCo's, which are exact."""
 
-    set_by_reset: ClassVar[tuple[str, ...]] = ("rule",)  # what no step changes
+    set_by_reset: ClassVar[tuple[str, ...]] = ("rule", "_rounds")  # what no step changes
 
     def __init__(self, env: gym.Env[Any, Any], rule: SuccessRule | AnyRule):
         super().__init__(env)
         self.rule, self._return, self._keys = rule, 0.0, set()
+        self._rounds = not is_physical(env)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         self._return, self._keys = 0.0, set()
@@ -129,7 +131,8 @@ class Judged(gym.Wrapper[Any, Any, Any, Any]):
             raise ValueError(f"action {action} is not in {space}")
         observation, reward, terminated, truncated, info = self.env.step(action)
         check_ending(terminated, truncated, info)
-        self._return += rewarded(reward)
+        reward = rounded(rewarded(reward)) if self._rounds else rewarded(reward)
+        self._return += reward
         self._keys |= info.keys()
         ended = terminated or truncated
         terminated = bool(terminated) and not (truncated and self._timed_out())

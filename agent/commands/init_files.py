@@ -219,7 +219,9 @@ def _plain(number: float) -> float | int:
 
 
 def _limit(found: Survey) -> int:
-    """Steps: twice the longest that ended by itself, at least STEPS."""
+    """Steps: those after which the environment itself truncated, else twice the longest that ended, at least STEPS."""
+    if cut := [len(e.rewards) for e in found.episodes if e.truncated]:
+        return max(cut)
     ended = [len(e.rewards) for e in found.episodes if e.terminated]
     return min(MOST_STEPS, max(STEPS, 2 * max(ended, default=0)))
 

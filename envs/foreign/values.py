@@ -9,6 +9,8 @@ import numpy as np
 
 from envs.errors import SimulatorError, UserError, shown
 
+DIGITS = 12  # of a reward, of the 16 of a float64
+
 
 def number(value: Any, what: str) -> float:
     """A number or truth value, which may be an array of no dimensions. Raises UserError for anything else."""
@@ -37,6 +39,12 @@ def rewarded(value: Any) -> float:
     if not isfinite(reward):
         raise SimulatorError(f"the reward is {reward}; valid: a finite number")
     return reward
+
+
+def rounded(reward: float) -> float:
+    """A reward to DIGITS significant digits. One that is summed over a set differs in the last for the same state,
+    as PushT's overlap does: pymunk keeps a body's shapes in a set, whose order is that of memory addresses."""
+    return float(f"{reward:.{DIGITS}g}")
 
 
 def check_ending(terminated: Any, truncated: Any, info: Any) -> None:

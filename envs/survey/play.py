@@ -29,11 +29,13 @@ TOLD = ("mission", "instruction", "language_instruction", "task_description")  #
 @dataclass
 class Seen:
     """One episode. rewards: of each step. highest: key of `info` -> its highest number, of keys that held one number or
-    truth value whenever they were there. terminated: by the environment; else its time limit or ours ended it."""
+    truth value whenever they were there. terminated: by the environment; else its time limit or ours ended it.
+    truncated: by a limit of its own."""
 
     rewards: list[float] = field(default_factory=list)
     highest: dict[str, float] = field(default_factory=dict)
     terminated: bool = False
+    truncated: bool = False
 
     @property
     def total(self) -> float:
@@ -213,7 +215,7 @@ def _episode(env: gym.Env, seed: int, notes: _Notes) -> Seen:
         for key, number in notes.take(info).items():
             seen.highest[key] = max(number, seen.highest.get(key, number))
         if terminated or truncated:
-            seen.terminated = bool(terminated and not truncated)
+            seen.terminated, seen.truncated = bool(terminated and not truncated), bool(truncated)
             break
     return seen
 

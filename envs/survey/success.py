@@ -26,6 +26,7 @@ NAMES = (  # of keys of `info` that tell success, the surest first; in lower cas
     "complete",
     "done",
 )
+SCORES = ("score", "points")  # of keys that count what was reached
 ANY = 1e-3  # a return above zero, where every step in random play gave none
 
 
@@ -46,8 +47,8 @@ def guess(found: Survey) -> Guess:
     if candidates:
         (rule, why), *others = candidates
         return Guess(rule, why, True, (*others, *_unseen_ending(found, rule)))
-    rule, why = _start(found)
-    return Guess(rule, why, False, tuple(_unseen_ending(found, rule)))
+    (rule, why), *others = [*_scored(found), _start(found)]
+    return Guess(rule, why, False, (*others, *_unseen_ending(found, rule)))
 
 
 def holds(rule: SuccessRule, seen: Seen) -> bool:
@@ -86,6 +87,13 @@ def _ended(found: Survey) -> Iterator[Candidate]:
         yield SuccessRule("terminated", at_least=1), how
     else:
         yield SuccessRule("reward", at_least=_short(min(rewarded))), how
+
+
+def _scored(found: Survey) -> Iterator[Candidate]:
+    for key in found.keys:
+        scores = [e.highest[key] for e in found.episodes if key in e.highest]
+        if key.lower() in SCORES and scores and isfinite(max(scores)):
+            yield SuccessRule(key, at_least=max(scores) + 1), f"random play had at most {max(scores):g}"
 
 
 def _registered(found: Survey) -> Iterator[Candidate]:

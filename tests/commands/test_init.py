@@ -158,6 +158,11 @@ def test_a_time_limit_is_written_where_none_is_registered(made):
     assert "no time limit is registered" in said
 
 
+def test_the_environments_own_time_limit_is_taken(made):
+    (task, *_), _ = made(f"{HERE}:HandEyeTest/Timed-v0")
+    assert yaml.safe_load(task.read_text())["max_steps"] == 7
+
+
 def test_the_episodes_of_the_loop_follow_from_the_starts(made):
     """Taxi has 300 starts: a gate and a report of their usual size would leave none to practise on."""
     (_, _, loop), _ = made("Taxi-v4")

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from question_files import ROW, put
 
 from envs.errors import SimulatorError, UserError
+from envs.foreign.values import rounded
 from envs.suites.questions.pictures import decoded
 from envs.suites.questions.vqa_data import load
 from envs.task import ActionWords
@@ -112,7 +113,8 @@ def test_whatever_a_step_says_is_judged_or_refused(reward, terminated, info, of)
     assert type(told["success"]) is bool
     assert told["success"] is told["is_success"]
     if told["success"]:
-        assert float(reward if of == "return" else terminated if of == "terminated" else info["won"]) >= 1
+        returned = rounded(float(reward)) if of == "return" else terminated if of == "terminated" else info["won"]
+        assert float(returned) >= 1
 
 
 # question rows ---------------------------------------------------------------------------------------------------

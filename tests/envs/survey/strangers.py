@@ -101,6 +101,22 @@ class Flat(_Drawn):
         return np.zeros((20, 30, 3), np.uint8)
 
 
+class Timed(Told):
+    """Has a limit of its own, which no one registered."""
+
+    def step(self, action):
+        observed, reward, reached, _, told = super().step(action)
+        return observed, reward, reached, self.t == 7, told
+
+
+class Scored(_Drawn):
+    """Every step is worth something, and `info` counts what was passed."""
+
+    def step(self, action):
+        observed, *_ = super().step(action)
+        return observed, 0.1 * self.x, self.x == -GOAL_AT, False, {"score": 0}
+
+
 class Falls(_Drawn):
     """Raises in its second step, with an odd seed or always. screen: none, and it cannot be drawn."""
 
@@ -127,3 +143,5 @@ class Falls(_Drawn):
 for kind in (Told, Idle, Mission, Chance, Unbounded, Flat, Falls):
     gym.register(f"HandEyeTest/{kind.__name__}-v0", kind, max_episode_steps=12, disable_env_checker=True)
 gym.register("HandEyeTest/Unlimited-v0", Told, disable_env_checker=True)
+gym.register("HandEyeTest/Timed-v0", Timed, disable_env_checker=True)
+gym.register("HandEyeTest/Scored-v0", Scored, max_episode_steps=12, disable_env_checker=True)

@@ -45,6 +45,13 @@ def test_what_is_not_known_is_a_guess():
     assert [rule.of for rule, _ in guessed.others] == ["terminated"]
 
 
+def test_a_score_is_to_be_beaten():
+    guessed = guess(survey(f"{HERE}:HandEyeTest/Scored-v0"))
+    assert (guessed.rule.of, guessed.rule.at_least) == ("score", 1)
+    assert not guessed.is_sure
+    assert "return" in [rule.of for rule, _ in guessed.others]
+
+
 @pytest.mark.parametrize(
     ("reward", "ends", "rule"),
     [

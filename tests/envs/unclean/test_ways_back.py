@@ -18,6 +18,7 @@ WAYS = [
     ("BehindPhysics", Way.COPY),
     ("BehindSim", Way.COPY),
     ("Windowed", Way.COPY),
+    ("Dusty", Way.COPY),
     ("Sharing", Way.ACTIONS),
 ]
 STATES, AFTER = 300, 3
