@@ -195,7 +195,7 @@ class Task:
     def found(self) -> Found:
         """What is known of its environment; that of a declared task is tried first. Raises UserError as `make` does."""
         if self.suite != DECLARED:
-            return Found(None, self.env.reset, Way.STATE, self.exact)
+            return Found(None, self.env.reset, Way.STATE, self.exact, rounds=False)
         seen_once = replace(self.env, image_size=IMAGE_SIZE, frames=1)
         return _LEARNED.get(self.name) or _tried(self.name, seen_once, self.language, self.exact)
 
@@ -221,7 +221,8 @@ def _wrapped(make: Callable[[], gym.Env], spec: EnvSpec, found: Found) -> Restor
     if spec.held:
         env = Held(env, spec.held)
     if spec.success:
-        env = Picture(Judged(env, spec.success), spec.image_size, spec.cameras, found.white, spec.fit, found.own)
+        env = Judged(env, spec.success, found.rounds and not is_physical(env))
+        env = Picture(env, spec.image_size, spec.cameras, found.white, spec.fit, found.own)
     elif hasattr(env.unwrapped, "picture"):
         env = OwnPicture(env, spec.image_size, spec.cameras)
     if spec.frames > 1:

@@ -108,15 +108,13 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
 
 
 class Judged(gym.Wrapper[Any, Any, Any, Any]):
-    """Adds `success` and `is_success` to `info` by a rule, refuses actions outside the space, and rounds rewards other
-    than MuJoCo's, which are exact."""
+    """Adds `success` and `is_success` to `info` by a rule, and refuses actions outside the space. rounds: rewards."""
 
     set_by_reset: ClassVar[tuple[str, ...]] = ("rule", "_rounds")  # what no step changes
 
-    def __init__(self, env: gym.Env[Any, Any], rule: SuccessRule | AnyRule):
+    def __init__(self, env: gym.Env[Any, Any], rule: SuccessRule | AnyRule, rounds: bool = False):
         super().__init__(env)
-        self.rule, self._return, self._keys = rule, 0.0, set()
-        self._rounds = not is_physical(env)
+        self.rule, self._return, self._keys, self._rounds = rule, 0.0, set(), rounds
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         self._return, self._keys = 0.0, set()

@@ -149,8 +149,7 @@ class StructuredCodec:
                 "none, its parts have names" if sizes is None else f"{sizes.size} different names, one for each axis"
             )
             raise UserError(f"actions {', '.join(names)} of {shown(space)}; valid: {valid}")
-        parts = [part for _, part in leaves(space)]
-        self.space = space
+        self.space, parts = space, [part for _, part in leaves(space)]
         self._fields = [BoxCodec(p, levels) if isinstance(p, gym.spaces.Box) else _Choices(p) for p in parts]
         self.n = levels // 2 if any(isinstance(field, BoxCodec) for field in self._fields) else None
         choices = [words for field in self._fields for words in field.choices]

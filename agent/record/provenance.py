@@ -118,7 +118,8 @@ def _trained_with(policy: Path) -> dict[str, dict[str, Any]]:
         return {}
     try:
         record = json.loads(file.read_bytes())
-        return (record["provenance"] if file.name == PRETRAINED else record).get("tasks") or {}
+        made = record.get("provenance", {}) if file.name == PRETRAINED else record  # that of the first seed has none
+        return made.get("tasks") or {}
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{str(file)!r} is no record of a training; valid: as it was written, or without it") from error
 

@@ -34,7 +34,7 @@ class Found(NamedTuple):
 
     white: of its pictures, where these are floats, as `FrameReader` has it. reset: what it needs. way: the fastest way
     back to a state. is_exact: whether its episodes happen again. has_starts: whether its seed decides anything. own:
-    how a MuJoCo environment shows itself.
+    how a MuJoCo environment shows itself. rounds: whether rewards are, other than MuJoCo's, which are exact.
     """
 
     white: float | None
@@ -43,6 +43,7 @@ class Found(NamedTuple):
     is_exact: bool = True
     has_starts: bool = True
     own: OwnView | None = None
+    rounds: bool = True
 
 
 class Trace(NamedTuple):

@@ -102,7 +102,7 @@ keys = st.one_of(st.sampled_from(["won", "success", "return", "reward", "termina
 @example(1.0, True, {"won": float("nan")}, "won")
 @example(10**400, False, {}, "return")
 def test_whatever_a_step_says_is_judged_or_refused(reward, terminated, info, of):
-    env = Judged(Saying(reward, terminated, False, info), SuccessRule(of, at_least=1))
+    env = Judged(Saying(reward, terminated, False, info), SuccessRule(of, at_least=1), rounds=True)
     env.reset(seed=0)
     given, error = outcome(env.step, 0)
     if error:

@@ -108,7 +108,7 @@ def test_a_path_that_is_no_file_is_named(tmp_path):
     ("text", "told"),
     [
         ("", "'id' is missing"),
-        (TASK.replace("balance", "''"), "'instruction' = ''"),
+        (TASK.replace("balance", "''"), "instruction = ''"),
         (TASK + "max_steps: 5\nmax_steps: 500\n", "line 5: key 'max_steps' is given twice, first in line 4"),
         (TASK.replace("at_least: 1", "at_least: .nan"), ".nan is no number"),
         (TASK.replace("at_least: 1", "at_most: -.inf"), "finite number"),

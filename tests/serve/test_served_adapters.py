@@ -151,7 +151,7 @@ def test_what_may_not_be_loaded(url, folder, tmp_path):
         assert load(url, lora_name=f"a{number}", lora_path=str(folder / str(number))).status_code == 200
     assert "are loaded" in refusal(load(url, lora_name="a0", lora_path=str(folder / "0")))
     assert load(url, lora_name="a0", lora_path=str(folder / "1"), load_inplace=True).status_code == 200
-    assert "unload one of a1, a2, a3" in refusal(load(url, lora_name="a4", lora_path=str(folder / "4")))
+    assert "unload one of a0, a1, a2, a3" in refusal(load(url, lora_name="a4", lora_path=str(folder / "4")))
     assert "no model 'b'" in refusal(httpx.post(f"{url}/unload_lora_adapter", json={"lora_name": "b"}), 404)
 
 

@@ -32,7 +32,7 @@ class Tasks:
 
 def _cameras(env: "gym.Env") -> str:
     """The cameras of a MuJoCo environment's model, or of one that draws itself through several."""
-    from envs.rendering import cameras_of
+    from envs.cameras import cameras_of
     from envs.snapshot import is_physical
 
     if not is_physical(env):
