@@ -264,11 +264,8 @@ def _seed(found: Survey, name: str, task: Path, path: Path, chosen: Task) -> str
     first_scene: 560_000
     wander: {wander}"""
         sight = f"""
-  sight:  # captions and questions about scenes, from the state words
-    scenes: 4000
-    wander: {wander}  # steps into an episode, fewer than these
-    sft: {{max_steps: 800, {BATCH}, adam_beta2: 0.98, warmup_steps: 50,
-      lr_scheduler_type: constant_with_warmup}}"""
+  sight: {{scenes: 4000, wander: {wander}, sft: {{max_steps: 500, {BATCH}, adam_beta2: 0.98,
+    warmup_steps: 50, lr_scheduler_type: constant_with_warmup}}}}  # captions and questions, from the state words"""
     return f"""{MARK}: a seed policy, by `handeye pretrain {path}`.
 out: runs/seeds/{name}  # checkpoint folder
 tasks: [{typed}]
