@@ -264,12 +264,13 @@ def _seed(found: Survey, name: str, task: Path, path: Path, chosen: Task) -> str
     first_scene: 560_000
     wander: {wander}"""
         sight = f"""
-  sight: {{scenes: 4000, wander: {wander}, sft: {{max_steps: 500, {BATCH}, adam_beta2: 0.98,
-    warmup_steps: 50, lr_scheduler_type: constant_with_warmup}}}}  # captions and questions, from the state words"""
+  sight:  # captions and questions about scenes, from the state words
+    {{scenes: 4000, wander: {wander}, sft: {{max_steps: 500, {BATCH},
+      adam_beta2: 0.98, warmup_steps: 50, lr_scheduler_type: constant_with_warmup}}}}"""
     return f"""{MARK}: a seed policy, by `handeye pretrain {path}`.
 out: runs/seeds/{name}  # checkpoint folder
 tasks: [{typed}]
-start: seed  # the one that ships: it sees what lies where on a table, and learns to see this in fewer steps
+start: seed  # the one that ships: it sees what lies on a table, and learns to see this in fewer steps
 new_words: true
 stages:{sight}
   form:  # what the expert does{scenes}
