@@ -85,7 +85,7 @@ def files(found: Survey, name: str, places: tuple[Path, ...]) -> Files:
     guessed, keys = guess(found), proposed(found)
     with TemporaryDirectory() as scratch:
         tried = Path(scratch) / task.name
-        keys, without = _working(tried, lambda some: _task(found, name, guessed, some), keys)
+        keys, without = _working(tried, lambda some: _task(found, name, guessed, some), keys, found.cameras)
         texts = {task: _task(found, name, guessed, keys, without)}
         tried.write_text(texts[task])
         chosen = registry.task(str(tried))
@@ -102,7 +102,10 @@ def files(found: Survey, name: str, places: tuple[Path, ...]) -> Files:
 
 
 def _working(
-    path: Path, text: Callable[[Mapping[str, Proposal]], str], keys: Mapping[str, Proposal]
+    path: Path,
+    text: Callable[[Mapping[str, Proposal]], str],
+    keys: Mapping[str, Proposal],
+    cameras: Sequence[str],
 ) -> tuple[dict[str, Proposal], list[str]]:
     """The proposed keys with which the task can be played, and a line for each of the others. The ranges of state words
     are measured meanwhile, into a file beside `path`. Raises UserError for a key that is needed."""
@@ -114,15 +117,8 @@ def _working(
             ranges.write(path, ranges.measured_text(path, unseen(str(path)).with_env(frames=1), None, MEASURED))
         probe(registry.task(str(path)))
 
-    kept: dict[str, Proposal] = {}
     without: list[str] = []
-    try:
-        play(kept)
-    except UserError as error:
-        if "exact: false" not in str(error):
-            raise
-        kept["exact"] = Proposal(False, "its episodes do not happen again: no certificates, no branches")
-        play(kept)
+    kept = _first(play, cameras)
     for key, proposal in keys.items():
         try:
             play(kept | {key: proposal})
@@ -136,6 +132,29 @@ def _working(
             kept[key] = proposal
     declared.cache_clear(), unseen.cache_clear()
     return kept, without
+
+
+def _first(play: Callable[[Mapping[str, Proposal]], None], cameras: Sequence[str]) -> dict[str, Proposal]:
+    """What a task needs to be played at all: nothing, `exact: false`, or another camera. Raises UserError where none of
+    these helps."""
+    needs = [
+        {},
+        {"exact": Proposal(False, "its episodes do not happen again: no certificates, no branches")},
+        *({"camera": Proposal(name, "of the model: that of its own shows nothing that moves")} for name in cameras),
+    ]
+    refused = None
+    for need in needs:
+        if refused and ("camera" in need) != ("show nothing" in str(refused)):
+            continue
+        try:
+            play(need)
+        except UserError as error:
+            if not ("exact: false" in str(error) or "show nothing" in str(error)):
+                raise
+            refused = refused or error
+        else:
+            return need
+    raise refused
 
 
 # the task ------------------------------------------------------------------------------------------------------------

@@ -36,8 +36,8 @@ class Mission(gym.Wrapper):
         return {"numbers": numbers, "mission": "balance the pole"}, *rest
 
 
-gym.register("HandEyeTest/Mission-v0", entry_point=Mission, max_episode_steps=6, disable_env_checker=True)
-SPEC = EnvSpec("HandEyeTest/Mission-v0", {}, SuccessRule("return", 6), held=("observation.mission",))
+gym.register("HandEyeTest/Dictated-v0", entry_point=Mission, max_episode_steps=6, disable_env_checker=True)
+SPEC = EnvSpec("HandEyeTest/Dictated-v0", {}, SuccessRule("return", 6), held=("observation.mission",))
 TASK = Task("mission", "tests", "practice", SPEC, language=ToldInstruction("observation.mission"))
 
 
