@@ -115,6 +115,24 @@ def served(backend):
 
 
 @pytest.fixture
+def typed(monkeypatch, capfd):
+    """The command in this process, as typed: exit status, output, errors."""
+
+    def run(*arguments):
+        from agent.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["handeye", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
 def env(chosen):
     """The environment of the test module's fixture `chosen`, a task."""
     env = chosen.make()

@@ -27,18 +27,18 @@ def guarded(what: str, work: Callable[[], object]) -> None:
         work()
         return
     sys.stdout.flush(), sys.stderr.flush()
-    heard, told = os.pipe()
+    reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        _work(work, told)
-    os.close(told)
+        _work(work, writer)
+    os.close(writer)
     try:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except KeyboardInterrupt:
         os.kill(child, signal.SIGTERM)
         os.waitpid(child, 0)
         raise
-    with os.fdopen(heard, "rb") as end:
+    with os.fdopen(reader, "rb") as end:
         came_to_its_end = end.read(1)
     if not came_to_its_end:
         raise UserError(f"the process {why(status)}, as {what}; valid: an environment that ends no process")
@@ -46,7 +46,7 @@ def guarded(what: str, work: Callable[[], object]) -> None:
         sys.exit(status)
 
 
-def _work(work: Callable[[], object], told: int) -> None:
+def _work(work: Callable[[], object], writer: int) -> None:
     """In the fork: do the work, say that it came to its end, and exit."""
     atexit._clear()  # what the parent is to do at its end
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -66,5 +66,5 @@ def _work(work: Callable[[], object], told: int) -> None:
     finally:
         atexit._run_exitfuncs()
         sys.stdout.flush(), sys.stderr.flush()
-        os.write(told, b"1")
+        os.write(writer, b"1")
         os._exit(status)

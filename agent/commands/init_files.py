@@ -20,7 +20,7 @@ from agent.measure.ladder.rungs import Starts
 from agent.measure.statistics import rate
 from agent.record.tables import percent
 from envs import registry
-from envs.declared import declared, ranges, ranges_file, unseen
+from envs.declared import forget, ranges, ranges_file, unseen
 from envs.errors import UserError
 from envs.survey.play import MOST_STEPS, Survey
 from envs.survey.proposing import Proposal, proposed
@@ -112,7 +112,7 @@ def _working(
 
     def play(some: Mapping[str, Proposal]) -> None:
         path.write_text(text(some))
-        declared.cache_clear(), unseen.cache_clear()
+        forget()
         if "sees" in some and not ranges.beside(path).exists() and ranges_file(str(path)):
             ranges.write(path, ranges.measured_text(path, unseen(str(path)).with_env(frames=1), None, MEASURED))
         probe(registry.task(str(path)))
@@ -130,30 +130,33 @@ def _working(
                 ranges.beside(path).unlink(missing_ok=True)
         else:
             kept[key] = proposal
-    declared.cache_clear(), unseen.cache_clear()
+    forget()
     return kept, without
 
 
 def _first(play: Callable[[Mapping[str, Proposal]], None], cameras: Sequence[str]) -> dict[str, Proposal]:
     """What a task needs to be played at all: nothing, `exact: false`, or another camera. Raises UserError where none of
     these helps."""
-    needs = [
-        {},
-        {"exact": Proposal(False, "its episodes do not happen again: no certificates, no branches")},
-        *({"camera": Proposal(name, "of the model: that of its own shows nothing that moves")} for name in cameras),
-    ]
-    refused = None
-    for need in needs:
-        if refused and ("camera" in need) != ("show nothing" in str(refused)):
-            continue
+    try:
+        play({})
+    except UserError as error:
+        refused = error
+    else:
+        return {}
+    cures: list[dict[str, Proposal]] = []
+    if "exact: false" in str(refused):
+        cures = [{"exact": Proposal(False, "its episodes do not happen again: no certificates, no branches")}]
+    elif "show nothing" in str(refused):
+        comment = "of the model: that of its own shows nothing that moves"
+        cures = [{"camera": Proposal(name, comment)} for name in cameras]
+    for cure in cures:
         try:
-            play(need)
+            play(cure)
         except UserError as error:
             if not ("exact: false" in str(error) or "show nothing" in str(error)):
                 raise
-            refused = refused or error
         else:
-            return need
+            return cure
     raise refused
 
 
@@ -190,10 +193,12 @@ def _task(
 
 
 def _instruction(found: Survey, name: str) -> list[str]:
-    if found.told_anew:
-        return _with(f"instruction: {_yaml({'of': found.told_at})}", f"such as: {found.told}")
-    if found.told:
-        return _with(f"instruction: {_yaml(found.told)}", f"as {found.told_at} of the environment says it")
+    if found.instruction_varies:
+        return _with(f"instruction: {_yaml({'of': found.instruction_at})}", f"such as: {found.instruction}")
+    if found.instruction:
+        return _with(
+            f"instruction: {_yaml(found.instruction)}", f"as {found.instruction_at} of the environment says it"
+        )
     return _with(f"instruction: play {name.replace('_', ' ')}", "a guess by the name: say what is to be done")
 
 
@@ -257,7 +262,7 @@ def _notes(found: Survey, guessed: Guess, known: Starts, exact: bool) -> list[st
         lines.append("its episodes do not happen again (exact: false): without certificates and branches")
     if known.distinct == 1:
         lines.append("all seeds begin alike: nothing can be held out, and improve refuses; kwargs may vary the start")
-    if not found.told:
+    if not found.instruction:
         lines.append("the instruction is made of the name: say what is to be done")
     return lines
 

@@ -71,8 +71,8 @@ class Choice:
         said = [f"ceiling of {self.task}: its expert {percent(own.success)} of {own.success['n']} practice starts"]
         for each in self.tried[1:]:
             words = f"levels {each.levels}, repeat {each.repeat}" if each.levels else f"repeat {each.repeat}"
-            told = f"{percent(each.success)}, {each.loss(own):.0f} points lost, {each.decisions:.0f} decisions"
-            said.append(f"  {words}: {told}")
+            result = f"{percent(each.success)}, {each.loss(own):.0f} points lost, {each.decisions:.0f} decisions"
+            said.append(f"  {words}: {result}")
         words = ", ".join(f"{key} {value}" for key in ("levels", "repeat") if (value := getattr(self, key)))
         warned = f", which loses more than {WITHIN:.0f} points" if self.kept.loss(own) > WITHIN else ""
         return [*said, f"  chosen: {words or 'nothing'}{warned}"]

@@ -3,15 +3,13 @@
 Branching and certificates stand on this. Nothing of the check is counted, and no episode at hand is touched.
 """
 
-import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from enum import Enum
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from envs.errors import UserError, first_line
+from envs.foreign.resets.remade import global_generators_kept
 from envs.snapshot import Restorable, Snapshot
 from envs.task import Task
 
@@ -107,7 +105,7 @@ def _flaw(task: Task, seed: int, options: dict[str, Any] | None, actions: Sequen
     middle = min(len(actions) // 2, STEPS)
     rest = actions[middle : middle + STEPS]
     # not the environments of a subclass, which may be watched, and count their episodes
-    with _global_generators_kept(), closing(Task.make(task)) as env, closing(Task.make(task)) as other:
+    with global_generators_kept(), closing(Task.make(task)) as env, closing(Task.make(task)) as other:
         try:
             env.reset(seed=seed, options=options)
             for action in actions[:middle]:
@@ -144,14 +142,3 @@ def _played(task: Task, env: Restorable, actions: Sequence[Any]) -> Iterator[_Gi
     for action in actions:
         _, reward, terminated, truncated, _ = env.step(action)
         yield _Given(env.fingerprint(), float(reward), (terminated, truncated), task.observe(env).key())
-
-
-@contextmanager
-def _global_generators_kept() -> Iterator[None]:
-    """The module-wide random generators are afterwards as before: some environments draw from them."""
-    kept = random.getstate(), np.random.get_state()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        random.setstate(kept[0])
-        np.random.set_state(kept[1])  # noqa: NPY002

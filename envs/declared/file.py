@@ -9,7 +9,7 @@ from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from envs.declared import ranges
-from envs.declared.instructions import ToldInstruction, instructions
+from envs.declared.instructions import EnvInstruction, instructions
 from envs.declared.language import with_numbers, with_words
 from envs.declared.measured import measured
 from envs.declared.numbers import AUTO, parts_of
@@ -34,7 +34,7 @@ INSTRUCTION = "valid: a text, or {of: PATH}, such as {of: observation.mission}, 
 
 
 @dataclass(frozen=True, config=STRICT)
-class Told:
+class InstructionPath:
     """An instruction that the environment tells itself. of: its path, see `envs.foreign.paths`.
 
     words: that instructions are made of, for a tokenizer; without any, those of some resets.
@@ -44,11 +44,11 @@ class Told:
     words: tuple[Sentence, ...] = ()
 
 
-def _instruction(given: Any) -> str | Told:
+def _instruction(given: Any) -> str | InstructionPath:
     if isinstance(given, dict):
-        told = checked(Told, given)
-        parts(told.of)
-        return told
+        path = checked(InstructionPath, given)
+        parts(path.of)
+        return path
     if not isinstance(given, str) or not given:
         raise UserError(f"instruction = {shown(given)}; {INSTRUCTION}")
     return given
@@ -187,7 +187,7 @@ def _task(path: str, values: dict[str, Any]) -> Task:
             imports=spec.imports,
             wrappers=tuple(map(_wrapper, spec.wrappers)),
             bounds=spec.bounds,
-            held=(instruction.of,) if isinstance(instruction, Told) else (),
+            held=(instruction.of,) if isinstance(instruction, InstructionPath) else (),
             fit=spec.fit,
             still=spec.still,
             reset=None if spec.reset == "auto" else Reset(spec.reset),
@@ -202,8 +202,8 @@ def _task(path: str, values: dict[str, Any]) -> Task:
     return with_words(task, ranges.complete(Path(path), spec.sees), spec.thinks)
 
 
-def _language(task: Task, instruction: str | Told, legend: tuple[str, ...]) -> Language:
+def _language(task: Task, instruction: str | InstructionPath, legend: tuple[str, ...]) -> Language:
     if isinstance(instruction, str):
         return FixedInstruction(instruction, tuple(instruction.split()), legend)
-    told = ToldInstruction(instruction.of, instruction.words, legend)
-    return replace(told, sampled=partial(instructions, replace(task, language=told).make, instruction.of))
+    language = EnvInstruction(instruction.of, instruction.words, legend)
+    return replace(language, sampled=partial(instructions, replace(task, language=language).make, instruction.of))

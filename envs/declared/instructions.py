@@ -16,7 +16,7 @@ RESETS = 64  # of practice seeds, whose instructions' words make the vocabulary 
 
 
 @dataclass(frozen=True)
-class ToldInstruction(Language):
+class EnvInstruction(Language):
     """A plain language whose instruction is told by the environment, at a path (`envs.foreign.paths`).
 
     given: the words of the instructions, for a tokenizer; without any, those that `sampled` gives when they are asked
@@ -30,14 +30,14 @@ class ToldInstruction(Language):
 
     def instruction(self, env: gym.Env[Any, Any]) -> str:
         """Raises UserError where there is no text at the path, naming what is there."""
-        return told(env, self.path)
+        return instruction_at(env, self.path)
 
     @cached_property
     def words(self) -> tuple[str, ...]:
         return self.given or tuple(dict.fromkeys(word for text in self.sampled() for word in text.split()))
 
 
-def told(env: gym.Env[Any, Any], path: str) -> str:
+def instruction_at(env: gym.Env[Any, Any], path: str) -> str:
     """The text at one of the paths that the task's environment holds (`EnvSpec.held`). Raises UserError for none."""
     return as_text(env.get_wrapper_attr("held")(path), path)
 
@@ -48,5 +48,5 @@ def instructions(make: Callable[[], gym.Env[Any, Any]], path: str, resets: int =
     with closing(make()) as env:
         for seed in SPLITS["practice"][:resets]:
             env.reset(seed=seed)
-            texts.append(told(env, path))
+            texts.append(instruction_at(env, path))
     return texts

@@ -58,12 +58,18 @@ def note(task: str, **values: Any) -> Path:
     """
     path = path_of(task)
     held = read(path) if path.is_file() else {}
+    keys = ", ".join(f"{key}: {value}" for key, value in values.items())
+    text = HEAD + yaml.safe_dump(held | values, sort_keys=False)
+    return put(path, text, f"a folder that can be written, or {keys} in {task!r}")
+
+
+def put(path: Path, text: str, valid: str) -> Path:
+    """Write a file beside a task's, whole or not at all. valid: what else can be done, for the UserError that is raised
+    where it cannot be written."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        fresh.write_text(HEAD + yaml.safe_dump(held | values, sort_keys=False))
+        fresh.write_text(text, encoding="utf-8")
         os.replace(fresh, path)
     except OSError as error:
-        keys = ", ".join(f"{key}: {value}" for key, value in values.items())
-        valid = f"valid: a folder that can be written, or {keys} in {task!r}"
-        raise UserError(f"{str(path)!r} cannot be written: {error.strerror}; {valid}") from error
+        raise UserError(f"{str(path)!r} cannot be written: {error.strerror}; valid: {valid}") from error
     return path

@@ -4,7 +4,6 @@
 the form that `sees` has. What it says is part of the task, and of the provenance of whatever was trained with it.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from envs.declared import automatic
+from envs.declared.measured import put
 from envs.declared.measuring import EPISODES, Act, measured
 from envs.declared.numbers import AUTO, Form, Number, Parts, parts_of
 from envs.errors import UserError, shown
@@ -146,13 +146,5 @@ def write(path: Path, text: str, overwrite: bool = False) -> Path:
     file = beside(path)
     if file.exists() and not overwrite:
         raise exists(file)
-    fresh = file.with_name(f".{file.name}.tmp")
-    try:
-        fresh.write_text(text, encoding="utf-8")
-        os.replace(fresh, file)
-    except OSError as error:
-        raise UserError(
-            f"{str(file)!r} cannot be written: {error.strerror}; valid: a folder that can be, or low and high under "
-            f"sees in {shown(path.name)}, as handeye sees {path} --dry prints them"
-        ) from error
-    return file
+    valid = f"a folder that can be, or low and high under sees in {shown(path.name)}"
+    return put(file, text, f"{valid}, as handeye sees {path} --dry prints them")

@@ -8,10 +8,8 @@ import gymnasium as gym
 import numpy as np
 
 from envs.errors import UserError, shown
-from envs.foreign.paths import value_at
+from envs.foreign.paths import Observer, value_at
 from envs.foreign.values import number
-
-Stepped = tuple[Any, Any, bool, bool, dict[str, Any]]
 
 
 def as_number(value: Any, path: str) -> float:
@@ -30,7 +28,7 @@ def as_number(value: Any, path: str) -> float:
     return plain
 
 
-class InfoNumbers(gym.Wrapper[Any, Any, Any, Any]):
+class InfoNumbers(Observer):
     """Keeps those numbers of the last `info` that state words are made of: a state that is restored has them too.
 
     info_numbers: path, such as `info.player.0` -> the number, or the message that it is not there.
@@ -40,17 +38,7 @@ class InfoNumbers(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self.paths, self.info_numbers = tuple(paths), {}
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        observation, info = self.env.reset(seed=seed, options=options)
-        self._keep(info)
-        return observation, info
-
-    def step(self, action: Any) -> Stepped:
-        result = self.env.step(action)
-        self._keep(result[-1])
-        return result
-
-    def _keep(self, info: Mapping[str, Any]) -> None:
+    def look(self, observation: Any, info: Mapping[str, Any], begins: bool) -> None:
         """Raises UserError for what is there and no number."""
         self.info_numbers = {}
         for path in self.paths:

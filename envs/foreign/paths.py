@@ -83,7 +83,25 @@ def as_text(value: Any, path: str) -> str:
     return " ".join(value.split())
 
 
-class Held(gym.Wrapper[Any, Any, Any, Any]):
+class Observer(gym.Wrapper[Any, Any, Any, Any]):
+    """Looks at what each reset and step gives."""
+
+    def look(self, observation: Any, info: Mapping[str, Any], begins: bool) -> None:
+        """begins: after a reset."""
+        raise NotImplementedError
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(seed=seed, options=options)
+        self.look(observation, info, begins=True)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        result = self.env.step(action)
+        self.look(result[0], result[-1], begins=False)
+        return result
+
+
+class Held(Observer):
     """Holds values of the environment, by their paths, as they were after the last reset or step that told them: `info`
     may name a mission at the reset alone. A snapshot of the state holds them too."""
 
@@ -94,18 +112,9 @@ class Held(gym.Wrapper[Any, Any, Any, Any]):
         self._values: dict[str, Any] = {}
         self._missing: dict[str, str] = {}  # why a value has not been told in this episode
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        observation, info = self.env.reset(seed=seed, options=options)
-        self._values, self._missing = {}, {}
-        self._hold(observation, info)
-        return observation, info
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        self._hold(observation, info)
-        return observation, reward, terminated, truncated, info
-
-    def _hold(self, observation: Any, info: Mapping[str, Any]) -> None:
+    def look(self, observation: Any, info: Mapping[str, Any], begins: bool) -> None:
+        if begins:
+            self._values, self._missing = {}, {}
         for path in self.paths:
             try:
                 self._values[path] = deepcopy(value_at(path, observation, info, self.env))

@@ -6,9 +6,8 @@ An environment that raises now and then is none of this: a rollout reports its b
 """
 
 import inspect
-import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ import numpy as np
 from envs.cameras import OwnView
 from envs.errors import UserError, shown
 from envs.foreign.raising import fatal_signal, is_of_environment, named
-from envs.foreign.resets.remade import Reset
+from envs.foreign.resets.remade import Reset, global_generators_kept
 from envs.foreign.resets.ways import exact_way
 from envs.foreign.spaces import check_actions
 from envs.snapshot import Restorable, Way, is_physical
@@ -99,12 +98,12 @@ def probe(env_id: str, build: Callable[[Reset], Restorable], wanted: Reset | Non
     A reset that is as it is comes first, then generators of its own, then an environment that is made anew. Raises
     UserError, naming what is wrong with the environment.
     """
-    with _global_generators_kept(), closing(build(wanted or Reset.AS_IS)) as env:
+    with global_generators_kept(), closing(build(wanted or Reset.AS_IS)) as env:
         check_actions(env.action_space)
         if name := fatal_signal(lambda: _trace(env, SEED, draws=False)):
             raise UserError(f"environment {env_id!r} ends its process with {name} within its first {STEPS} steps")
         _check_interface(env_id, env.unwrapped)
-    with _global_generators_kept():
+    with global_generators_kept():
         return _found(env_id, build, [wanted] if wanted else list(Reset), exact)
 
 
@@ -153,17 +152,6 @@ def _compared(build: Callable[[Reset], Restorable], reset: Reset) -> _Compared:
             other = _trace(env, OTHER, draws)
             alike.append(_trace(env, SEED, draws))
         return _Compared(alike, other, env.get_wrapper_attr("white"))
-
-
-@contextmanager
-def _global_generators_kept() -> Iterator[None]:
-    """The module-wide random generators are afterwards as before: some environments draw from them."""
-    kept = random.getstate(), np.random.get_state()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        random.setstate(kept[0])
-        np.random.set_state(kept[1])  # noqa: NPY002
 
 
 def _check_interface(env_id: str, inner: gym.Env) -> None:

@@ -30,30 +30,45 @@ def named(error: BaseException) -> str:
 def fatal_signal(play: Callable[[], object]) -> str:
     """The signal that ends a process which plays, such as `SIGSEGV`; empty where none does.
 
-    It is played in a fork of this process, without a picture: what has been drawn with cannot be shared. Only on Linux,
-    and not in a worker, whose parent has tried it. A fork that takes longer than PATIENCE_S is given up.
+    It is played in a fork of this process, without a picture: what has been drawn with cannot be shared. A fork that
+    takes longer than PATIENCE_S is given up.
     """
-    if sys.platform != "linux" or parent_process() is not None:
-        return ""
-    child = os.fork()
-    if not child:
-        _play_and_exit(play)
-    ends = time.monotonic() + PATIENCE_S
-    while time.monotonic() < ends:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else ""
-        time.sleep(0.002)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return ""
 
-
-def _play_and_exit(play: Callable[[], object]) -> None:
-    gc.disable()  # nothing of the parent's, such as a GL context, may be freed here
-    try:
+    def quietly() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1), os.dup2(nowhere, 2)
         play()
+
+    status = forked(quietly, PATIENCE_S)
+    return signal.Signals(os.WTERMSIG(status)).name if status is not None and os.WIFSIGNALED(status) else ""
+
+
+def forked(work: Callable[[], int | None], patience_s: float) -> int | None:
+    """What `os.waitpid` says of a fork of this process that exits with the status which the work returns: 0 for None,
+    and where it raises. None for a fork that takes longer than `patience_s`, and is killed.
+
+    Only on Linux, and not in a worker, whose parent has tried it: elsewhere 0, and nothing is done.
+    """
+    if sys.platform != "linux" or parent_process() is not None:
+        return 0
+    child = os.fork()
+    if not child:
+        _work_and_exit(work)
+    ends = time.monotonic() + patience_s
+    while time.monotonic() < ends:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
+
+
+def _work_and_exit(work: Callable[[], int | None]) -> None:
+    gc.disable()  # nothing of the parent's, such as a GL context, may be freed here
+    status = 0
+    try:
+        status = work() or 0
     finally:
-        os._exit(0)
+        os._exit(status)

@@ -47,8 +47,9 @@ class Survey:
     """What random play showed. max_steps: of an episode, as registered; None without. threshold: the return that the
     registry takes for solved. fps: pictures a second of the environment's own films. size: (height, width) [px] of its
     picture, None of MuJoCo, which is drawn here. moves: whether steps change the picture. binary: keys of `info` whose
-    numbers were 0 and 1 alone, truth values included. told: what the environment says is to be done, if it does.
-    told_at: the path (`envs.foreign.paths`) where it says so. told_anew: whether that differs from start to start.
+    numbers were 0 and 1 alone, truth values included. instruction: what the environment says is to be done, if it
+    does.
+    instruction_at: the path (`envs.foreign.paths`) where it says so. instruction_varies: from start to start.
     bounds: of actions that have none of their own, a guess.
     """
 
@@ -67,9 +68,9 @@ class Survey:
     cameras: tuple[str, ...]
     keys: tuple[str, ...]
     binary: tuple[str, ...]
-    told: str
-    told_at: str
-    told_anew: bool
+    instruction: str
+    instruction_at: str
+    instruction_varies: bool
     bounds: tuple[float, float] | None
 
     @property
@@ -122,7 +123,7 @@ def survey(env_id: str, kwargs: Mapping[str, Any] | None = None) -> Survey:
             tuple(model.camera(i).name for i in range(model.ncam)) if model else (),
             tuple(sorted(notes.keys)),
             tuple(sorted(notes.binary())),
-            *notes.told(),
+            *notes.instruction(),
             bounds,
         )
 
@@ -156,7 +157,7 @@ class _Notes:
             if isinstance(value, str) and value.split():
                 self._texts.setdefault(path, {})[" ".join(value.split())] = None
 
-    def told(self) -> tuple[str, str, bool]:
+    def instruction(self) -> tuple[str, str, bool]:
         """The first text, its path, and whether there were others."""
         for path, texts in self._texts.items():
             return next(iter(texts)), path, len(texts) > 1

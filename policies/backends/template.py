@@ -1,19 +1,15 @@
 """A processor's chat template: the prompt that it makes of a conversation, and what it puts around an answer."""
 
-import gc
 import os
-import signal
-import sys
-import time
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from multiprocessing import parent_process
 from pathlib import Path
 
 from jinja2 import TemplateError
 from transformers import ProcessorMixin
 
 from envs.errors import UserError
+from envs.foreign.raising import forked
 from policies.backends.checkpoint.files import BROKEN
 from policies.backends.nano import CHAT_TEMPLATE
 from policies.prompt import Message, assistant, user
@@ -87,38 +83,22 @@ class ChatTemplate:
 
 def _ends(render: Callable[[], object]) -> bool:
     """Whether a template ends, within RENDER_S and RENDER_BYTES. A loop in it cannot be interrupted from outside, so it
-    is rendered in a fork of this process first; on Linux, and not in a worker, whose parent has tried it."""
-    if sys.platform != "linux" or parent_process() is not None:
-        return True
-    child = os.fork()
-    if not child:
-        _render_and_exit(render)
-    until = time.monotonic() + RENDER_S
-    while time.monotonic() < until:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return status == 0
-        time.sleep(0.002)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
+    is rendered in a fork of this process first."""
 
+    def out_of_memory() -> int:
+        import resource  # of Unix
 
-def _render_and_exit(render: Callable[[], object]) -> None:
-    import resource  # of Unix
-
-    gc.disable()  # nothing of the parent's, such as a GL context, may be freed here
-    status = 0
-    try:
         held = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (held + RENDER_BYTES,) * 2)
-        render()
-    except MemoryError:
-        status = 1
-    except UserError as error:
-        status = int(isinstance(error.__cause__, MemoryError))  # any other failure is named by the parent
-    finally:
-        os._exit(status)
+        try:
+            render()
+        except MemoryError:
+            return 1
+        except UserError as error:
+            return int(isinstance(error.__cause__, MemoryError))  # any other failure is named by the parent
+        return 0
+
+    return forked(out_of_memory, RENDER_S) == 0
 
 
 def _common_start(one: str, other: str) -> str:

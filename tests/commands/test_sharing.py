@@ -15,7 +15,6 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
 
-from agent.cli import main
 from agent.record.card import Card
 from agent.record.export import base_of, merge
 from agent.record.provenance import FILE, weights_sha256
@@ -86,19 +85,15 @@ def adapters(checkpoint, tmp_path):
 
 
 @pytest.fixture
-def handeye(tmp_path, monkeypatch, capfd):
+def handeye(tmp_path, monkeypatch, typed):
     """Runs the command in this process, in an empty folder and without a login: (status, stdout, stderr)."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["handeye", *map(str, arguments)])
-        try:
-            main()
-        except SystemExit as end:
-            return end.code, *capfd.readouterr()
-        return 0, *capfd.readouterr()
+        done = typed(*arguments)
+        return done.returncode, done.stdout, done.stderr
 
     return run
 

@@ -1,7 +1,8 @@
-"""A toy environment that counts its steps, for tests of what wraps any environment."""
+"""A toy environment that counts its steps, for tests of what wraps any environment; tasks from files."""
 
 import gymnasium as gym
 import numpy as np
+import pytest
 
 
 class Counting(gym.Env):
@@ -27,3 +28,15 @@ class Counting(gym.Env):
 
 
 gym.register("HandEyeTest/Counting-v0", entry_point=Counting, max_episode_steps=4, disable_env_checker=True)
+
+
+@pytest.fixture
+def declare(tmp_path):
+    """Writes a task's file, and gives its path."""
+
+    def make(text):
+        path = tmp_path / f"task{len(list(tmp_path.iterdir()))}.yaml"
+        path.write_text(text)
+        return str(path)
+
+    return make

@@ -13,16 +13,6 @@ from policies.dialect import chat_for
 DECLARED = "id: HandEyeTest/Counting-v0\ninstruction: count\nsuccess: {of: return, at_least: 4}\n"
 
 
-@pytest.fixture
-def declare(tmp_path):
-    def make(text):
-        path = tmp_path / f"task{len(list(tmp_path.iterdir()))}.yaml"
-        path.write_text(text)
-        return str(path)
-
-    return make
-
-
 def test_a_file_declares_a_task(declare):
     path = declare(DECLARED + "repeat: 2\nframes: 2\nimage_size: 16\nmax_steps: 6\nactions: [one, two, three]\n")
     chosen = task(path)

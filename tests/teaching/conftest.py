@@ -1,8 +1,5 @@
 """Tasks of tests/games, declared in a folder of their own, which is the working one."""
 
-import subprocess
-import sys
-
 import pytest
 
 CATCH = "id: tests.games:Catch-v0\ninstruction: catch the ball\nsuccess: {of: reward, at_least: 1}\n"
@@ -37,18 +34,6 @@ def dock(declare):
 
 
 @pytest.fixture
-def handeye(declare, monkeypatch, capfd):
-    """The command in the working folder, in this process: exit status, output, errors."""
-
-    def run(*arguments):
-        from agent.cli import main
-
-        monkeypatch.setattr(sys, "argv", ["handeye", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
-
-    return run
+def handeye(declare, typed):
+    """The command in the folder of the task's file."""
+    return typed

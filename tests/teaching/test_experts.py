@@ -18,6 +18,7 @@ from agent.commands.training.pretrain import Pretrain as Pretraining
 from agent.config import Baseline, Pretrain, Stage
 from agent.measure.baseline import baseline, train, train_expert
 from envs import registry
+from envs.declared import forget
 from envs.errors import UserError
 from envs.foreign.teaching import TrainedExpert
 from policies.baselines import with_expert
@@ -83,7 +84,7 @@ def test_the_words_for_a_state_are_nothing_to_its_expert(catch, observe):
 def test_a_measured_repeat_does_not_change_the_expert_that_it_was_measured_with(catch, tmp_path):
     before = cache.folder_of(registry.task(catch(SHORT)))
     (tmp_path / "game.measured.yaml").write_text("repeat: 2\n")
-    registry.declared.cache_clear()
+    forget()
     chosen = registry.task("game.yaml")
     assert (chosen.env.repeat, cache.folder_of(chosen)) == (2, before)
 

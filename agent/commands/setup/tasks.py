@@ -62,8 +62,8 @@ def _state(task: "Task", env: "Restorable") -> list[tuple[str, str]]:
         return []
     means = language.parts if isinstance(language, SeenLanguage) else {}  # legends tell the others
     words = language.seen.each(env)
-    told = [f"{word}" + (f": {meaning(means[part])}" if part in means else "") for part, word in words.items()]
-    return [("state words" if not i else "", each) for i, each in enumerate(told)]
+    rows = [f"{word}" + (f": {meaning(means[part])}" if part in means else "") for part, word in words.items()]
+    return [("state words" if not i else "", each) for i, each in enumerate(rows)]
 
 
 def _show(name: str, frame: Path) -> None:

@@ -34,7 +34,7 @@ class Try:
         at_least(1, episodes=self.episodes, workers=self.workers)
         at_least(0, seconds=self.seconds)
         frame = file(self.frame or Path(f"{Path(self.task).stem}.png"))
-        told = self.json and file(self.json)
+        out = self.json and file(self.json)
         probe_apart((self.task,))
         if self.trust:
             vouch(tasks=(self.task,))
@@ -43,8 +43,8 @@ class Try:
             ladder = climb(self.task, frame, effort, lambda rung: status.update(rung))
         lines = hold_ups(ladder)
         _print(ladder, lines)
-        if told:
-            _write(told, ladder, lines)
+        if out:
+            _write(out, ladder, lines)
 
 
 def _print(ladder: "Ladder", lines: list[str]) -> None:

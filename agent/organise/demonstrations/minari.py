@@ -18,8 +18,8 @@ def read(folder: Path, environment: str) -> Iterator[Demonstration]:
     if of and of != environment.rpartition(":")[2]:
         raise UserError(f"'minari:{folder}' is of {of!r}; valid: of {environment!r}")
     indices = dataset.episode_indices
-    told = dataset.storage.get_episode_metadata(indices)
-    for episode, metadata in zip(dataset.iterate_episodes(), told, strict=True):
+    recorded = dataset.storage.get_episode_metadata(indices)
+    for episode, metadata in zip(dataset.iterate_episodes(), recorded, strict=True):
         seed = metadata.get("seed")
         yield Demonstration(
             f"episode {episode.id} of 'minari:{folder}'",

@@ -29,6 +29,17 @@ def begun(make: Callable[[], gym.Env[Any, Any]], reset: Reset) -> gym.Env[Any, A
     return make() if reset is Reset.AS_IS else Remade(make, anew=reset is Reset.ANEW)
 
 
+@contextmanager
+def global_generators_kept() -> Iterator[None]:
+    """The module-wide random generators are afterwards as before: some environments draw from them."""
+    kept = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])  # noqa: NPY002
+
+
 class Remade(gym.Wrapper[Any, Any, Any, Any]):
     """Gives each episode of a seed generators of its own; belongs right around `gym.make`.
 
@@ -104,22 +115,20 @@ class Remade(gym.Wrapper[Any, Any, Any, Any]):
     @contextmanager
     def _own(self, moved: bool = True) -> Iterator[None]:
         """Within, generators are this episode's own. moved: what is drawn is not drawn again."""
-        legacy, plain = np.random.get_state(), random.getstate()  # noqa: NPY002
         by_gymnasium, by_numpy, seeds = gym.utils.seeding.np_random, np.random.default_rng, self._seeds.bit_generator
         before, drew = seeds.state, self._drew
-        np.random.set_state(self._legacy)  # noqa: NPY002
-        random.setstate(self._plain)
-        gym.utils.seeding.np_random, np.random.default_rng = self._seeded(by_gymnasium), self._seeded(by_numpy)
-        try:
-            yield
-        finally:
-            gym.utils.seeding.np_random, np.random.default_rng = by_gymnasium, by_numpy
-            if moved:
-                self._legacy, self._plain = np.random.get_state(), random.getstate()  # noqa: NPY002
-            else:
-                seeds.state, self._drew = before, drew
-            np.random.set_state(legacy)  # noqa: NPY002
-            random.setstate(plain)
+        with global_generators_kept():
+            np.random.set_state(self._legacy)  # noqa: NPY002
+            random.setstate(self._plain)
+            gym.utils.seeding.np_random, np.random.default_rng = self._seeded(by_gymnasium), self._seeded(by_numpy)
+            try:
+                yield
+            finally:
+                gym.utils.seeding.np_random, np.random.default_rng = by_gymnasium, by_numpy
+                if moved:
+                    self._legacy, self._plain = np.random.get_state(), random.getstate()  # noqa: NPY002
+                else:
+                    seeds.state, self._drew = before, drew
 
     def _seeded(self, make_generator: Callable[..., Any]) -> Callable[..., Any]:
         """The same function of a library, with a seed of this episode's where it is given none."""

@@ -10,15 +10,9 @@ HEAD = (
 
 
 @pytest.fixture
-def declare(tmp_path):
+def declare(declare):
     """Writes a file and gives its path. text: what follows the head, which is that of the yard."""
-
-    def make(text, head=HEAD):
-        path = tmp_path / f"task{len(list(tmp_path.iterdir()))}.yaml"
-        path.write_text(head + text)
-        return str(path)
-
-    return make
+    return lambda text, head=HEAD: declare(head + text)
 
 
 @pytest.fixture

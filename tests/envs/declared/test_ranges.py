@@ -106,7 +106,7 @@ def test_nothing_is_written_where_nothing_can_be(declare, tmp_path, monkeypatch,
     def refuse(*names):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("envs.declared.ranges.os.replace", refuse)
+    monkeypatch.setattr("envs.declared.measured.os.replace", refuse)
     with pytest.raises(
         UserError, match=r"sees.yaml' cannot be written: Permission denied; valid: .*handeye sees .* --dry"
     ):

@@ -8,7 +8,7 @@ import spoken
 from gymnasium.spaces import Box, Discrete
 from spoken import ID, TEXT, WON, played
 
-from envs.declared.instructions import ToldInstruction
+from envs.declared.instructions import EnvInstruction
 from envs.errors import UserError
 from envs.foreign.frames import squared
 from envs.language import FixedInstruction
@@ -161,7 +161,7 @@ gym.register("HandEyeTest/Whispering-v0", entry_point=Whispering, max_episode_st
 
 def test_a_restored_state_has_its_own_instruction():
     spec = EnvSpec("HandEyeTest/Whispering-v0", {}, SuccessRule("is_success", 1), 32, ("top",), held=("info.goal",))
-    chosen = Task("told", "tests", "practice", spec, language=ToldInstruction("info.goal"))
+    chosen = Task("told", "tests", "practice", spec, language=EnvInstruction("info.goal"))
     env, other = chosen.make(), chosen.make()
     env.reset(seed=0)
     env.step(np.float32([0.5]))

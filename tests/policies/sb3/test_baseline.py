@@ -2,14 +2,11 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import imageio.v3 as iio
 import pytest
 
-from agent.cli import main
 from agent.config import Baseline
 from agent.measure.baseline import baseline
 from agent.record.provenance import weights_sha256
@@ -17,20 +14,14 @@ from envs.registry import TASKS
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch, capfd):
+def here(tmp_path, monkeypatch, typed):
     """The command in an empty folder, in this process: exit status, output, errors."""
     cwd = tmp_path / "here"
     cwd.mkdir()
 
     def run(*arguments):
         monkeypatch.chdir(cwd)
-        monkeypatch.setattr(sys, "argv", ["handeye", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
+        return typed(*arguments)
 
     run.cwd = cwd
     return run

@@ -9,7 +9,7 @@ from gymnasium.spaces import Dict, MultiDiscrete, Text
 from agent.collect.rollout import rollout
 from agent.config import Baseline
 from agent.measure.baseline import train
-from envs.declared.instructions import ToldInstruction
+from envs.declared.instructions import EnvInstruction
 from envs.errors import UserError
 from envs.task import EnvSpec, Task
 from envs.wrappers import SuccessRule
@@ -38,7 +38,7 @@ class Mission(gym.Wrapper):
 
 gym.register("HandEyeTest/Dictated-v0", entry_point=Mission, max_episode_steps=6, disable_env_checker=True)
 SPEC = EnvSpec("HandEyeTest/Dictated-v0", {}, SuccessRule("return", 6), held=("observation.mission",))
-TASK = Task("mission", "tests", "practice", SPEC, language=ToldInstruction("observation.mission"))
+TASK = Task("mission", "tests", "practice", SPEC, language=EnvInstruction("observation.mission"))
 
 
 def test_a_state_with_text_is_no_hindrance_to_pixels(tmp_path):
