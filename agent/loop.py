@@ -14,6 +14,7 @@ from typing import Any
 
 from agent.collect.workers import Workers
 from agent.config import Config
+from agent.config.optimisers import in_order
 from agent.optimise.health import UnhealthyError
 from agent.record.provenance import at_beginning, versions
 from agent.record.rundir import RunDir
@@ -23,10 +24,9 @@ from agent.stages.branch import branch
 from agent.stages.criticise import criticise
 from agent.stages.evaluate import evaluate, film, results
 from agent.stages.gate import gate
-from agent.stages.imitate import imitate
+from agent.stages.optimise import optimise
 from agent.stages.practise import practise
-from agent.stages.prefer import prefer
-from agent.stages.refuse import refuse
+from agent.stages.refuse import UNTRAINED, refuse
 from agent.stages.relabel import relabel
 from agent.stages.round import SPENT, Round
 from agent.stages.stage import stage
@@ -62,16 +62,18 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
 
 def one_round(r: Round, incumbent: Path) -> dict[str, Any]:
     """Run the stages of a round, each from folders into a folder; returns the round's row of results.json."""
-    row = practise(r, incumbent)  # data collection
+    row, policy = UNTRAINED | practise(r, incumbent), incumbent  # data collection
     row |= relabel(r)
     try:
-        row |= imitate(r, incumbent)  # data organisation and model optimisation: SFT on successes
-        row |= branch(r)  # data collection: measured outcomes of other answers at the same states
-        row |= prefer(r)  # data organisation and model optimisation: DPO on pairs
+        for by in in_order(r.config.optimise):  # SFT on successes, then DPO on pairs, if the config says nothing else
+            if by.branches:
+                row |= branch(r, policy, by.branches)  # data collection: outcomes of other answers at the same states
+            row |= optimise(r, policy, by)  # data organisation and model optimisation
+            policy = r.folder / by.out
     except UnhealthyError as fault:
         return refuse(fault) | row  # the incumbent stays
     row |= gate(r, incumbent)
-    row |= criticise(r)
+    row |= criticise(r, incumbent)
     film(r, r.candidate)
     return row
 

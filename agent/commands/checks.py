@@ -11,9 +11,9 @@ from agent.commands.arguments import check_practised
 from agent.commands.probing import first_observation, probe_apart
 from agent.commands.served import check_served
 from agent.config import Config, Pretrain
-from agent.optimise.distributed import check_devices
-from agent.optimise.preflight import check_dpo, check_sft, two_pairs
+from agent.optimise.preflight import CHECKS, check_sft, two_pairs
 from agent.optimise.pretrain import seed_policy
+from agent.optimise.processes.distributed import check_devices
 from agent.optimise.recorded import check_recorded, is_recorded
 from agent.record.console import say
 from agent.record.provenance import check_words
@@ -74,9 +74,10 @@ def check_improve(config: Config) -> None:
     backend = load_trainable(find_policy(config.policy), config.model)
     shown = _shown(seen, backend)
     rows = two_pairs(shown, backend)
-    check_sft("sft", config.sft, backend, rows)
-    check_dpo("dpo", config.dpo, backend, rows)
-    check_devices(config.model, {"sft": config.sft, "dpo": config.dpo})
+    sections = {method: getattr(config, method) for method in config.optimise}
+    for method, settings in sections.items():
+        CHECKS[method](method, settings, backend, rows)
+    check_devices(config.model, sections)
     if is_server(config.policy):
         check_served(config, backend, shown)
     if config.tracking.mode == "online":

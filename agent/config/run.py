@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
+from agent.config.optimisers import Methods
 from envs.validation import STRICT, Count
 from policies.backends.server.address import named
 from policies.backends.settings import ModelSettings
@@ -112,8 +113,9 @@ class Select:
     critiques: most examples for the critic, of each kind and round. tie: see `Tie`.
     min_margin: smallest difference in outcome of a preference pair, in success or else in speed. max_pairs: pairs kept.
     pair_p_value: largest p of Fisher's exact test that the chosen answer succeeds more often than the rejected one.
-    rejected: most answers to one observation that are each paired with the best. pair_repeats: how often each pair is
-    shown in an epoch. rehearsed: SFT examples mixed with the pairs.
+    rejected: most answers to one observation that are each paired with the best. pair_repeats: how often each pair, or
+    each answer with a measured outcome, is shown in an epoch. rehearsed: SFT examples mixed with these.
+    advantage_scale: of AWR; an answer's weight is exp(advantage / advantage_scale).
     flip_pairs: a control that draws at random which answer is preferred.
     """
 
@@ -130,6 +132,7 @@ class Select:
     rejected: Count = 1
     pair_repeats: Count = 1
     rehearsed: NonNegativeInt = 0
+    advantage_scale: Positive = 0.5
     flip_pairs: bool = False
 
 
@@ -203,7 +206,13 @@ class Tracking:
 
 @dataclass(frozen=True, config=STRICT)
 class Config:
-    """A run of self-improvement. sft, dpo: fields of trl's SFTConfig and DPOConfig, passed through."""
+    """A run of self-improvement.
+
+    optimise: the trainings of a round, in their order. sft: on successes. The others learn from answers to one
+    observation with measured outcomes: dpo (pairs), kto (good and bad answers), awr (SFT weighted by advantage), grpo
+    (new answers, whose outcomes are measured in training).
+    sft, dpo, kto, awr, grpo: fields of trl's SFTConfig, DPOConfig, KTOConfig, SFTConfig and GRPOConfig, passed through.
+    """
 
     policy: Annotated[str, BeforeValidator(named)]
     """the seed policy: a checkpoint folder, a model on a hub, or `seed`, the one that ships; a server is {server: URL,
@@ -213,6 +222,7 @@ class Config:
     out: str = "runs/improve"  # run folder
     seed: Annotated[int, Field(ge=0, lt=50)] = 0  # from 50 on, practice seeds would overlap with pretraining's
     rounds: Count = 2
+    optimise: Methods = ("sft", "dpo")
     workers: Count = 1  # processes that roll out episodes
     n_envs: Count = 64  # of each worker, in lockstep
     threads: Count = 2  # of torch, in training
@@ -226,3 +236,6 @@ class Config:
     tracking: Tracking = Field(default_factory=Tracking)
     sft: dict[str, Any] = Field(default_factory=dict)
     dpo: dict[str, Any] = Field(default_factory=dict)
+    kto: dict[str, Any] = Field(default_factory=dict)
+    awr: dict[str, Any] = Field(default_factory=dict)
+    grpo: dict[str, Any] = Field(default_factory=dict)

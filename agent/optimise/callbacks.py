@@ -12,7 +12,7 @@ from transformers.trainer_utils import SaveStrategy
 
 from agent.optimise.checkpoints import checkpoints
 from agent.optimise.health import Health, check_rows
-from agent.organise.rows import Example, Pair
+from agent.organise.rows import Asked
 from agent.record.console import Bar, console
 
 
@@ -42,7 +42,7 @@ def trainer_callback(listener: TrainerCallback | Bar) -> TrainerCallback:
 
 
 def train(
-    trainer: Trainer, rows: Iterable[Example | Pair], listeners: Iterable[TrainerCallback | Bar], section: str
+    trainer: Trainer, rows: Iterable[Asked], listeners: Iterable[TrainerCallback | Bar], section: str
 ) -> dict[str, float]:
     """Train, with the listeners as callbacks in the place of the trainer's own printing. Returns the final metrics.
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import ExportableState
+from trl import GRPOTrainer
 
 from envs.errors import UserError
 
@@ -100,11 +101,14 @@ def check_rows(trainer: Trainer, section: str) -> None:
     that do not fill the one batch that must be full.
 
     Only a `max_length` cuts some answers off and leaves others. Without it the first rows stand for all.
+    GRPO's rows hold no answer.
     """
-    rows, collate, longest = trainer.train_dataset, trainer.data_collator, trainer.args.max_length
+    rows, collate, longest = trainer.train_dataset, trainer.data_collator, getattr(trainer.args, "max_length", None)
     if trainer.args.dataloader_drop_last and len(rows) < trainer.args.train_batch_size:
         few = f"{section} took no step: {len(rows)} rows are no batch of {trainer.args.train_batch_size}"
         raise UnhealthyError(f"{few}, and {section}.dataloader_drop_last = True; valid: false")
+    if isinstance(trainer, GRPOTrainer):
+        return
     checked = len(rows) if longest is not None else min(len(rows), ROWS_AT_ONCE)
     for first in range(0, checked, ROWS_AT_ONCE):
         some = range(first, min(first + ROWS_AT_ONCE, checked))

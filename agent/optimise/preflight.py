@@ -19,13 +19,15 @@ from typing import Any
 
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import DefaultFlowCallback
-from trl import DPOConfig, SFTConfig
+from trl import DPOConfig, GRPOConfig, KTOConfig, SFTConfig
 
 from agent.optimise.dpo import dpo_trainer
+from agent.optimise.grpo import grpo_trainer
 from agent.optimise.health import Health, check_rows
+from agent.optimise.kto import kto_trainer
 from agent.optimise.sft import sft_trainer
 from agent.organise.outcome import Outcome
-from agent.organise.rows import Example, Pair
+from agent.organise.rows import Asked, Example, Labelled, Pair
 from envs.errors import UserError, unknown
 from envs.observation import Observation
 from envs.task import Task
@@ -54,11 +56,29 @@ def check_sft(section: str, settings: Mapping[str, Any], policy: HFBackend, rows
 
 
 def check_dpo(section: str, settings: Mapping[str, Any], policy: HFBackend, rows: Sequence[Pair]) -> None:
-    """Raises UserError for settings with which DPO cannot train the policy on the rows.
+    """Raises UserError for settings with which DPO cannot train the policy on the rows."""
+    _check(section, settings, DPOConfig, _against_itself(policy, dpo_trainer, rows))
 
-    The reference is another object with the same weights: nothing is copied, and nothing is updated. For a model with
-    adapters trl itself adds the reference, as the adapter `ref`.
-    """
+
+def check_kto(section: str, settings: Mapping[str, Any], policy: HFBackend, rows: Sequence[Pair]) -> None:
+    """Raises UserError for settings with which KTO cannot train the policy on the answers of the rows."""
+    answers = [Labelled(p.shown, p.prompt, p.chosen) for p in rows]
+    answers += [Labelled(p.shown, p.prompt, p.rejected, good=False) for p in rows]
+    _check(section, settings, KTOConfig, _against_itself(policy, kto_trainer, answers))
+
+
+def check_grpo(section: str, settings: Mapping[str, Any], policy: HFBackend, rows: Sequence[Pair]) -> None:
+    """Raises UserError for settings with which trl builds no GRPO trainer. A step would need measured rewards."""
+
+    def build(given: Mapping[str, Any], out: Path) -> Trainer:
+        return grpo_trainer(policy, rows, lambda answers, numbers: [0.0] * len(answers), out, given)
+
+    _check(section, settings, GRPOConfig, build, begin=False)
+
+
+def _against_itself(policy: HFBackend, trainer_of: Callable[..., Trainer], rows: Sequence[Asked]) -> Build:
+    """Builds a trainer whose reference is another object with the policy's weights: nothing is copied, and nothing is
+    updated. For a model with adapters trl itself adds the reference, as the adapter `ref`."""
     model, processor = policy.model, policy.processor
     adapters = getattr(model, "peft_config", None)
     reference = copy(model) if adapters is None else None
@@ -66,18 +86,22 @@ def check_dpo(section: str, settings: Mapping[str, Any], policy: HFBackend, rows
     def build(given: Mapping[str, Any], out: Path) -> Trainer:
         if "ref" in (adapters or {}):  # of the trainer before
             model.delete_adapter("ref")
-        return dpo_trainer(model, reference, processor, rows, out, given)
+        return trainer_of(model, reference, processor, rows, out, given)
 
-    _check(section, settings, DPOConfig, build)
+    return build
 
 
-def _check(section: str, settings: Mapping[str, Any], kind: type, build: Build) -> None:
+CHECKS = {"sft": check_sft, "awr": check_sft, "dpo": check_dpo, "kto": check_kto, "grpo": check_grpo}
+
+
+def _check(section: str, settings: Mapping[str, Any], kind: type, build: Build, begin: bool = True) -> None:
+    """begin: whether the trainer takes its first step."""
     _check_names(section, settings, kind)
-    error = _error(section, settings, build)
+    error = _error(section, settings, build, begin)
     if error is None:
         return
     others = {name: {key: value for key, value in settings.items() if key != name} for name in settings}
-    blamed = [name for name, rest in others.items() if _error(section, rest, build) is None]
+    blamed = [name for name, rest in others.items() if _error(section, rest, build, begin) is None]
     named = "".join(f", {name} = {settings[name]!r}" for name in blamed)
     what = str(error) or type(error).__name__
     raise UserError(f"config section {section!r}{named}: trl cannot train this policy with it: {what}") from error
@@ -96,14 +120,15 @@ def _check_names(section: str, settings: Mapping[str, Any], kind: type) -> None:
             raise UserError(f"config key '{section}.{name}' = {value!r}; valid: a number, such as 1.0e-3")
 
 
-def _error(section: str, settings: Mapping[str, Any], build: Build) -> Exception | None:
-    """What is raised when a trainer with these settings is built and used once."""
+def _error(section: str, settings: Mapping[str, Any], build: Build, begin: bool) -> Exception | None:
+    """What is raised when a trainer with these settings is built and, if it may begin, used once."""
     try:
         with _quiet_and_quick(), TemporaryDirectory() as out:
             trainer = build({**settings, "push_to_hub": False}, Path(out))  # building would make a repository there
             trainer.args.dataloader_drop_last = False  # the rows here are fewer than a batch
             check_rows(trainer, section)
-            _begin(trainer, section)
+            if begin:
+                _begin(trainer, section)
     except Exception as error:  # of whatever type: trl, transformers, accelerate and torch each raise their own
         return error
     return None

@@ -1,4 +1,4 @@
-"""Episodes from one start -> preference pairs, at observations with several answers.
+"""Episodes from one start -> preference pairs and labelled or weighted answers, at observations with several answers.
 
 The simulator is deterministic: episodes with the same start and the same actions so far have the same observation, and
 an episode that returns to a state repeats its observation. Where the next actions differ, one observation has several
@@ -8,6 +8,7 @@ answers. The rest of each episode, the policy's later decisions included, measur
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -15,7 +16,7 @@ from scipy import stats
 from agent.config import Margin
 from agent.organise.episode import Episode, Step
 from agent.organise.outcome import Outcome, mean, outcomes_of
-from agent.organise.rows import Pair
+from agent.organise.rows import Example, Labelled, Pair
 from agent.organise.selection import by_start, worth_imitating
 from envs.foreign.actions import key
 from envs.registry import task
@@ -80,15 +81,75 @@ def pairs(
     result = []
     for fork in forks(episodes):
         *others, (best, winners) = fork.ranked()
-        good = [step for step, value in winners if value.success and worth_imitating(task(fork.task), step)]
-        for worse, losers in others[:rejected] if good else ():
+        chosen = _to_imitate(fork, winners)
+        for worse, losers in others[:rejected] if chosen else ():
             if worse == best or not best.beats(worse, min_margin) or more_often(winners, losers) > p_value:
                 continue
-            chosen, refused = good[-1], losers[0][0]
-            o = chosen.observation
-            answers = chosen.decision.answer, refused.decision.answer
-            result.append(Pair(o.packed_frames(), dialect(fork.task).act(o), *answers, best.less(worse)))
+            refused = losers[0][0].decision.answer
+            result.append(Pair(*_row(fork, chosen, dialect), refused, best.less(worse)))
     return sorted(result, key=lambda pair: pair.margin, reverse=True)[:max_pairs]
+
+
+def labelled_answers(episodes: Iterable[Episode], tie: Margin, dialect: DialectOf = terse) -> list[Labelled]:
+    """The answers of each informative fork, one an action, for KTO (Ethayarajh et al., 2024).
+
+    An answer is good where its outcome ties with the best and holds a success. A good one that is not worth imitating
+    is left out (see `pairs`).
+    """
+    result = []
+    for fork in forks(episodes):
+        if not fork.is_informative(tie):
+            continue
+        ranked = fork.ranked()
+        best = ranked[-1][0]
+        for value, steps in ranked:
+            good = value.success > 0 and value.ties(best, tie)
+            step = _to_imitate(fork, steps) if good else steps[0][0]
+            if step is not None:
+                result.append(Labelled(*_row(fork, step, dialect), good))
+    return result
+
+
+def advantages(episodes: Iterable[Episode], dialect: DialectOf = terse) -> list[tuple[Example, float]]:
+    """The answers of each fork, one an action, with the advantage of their mean outcome over the mean of the fork's.
+
+    Without those that are above that mean and not worth imitating (see `pairs`).
+    """
+    result = []
+    for fork in forks(episodes):
+        ranked = fork.ranked()
+        baseline = float(np.mean([value.value for value, _ in ranked]))
+        for value, steps in ranked:
+            advantage = value.value - baseline
+            step = _to_imitate(fork, steps) if advantage > 0 else steps[0][0]
+            if step is not None:
+                result.append((Example(*_row(fork, step, dialect)), advantage))
+    return result
+
+
+def weighted(
+    answers: Sequence[tuple[Example, float]], scale: float, rng: np.random.Generator, most: float = 20.0
+) -> list[Example]:
+    """As many answers, drawn with probabilities in proportion to exp(advantage / scale), at most `most`.
+
+    Advantage-weighted regression (Peng et al., 2019), whose weights are those of the draw, so that trl's SFTTrainer
+    takes the rows as they are.
+    """
+    weights = np.exp(np.minimum([advantage / scale for _, advantage in answers], np.log(most)))
+    drawn = rng.choice(len(answers), len(answers), p=weights / weights.sum()) if answers else ()
+    return [answers[i][0] for i in drawn]
+
+
+def _to_imitate(fork: Fork, steps: Sequence[tuple[Step, Outcome]]) -> Step | None:
+    """The soonest success among an action's answers that are worth imitating."""
+    good = [step for step, value in steps if value.success and worth_imitating(task(fork.task), step)]
+    return good[-1] if good else None
+
+
+def _row(fork: Fork, step: Step, dialect: DialectOf) -> tuple[Any, ...]:
+    """The fields of an example."""
+    o = step.observation
+    return o.packed_frames(), dialect(fork.task).act(o), step.decision.answer
 
 
 def more_often(winners: Sequence[tuple[Step, Outcome]], losers: Sequence[tuple[Step, Outcome]]) -> float:

@@ -16,7 +16,7 @@ Shown = tuple[PackedFrame, ...]
 
 
 @dataclass(frozen=True)
-class _Row:
+class Asked:
     """A prompt about frames. shown: packed, or an array (T, H, W, 3) uint8, which is then packed."""
 
     shown: Shown | np.ndarray
@@ -33,14 +33,21 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class Example(_Row):
+class Example(Asked):
     """A prompt about frames, and the answer to imitate."""
 
     answer: str
 
 
 @dataclass(frozen=True)
-class Pair(_Row):
+class Labelled(Example):
+    """An answer with the label of its measured outcome. good: whether it ties with the best to this observation."""
+
+    good: bool = True
+
+
+@dataclass(frozen=True)
+class Pair(Asked):
     """A prompt about frames, two answers, and the measured difference of their outcomes."""
 
     chosen: str
@@ -68,7 +75,19 @@ def dpo_rows(pairs: Sequence[Pair]) -> Dataset:
     return _rows(pairs, answers)
 
 
-def _rows(rows: Sequence[_Row], answers: Mapping[str, Sequence[Any]]) -> Dataset:
+def kto_rows(answers: Iterable[Labelled]) -> Dataset:
+    """Rows for trl's KTOTrainer, which calls a good answer desirable."""
+    answers = list(answers)
+    columns = {"completion": [assistant(a.answer) for a in answers], "label": [a.good for a in answers]}
+    return _rows(answers, columns)
+
+
+def grpo_rows(prompts: Iterable[Asked], numbers: Sequence[int]) -> Dataset:
+    """Rows for trl's GRPOTrainer, which hands the column `number` to the reward function."""
+    return _rows(list(prompts), {"number": numbers})
+
+
+def _rows(rows: Sequence[Asked], answers: Mapping[str, Sequence[Any]]) -> Dataset:
     """The texts, held by the dataset, and the frames, which are read and decoded when a row is asked for."""
     columns = {"images": range(len(rows)), "prompt": [row.prompt for row in rows], **answers}
     dataset = Dataset.from_list([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])

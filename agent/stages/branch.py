@@ -1,20 +1,24 @@
 """Branch: measure the outcomes of other answers at the same state."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from agent.collect.branching import Branching
 from agent.collect.starts import branch_seeds
 from agent.collect.workers import Job
+from agent.config.optimisers import stores
 from agent.organise.episode import Episode
 from agent.organise.pairs import forks
 from agent.stages.round import Round
 from agent.stages.stage import stage
 from envs import registry
 
+ATTEMPTS = 10**6  # numbers of attempts that each store has to itself
+
 
 @stage
-def branch(r: Round) -> dict[str, int | dict[str, int]]:
-    """Branches of failures, rolled out by the imitator, into `branches`.
+def branch(r: Round, checkpoint: Path, into: str) -> dict[str, int | dict[str, int]]:
+    """Branches of failures, rolled out by the checkpoint, into a store.
 
     The failures are those of this round's practice (`branch.failures`), or of new root episodes (`branch.starts`),
     which are stored with their branches. All are certified unless `collect.certify` is none. A task whose episodes do
@@ -24,17 +28,18 @@ def branch(r: Round) -> dict[str, int | dict[str, int]]:
     among them have answers whose outcomes do not tie.
     """
     settings, played, practised = r.config.branch, [], r.episodes("episodes")
+    first = r.config.collect.attempts + ATTEMPTS * stores(r.config.optimise).index(into)
     certify, greedy = r.config.collect.certify != "none", settings.follow_temperature == 0
     inexact = registry.inexact(r.config.tasks)
     for task in [t for t in r.config.tasks if t not in inexact] if settings.failures or settings.starts else ():
-        job = r.job(task, r.imitator, temperature=settings.follow_temperature, certify=certify, end_loops=greedy)
-        branching = Branching(r.workers, job, _charged(r), r.config.collect.attempts, r.rng(f"branch {task}"))
+        job = r.job(task, checkpoint, temperature=settings.follow_temperature, certify=certify, end_loops=greedy)
+        branching = Branching(r.workers, job, _charged(r), first, r.rng(f"{into.replace('branches', 'branch')} {task}"))
         tried = branching.explore([e for e in practised if e.task == task], settings)
         tried += branching.explore_own(branch_seeds(r.config, r.number, task), settings)
         played += r.concluded(job, tried)
         r.log(f"branch/{task}", branching.agreement())
     if played:
-        r.store("branches").append(played)
+        r.store(into).append(played)
     measured = played + [e for e in r.labelled(practised) if not played or e.task in inexact]
     found = list(forks(measured))
     informative = sum(fork.is_informative(r.config.select.tie) for fork in found)

@@ -4,12 +4,13 @@ import random
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from agent.collect.workers import release
 from agent.config import Margin
-from agent.optimise.distributed import train_apart
+from agent.optimise.processes.distributed import train_apart
 from agent.optimise.sft import train_sft
 from agent.organise import selection
 from agent.organise.critiques import answer_critiques, contrasts, end_critiques, endings
@@ -25,8 +26,8 @@ from policies.backends.loading import load_trainable
 
 
 @stage
-def imitate(r: Round, checkpoint: Path) -> dict[str, int]:
-    """SFT of the checkpoint on the successes of the latest rounds, into `sft`; a copy where there are no rows.
+def imitate(r: Round, checkpoint: Path, into: str) -> dict[str, int]:
+    """SFT of the checkpoint on the successes of the latest rounds, saved `into`; a copy where there are no rows.
 
     Raises UnhealthyError, before anything is saved.
     """
@@ -34,8 +35,8 @@ def imitate(r: Round, checkpoint: Path) -> dict[str, int]:
     examples = selection.examples(kept, r.dialect)
     rng = r.rng("imitate")
     rows = examples + measured_critiques(r.before()) + other_critiques(r, practised, kept, rng)
-    out = r.output("sft")
-    _train(r, checkpoint, rows, out)
+    out = r.output(into)
+    fine_tune(r, checkpoint, rows, out, "sft")
     r.sign(out, checkpoint, "sft")
     return {"sft_examples": len(examples)}
 
@@ -46,7 +47,7 @@ def measured_critiques(r: Round) -> list[Example]:
     practised = r.unbranched(lambda: r.labelled(r.episodes("episodes")))
     # between branches any difference counts: they share their random numbers
     tried: list[tuple[list[Episode], Margin | None]] = [
-        (r.episodes("branches"), None),
+        (r.branches(), None),
         (practised, select.min_margin),
     ]
     rows = [
@@ -63,19 +64,20 @@ def other_critiques(
     return end_critiques(endings(practised), n, rng, r.dialect) + contrasts(kept, n, rng, r.dialect)
 
 
-def _train(r: Round, checkpoint: Path, rows: Sequence[Example], out: Path) -> None:
+def fine_tune(r: Round, checkpoint: Path, rows: Sequence[Example], out: Path, section: Literal["sft", "awr"]) -> None:
+    """Train the checkpoint on the rows, with the config's section for trl's SFTTrainer; a copy where there are none."""
     if not rows and (has_adapters(checkpoint) or not r.config.model.lora):
         copy_folder(checkpoint, out)
         return
     release()
-    rows, settings = list(rows), {"seed": r.config.seed} | r.config.sft
+    rows, settings = list(rows), {"seed": r.config.seed} | getattr(r.config, section)
     random.Random(r.config.seed).shuffle(rows)
-    with bar("imitate (SFT)") as progress:
-        callbacks = [progress, TrackTraining(r.tracker, "sft")]
+    with bar(f"imitate ({section.upper()})") as progress:
+        callbacks = [progress, TrackTraining(r.tracker, section)]
         if rows and r.config.model.devices > 1:
-            train_apart(r.training("sft", checkpoint, rows, settings, out), callbacks)
+            train_apart(r.training(section, checkpoint, rows, settings, out), callbacks)
             return
         backend = load_trainable(checkpoint, r.config.model, r.config.seed)
         if rows:  # new adapters that are not trained yet are saved too: later stages find the same base
-            train_sft(backend.model, backend.processor, rows, r.checkpoints, settings, callbacks)
+            train_sft(backend.model, backend.processor, rows, r.checkpoints, settings, callbacks, section)
     backend.save(out)

@@ -4,10 +4,14 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from transformers import PreTrainedModel
+
 from agent.collect.workers import release
-from agent.optimise.distributed import train_apart
 from agent.optimise.dpo import train_dpo
+from agent.optimise.processes.distributed import train_apart
 from agent.organise import pairs, selection
+from agent.organise.episode import Episode
 from agent.organise.rows import Example, Pair, rehearsal
 from agent.record.console import bar
 from agent.record.rundir import copy_folder
@@ -16,49 +20,65 @@ from agent.stages.imitate import measured_critiques, other_critiques
 from agent.stages.round import Round
 from agent.stages.stage import stage
 from policies.backends.adapters.lora import is_adapted
+from policies.backends.huggingface import HFBackend
 from policies.backends.loading import load_trainable
 
 
 @stage
-def prefer(r: Round) -> dict[str, int]:
-    """DPO of the imitator with an SFT term, into `policy`; the reference is the imitator. A copy without pairs.
+def prefer(r: Round, checkpoint: Path, into: str, branches: str) -> dict[str, int]:
+    """DPO of the checkpoint with an SFT term, saved `into`; the reference is the checkpoint. A copy without pairs.
 
-    Rehearsed SFT examples and the examples for the critic are mixed in. The pairs are few: alone, they make the policy
-    forget what they do not show. Raises UnhealthyError, before anything is saved.
+    branches: the store of measured outcomes. Rehearsed SFT examples and the examples for the critic are mixed in. The
+    pairs are few: alone, they make the policy forget what they do not show. Raises UnhealthyError, before anything is
+    saved.
     """
-    select, rng = r.config.select, r.rng("prefer")
-    branched = r.hindsight(r.episodes("branches"))
+    select, rng = r.config.select, r.rng("prefer" if into == "policy" else f"prefer {into}")
+    tried = measured(r, branches)
     bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
-    preferences = pairs.pairs(branched + r.unbranched(r.practice), *bounds, r.dialect)
-    out = r.output("policy")
+    preferences = pairs.pairs(tried + r.unbranched(r.practice), *bounds, r.dialect)
+    out = r.output(into)
     if not preferences:
-        copy_folder(r.imitator, out)
-        r.sign(out, r.imitator, "dpo")
+        copy_folder(checkpoint, out)
+        r.sign(out, checkpoint, "dpo")
         return {"pairs": 0}
     if select.flip_pairs:
         preferences = pairs.flipped(preferences, rng)
-    practised, kept = r.learned()
-    kept += selection.keep(branched, select.per_start)
-    critiques = measured_critiques(r) + other_critiques(r, [*practised, *branched], kept, rng)
-    _train(r, preferences, selection.examples(kept, r.dialect), critiques, out)
-    r.sign(out, r.imitator, "dpo")
+    _train(r, checkpoint, preferences, rehearsed(r, tried, rng), out)
+    r.sign(out, checkpoint, "dpo")
     return {"pairs": len(preferences)}
 
 
-def _train(
-    r: Round, preferences: Sequence[Pair], examples: Sequence[Example], critiques: Sequence[Example], out: Path
-) -> None:
-    select, rng = r.config.select, random.Random(r.config.seed)
-    rehearsed = rng.sample(examples, min(select.rehearsed, len(examples)))
-    rows = [*preferences] * select.pair_repeats + [rehearsal(e) for e in (*rehearsed, *critiques)]
+def measured(r: Round, branches: str) -> list[Episode]:
+    """The branches of a training, with the thoughts of successes relabelled."""
+    return r.hindsight(r.episodes(branches))
+
+
+def rehearsed(r: Round, tried: Sequence[Episode], rng: np.random.Generator) -> list[Example]:
+    """What is mixed with the rows of measured outcomes: SFT examples of successes, and the examples for the critic."""
+    practised, kept = r.learned()
+    kept += selection.keep(tried, r.config.select.per_start)
+    critiques = measured_critiques(r) + other_critiques(r, [*practised, *tried], kept, rng)
+    examples = selection.examples(kept, r.dialect)
+    n = min(r.config.select.rehearsed, len(examples))
+    return [*random.Random(r.config.seed).sample(examples, n), *critiques]
+
+
+def _train(r: Round, checkpoint: Path, preferences: Sequence[Pair], beside: Sequence[Example], out: Path) -> None:
+    rows = [*preferences] * r.config.select.pair_repeats + [rehearsal(e) for e in beside]
     settings = {"seed": r.config.seed} | r.config.dpo
     release()
     with bar("prefer (DPO)") as progress:
         callbacks = [progress, TrackTraining(r.tracker, "dpo")]
         if r.config.model.devices > 1:
-            train_apart(r.training("dpo", r.imitator, rows, settings, out), callbacks)
+            train_apart(r.training("dpo", checkpoint, rows, settings, out), callbacks)
             return
-        backend = load_trainable(r.imitator, r.config.model, r.config.seed)
-        reference = None if is_adapted(backend.model) else load_trainable(r.imitator, r.config.model).model
+        backend, reference = with_reference(r, checkpoint)
         train_dpo(backend.model, reference, backend.processor, rows, r.checkpoints, settings, callbacks)
     backend.save(out)
+
+
+def with_reference(r: Round, checkpoint: Path) -> tuple[HFBackend, PreTrainedModel | None]:
+    """A checkpoint to train, and the same as a reference; None for one with adapters, of which trl makes a copy."""
+    backend = load_trainable(checkpoint, r.config.model, r.config.seed)
+    reference = None if is_adapted(backend.model) else load_trainable(checkpoint, r.config.model).model
+    return backend, reference

@@ -5,6 +5,8 @@ from typing import Any
 from agent.measure.statistics import best_of, critic_scores
 from agent.optimise.health import UnhealthyError
 
+# Of a round's row, where no training gives another number.
+UNTRAINED = {"sft_examples": 0, "branches": 0, "branched": {"moments": 0, "informative": 0}, "pairs": 0}
 UNMEASURED = {"k": 0, "n": 0, "rate": float("nan"), "ci95": [float("nan"), float("nan")]}  # a RATE of no episodes
 
 
@@ -14,10 +16,6 @@ def refuse(fault: UnhealthyError) -> dict[str, Any]:
     return {
         "accepted": False,
         "unhealthy": str(fault),
-        "sft_examples": 0,
-        "branches": 0,
-        "branched": {"moments": 0, "informative": 0},
-        "pairs": 0,
         "gate": gate | {"reason": "not played: the training was unhealthy"},
         "critic": critic_scores([], []) | {"best_of": best_of([])},
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -20,8 +20,9 @@ from agent.collect.processes.recovery import check_broken, summary
 from agent.collect.streamed import Streamed
 from agent.collect.workers import Job, Workers
 from agent.config import Config
+from agent.config.optimisers import in_order, stores
 from agent.measure.statistics import successes
-from agent.optimise.distributed import Training
+from agent.optimise.processes.distributed import Training
 from agent.organise import selection
 from agent.organise.episode import Episode
 from agent.organise.store import EpisodeStore
@@ -90,14 +91,14 @@ class Round:
         return self.run.round(self.number)
 
     @property
-    def imitator(self) -> Path:
-        """The checkpoint that SFT makes."""
-        return self.folder / "sft"
-
-    @property
     def candidate(self) -> Path:
-        """The checkpoint that DPO makes of the imitator."""
+        """The checkpoint of the last training."""
         return self.folder / "policy"
+
+    def brancher(self, incumbent: Path) -> Path:
+        """The checkpoint that rolls out the round's first branches: none of its trainings has their outcomes."""
+        trained = takewhile(lambda each: not each.branches, in_order(self.config.optimise))
+        return next((self.folder / each.out for each in reversed(list(trained))), incumbent)
 
     def before(self, back: int = 1) -> "Round":
         """The round `back` rounds earlier."""
@@ -127,9 +128,13 @@ class Round:
         """All episodes of these stores, of stages that are done; a store that does not exist is empty."""
         return [episode for name in names for episode in EpisodeStore(self._place(name))]
 
+    def branches(self) -> list[Episode]:
+        """All branches of the round, of whichever training they were measured for."""
+        return self.episodes(*stores(self.config.optimise))
+
     def unbranched(self, practice: Callable[[], Sequence[Episode]]) -> list[Episode]:
         """The practice that takes the place of branches: all in a round without any, else that of tasks without."""
-        if not self.episodes("branches"):
+        if not self.branches():
             return list(practice())
         inexact = registry.inexact(self.config.tasks)
         return [episode for episode in practice() if episode.task in inexact] if inexact else []
@@ -141,7 +146,7 @@ class Round:
         (`select.hindsight`).
         """
         return self.hindsight(
-            self.labelled([*self.episodes("episodes", "archived"), *self.before().episodes("branches")])
+            self.labelled([*self.episodes("episodes", "archived"), *self.before().branches()])
             + self.episodes("relabelled")
         )
 
@@ -160,7 +165,7 @@ class Round:
         return selection.hindsight(episodes) if self.config.select.hindsight else list(episodes)
 
     def sign(self, checkpoint: Path, parent: Path, stage: str) -> None:
-        """Write the checkpoint's provenance into its folder. stage: `sft` or `dpo`."""
+        """Write the checkpoint's provenance into its folder. stage: the method of its training."""
         provenance.sign(
             checkpoint,
             parent,
@@ -179,7 +184,7 @@ class Round:
     def training(
         self, section: str, checkpoint: Path, rows: Sequence[Any], settings: Mapping[str, Any], out: Path
     ) -> Training:
-        """A training in several processes, which saves the policy into `out`. section: `sft` or `dpo`."""
+        """A training in several processes, which saves the policy into `out`. section: `sft`, `awr` or `dpo`."""
         c = self.config
         how = {"model": c.model, "seed": c.seed, "folder": self.checkpoints, "threads": c.threads}
         return Training(section, checkpoint, rows=rows, settings=settings, out=out, **how)

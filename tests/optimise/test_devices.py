@@ -13,9 +13,9 @@ from test_checkpoints import EXAMPLES, LORA, PAIRS, Steps
 from transformers import TrainerCallback
 
 from agent.optimise import sft
-from agent.optimise.distributed import Training, check_devices, divided, train_apart
 from agent.optimise.dpo import train_dpo
 from agent.optimise.health import UnhealthyError
+from agent.optimise.processes.distributed import Training, check_devices, divided, train_apart
 from agent.optimise.sft import train_sft
 from envs.errors import UserError
 from policies.backends.loading import load_trainable
@@ -110,7 +110,7 @@ class Killing(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         for child in psutil.Process().children(recursive=True):
-            if "agent.optimise.rank" in child.cmdline() and child.environ().get("RANK") == "1":
+            if "agent.optimise.processes.rank" in child.cmdline() and child.environ().get("RANK") == "1":
                 child.kill()
 
 

@@ -1,6 +1,6 @@
-"""One process of a training in several (`agent.optimise.distributed`), started by torch's launcher:
+"""One process of a training in several (`agent.optimise.processes.distributed`), started by torch's launcher:
 
-python -m torch.distributed.run --nproc-per-node=N -m agent.optimise.rank FILE
+python -m torch.distributed.run --nproc-per-node=N -m agent.optimise.processes.rank FILE
 """
 
 import json
@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from transformers import TrainerCallback
 
-from agent.optimise.distributed import ERROR, EVENT, Training
 from agent.optimise.dpo import train_dpo
+from agent.optimise.processes.distributed import ERROR, EVENT, Training
 from agent.optimise.sft import train_sft
 from envs.errors import first_line
 from policies.backends.adapters.lora import is_adapted
@@ -49,8 +49,8 @@ def train(training: Training, rank: int, local_rank: int) -> None:
     settings = replace(training.model, device=device)
     backend = load_trainable(training.checkpoint, settings, training.seed)
     given = backend.processor, training.rows, training.folder, training.settings, [Forwarding()] if rank == 0 else []
-    if training.section == "sft":
-        train_sft(backend.model, *given)
+    if training.section in ("sft", "awr"):
+        train_sft(backend.model, *given, training.section)
     else:
         whole = not is_adapted(backend.model)
         reference = load_trainable(training.checkpoint, settings).model if whole else None

@@ -1,8 +1,8 @@
 """A training in several processes, one for each device (data parallel): started here, watched, and its model saved.
 
-torch's launcher starts the processes (`agent.optimise.rank`), and trl's trainers find each other in them through
-accelerate. Each has the whole model and a share of every step's rows; gradients are averaged. Rows and settings go
-through a file in the training's folder, and so do errors; what callbacks are told comes back through a pipe.
+torch's launcher starts the processes (`agent.optimise.processes.rank`), and trl's trainers find each other in them
+through accelerate. Each has the whole model and a share of every step's rows; gradients are averaged. Rows and settings
+go through a file in the training's folder, and so do errors; what callbacks are told comes back through a pipe.
 """
 
 import json
@@ -30,6 +30,7 @@ from policies.backends.settings import ModelSettings
 ROWS_A_STEP = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}  # trl's defaults
 EVENT = "handeye-event: "  # what a line of the first process begins with that is for the callbacks
 TRAINING, ERROR = "training.pickle", "error-*.json"  # in the training's folder; an error of each rank
+ALONE = ("kto", "grpo")  # trained in one process
 END_S = 30.0  # [s] for the launcher to end its processes
 
 
@@ -37,13 +38,13 @@ END_S = 30.0  # [s] for the launcher to end its processes
 class Training:
     """What is trained, and where.
 
-    section: `sft` or `dpo`, with the settings of trl's trainer. checkpoint: the policy that is trained further; with
-    `dpo` it is the reference, too. seed: of new adapters. rows: `Example`s, or `Pair`s and what is rehearsed beside
-    them. folder: of the training's own checkpoints, as in `train_sft`. out: where the trained policy is saved.
+    section: `sft`, `awr` or `dpo`, with the settings of trl's trainer. checkpoint: the policy that is trained further;
+    with `dpo` it is the reference, too. seed: of new adapters. rows: `Example`s, or `Pair`s and what is rehearsed
+    beside them. folder: of the training's own checkpoints, as in `train_sft`. out: where the trained policy is saved.
     threads: of torch, of all processes together.
     """
 
-    section: Literal["sft", "dpo"]
+    section: Literal["sft", "awr", "dpo"]
     checkpoint: Path
     model: ModelSettings
     seed: int
@@ -81,6 +82,8 @@ def check_devices(model: ModelSettings, sections: Mapping[str, Mapping[str, Any]
     if _kind(model) == "cuda" and n > there:
         raise UserError(f"model.devices = {n}, and {there} are visible; valid: 1 to {there}")
     for section, settings in sections.items():
+        if section in ALONE:
+            raise UserError(f"model.devices = {n} and optimise: {section}; valid: 1, or sft, awr, dpo")
         divided(settings, section, n)
 
 
@@ -105,7 +108,7 @@ def train_apart(training: Training, callbacks: Iterable[TrainerCallback | Bar] =
     shared = replace(training, model=model, settings=divided(training.settings, training.section, n))
     (folder / TRAINING).write_bytes(pickle.dumps(shared))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n}"]
-    command += ["-m", "agent.optimise.rank", str(folder / TRAINING)]
+    command += ["-m", "agent.optimise.processes.rank", str(folder / TRAINING)]
     environment, stderr = _environment(model.device, max(1, training.threads // n)), folder / "stderr.txt"
     with stderr.open("w") as said:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": said, "text": True}

@@ -1,0 +1,21 @@
+"""Optimise: the training that a method stands for, on what the stages before it collected."""
+
+from pathlib import Path
+from typing import Any
+
+from agent.config.optimisers import Optimiser
+from agent.stages.imitate import imitate
+from agent.stages.outcomes.awr import weigh
+from agent.stages.outcomes.grpo import reinforce
+from agent.stages.outcomes.kto import prefer_unpaired
+from agent.stages.prefer import prefer
+from agent.stages.round import Round
+
+ON_OUTCOMES = {"dpo": prefer, "kto": prefer_unpaired, "awr": weigh, "grpo": reinforce}
+
+
+def optimise(r: Round, checkpoint: Path, by: Optimiser) -> dict[str, Any]:
+    """Train the checkpoint, into the folder of the round that `by` names."""
+    if by.method == "sft":
+        return imitate(r, checkpoint, by.out)
+    return ON_OUTCOMES[by.method](r, checkpoint, by.out, by.branches)

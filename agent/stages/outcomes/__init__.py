@@ -1,0 +1,1 @@
+"""Trainings on measured outcomes beside DPO, for comparison: KTO, AWR, GRPO."""

@@ -1,0 +1,43 @@
+"""KTO (Ethayarajh et al., 2024) on answers that were measured to be good or bad: no pairs are needed."""
+
+from pathlib import Path
+
+from agent.collect.workers import release
+from agent.optimise.kto import train_kto
+from agent.organise import pairs
+from agent.organise.rows import Labelled
+from agent.record.console import bar
+from agent.record.rundir import copy_folder
+from agent.record.tracking import TrackTraining
+from agent.stages.prefer import measured, rehearsed, with_reference
+from agent.stages.round import Round
+from agent.stages.stage import stage
+
+
+@stage
+def prefer_unpaired(r: Round, checkpoint: Path, into: str, branches: str) -> dict[str, int]:
+    """KTO of the checkpoint, saved `into`; the reference is the checkpoint. A copy without labelled answers.
+
+    branches: the store of measured outcomes. What DPO rehearses is mixed in as good answers. Raises UnhealthyError,
+    before anything is saved.
+    """
+    select, rng, out = r.config.select, r.rng(f"kto {into}"), r.output(into)
+    tried = measured(r, branches)
+    answers = pairs.labelled_answers(tried + r.unbranched(r.practice), select.tie, r.dialect)
+    if answers:
+        beside = [Labelled(e.shown, e.prompt, e.answer) for e in rehearsed(r, tried, rng)]
+        _train(r, checkpoint, answers * select.pair_repeats + beside, out)
+    else:
+        copy_folder(checkpoint, out)
+    r.sign(out, checkpoint, "kto")
+    return {"labelled": {"good": sum(a.good for a in answers), "bad": sum(not a.good for a in answers)}}
+
+
+def _train(r: Round, checkpoint: Path, rows: list[Labelled], out: Path) -> None:
+    release()
+    backend, reference = with_reference(r, checkpoint)
+    settings = {"seed": r.config.seed} | r.config.kto
+    with bar("prefer (KTO)") as progress:
+        callbacks = [progress, TrackTraining(r.tracker, "kto")]
+        train_kto(backend.model, reference, backend.processor, rows, r.checkpoints, settings, callbacks)
+    backend.save(out)
