@@ -17,12 +17,6 @@ from envs.registry import TASKS
 
 GRPO = {"max_steps": 2, "per_device_train_batch_size": 4, "num_generations": 2, "learning_rate": 1e-3}
 GRPO |= {"logging_steps": 1}
-    "max_steps": 2,
-    "per_device_train_batch_size": 4,
-    "num_generations": 2,
-    "learning_rate": 1e-3,
-    "logging_steps": 1,
-}
 
 
 @pytest.fixture
