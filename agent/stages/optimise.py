@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from agent.config.optimisers import Optimiser
-from agent.stages.imitate import imitate
-from agent.stages.outcomes.awr import weigh
-from agent.stages.outcomes.grpo import reinforce
-from agent.stages.outcomes.kto import prefer_unpaired
-from agent.stages.prefer import prefer
+from agent.stages.optimisers.awr import weigh
+from agent.stages.optimisers.grpo import reinforce
+from agent.stages.optimisers.imitate import imitate
+from agent.stages.optimisers.kto import prefer_unpaired
+from agent.stages.optimisers.prefer import prefer
 from agent.stages.round import Round
 
 ON_OUTCOMES = {"dpo": prefer, "kto": prefer_unpaired, "awr": weigh, "grpo": reinforce}

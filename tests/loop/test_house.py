@@ -52,11 +52,19 @@ def test_the_outer_loop_is_read_at_a_glance():
     } == {}
 
 
+def imported_by(path):
+    """The modules that a file imports from."""
+    return {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
+
+
 def test_every_stage_is_called_by_the_loop():
-    """A file in stages/ is a link of the round, apart from round.py and stage.py, which hold what the links share."""
-    tree = ast.parse(Path(agent.loop.__file__).read_text())
-    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {f"agent.stages.{name}" for name in modules(ROOT / "agent" / "stages")} <= imported
+    """A file in stages/ is a link of the round, apart from round.py and stage.py, which hold what the links share. Its
+    trainings are called by optimise.py."""
+    stages = ROOT / "agent" / "stages"
+    links = {f"agent.stages.{path.stem}" for path in stages.glob("[!_]*.py")}
+    assert links <= imported_by(Path(agent.loop.__file__))
+    trainings = {f"agent.stages.optimisers.{path.stem}" for path in (stages / "optimisers").glob("[!_]*.py")}
+    assert trainings <= imported_by(stages / "optimise.py")
 
 
 def test_every_command_has_a_file_of_its_own():

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from agent import loop
 from agent.collect import workers
-from agent.stages import imitate, prefer
+from agent.stages.optimisers import imitate, prefer
 from policies.backends.adapters.folder import has_adapters, read_base
 from policies.backends.adapters.weights import weights_sha256
 

@@ -13,9 +13,9 @@ from agent.optimise import pretrain
 from agent.record.rundir import RunDir
 from agent.record.tracking import Tracker
 from agent.stages.branch import branch
-from agent.stages.imitate import imitate
+from agent.stages.optimisers.imitate import imitate
+from agent.stages.optimisers.prefer import prefer
 from agent.stages.practise import practise
-from agent.stages.prefer import prefer
 from agent.stages.relabel import relabel
 from agent.stages.round import SPENT, Round
 from envs.registry import TASKS

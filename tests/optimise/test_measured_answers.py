@@ -6,7 +6,7 @@ import pytest
 from agent.config import Tie
 from agent.organise.outcome import Outcome
 from agent.organise.pairs import advantages, labelled_answers, weighted
-from agent.stages.outcomes.grpo import states
+from agent.stages.optimisers.grpo import states
 
 A, B, C = (1, 0), (0, 1), (-1, 0)
 

@@ -16,7 +16,7 @@ from agent.organise.rows import Example, Pair, rehearsal
 from agent.record.console import bar
 from agent.record.rundir import copy_folder
 from agent.record.tracking import TrackTraining
-from agent.stages.imitate import measured_critiques, other_critiques
+from agent.stages.optimisers.imitate import measured_critiques, other_critiques
 from agent.stages.round import Round
 from agent.stages.stage import stage
 from policies.backends.adapters.lora import is_adapted

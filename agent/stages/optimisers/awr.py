@@ -4,8 +4,8 @@ from pathlib import Path
 
 from agent.organise import pairs
 from agent.record.rundir import copy_folder
-from agent.stages.imitate import fine_tune
-from agent.stages.prefer import measured, rehearsed
+from agent.stages.optimisers.imitate import fine_tune
+from agent.stages.optimisers.prefer import measured, rehearsed
 from agent.stages.round import Round
 from agent.stages.stage import stage
 

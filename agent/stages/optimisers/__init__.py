@@ -1,0 +1,1 @@
+"""The trainings of a round, one file each: `optimise` in the config names them."""

@@ -1,1 +1,0 @@
-"""Trainings on measured outcomes beside DPO, for comparison: KTO, AWR, GRPO."""
