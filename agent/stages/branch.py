@@ -24,10 +24,11 @@ def branch(r: Round, checkpoint: Path, into: str) -> dict[str, int | dict[str, i
     which are stored with their branches. All are certified unless `collect.certify` is none. A task whose episodes do
     not happen again has none.
 
-    branched: the moments with several measured answers, of the branches or, without any, of practice; informative ones
+    branches: of all stores so far. branched: the moments with several measured answers, of the branches or, without any, of practice; informative ones
     among them have answers whose outcomes do not tie.
     """
     settings, played, practised = r.config.branch, [], r.episodes("episodes")
+    earlier = r.branches()  # of trainings before, if this is not the first one that needs branches
     first = r.config.collect.attempts + ATTEMPTS * stores(r.config.optimise).index(into)
     certify, greedy = r.config.collect.certify != "none", settings.follow_temperature == 0
     inexact = registry.inexact(r.config.tasks)
@@ -40,6 +41,7 @@ def branch(r: Round, checkpoint: Path, into: str) -> dict[str, int | dict[str, i
         r.log(f"branch/{task}", branching.agreement())
     if played:
         r.store(into).append(played)
+    played += earlier
     measured = played + [e for e in r.labelled(practised) if not played or e.task in inexact]
     found = list(forks(measured))
     informative = sum(fork.is_informative(r.config.select.tie) for fork in found)
