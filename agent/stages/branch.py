@@ -24,8 +24,8 @@ def branch(r: Round, checkpoint: Path, into: str) -> dict[str, int | dict[str, i
     which are stored with their branches. All are certified unless `collect.certify` is none. A task whose episodes do
     not happen again has none.
 
-    branches: of all stores so far. branched: the moments with several measured answers, of the branches or, without any, of practice; informative ones
-    among them have answers whose outcomes do not tie.
+    branches: of all stores so far. branched: the moments with several measured answers, of the branches or, without
+    any, of practice; informative ones among them have answers whose outcomes do not tie.
     """
     settings, played, practised = r.config.branch, [], r.episodes("episodes")
     earlier = r.branches()  # of trainings before, if this is not the first one that needs branches
