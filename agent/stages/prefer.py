@@ -4,6 +4,8 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from agent.collect.workers import release
 from agent.optimise.distributed import train_apart
 from agent.optimise.dpo import train_dpo
@@ -12,6 +14,7 @@ from agent.organise.rows import Example, Pair, rehearsal
 from agent.record.console import bar
 from agent.record.rundir import copy_folder
 from agent.record.tracking import TrackTraining
+from agent.record.tracking.tables import pair_rows
 from agent.stages.imitate import measured_critiques, other_critiques
 from agent.stages.round import Round
 from agent.stages.stage import stage
@@ -37,12 +40,20 @@ def prefer(r: Round) -> dict[str, int]:
         return {"pairs": 0}
     if select.flip_pairs:
         preferences = pairs.flipped(preferences, rng)
+    _log(r, preferences)
     practised, kept = r.learned()
     kept += selection.keep(branched, select.per_start)
     critiques = measured_critiques(r) + other_critiques(r, [*practised, *branched], kept, rng)
     _train(r, preferences, selection.examples(kept, r.dialect), critiques, out)
     r.sign(out, r.imitator, "dpo")
     return {"pairs": len(preferences)}
+
+
+def _log(r: Round, preferences: Sequence[Pair]) -> None:
+    """The pairs as a table, their number, and the mean of both numbers of the margin."""
+    r.tracker.table("pairs/pairs", lambda folder: pair_rows(preferences))
+    success, saved = np.mean([pair.margin for pair in preferences], axis=0)
+    r.log("pairs", {"n": len(preferences), "margin_success": success, "margin_saved": saved})
 
 
 def _train(

@@ -17,7 +17,8 @@ import wandb
 from agent.config import Tracking
 from agent.record import video
 from agent.record.tracking import Tracker
-from agent.record.wandb_run import records, repair, run_id, sent
+from agent.record.tracking.wandb_log import records, repair, sent
+from agent.record.tracking.wandb_run import run_id
 from envs.errors import UserError
 from tests.record.wandb_server import wandb_server
 
