@@ -33,18 +33,18 @@ def evaluate(r: Round, checkpoint: Path, name: str) -> dict[str, int]:
         job = r.job(task, checkpoint, starts=starts, critic=r.config.critic)
         played += r.measure(f"held-out {task}", job)
     r.store(r.run.heldout(name)).append(played)
-    r.tracker.table(f"heldout/{name}/episodes", lambda folder: episode_rows(played, films, folder))
-    r.log("heldout", _rates(played))
+    r.tracker.table(f"held-out/{name}/episodes", lambda folder: episode_rows(played, films, folder))
+    r.log("held-out", _rates(played))
     return {"heldout_episodes": len(played)}
 
 
 def _rates(played: Sequence[Episode]) -> dict[str, float]:
-    """Success on each task with the ends of its 95 % interval, and its mean over tasks."""
+    """The ends of each task's 95 % interval, and mean success over tasks."""
     rates = {task: rate(successes(some)) for task, some in whole_by_task(played).items()}
     numbers = {"mean": float(np.mean([each["rate"] for each in rates.values()]))}
     for task, each in rates.items():
         low, high = each["ci95"]
-        numbers |= {f"{task}/success": each["rate"], f"{task}/ci95_low": low, f"{task}/ci95_high": high}
+        numbers |= {f"{task}/ci95_low": low, f"{task}/ci95_high": high}
     return numbers
 
 

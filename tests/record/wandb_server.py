@@ -8,10 +8,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Run:
-    """What the server holds of a run. history: rows of metrics; uploaded: name of each file -> its content."""
+    """What the server holds of a run. history: rows of metrics; uploaded: name of each file -> its content; about: its
+    group, job type, notes and tags; used: ids of artifacts."""
 
     def __init__(self):
-        self.history, self.summary, self.config, self.uploaded = [], {}, "{}", {}
+        self.history, self.summary, self.config, self.uploaded, self.about = [], {}, "{}", {}, {}
+        self.used = []
+
+
+class Artifact:
+    """A version of an artifact. made_by: the run's id. files: path -> entry of the manifest; content: path -> bytes."""
+
+    def __init__(self, given):
+        self.type, self.name, self.digest = (
+            given[key] for key in ("artifactTypeName", "artifactCollectionName", "digest")
+        )
+        self.made_by, self.aliases = given["runName"], [alias["alias"] for alias in given["aliases"] or ()]
+        self.committed, self.files, self.content = False, {}, {}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -21,12 +34,17 @@ class _Handler(BaseHTTPRequestHandler):
         """Prints nothing."""
 
     def do_PUT(self):
-        _, _, name, file = self.path.split("/", 3)
-        self.server.runs[name].uploaded[file] = self._body()
+        _, kind, name, file = self.path.split("/", 3)
+        if kind == "file":
+            self.server.runs[name].uploaded[file] = self._body()
+        elif kind == "manifest":
+            self.server.artifacts[name].files = json.loads(self._body())["contents"]
+        else:
+            self.server.artifacts[name].content[file] = self._body()
         self._answer({})
 
     def do_POST(self):
-        asked = json.loads(self._body())
+        asked = json.loads(self._body() or b"{}")
         self._answer(self._stream(asked) if "file_stream" in self.path else {"data": self._query(**asked)})
 
     def _body(self) -> bytes:
@@ -56,21 +74,56 @@ class _Handler(BaseHTTPRequestHandler):
         if operationName == "UpsertBucket":
             run = runs.setdefault(given["name"], Run())
             run.config = given["config"] or run.config
+            about = {key: given.get(key) for key in ("groupName", "jobType", "notes", "tags")}
+            run.about |= {key: value for key, value in about.items() if value}
             return {"upsertBucket": {"bucket": self._bucket(given["name"]), "inserted": True}}
         if operationName == "RunResumeStatus":
             bucket = self._bucket(given["name"]) if given["name"] in runs else None
             return {"model": {"id": "p", "name": "p", "entity": {"id": "e", "name": "e"}, "bucket": bucket}}
         if operationName == "CreateRunFiles":
-            host, port = self.server.server_address
-            files = [
-                {"name": name, "uploadUrl": f"http://{host}:{port}/file/{given['run']}/{name}"}
-                for name in given["files"]
-            ]
+            files = [{"name": name, "uploadUrl": self._url(f"file/{given['run']}/{name}")} for name in given["files"]]
             return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
+        if "Artifact" in operationName:
+            return self._artifact(operationName, given)
         if "viewer" in query.lower():
             viewer = {"id": "u", "entity": "e", "username": "e", "email": "", "flags": "{}", "teams": {"edges": []}}
             return {"viewer": viewer, "serverInfo": None}
         return {"serverInfo": {"features": []}}
+
+    def _url(self, path):
+        return "http://{}:{}/{}".format(*self.server.server_address, path)
+
+    def _artifact(self, operation, given):
+        """A version that is there with the same content is not made again."""
+        artifacts, asked = self.server.artifacts, given.get("input", given)
+        if operation == "CreateArtifact":
+            new = Artifact(asked)
+            same = [key for key, a in artifacts.items() if (a.name, a.digest) == (new.name, new.digest)]
+            key = same[0] if same else f"a{len(artifacts)}"
+            state = "COMMITTED" if artifacts.setdefault(key, new).committed else "PENDING"
+            sequence = {"latestArtifact": None}
+            return {"createArtifact": {"artifact": {"id": key, "state": state, "artifactSequence": sequence}}}
+        if operation in ("CreateArtifactManifest", "UpdateArtifactManifest"):
+            key = given.get("artifactID") or given["artifactManifestID"]
+            file = {"id": "f", "uploadUrl": self._url(f"manifest/{key}/manifest"), "uploadHeaders": []}
+            made = {"artifactManifest": {"id": key, "file": file}}
+            return {operation[0].lower() + operation[1:]: made}
+        if operation == "CreateArtifactFiles":
+            edges = []
+            for one in asked["artifactFiles"]:
+                key, name = one["artifactID"], one["name"]
+                urls = {"uploadUrl": self._url(f"artifact/{key}/{name}"), "uploadMultipartUrls": None}
+                node = {"storagePath": name, "uploadHeaders": [], "artifact": {"id": key}, **urls}
+                edges.append({"node": node})
+            return {"createArtifactFiles": {"files": {"edges": edges}}}
+        if operation == "CommitArtifact":
+            artifacts[asked["artifactID"]].committed = True
+            artifact = {"id": asked["artifactID"], "digest": artifacts[asked["artifactID"]].digest}
+            return {"commitArtifact": {"artifact": artifact}}
+        if operation == "UseArtifact":
+            self.server.runs[asked["runName"]].used.append(asked["artifactID"])
+            return {"useArtifact": {"artifact": {"id": asked["artifactID"]}}}
+        return {}
 
     def _bucket(self, name):
         run = self.server.runs[name]
@@ -95,9 +148,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def wandb_server():
-    """Yields the server's URL, and its runs by their id, while the block runs."""
+def wandb_server(artifacts=None):
+    """Yields the server's URL, and its runs by their id, while the block runs. artifacts: a dictionary for those that
+    it gets."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.artifacts = {} if artifacts is None else artifacts
     server.runs, thread = {}, threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
