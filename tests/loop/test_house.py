@@ -56,7 +56,8 @@ def test_every_stage_is_called_by_the_loop():
     """A file in stages/ is a link of the round, apart from round.py and stage.py, which hold what the links share."""
     tree = ast.parse(Path(agent.loop.__file__).read_text())
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {f"agent.stages.{name}" for name in modules(ROOT / "agent" / "stages")} <= imported
+    links = modules(ROOT / "agent" / "stages") - {"round", "stage"}
+    assert {f"agent.stages.{name}" for name in links} <= imported
 
 
 def test_every_command_has_a_file_of_its_own():

@@ -23,6 +23,12 @@ class Baseline(config.Baseline):
 
         settings = checked(config.Baseline, values)
         check_practised((settings.task,))
+        if settings.tracking.mode != "disabled" or settings.tracking.sinks != ("wandb",):
+            from agent.commands.checks import check_login
+            from agent.record.tracking.sinks import check_installed
+
+            check_installed(settings.tracking)
+            check_login(settings.tracking)
         out = folder(self.out, needs_mb=100)
         if are_foreign((settings.task,)):
             guarded(f"{settings.algorithm} was trained on {settings.task!r}", lambda: self._train(settings, out))

@@ -12,7 +12,7 @@ from agent.record.tracking.tables import Rows
 from envs.errors import UserError, first_line
 
 Line = Mapping[str, float | None]  # of metrics.jsonl; None is NaN or infinite
-TITLES = {"wandb": "Weights & Biases", "tensorboard": "TensorBoard", "trackio": "Trackio"}
+TITLES = {"wandb": "Weights & Biases", "tensorboard": "TensorBoard"}
 
 
 class Sink(Protocol):
@@ -79,10 +79,8 @@ class Sinks:
         # each is slow to import, and unused where it was not asked for
         if name == "wandb":
             from agent.record.tracking.wandb_run import WandbRun as Opened
-        elif name == "tensorboard":
-            from agent.record.tracking.tensorboard import TensorBoard as Opened
         else:
-            from agent.record.tracking.trackio import Trackio as Opened
+            from agent.record.tracking.tensorboard import TensorBoard as Opened
         self._open[name] = Opened(folder, settings, config, job)
         for line in kept:  # what the sink lost: it writes less often
             self._open[name].log(line)
