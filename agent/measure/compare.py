@@ -14,7 +14,7 @@ from agent.record.ownership import STALE, kind_of
 from agent.record.provenance import source
 from agent.record.run.journal import Journal
 from agent.record.run.resume import check_same, other_versions
-from agent.record.rundir import is_complete, is_fresh, retire
+from agent.record.rundir import flat, is_complete, is_fresh, retire
 from agent.record.tables import points
 from agent.record.tracking import TrackedJob, Tracker
 from agent.record.tracking.sinks import chosen
@@ -72,29 +72,36 @@ def compare_arms(
     results = {arm: [_results(config) for config in seeds] for arm, seeds in runs.items()}
     text = table(results, against)
     (out / "table.md").write_text(text)
-    _track(out, next(iter(runs.values()))[0], results, against)
+    arms = numbers(results, against)
+    (out / "table.json").write_text(json.dumps({"against": against, "arms": arms}, indent=1) + "\n")
+    _track(out, next(iter(runs.values()))[0], arms, against)
     return text
 
 
-def _track(out: Path, config: Config, results: dict[str, Sequence[dict[str, Any]]], against: str) -> None:
+def numbers(results: dict[str, Sequence[dict[str, Any]]], against: str) -> dict[str, dict[str, Any]]:
+    """Arm -> seeds, mean success after its runs, and the difference to the arm `against` in points with its interval."""
+    rows = {}
+    for arm, runs in results.items():
+        gain, (low, high) = difference(runs, results[against])
+        success = float(np.mean([run["heldout_mean"]["after"] for run in runs]))
+        rows[arm] = {"seeds": len(runs), "success": success, "difference": gain, "ci95_low": low, "ci95_high": high}
+    return rows
+
+
+def _track(out: Path, config: Config, arms: dict[str, dict[str, Any]], against: str) -> None:
     """A job of the arms' group for the comparison itself: a line for each time that runs were added.
 
     config: a run's, whose sinks are this job's.
     """
     if not chosen(config.tracking):
         return
-    numbers = {}
-    for arm, runs in results.items():
-        gain, (low, high) = difference(runs, results[against])
-        success = float(np.mean([run["heldout_mean"]["after"] for run in runs]))
-        each = {"seeds": len(runs), "success": success, "difference": gain, "ci95_low": low, "ci95_high": high}
-        numbers |= {f"arms/{arm}/{name}": value for name, value in each.items()}
+    named = {f"arms/{name}": value for name, value in flat(arms, "/").items()}
     before = (out / "metrics.jsonl").read_text().splitlines() if (out / "metrics.jsonl").is_file() else []
-    if before and json.loads(before[-1]) == {"step": len(before) - 1} | numbers:
+    if before and json.loads(before[-1]) == {"step": len(before) - 1} | named:
         return
-    job, what = TrackedJob("compare", tags=tuple(results)), {"against": against, "arms": list(results)}
+    job, what = TrackedJob("compare", tags=tuple(arms)), {"against": against, "arms": list(arms)}
     tracker = Tracker(out, config.tracking, what, len(before), job)
-    tracker.log(numbers)
+    tracker.log(named)
     tracker.close()
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -35,6 +36,12 @@ class State:
         begun = max([0, *(done.round for done in self.done), *(int(stage[:3]) for stage in self.under_way)])
         now = "runs now" if self.written else "does not run"
         return f"round {begun} of {self.rounds}, {now}" + "".join(f"; under way: {stage}" for stage in self.under_way)
+
+    def record(self) -> dict[str, Any]:
+        """The state as JSON can hold it."""
+        stages = [{"round": d.round, "stage": d.stage, "wall_s": d.wall_s, "spent": d.spent} for d in self.done]
+        state = {name: getattr(self, name) for name in ("complete", "written", "rounds", "under_way")}
+        return state | {"stages": stages}
 
 
 def state(run: Path) -> State:
