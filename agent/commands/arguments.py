@@ -83,11 +83,8 @@ def split_overrides(arguments: Sequence[str], switches: Iterable[str]) -> tuple[
     own, overrides, rest = [], [], iter(arguments)
     flags = {"help", *switches, *(f"no_{name}" for name in switches)}
     for argument in rest:
-        if (
-            not argument.startswith("--")
-            or argument.startswith("--json=")
-            or argument.removeprefix("--").replace("-", "_") in flags
-        ):
+        is_own = not argument.startswith("--") or argument.startswith("--json=")
+        if is_own or argument.removeprefix("--").replace("-", "_") in flags:
             own.append(argument)
         else:
             overrides.append(argument)

@@ -79,7 +79,7 @@ def compare_arms(
 
 
 def numbers(results: dict[str, Sequence[dict[str, Any]]], against: str) -> dict[str, dict[str, Any]]:
-    """Arm -> seeds, mean success after its runs, and the difference to the arm `against` in points with its interval."""
+    """Arm -> seeds, mean success after its runs, and its difference to the arm `against` in points, with interval."""
     rows = {}
     for arm, runs in results.items():
         gain, (low, high) = difference(runs, results[against])

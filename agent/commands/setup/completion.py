@@ -1,5 +1,7 @@
 """`handeye completion`: the shell completes commands and options."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,11 +15,5 @@ class Completion:
     shell: Positional[Literal["bash", "zsh", "tcsh"]]
 
     def run(self) -> None:
-        """Prints the script, and exits."""
-        from tyro.conf import PositionalRequiredArgs
-        from tyro.extras import subcommand_cli_from_dict
-
-        from agent.cli import COMMANDS
-
-        arguments = ["--tyro-print-completion", self.shell]
-        subcommand_cli_from_dict(COMMANDS, prog="handeye", args=arguments, config=(PositionalRequiredArgs,))
+        """Prints the script, which tyro makes of the whole command line."""
+        subprocess.run([sys.executable, "-m", "agent.cli", "--tyro-print-completion", self.shell], check=True)
