@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ def emit(where: Path | None, value: Any) -> None:
 
     text = json.dumps(plain(value), indent=1, allow_nan=False, default=str) + "\n"
     if where != STDOUT:
+        durable.make(where.parent)
         durable.write(where, text)
         return
     with open(os.dup(_stdout[-1] if _stdout else 1), "w") as stdout:
@@ -48,9 +49,9 @@ def stdout_for_json(alone: bool) -> Iterator[None]:
     _stdout.append(os.dup(1))
     os.dup2(2, 1)
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
-        sys.stdout.flush()
         os.dup2(_stdout[-1], 1)
         os.close(_stdout.pop())
 
