@@ -22,7 +22,7 @@ from agent.stages.round import SPENT
 from envs.errors import UserError
 from envs.registry import TASKS
 from policies.backends.loading import load_backend
-from tests.record.metric_names import EACH_RUN, undocumented, unlogged
+from tests.record.tracking.metric_names import EACH_RUN, undocumented, unlogged
 
 pytestmark = pytest.mark.slow
 SEED = Path(__file__).parents[2] / "policies" / "seed"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-TEXT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+TEXT = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
 EACH_RUN = ("X-axes", "Rollouts", "Trainings", "Pairs", "Rounds", "Gain")  # sections of what each whole run logs
 
 

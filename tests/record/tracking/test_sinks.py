@@ -20,13 +20,6 @@ from policies.critic import Critique
 TENSORBOARD = Tracking(mode="disabled", sinks=("tensorboard",))
 
 
-@pytest.fixture
-def folder(tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    return folder
-
-
 def test_sinks_are_chosen_by_name():
     assert chosen(Tracking()) == ["wandb"]
     assert chosen(Tracking(mode="disabled")) == []

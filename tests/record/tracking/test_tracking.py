@@ -15,13 +15,6 @@ from agent.record.tracking import Tracker, TrackTraining
 DISABLED = Tracking(mode="disabled")
 
 
-@pytest.fixture
-def folder(tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    return folder
-
-
 def lines(folder):
     return [
         json.loads(line, parse_constant=pytest.fail) for line in (folder / "metrics.jsonl").read_text().splitlines()
