@@ -42,10 +42,12 @@ class Doctor:
         sizes = {"rows": self.rows, "batch": self.batch, "tokens": self.tokens, "r": self.r}
         at_least(1, **sizes, image_tokens=1 if self.image_tokens is None else self.image_tokens)
         from agent.commands.outputs import document, emit
+        from policies.backends.requirements import known
 
         out = document(self.json)
         if self.policy == "known":
             print(table(self))
+            emit(out, {name: needed(self, name) for name in known()} if out else None)
         elif self.policy:
             lines = [*needs_of(self, self.policy), verdict(self, self.policy)]
             print("\n".join(lines))

@@ -38,6 +38,7 @@ OFFLINE = "offline-run-"  # prefix of the folders that W&B's server does not kno
 STAGED = "wandb/staged"  # what W&B is still to upload; by default it keeps that in the home folder
 FINISH_S = 300.0  # [s] to wait for uploads at the end of a process; what is left is sent by `wandb sync`
 LATER = ("README.md", "final.jsonl")  # what other commands write into a policy's folder
+HASHED = 2**30  # [bytes] of a file that is referred to: a larger one is known by its path, without its checksum
 LONGEST_TAG = 64  # characters that W&B takes
 USERS_DATA_DIR = os.environ.get("WANDB_DATA_DIR")
 
@@ -107,7 +108,7 @@ class WandbRun:
         for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in LATER):
             within = path.relative_to(folder).as_posix()
             if self._references:
-                made.add_reference(path.as_uri(), within)
+                made.add_reference(path.as_uri(), within, checksum=path.stat().st_size <= HASHED)
             else:
                 made.add_file(str(path), within, policy="immutable")
         if artifact.used:  # `use_artifact` refuses offline; this is what it calls, and an offline log holds it
