@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from agent.record.rundir import RunDir
 from agent.record.tables import points
 from agent.record.tracking import ENV_STEPS, TrackedJob, Tracker
 from agent.record.tracking.job import Artifact
-from agent.record.tracking.tables import episode_rows
+from agent.record.tracking.tables import Rows, episode_rows
 from agent.stages.round import Round
 from agent.stages.stage import stage
 
@@ -53,18 +54,20 @@ def _tags(tasks: Sequence[str]) -> tuple[str, ...]:
 def log(r: Round, row: Mapping[str, Any]) -> dict[str, Any]:
     """The round's row, the table of its gate's episodes, its episodes and its candidate as artifacts."""
     tracker, rounds = r.tracker, (f"round-{r.number}",)
-    sides = {side: r.episodes(f"gate/{side}") for side in ("incumbent", "candidate")}
-    for side, episodes in sides.items():
-        if episodes:
-            tracker.table(f"gate/{side}/episodes", lambda folder, some=episodes: episode_rows(some, 0, folder))
     for name in ("episodes", "branches"):
         if (r.folder / name).is_dir():
             tracker.artifact(Artifact(f"{r.run.path.name}-{name}", "episodes", r.folder / name, aliases=rounds))
     if "unhealthy" not in row:
+        for side in ("incumbent", "candidate"):
+            tracker.table(f"gate/{side}/episodes", partial(_gate_rows, r, side))
         aliases = (*rounds, "accepted" if row["accepted"] else "refused")
         tracker.artifact(Artifact(f"{r.run.path.name}-policy", "policy", r.candidate, aliases=aliases))
     tracker.log_tree("round", row)
     return {}
+
+
+def _gate_rows(r: Round, side: str, folder: Path) -> Rows:
+    return episode_rows(r.episodes(f"gate/{side}"), 0, folder)
 
 
 @stage

@@ -16,7 +16,9 @@ TITLES = {"wandb": "Weights & Biases", "tensorboard": "TensorBoard"}
 
 
 class Sink(Protocol):
-    """What is sent with a step goes with the line of that step, which is the next one."""
+    """What is sent with a step goes with the line of that step, the next one. tables: whether it shows them."""
+
+    tables: bool
 
     def log(self, line: Line) -> None: ...
 
@@ -33,6 +35,8 @@ class Sink(Protocol):
 
 class Scalars:
     """A sink of numbers alone."""
+
+    tables = False
 
     def video(self, name: str, path: Path, step: int) -> None: ...
 
@@ -90,8 +94,10 @@ class Sinks:
         for name in list(self._open):
             self._guarded(name, lambda name=name: call(self._open[name]))
 
-    def __bool__(self) -> bool:
-        return bool(self._open)
+    @property
+    def tables(self) -> bool:
+        """Whether one of them shows tables."""
+        return any(sink.tables for sink in self._open.values())
 
     def close(self) -> None:
         self.each(lambda sink: sink.close())

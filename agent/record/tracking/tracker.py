@@ -73,7 +73,7 @@ class Tracker:
 
     def table(self, name: str, rows: Callable[[Path], Rows]) -> None:
         """Send a table with the next line. rows: makes it, and may write its films into the folder that it is given."""
-        if self._muted or not self._sinks:
+        if self._muted or not self._sinks.tables:
             return
         with TemporaryDirectory() as scratch:
             made = rows(Path(scratch))

@@ -50,6 +50,8 @@ class WandbRun:
     sent again.
     """
 
+    tables = True
+
     def __init__(self, folder: Path, settings: Tracking, config: Mapping[str, Any], job: TrackedJob):
         """Raises UserError for a damaged `wandb.json`, for a disk that is full, and where W&B refuses or is away."""
         logs = sorted(folder.glob(LOGS))
