@@ -72,13 +72,13 @@ def compare_arms(
     results = {arm: [_results(config) for config in seeds] for arm, seeds in runs.items()}
     text = table(results, against)
     (out / "table.md").write_text(text)
-    arms = numbers(results, against)
+    arms = arm_numbers(results, against)
     (out / "table.json").write_text(json.dumps({"against": against, "arms": arms}, indent=1) + "\n")
-    _track(out, next(iter(runs.values()))[0], arms, against)
+    track(out, next(iter(runs.values()))[0], arms, against)
     return text
 
 
-def numbers(results: dict[str, Sequence[dict[str, Any]]], against: str) -> dict[str, dict[str, Any]]:
+def arm_numbers(results: dict[str, Sequence[dict[str, Any]]], against: str) -> dict[str, dict[str, Any]]:
     """Arm -> seeds, mean success after its runs, and its difference to the arm `against` in points, with interval."""
     rows = {}
     for arm, runs in results.items():
@@ -88,7 +88,7 @@ def numbers(results: dict[str, Sequence[dict[str, Any]]], against: str) -> dict[
     return rows
 
 
-def _track(out: Path, config: Config, arms: dict[str, dict[str, Any]], against: str) -> None:
+def track(out: Path, config: Config, arms: dict[str, dict[str, Any]], against: str) -> None:
     """A job of the arms' group for the comparison itself: a line for each time that runs were added.
 
     config: a run's, whose sinks are this job's.
