@@ -1,12 +1,14 @@
 """Sinks: where metrics go beside metrics.jsonl. One that fails is told in one line, and the run goes on without it."""
 
 import importlib.util
+import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from agent.config import Tracking
 from agent.record.console import console
+from agent.record.rundir import plain
 from agent.record.tracking.job import Artifact, TrackedJob
 from agent.record.tracking.tables import Rows
 from envs.errors import UserError, first_line
@@ -74,6 +76,7 @@ class Sinks:
         kept: Iterable[Line],
     ):
         """kept: the lines of metrics.jsonl so far."""
+        config = json.loads(json.dumps(plain(dict(config)), default=str))  # of pretraining, some values are paths
         self._instead = str(folder / "metrics.jsonl")
         self._open, self._failed = dict[str, Sink](), set[str]()
         for name in chosen(settings):

@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from agent.config import Tracking
-from agent.record.rundir import plain
 from agent.record.tracking.axes import STEP, axis_of, is_axis
 from agent.record.tracking.job import TrackedJob
 from agent.record.tracking.sinks import Line, Scalars
@@ -30,7 +29,7 @@ class TensorBoard(Scalars):
         if place.exists():
             shutil.rmtree(place)
         self._writer = SummaryWriter(str(place))
-        self._writer.add_text("config", f"```yaml\n{yaml.safe_dump(plain(dict(config)), sort_keys=False)}```", 0)
+        self._writer.add_text("config", f"```yaml\n{yaml.safe_dump(dict(config), sort_keys=False)}```", 0)
         if job.command:
             self._writer.add_text("command", f"```\n{job.command}\n```", 0)
 
