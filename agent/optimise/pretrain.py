@@ -29,8 +29,9 @@ from agent.organise.vocabulary import words
 from agent.record import ownership
 from agent.record.console import bar
 from agent.record.provenance import declared_tasks, source, versions, weights_sha256
-from agent.record.tracking import TrackedJob, TrackTraining
+from agent.record.tracking import TrackedJob
 from agent.record.tracking.beside import tracked
+from agent.record.tracking.training import TrackTraining
 from envs import registry
 from envs.errors import UserError
 from envs.observation import Observation

@@ -13,8 +13,8 @@ from agent.organise import pairs, selection
 from agent.organise.rows import Example, Pair, rehearsal
 from agent.record.console import bar
 from agent.record.rundir import copy_folder
-from agent.record.tracking import TrackTraining
 from agent.record.tracking.tables import pair_rows
+from agent.record.tracking.training import TrackTraining
 from agent.stages.imitate import measured_critiques, other_critiques
 from agent.stages.round import Round
 from agent.stages.stage import stage

@@ -3,6 +3,5 @@
 from agent.record.tracking.axes import ENV_STEPS
 from agent.record.tracking.job import TrackedJob
 from agent.record.tracking.tracker import Tracker
-from agent.record.tracking.training import TrackTraining
 
-__all__ = ["ENV_STEPS", "TrackTraining", "TrackedJob", "Tracker"]
+__all__ = ["ENV_STEPS", "TrackedJob", "Tracker"]

@@ -4,14 +4,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from agent.organise.episode import Episode
-from agent.organise.rows import Pair
 from agent.record import video
+
+if TYPE_CHECKING:
+    from agent.organise.rows import Pair
 
 FILM_PX = 256  # [px] side of a film of what the policy saw, a multiple of 16 as H.264 wants
 EPISODE = ("task", "seed", "outcome", "ending", "steps", "reward", "instruction", "answers", "verdicts", "end verdict")
@@ -64,7 +66,7 @@ def episode_rows(episodes: Iterable[Episode], films: int, folder: Path, **more: 
     return Rows((*more, *EPISODE, *PICTURES), rows)
 
 
-def pair_rows(pairs: Sequence[Pair]) -> Rows:
+def pair_rows(pairs: Sequence["Pair"]) -> Rows:
     """A row for each of the first MOST_PAIRS pairs: the latest frame, the prompt, both answers and the margin."""
     rows = []
     for pair in pairs[:MOST_PAIRS]:

@@ -10,7 +10,8 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from agent.config import Tracking
-from agent.record.tracking import Tracker, TrackTraining
+from agent.record.tracking import Tracker
+from agent.record.tracking.training import TrackTraining
 
 DISABLED = Tracking(mode="disabled")
 
