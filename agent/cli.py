@@ -11,7 +11,8 @@ from typing import Protocol
 from tyro.conf import PositionalRequiredArgs
 from tyro.extras import subcommand_cli_from_dict
 
-from agent.commands.arguments import split_overrides
+from agent.commands.arguments import split_overrides, with_json_file
+from agent.commands.outputs import STDOUT, stdout_for_json
 from agent.commands.playing.audit import Audit
 from agent.commands.playing.evaluate import Evaluate
 from agent.commands.playing.rollout import Rollout
@@ -21,6 +22,7 @@ from agent.commands.reporting.status import Status
 from agent.commands.serving.serve import Serve
 from agent.commands.setup.assemble import Assemble
 from agent.commands.setup.bench import Bench
+from agent.commands.setup.completion import Completion
 from agent.commands.setup.doctor import Doctor
 from agent.commands.setup.init import Init
 from agent.commands.setup.questions import Questions
@@ -38,6 +40,13 @@ from envs.errors import SimulatorError, UserError
 # Waiting torch threads must not spin: on a shared CPU, spinning slows single-frame inference by tens of times.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+QUIET = "--quiet"
+DESCRIPTION = """An embodied agent that teaches itself in simulation.
+
+With --quiet, a command prints its result and errors alone. With --json, where a command has it, its standard output is
+one JSON document, and all else goes to the standard error; with --json FILE.json, the document goes into a file."""
 
 
 class Command(Protocol):
@@ -65,6 +74,7 @@ COMMANDS: dict[str, type[Command]] = {
     "sees": Sees,
     "doctor": Doctor,
     "bench": Bench,
+    "completion": Completion,
     "serve": Serve,
     "merge": Merge,
     "push": Push,
@@ -78,12 +88,14 @@ def parse(arguments: Sequence[str]) -> Command:
     """
     name, rest, overrides = arguments[:1], list(arguments[1:]), []
     takes = fields(COMMANDS[name[0]]) if name and name[0] in COMMANDS else ()
+    if "json" in {field.name for field in takes}:
+        rest = with_json_file(rest)
     if "overrides" in {field.name for field in takes}:
         rest, overrides = split_overrides(rest, [field.name for field in takes if field.type is bool])
     command = subcommand_cli_from_dict(
         COMMANDS,
         prog="handeye",
-        description="An embodied agent that teaches itself in simulation.",
+        description=DESCRIPTION,
         args=[*name, *rest],
         config=(PositionalRequiredArgs,),
     )
@@ -99,8 +111,15 @@ def main() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    quiet = QUIET in sys.argv[1:]
     try:
-        parse(sys.argv[1:]).run()
+        command = parse([argument for argument in sys.argv[1:] if argument != QUIET])
+        if quiet:
+            from agent.record.console import console
+
+            console.quiet = True
+        with stdout_for_json(getattr(command, "json", None) == STDOUT):
+            command.run()
     except (UserError, SimulatorError) as error:
         print(f"handeye: error: {error}", file=sys.stderr)
         sys.exit(2)

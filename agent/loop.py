@@ -7,7 +7,6 @@ A stage is done once (`agent.stages.stage`): a run that is resumed comes here ag
 done before.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,16 @@ from agent.optimise.health import UnhealthyError
 from agent.record.provenance import at_beginning, versions
 from agent.record.rundir import RunDir
 from agent.record.tables import Report
-from agent.record.tracking import Tracker
 from agent.stages.branch import branch
 from agent.stages.criticise import criticise
 from agent.stages.evaluate import evaluate, film, results
 from agent.stages.gate import gate
+from agent.stages.log import log, log_gain, tracker_of
 from agent.stages.optimise import optimise
 from agent.stages.practise import practise
 from agent.stages.refuse import UNTRAINED, refuse
 from agent.stages.relabel import relabel
 from agent.stages.round import SPENT, Round
-from agent.stages.stage import stage
 from policies.base import find_policy
 
 
@@ -37,8 +35,8 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
     """Improve the policy of `config` for `config.rounds` rounds; returns what results.json holds."""
     incumbent = find_policy(config.policy)
     run.begin(asdict(config), versions(), at_beginning(config, incumbent))
-    tracker, report = Tracker(run.path, config.tracking, asdict(config), run.journal.metrics), Report(run, config.tasks)
     budget, rows = dict.fromkeys(SPENT, 0), []
+    tracker, report = tracker_of(config, run, budget), Report(run, config.tasks)
     start, *rounds = (Round(i, config, run, workers, tracker, budget) for i in range(config.rounds + 1))
     evaluate(start, incumbent, "before")
     film(start, incumbent)
@@ -54,6 +52,7 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
 
     evaluate(rounds[-1], incumbent, "after")
     whole = results(start, rows, incumbent, complete=True)
+    log_gain(rounds[-1], whole)
     run.write_results(whole)
     report.end(whole)
     tracker.close()
@@ -76,10 +75,3 @@ def one_round(r: Round, incumbent: Path) -> dict[str, Any]:
     row |= criticise(r, incumbent)
     film(r, r.candidate)
     return row
-
-
-@stage
-def log(r: Round, row: Mapping[str, Any]) -> dict[str, Any]:
-    """The round's row goes to the tracker, once."""
-    r.tracker.log_tree("round", row)
-    return {}

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from envs.errors import UserError, unknown
+from envs.errors import UserError, nearest, unknown
 from envs.rendering import mujoco
 
 FREE_CAMERA = ("lookat", "distance", "azimuth", "elevation", "trackbodyid", "type")
@@ -74,7 +74,8 @@ def camera_of(env: Any, camera: str | Mapping[str, Any] = "", own: OwnView | Non
     named = cameras_of(env)
     if isinstance(camera, str):
         if camera and camera not in named:
-            raise UserError(f"unknown camera {camera!r}; valid: {', '.join(named) or 'none, leave it out'}")
+            valid = nearest(camera, named) if named else "valid: none, leave it out"
+            raise UserError(f"unknown camera {camera!r}; {valid}")
         if camera:
             return camera
         renderer = getattr(env, "mujoco_renderer", None)

@@ -6,6 +6,8 @@ Beside them: a simulation that went wrong.
 import difflib
 from collections.abc import Iterable
 
+NEAREST = 10  # names in a message that is about more of them
+
 
 class UserError(Exception):
     """A value that cannot work; the message names it and the valid ones, in one line."""
@@ -27,13 +29,16 @@ def unknown(what: str, value: object, valid: Iterable[str]) -> UserError:
     names = sorted(valid)
     close = difflib.get_close_matches(str(value), names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return UserError(f"unknown {what} {value!r}{hint}; valid: {', '.join(names)}")
+    return UserError(f"unknown {what} {value!r}{hint}; {nearest(value, names)}")
 
 
-def close_to(value: str, valid: Iterable[str], n: int = 5) -> str:
-    """The valid values most like `value`, where there are too many to name."""
-    close = difflib.get_close_matches(value, sorted(valid), n=n, cutoff=0.0)
-    return f"valid: {', '.join(close)}, ..."
+def nearest(value: object, valid: Iterable[str], n: int = NEAREST) -> str:
+    """`valid: ...` with all valid names, or, of more than NEAREST, with the `n` most like `value`, nearest first."""
+    names = list(valid)
+    if len(names) <= NEAREST:
+        return f"valid: {', '.join(names)}"
+    close = difflib.get_close_matches(str(value), names, n=n, cutoff=0.0)
+    return f"valid: {', '.join(close)}, ... ({len(names)} in all)"
 
 
 def shown(value: object, most: int = 200) -> str:

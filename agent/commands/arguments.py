@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envs.errors import UserError
+from envs.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from envs.task import Task
@@ -26,7 +26,7 @@ def check_practised(names: Iterable[str]) -> None:
     for name in names:
         if registry.as_measured(name).split != "practice":
             valid = [task.name for task in registry.TASKS.values() if task.split == "practice"]
-            raise UserError(f"task {name!r} is held out from practice; valid: {', '.join(valid)}")
+            raise UserError(f"task {name!r} is held out from practice; {nearest(name, valid)}")
 
 
 def are_foreign(names: Iterable[str]) -> bool:
@@ -63,6 +63,18 @@ def vouch(*policies: str | Path | None, tasks: Iterable[str] = ()) -> None:
             trust.vouch(Path(policy))
 
 
+def with_json_file(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--json` as `--json=FILE`: the next one where that ends in .json, else `-`, the standard
+    output."""
+    left, rest = list[str](), list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--json":
+            argument = f"--json={rest.pop(0) if rest and rest[0].endswith('.json') else '-'}"
+        left.append(argument)
+    return left
+
+
 def split_overrides(arguments: Sequence[str], switches: Iterable[str]) -> tuple[list[str], list[str]]:
     """The command's own arguments, and the overrides of its config, `--key value` or `--key=value`.
 
@@ -71,7 +83,8 @@ def split_overrides(arguments: Sequence[str], switches: Iterable[str]) -> tuple[
     own, overrides, rest = [], [], iter(arguments)
     flags = {"help", *switches, *(f"no_{name}" for name in switches)}
     for argument in rest:
-        if not argument.startswith("--") or argument.removeprefix("--").replace("-", "_") in flags:
+        is_own = not argument.startswith("--") or argument.startswith("--json=")
+        if is_own or argument.removeprefix("--").replace("-", "_") in flags:
             own.append(argument)
         else:
             overrides.append(argument)

@@ -10,13 +10,14 @@ from agent.collect.starts import check_practice, gate_seeds, heldout_seeds, prac
 from agent.commands.arguments import check_practised
 from agent.commands.probing import first_observation, probe_apart
 from agent.commands.served import check_served
-from agent.config import Config, Pretrain
+from agent.config import Config, Pretrain, Tracking
 from agent.optimise.preflight import CHECKS, check_sft, two_pairs
 from agent.optimise.pretrain import seed_policy
 from agent.optimise.processes.distributed import check_devices
 from agent.optimise.recorded import check_recorded, is_recorded
 from agent.record.console import say
 from agent.record.provenance import check_words
+from agent.record.tracking.sinks import check_installed
 from envs import registry
 from envs.declared import ranges_file
 from envs.errors import UserError, first_line, unknown
@@ -40,6 +41,7 @@ ANSWER_S = 5.0  # for W&B's server
 def check_improve(config: Config) -> None:
     """Raises UserError for an unknown or missing task, policy or setting, for settings that exclude each other or with
     which the policy cannot be trained, for too many episodes, and on a machine that cannot render."""
+    check_installed(config.tracking)
     names = (*config.tasks, *config.evaluation.tasks)
     tasks = [registry.task(name) for name in dict.fromkeys(names)]
     probe_apart(names)
@@ -80,8 +82,7 @@ def check_improve(config: Config) -> None:
     check_devices(config.model, sections)
     if is_server(config.policy):
         check_served(config, backend, shown)
-    if config.tracking.mode == "online":
-        _check_login()
+    check_login(config.tracking)
 
 
 def _check_rewardless(config: Config) -> None:
@@ -105,6 +106,7 @@ def check_pretrain(config: Pretrain) -> None:
     A task whose ranges of state words are still to be measured is checked without these words, and an expert that is
     still to be trained by its settings.
     """
+    check_installed(config.tracking)
     probe_apart(config.tasks)
     known = [registry.as_measured(name) for name in dict.fromkeys(config.tasks)]
     seen = _observe(known)
@@ -142,6 +144,7 @@ def check_pretrain(config: Pretrain) -> None:
     rows = two_pairs(_shown(seen, backend), backend)
     for name, stage in config.stages.items():
         check_sft(f"stages.{name}.sft", stage.sft, backend, rows)
+    check_login(config.tracking)
 
 
 def _has_captions(task: Task) -> bool:
@@ -176,9 +179,11 @@ def _observe(tasks: Iterable[Task]) -> list[tuple[Task, Observation]]:
     return [(task, first_observation(task)) for task in tasks]
 
 
-def _check_login() -> None:
-    """Raises UserError without a key, and for one that the server refuses. A server that does not answer is one line:
-    it ends no run."""
+def check_login(settings: Tracking) -> None:
+    """For W&B online: raises UserError without a key, and for one that the server refuses. A server that does not
+    answer is one line: it ends no run."""
+    if settings.mode != "online" or "wandb" not in settings.sinks:
+        return
     import wandb  # slow to import, and only needed here
 
     try:

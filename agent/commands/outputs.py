@@ -1,14 +1,59 @@
 """Where a command writes: found out before anything long starts, and nothing of it is left."""
 
+import json
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from envs.errors import UserError
 
 MB = 10**6  # [bytes]
+STDOUT = Path("-")  # of `--json`
+_stdout: list[int] = []  # a copy of the standard output's descriptor, while that is the standard error's
+
+
+def document(path: Path | None) -> Path | None:
+    """Where `--json` writes: STDOUT, or a file, as `file`."""
+    return path if path in (None, STDOUT) else file(path, needs_mb=1)
+
+
+def emit(where: Path | None, value: Any) -> None:
+    """Write a JSON document to what `document` gave, if anything; NaN and infinity become null."""
+    if where is None:
+        return
+    from agent.organise import durable
+    from agent.record.rundir import plain
+
+    text = json.dumps(plain(value), indent=1, allow_nan=False, default=str) + "\n"
+    if where != STDOUT:
+        durable.make(where.parent)
+        durable.write(where, text)
+        return
+    with open(os.dup(_stdout[-1] if _stdout else 1), "w") as stdout:
+        stdout.write(text)
+
+
+@contextmanager
+def stdout_for_json(alone: bool) -> Iterator[None]:
+    """In the block, what `emit` writes is all that the standard output gets; the rest goes to the standard error, that
+    of worker processes too."""
+    if not alone:
+        yield
+        return
+    sys.stdout.flush()
+    _stdout.append(os.dup(1))
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(_stdout[-1], 1)
+        os.close(_stdout.pop())
 
 
 def folder(path: Path | str, needs_mb: float = 0) -> Path:

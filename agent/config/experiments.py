@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
+from agent.config.run import Tracking
 from envs.validation import STRICT, Count
 
 
@@ -43,3 +44,5 @@ class Baseline:
     until: NonNegativeInt = 0
     """stop training early when so many evaluation episodes, of practice seeds, all succeed; 0: never"""
     repeat: Count | None = None  # how often an action is taken while it trains; by default as in the task
+    tracking: Tracking = dataclasses.field(default_factory=lambda: Tracking("disabled"))
+    """where the curve of the training goes: into OUT.metrics, unless the mode is disabled and no other sink is named"""

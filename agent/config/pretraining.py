@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
-from agent.config.run import Fraction, Tasks
+from agent.config.run import Fraction, Tasks, Tracking
 from envs.validation import STRICT, Count
 from policies.backends.settings import ModelSettings
 
@@ -54,3 +54,4 @@ class Pretrain:
     new_words: bool = False  # words of the tasks that the start's tokenizer splits become single tokens
     seed: NonNegativeInt = 0
     threads: Count = 2  # of torch
+    tracking: Tracking = Field(default_factory=lambda: Tracking("disabled"))  # of the curve, into OUT.metrics

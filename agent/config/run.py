@@ -198,10 +198,21 @@ class Limits:
 
 @dataclass(frozen=True, config=STRICT)
 class Tracking:
-    """Weights & Biases beside the run's own metrics.jsonl."""
+    """Where metrics go beside the run's own metrics.jsonl (docs/tracking.md).
+
+    sinks: wandb (Weights & Biases, W&B) and tensorboard; the other keys are for W&B.
+    mode: disabled is as sinks without wandb. group: runs that belong together; the arms of `handeye compare` are one by
+    themselves. films: in a table of episodes, of each task and outcome.
+    artifacts: policies and episodes. references: their paths and checksums are recorded. files: they are uploaded.
+    """
 
     mode: Literal["online", "offline", "disabled"] = "offline"
     project: str = "handeye"
+    sinks: tuple[Literal["wandb", "tensorboard"], ...] = ("wandb",)
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+    films: NonNegativeInt = 1
+    artifacts: Literal["files", "references", "none"] = "references"
 
 
 @dataclass(frozen=True, config=STRICT)

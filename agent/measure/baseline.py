@@ -2,7 +2,8 @@
 
 import inspect
 import json
-from collections.abc import Callable, Collection
+import shlex
+from collections.abc import Callable, Collection, Sequence
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -22,11 +23,14 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from agent.collect.play import play
 from agent.config import Baseline
+from agent.measure.curves import TrackCurve
 from agent.measure.statistics import outcome_string, rate, successes
 from agent.record import ownership
 from agent.record.console import Bar, bar, console
 from agent.record.provenance import declared_tasks, source, versions, weights_sha256
 from agent.record.tables import percent
+from agent.record.tracking import ENV_STEPS, TrackedJob, Tracker
+from agent.record.tracking.beside import tracked
 from envs import registry
 from envs.errors import UserError, unknown
 from envs.foreign.teaching import Sb3Expert
@@ -41,6 +45,7 @@ BATCH = {"ppo": 64, "trpo": 128}  # most steps of a minibatch: SB3's default
 BUFFER = {"state": 1_000_000, "pixels": 50_000}  # most steps in the replay buffer: SB3's default, and what fits in 3 GB
 EVALUATIONS = 20  # of a training that stops early, at most
 EVALUATED = 0.25  # of the steps of such a training: what its evaluations take, at most
+REPEATED = ("algorithm", "observe", "steps", "n_envs", "seed", "episodes")  # settings in the command that repeats it
 OURS = ("policy", "env", "seed", "device", "verbose", "tensorboard_log")  # parameters that `params` may not set
 
 
@@ -60,11 +65,9 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
     with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
         made = Path(scratch) / out.name
         ownership.begin(made, "baseline")
-        model = train(task, settings, held_back)
-        model.save(made / "policy.zip")
-        trust.vouch(made / "policy.zip")  # of this process's own making
-        played = play(settings.task, str(made / "policy.zip"), starts)
-        result = rate(successes(played)) | {"split": "heldout", "outcomes": outcome_string(played)}
+        with tracked(out, settings.tracking, asdict(settings), _job(settings)) as tracker:
+            model = train(task, settings, held_back, tracker)
+            result = _measured(settings, model, made / "policy.zip", starts, tracker)
         record = {
             "command": "handeye baseline",
             "config": asdict(settings),
@@ -76,6 +79,28 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
         (made / "baseline.json").write_text(json.dumps(record, indent=1) + "\n")
         ownership.replace(made, out)
     return record
+
+
+def _job(settings: Baseline) -> TrackedJob:
+    changed = [f"--{name.replace('_', '-')} {shlex.quote(str(getattr(settings, name)))}" for name in REPEATED]
+    command = f"handeye baseline {shlex.quote(settings.task)} {' '.join(changed)}"
+    return TrackedJob("baseline", command, (Path(settings.task).stem, settings.algorithm))
+
+
+def _measured(
+    settings: Baseline, model: BaseAlgorithm, path: Path, starts: Sequence[tuple[int, int]], tracker: Tracker | None
+) -> dict[str, Any]:
+    """Save the model, play its held-out episodes, log them under the names of `handeye improve`; returns the result."""
+    model.save(path)
+    trust.vouch(path)  # of this process's own making
+    played = play(settings.task, str(path), starts)
+    result = rate(successes(played)) | {"split": "heldout", "outcomes": outcome_string(played)}
+    if tracker:
+        low, high = result["ci95"]
+        numbers = {"success": result["rate"], "ci95_low": low, "ci95_high": high}
+        named = {f"held-out/{settings.task}/{name}": value for name, value in numbers.items()}
+        tracker.log({ENV_STEPS: model.num_timesteps} | named)
+    return result
 
 
 def check_settings(settings: Baseline) -> Task:
@@ -136,7 +161,9 @@ def _check(task: Task, settings: Baseline) -> None:
         )
 
 
-def train(task: Task, settings: Baseline, held_back: Collection[bytes] = frozenset()) -> BaseAlgorithm:
+def train(
+    task: Task, settings: Baseline, held_back: Collection[bytes] = frozenset(), tracker: Tracker | None = None
+) -> BaseAlgorithm:
     """A model trained on practice seeds. PPO and TRPO complete their last rollout, past `steps`.
 
     held_back: keys of starts that it never meets. Raises UserError for values of parameters that the algorithm's class
@@ -156,8 +183,9 @@ def train(task: Task, settings: Baseline, held_back: Collection[bytes] = frozens
             model.set_logger(Logger(None, []))  # SB3's own would create an empty folder
             best = _Best()
             evaluation = _evaluation(task, settings, best, practice)
+            curve = [TrackCurve(tracker, settings.steps)] if tracker else []
             try:
-                model.learn(settings.steps, callback=[_Feed(progress), *evaluation])
+                model.learn(settings.steps, callback=[_Feed(progress), *curve, *evaluation])
             finally:
                 for each in evaluation:
                     each.eval_env.close()

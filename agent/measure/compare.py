@@ -14,8 +14,10 @@ from agent.record.ownership import STALE, kind_of
 from agent.record.provenance import source
 from agent.record.run.journal import Journal
 from agent.record.run.resume import check_same, other_versions
-from agent.record.rundir import is_complete, is_fresh, retire
+from agent.record.rundir import flat, is_complete, is_fresh, retire
 from agent.record.tables import points
+from agent.record.tracking import TrackedJob, Tracker
+from agent.record.tracking.sinks import chosen
 from envs.errors import UserError, unknown
 from policies.base import find_policy
 
@@ -23,17 +25,15 @@ IN_A_TABLE = {"rounds", "budget", "heldout", "heldout_mean"}  # keys of a run's 
 
 
 def configs(experiment: Experiment, out: Path) -> dict[str, list[Config]]:
-    """Arm -> the config of each of its seeds. Raises UserError for a bad key or value."""
-    return {
-        arm: [
-            load(
-                Path(experiment.base),
-                changes=experiment.common | changes | {"seed": seed, "out": str(out / arm / f"seed_{seed}")},
-            )
-            for seed in experiment.seeds
-        ]
-        for arm, changes in experiment.arms.items()
-    }
+    """Arm -> the config of each of its seeds; all are one group of W&B, tagged with their arm, unless a key says
+    otherwise. Raises UserError for a bad key or value."""
+    runs = {}
+    for arm, changes in experiment.arms.items():
+        tracked = {"tracking.group": out.resolve().name, "tracking.tags": [arm]}
+        keys = tracked | experiment.common | changes
+        places = {seed: {"seed": seed, "out": str(out / arm / f"seed_{seed}")} for seed in experiment.seeds}
+        runs[arm] = [load(Path(experiment.base), changes=keys | place) for place in places.values()]
+    return runs
 
 
 def compare_arms(
@@ -72,7 +72,37 @@ def compare_arms(
     results = {arm: [_results(config) for config in seeds] for arm, seeds in runs.items()}
     text = table(results, against)
     (out / "table.md").write_text(text)
+    arms = arm_numbers(results, against)
+    (out / "table.json").write_text(json.dumps({"against": against, "arms": arms}, indent=1) + "\n")
+    track(out, next(iter(runs.values()))[0], arms, against)
     return text
+
+
+def arm_numbers(results: dict[str, Sequence[dict[str, Any]]], against: str) -> dict[str, dict[str, Any]]:
+    """Arm -> seeds, mean success after its runs, and its difference to the arm `against` in points, with interval."""
+    rows = {}
+    for arm, runs in results.items():
+        gain, (low, high) = difference(runs, results[against])
+        success = float(np.mean([run["heldout_mean"]["after"] for run in runs]))
+        rows[arm] = {"seeds": len(runs), "success": success, "difference": gain, "ci95_low": low, "ci95_high": high}
+    return rows
+
+
+def track(out: Path, config: Config, arms: dict[str, dict[str, Any]], against: str) -> None:
+    """A job of the arms' group for the comparison itself: a line for each time that runs were added.
+
+    config: a run's, whose sinks are this job's.
+    """
+    if not chosen(config.tracking):
+        return
+    named = {f"arms/{name}": value for name, value in flat(arms, "/").items()}
+    before = (out / "metrics.jsonl").read_text().splitlines() if (out / "metrics.jsonl").is_file() else []
+    if before and json.loads(before[-1]) == {"step": len(before) - 1} | named:
+        return
+    job, what = TrackedJob("compare", tags=tuple(arms)), {"against": against, "arms": list(arms)}
+    tracker = Tracker(out, config.tracking, what, len(before), job)
+    tracker.log(named)
+    tracker.close()
 
 
 def _why_stale(config: Config) -> str:

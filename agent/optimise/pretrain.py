@@ -29,6 +29,9 @@ from agent.organise.vocabulary import words
 from agent.record import ownership
 from agent.record.console import bar
 from agent.record.provenance import declared_tasks, source, versions, weights_sha256
+from agent.record.tracking import TrackedJob
+from agent.record.tracking.beside import tracked
+from agent.record.tracking.training import TrackTraining
 from envs import registry
 from envs.errors import UserError
 from envs.observation import Observation
@@ -230,7 +233,9 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     if image_size := resolve_image_size(backend.settings.image_size, backend.processor):
         tasks = _taught(config, image_size)
     fresh = ownership.scratch(out)
-    with TemporaryDirectory() as scratch:
+    tags = tuple(Path(name).stem for name in config.tasks)
+    job = TrackedJob("pretrain", "handeye pretrain CONFIG, with the config of this run", tags)
+    with TemporaryDirectory() as scratch, tracked(out, config.tracking, asdict(config), job) as tracker:
         for stage, settings in config.stages.items():
             rows = []
             for task in tasks:
@@ -261,7 +266,8 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
             with bar(f"{stage}: {len(rows)} rows") as progress:
                 options = {"seed": config.seed} | settings.sft
                 section = f"stages.{stage}.sft"
-                train_sft(backend.model, backend.processor, rows, Path(scratch), options, [progress], section)
+                listeners = [progress, *([TrackTraining(tracker, "sft")] if tracker else [])]
+                train_sft(backend.model, backend.processor, rows, Path(scratch), options, listeners, section)
             backend.model.eval()  # the next stage may ask it
             ownership.begin(fresh, "checkpoint")  # without what an earlier try left: weights and adapters must not mix
             backend.save(fresh)

@@ -1,4 +1,4 @@
-"""Progress at the terminal: bars with the rate and the time left."""
+"""The terminal: results, notes, and progress bars with the rate and the time left."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -7,17 +7,27 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from agent.organise.episode import Episode
 
 T = TypeVar("T")
-console = Console()
+console = Console()  # progress and notes: `quiet` is set by `--quiet`
+_results = Console()  # what a command was asked for: always printed
 
 
 def say(line: str) -> None:
     """Print a line as it is: names and messages may hold what rich takes for markup."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def show(result: str | Table) -> None:
+    """Print what the command was asked for, also with `--quiet`."""
+    if isinstance(result, str):
+        _results.print(result, markup=False, highlight=False, soft_wrap=True)
+    else:
+        _results.print(result, markup=False)
 
 
 class _Rate(ProgressColumn):

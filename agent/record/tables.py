@@ -1,12 +1,14 @@
 """Tables at the terminal: the rounds of a run, held-out success before and after, the audit of a critic."""
 
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
-from agent.record.console import console, say
+from agent.record.console import console, say, show
 from agent.record.rundir import RunDir
 from envs import registry
 
@@ -85,10 +87,25 @@ class Report:
         improvement = points(mean["gain_points"], mean["ci95"])
         before, after = (f"{100 * mean[when]:.0f} %" for when in ("before", "after"))
         table.add_row("mean", before, after, improvement, "", style="bold")
-        console.print(table, markup=False)
-        say(f"run      {self.run.path}\npolicy   {results['policy']}")
+        show(table)
+        show(f"run      {self.run.path}\npolicy   {results['policy']}")
         for path in sorted(self.run.path.glob("round_*/videos/*.mp4")):
             say(f"video    {path}")
+        for what, command in next_commands(self.run.path, results):
+            say(f"{what:<9}{command}")
+
+
+def next_commands(run: Path, results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What one does after a run: (what, the command)."""
+    task, policy = next(iter(results["heldout"])), str(results["policy"])
+    more = results["config"]["rounds"] + 1
+    commands = {
+        "report": ["report", str(run)],
+        "watch": ["watch", task, "film.mp4", "--policy", policy],
+        "export": ["export", str(run), "OUT", "--format", "lerobot"],
+        "go on": ["improve", str(run / "config.yaml"), "--resume", "--rounds", str(more)],
+    }
+    return [(what, shlex.join(["handeye", *words])) for what, words in commands.items()]
 
 
 def audit_table(results: Mapping[str, Any]) -> Table:

@@ -2,15 +2,20 @@
 results.json says of them."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from agent.collect.starts import film_seeds, heldout_seeds
-from agent.measure.statistics import heldout_gains
-from agent.organise.episode import Episode
+from agent.measure.statistics import heldout_gains, rate, successes
+from agent.organise.episode import Episode, whole_by_task
 from agent.record import video
 from agent.record.provenance import versions, weights_sha256
+from agent.record.tracking.tables import episode_rows
+from agent.stages.log import log_seed
 from agent.stages.round import Round
 from agent.stages.stage import stage
 from envs import registry
@@ -20,13 +25,27 @@ from policies.backends.loading import placement
 @stage
 def evaluate(r: Round, checkpoint: Path, name: str) -> dict[str, int]:
     """Held-out episodes of every task, into the run's `heldout/NAME`. name: `before` or `after`."""
-    played = []
+    played, films = [], r.config.tracking.films
+    if name == "before":
+        log_seed(r, checkpoint)
     for task in r.config.evaluation.tasks:
         starts = [(seed, 0) for seed in heldout_seeds(r.config, task)]
         job = r.job(task, checkpoint, starts=starts, critic=r.config.critic)
         played += r.measure(f"held-out {task}", job)
     r.store(r.run.heldout(name)).append(played)
+    r.tracker.table(f"held-out/{name}/episodes", lambda folder: episode_rows(played, films, folder))
+    r.log("held-out", _rates(played))
     return {"heldout_episodes": len(played)}
+
+
+def _rates(played: Sequence[Episode]) -> dict[str, float]:
+    """The ends of each task's 95 % interval, and mean success over tasks."""
+    rates = {task: rate(successes(some)) for task, some in whole_by_task(played).items()}
+    numbers = {"mean": float(np.mean([each["rate"] for each in rates.values()]))}
+    for task, each in rates.items():
+        low, high = each["ci95"]
+        numbers |= {f"{task}/ci95_low": low, f"{task}/ci95_high": high}
+    return numbers
 
 
 def heldout(r: Round, name: str) -> dict[str, list[Episode]]:

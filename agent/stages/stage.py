@@ -8,11 +8,14 @@ from typing import Any, Concatenate, ParamSpec
 
 from agent.optimise.health import UnhealthyError
 from agent.organise import durable
+from agent.record.console import say
 from agent.record.run.journal import Done
+from agent.record.run.status import took
 from agent.record.run.underway import UnderWay
 from agent.stages.round import Round
 from envs.errors import UserError
 
+TOLD_S = 0.5  # [s] of a stage, from which on a line tells what it took
 UNHEALTHY = "unhealthy"  # in the row of a stage whose training gave no policy
 P = ParamSpec("P")
 Row = dict[str, Any]
@@ -70,5 +73,7 @@ def _do(r: Round, name: str, before: Done | None, work: Callable[[], Row]) -> Do
         spent = {key: value - budget[key] for key, value in r.budget.items() if value != budget[key]}
         done = Done(r.number, name, row, spent, r.tracker.step, time.monotonic() - started, outputs)
         r.journal.add(done)
+        if done.wall_s >= TOLD_S:
+            say(took(done, r.journal.done))
     under_way.discard()
     return done

@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 
 from envs.checks.health import data_of
-from envs.errors import UserError, close_to, unknown
+from envs.errors import UserError, nearest, unknown
 from envs.foreign.numbers import as_number
 from envs.foreign.paths import parts, value_at
 from envs.rendering import mujoco
@@ -151,7 +151,7 @@ def _named(source: Source, model: mujoco.MjModel, kind: mujoco.mjtObj) -> int:
     index = mujoco.mj_name2id(model, kind, source.name)
     if index < 0:
         names = names_of(model, source.kind)
-        close = close_to(source.name, names) if len(names) > 12 else f"valid: {', '.join(names) or 'none has a name'}"
+        close = nearest(source.name, names) if names else "valid: none has a name"
         raise UserError(f"unknown {source.kind} {source.name!r}; {close}")
     return index
 

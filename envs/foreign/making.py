@@ -12,7 +12,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, load_env_creator, parse_env_id
 from pydantic.dataclasses import dataclass
 
-from envs.errors import UserError, close_to, first_line, shown, unknown
+from envs.errors import UserError, first_line, nearest, shown, unknown
 from envs.foreign.raising import is_of_environment, named
 from envs.validation import STRICT
 
@@ -82,7 +82,7 @@ def _within(wrapper: WrapperSpec, env: gym.Env) -> gym.Env:
     for part in name.split("."):
         if not hasattr(held, part):
             known = [known for known, value in vars(held).items() if isinstance(value, type)]
-            raise UserError(f"wrappers: no {part!r} in {module!r}; {close_to(part, known)}")
+            raise UserError(f"wrappers: no {part!r} in {module!r}; {nearest(part, known)}")
         held = getattr(held, part)
     try:
         wrapped = held(env, **wrapper.kwargs)
@@ -155,7 +155,7 @@ def _nearest(env_id: str) -> str:
     same = {name for name in known if "-v" in name and _bare(name) == _bare(env_id)} - {env_id}
     if same:
         return f"valid: {', '.join(sorted(same, reverse=True)[:2])}"
-    return f"{close_to(env_id, known)} ({MODULE_HINT})"
+    return f"{nearest(env_id, known)} ({MODULE_HINT})"
 
 
 def _bare(env_id: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from envs.errors import UserError, close_to, shown, unknown
+from envs.errors import UserError, nearest, shown, unknown
 
 ROOTS = ("observation", "info")
 FORM = "valid: parts such as observation.mission, observation[3], info.x or an attribute of the environment"
@@ -191,5 +191,5 @@ def _missing(part: Part, path: str, valid: Any) -> UserError:
     if not names:
         return UserError(f"unknown {what} {part.key!r}; valid: none, there is nothing in it")
     if len(names) > MOST_NAMED:
-        return UserError(f"unknown {what} {part.key!r}; {close_to(str(part.key), names, 8)}")
+        return UserError(f"unknown {what} {part.key!r}; {nearest(str(part.key), names)}")
     return unknown(what, part.key, names)

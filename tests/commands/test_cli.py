@@ -145,7 +145,7 @@ def test_tasks_are_listed(handeye):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (("eval", "raech", "--policy", "expert"), ("'raech'", "'reach'", "push-heldout")),
+        (("eval", "raech", "--policy", "expert"), ("'raech'", "'reach'", "in all)")),
         (("eval", "reach", "--policy", "nowhere"), ("no checkpoint in 'nowhere'",)),
         (("eval", "reach", "--policy", "expert", "--split", "test"), ("'test'", "gate, heldout, practice")),
         (("eval", "reach", "--policy", "expert", "--episodes", "0"), ("episodes", "0")),

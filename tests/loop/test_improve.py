@@ -22,6 +22,7 @@ from agent.stages.round import SPENT
 from envs.errors import UserError
 from envs.registry import TASKS
 from policies.backends.loading import load_backend
+from tests.record.tracking.metric_names import EACH_RUN, undocumented, unlogged
 
 pytestmark = pytest.mark.slow
 SEED = Path(__file__).parents[2] / "policies" / "seed"
@@ -138,7 +139,12 @@ def test_a_round_from_practice_to_report(config):
 
     metrics = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     logged = {name for line in metrics for name in line}
-    assert {"sft/loss", "dpo/loss", "practise/near/success", "gate/candidate/near/success", "round/pairs"} <= logged
+    assert undocumented(logged, *EACH_RUN) == []
+    assert unlogged(logged, *EACH_RUN) == []
+    axis = [line["train_env_steps"] for line in metrics]
+    assert axis == sorted(axis)
+    assert axis[-1] == results["budget"]["practice_env_steps"]
+    assert metrics[-1]["gain/mean/points"] == results["heldout_mean"]["gain_points"]
     assert [line["step"] for line in metrics] == list(range(len(metrics)))
     assert list(path.glob("wandb/offline-run-*/run-*.wandb"))
 
@@ -180,6 +186,7 @@ def test_branches_are_charged_certified_and_learned_from(config, monkeypatch, an
         assert not any(e.seed in starts[0] for e in EpisodeStore(path / "round_001" / "episodes"))
     names = {name for line in (path / "metrics.jsonl").read_text().splitlines() for name in json.loads(line)}
     assert logged | {"branch/push/success"} <= names
+    assert undocumented(names, *EACH_RUN, "With branches") == []
 
 
 def test_practice_begins_in_the_middle_of_earlier_successes_too(config):

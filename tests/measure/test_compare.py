@@ -12,13 +12,15 @@ import pytest
 from agent.collect.branching import within
 from agent.commands.checks import check_improve
 from agent.commands.training.improve import improve
-from agent.config import Experiment, load
-from agent.measure.compare import compare_arms, configs, difference, table
+from agent.config import Config, Experiment, Tracking, load
+from agent.measure.compare import arm_numbers, compare_arms, configs, difference, table, track
 from agent.record import provenance
 from agent.record.run import resume
 from agent.record.rundir import RunDir
+from agent.record.tracking.sinks import Sinks
 from envs.errors import UserError
 from policies.base import find_policy
+from tests.record.tracking.metric_names import undocumented
 
 
 def results(*outcomes, tasks=("reach", "push")):
@@ -78,6 +80,21 @@ def test_the_table_has_a_row_for_each_arm():
     assert re.match(r"\| sft \| 50.0 % \| 50, 50 \| \+50 \[.*\] \| -25 \[", table(arms, "pairs").splitlines()[2])
 
 
+def test_a_comparison_is_logged_whenever_it_has_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(Sinks, "_begin", lambda *given: None)
+    config = Config("seed", ("reach",), tracking=Tracking(group="arms"))
+    arms = {"sft": [results("10", "10")] * 2, "pairs": [results("11", "10")] * 2}
+    for _ in range(2):
+        track(tmp_path, config, arm_numbers(arms, "sft"), "sft")
+    arms["pairs"].append(results("11", "11"))
+    arms["sft"].append(results("10", "10"))
+    track(tmp_path, config, arm_numbers(arms, "sft"), "sft")
+    first, second = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert (first["step"], first["arms/pairs/seeds"], first["arms/pairs/difference"]) == (0, 2, 25.0)
+    assert (second["step"], second["arms/sft/seeds"]) == (1, 3)
+    assert undocumented(second, "X-axes", "Other commands") == []
+
+
 @pytest.mark.parametrize(
     ("size", "limit", "n"), [(2, 100, 10), (2, 100.0, 10), (3, 90, 9), (4, 30, 4), (50, 1, 20), (2, None, 20)]
 )
@@ -126,6 +143,7 @@ def test_an_arm_is_the_base_with_keys_changed(comparison, tmp_path):
     assert (changed.collect.attempts, changed.branch.failures, changed.branch.where) == (2, 1, "uniform")
     assert changed.sft == {"max_steps": 1, "learning_rate": 5e-05}
     assert changed.out == str(tmp_path / "out" / "branches" / "seed_1")
+    assert (changed.tracking.group, changed.tracking.tags) == ("out", ("branches",))
 
 
 def test_a_bad_arm_is_named_before_anything_runs(comparison, tmp_path):

@@ -1,7 +1,6 @@
 """`handeye audit`: how good a policy's critic is."""
 
 from dataclasses import dataclass, field
-from json import dumps
 from pathlib import Path
 
 from policies.backends.settings import ModelSettings
@@ -21,25 +20,24 @@ class Audit:
     """how often the policy answers again, with the critique in its prompt, where the best verdict is below threshold"""
     threshold: float = 0.5  # of a verdict, from 0 to 1
     workers: int = 1  # processes that roll out episodes
-    json: Path | None = None  # a file to write all numbers to
+    json: Path | None = None  # a file to write the numbers to; without a name, the standard output
     model: ModelSettings = field(default_factory=ModelSettings)  # how a checkpoint is loaded, shown frames and asked
 
     def run(self) -> None:
         """Raises UserError, before an episode is played, for a value that cannot work."""
         from agent.commands.arguments import are_foreign, at_least
-        from agent.commands.outputs import file
+        from agent.commands.outputs import document, emit
         from agent.commands.probing import probe_apart
 
         at_least(1, episodes=self.episodes, workers=self.workers)
         at_least(2, proposals=self.proposals)
-        out = file(self.json, needs_mb=1) if self.json else None
+        out = document(self.json)
         probe_apart(self.tasks)  # before torch is imported
         from agent.collect.workers import Workers
         from agent.config import Critic
         from agent.measure.audit import audit
-        from agent.record.console import console, say
+        from agent.record.console import say, show
         from agent.record.provenance import check_words
-        from agent.record.rundir import plain
         from agent.record.tables import audit_table
         from envs import registry
         from envs.starts import distinct
@@ -63,6 +61,5 @@ class Audit:
             results = {
                 name: audit(policy, name, self.episodes, critic, pool, beside, self.model) for name in self.tasks
             }
-        console.print(audit_table(results), markup=False)
-        if out:
-            out.write_text(dumps(plain(results), indent=1, allow_nan=False) + "\n")
+        show(audit_table(results))
+        emit(out, results)

@@ -1,6 +1,7 @@
 """`handeye eval`: success rate with an interval."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from policies.backends.settings import ModelSettings
 
@@ -26,6 +27,7 @@ class Evaluate:
     seed: int = 0  # of the policy's random draws
     n_envs: int = 64  # environments in lockstep; the result does not depend on it
     trust: bool = False  # load a .zip that does not ship, which can run code
+    json: Path | None = None  # a file to write the numbers to; without a name, the standard output
     model: ModelSettings = field(default_factory=ModelSettings)  # how a checkpoint is loaded, shown frames and asked
 
     def run(self) -> None:
@@ -34,11 +36,12 @@ class Evaluate:
 
         from agent.collect.play import play
         from agent.commands.arguments import at_least, vouch
+        from agent.commands.outputs import document, emit
         from agent.commands.probing import probe
         from agent.config import Critic
         from agent.measure.sequential import check_half_width, play_until
         from agent.measure.statistics import acted_on, critic_scores, rate, successes
-        from agent.record.console import say
+        from agent.record.console import say, show
         from agent.record.final import record_final
         from agent.record.tables import percent
         from envs import registry
@@ -55,6 +58,7 @@ class Evaluate:
         )
         if self.trust:
             vouch(self.policy, tasks=(self.task,))
+        out = document(self.json)
         task = registry.task(self.task)
         probe(task)
         settings = {"temperature": self.temperature, "critic": critic, "n_envs": self.n_envs, "seed": self.seed}
@@ -67,9 +71,12 @@ class Evaluate:
             played, result = play_until(play_some, starts, self.until / 100)
             kind = f", an anytime-valid interval: played until at most {self.until:g} points to each side, "
             kind += f"or {episodes} distinct starts, or all there are"
-        say(f"{self.task}: {percent(result)} of {result['n']} episodes{kind}")
+        show(f"{self.task}: {percent(result)} of {result['n']} episodes{kind}")
+        said = {"task": self.task, "policy": self.policy, "split": self.split, "result": result}
         if self.split == "final":
             say(record_final(self.policy, self.task, result))
         if critic.proposals > 1 or critic.revisions:
             scores = critic_scores(acted_on(played), played)
-            say(f"critic: AUROC {scores['auroc']:.2f}, Brier {scores['brier']:.2f}")
+            said["critic"] = scores
+            show(f"critic: AUROC {scores['auroc']:.2f}, Brier {scores['brier']:.2f}")
+        emit(out, said)

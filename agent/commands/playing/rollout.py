@@ -24,16 +24,17 @@ class Rollout:
     seed: int = 0  # of the policy's random draws
     n_envs: int = 64  # environments in lockstep; the result does not depend on it
     trust: bool = False  # load a .zip that does not ship, which can run code
+    json: Path | None = None  # a file to write the numbers to; without a name, the standard output
     model: ModelSettings = field(default_factory=ModelSettings)  # how a checkpoint is loaded, shown frames and asked
 
     def run(self) -> None:
         """Raises UserError, before an episode is played, for a value that cannot work."""
         from agent.collect.play import play
         from agent.commands.arguments import at_least, vouch
-        from agent.commands.outputs import folder
+        from agent.commands.outputs import document, emit, folder
         from agent.commands.probing import probe
         from agent.organise.store import EpisodeStore
-        from agent.record.console import say
+        from agent.record.console import show
         from envs import registry
         from envs.starts import distinct
 
@@ -41,7 +42,7 @@ class Rollout:
         at_least(0, seed=self.seed, temperature=self.temperature)
         if self.split == "final":
             raise UserError("split 'final' of rollout; valid: practice, gate, heldout; final is for handeye eval alone")
-        out = folder(self.out, needs_mb=10)
+        out, said = folder(self.out, needs_mb=10), document(self.json)
         task = registry.task(self.task)
         if self.trust:
             vouch(self.policy, tasks=(self.task,))
@@ -51,4 +52,6 @@ class Rollout:
         played = play(self.task, self.policy, starts, self.temperature, **settings)
         EpisodeStore(out).append(played)
         n = sum(e.success for e in played)
-        say(f"{n} of {len(played)} episodes succeeded: {self.out}")
+        show(f"{n} of {len(played)} episodes succeeded: {self.out}")
+        broken = sum(e.ending == "broken" for e in played)
+        emit(said, {"task": self.task, "out": str(out), "episodes": len(played), "successes": n, "broken": broken})

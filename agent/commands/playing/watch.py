@@ -18,13 +18,14 @@ class Watch:
     against: str | None = None  # another policy, shown below on the same episode
     seed: int = 2_500_000  # of the episode
     trust: bool = False  # load a .zip that does not ship, which can run code
+    json: Path | None = None  # a file to write the numbers to; without a name, the standard output
     model: ModelSettings = field(default_factory=ModelSettings)  # how a checkpoint is loaded, shown frames and asked
 
     def run(self) -> None:
         """Raises UserError, before the episode is played, for a value that cannot work."""
         from agent.collect.play import play
         from agent.commands.arguments import at_least, check_player, vouch
-        from agent.commands.outputs import file
+        from agent.commands.outputs import document, emit, file
         from agent.commands.probing import probe
         from agent.measure.statistics import successes
         from agent.record import video
@@ -38,16 +39,18 @@ class Watch:
         if self.trust:
             vouch(self.policy, self.against, tasks=(self.task,))
         video.check(self.out)
-        out = file(self.out, needs_mb=10)
+        out, told = file(self.out, needs_mb=10), document(self.json)
         chosen = registry.task(self.task)
         probe(chosen)
         for name in filter(None, (self.policy, self.against)):
             check_player(name, chosen)
-        films = []
+        films, said = [], []
         for name in (self.policy, self.against) if self.against else (self.policy,):
             (episode,) = played = play(self.task, name, [(self.seed, 0)], model=self.model)
             successes(played)  # raises UserError for a broken episode
             films.append(video.film(episode))
+            said.append({"policy": name, "success": episode.success, "steps": len(episode.steps)})
             print(f"{name}: {'success' if episode.success else 'failure'} after {len(episode.steps)} steps")
         video.write(out, films)
         print(f"film: {self.out}")
+        emit(told, {"task": self.task, "seed": self.seed, "film": str(out), "episodes": said})

@@ -15,14 +15,17 @@ class Replay:
     Those of a task with `exact: false` in its file are skipped."""
 
     folder: Path  # a run's folder, or any folder with episodes
+    json: Path | None = None  # a file to write the numbers to; without a name, the standard output
 
     def run(self) -> None:
         """Raises UserError for a folder without episodes."""
+        from agent.commands.outputs import document, emit
         from agent.organise.foreign import beside_parts, is_part, notice
-        from agent.record.console import say
+        from agent.record.console import say, show
         from agent.record.run.underway import FOLDER as UNDER_WAY
         from agent.record.rundir import QUARANTINE
 
+        out = document(self.json)
         aside = (UNDER_WAY, QUARANTINE)  # not done yet, and damaged
         found = sorted(self.folder.rglob("*.parquet"))
         found = [path for path in found if not {*path.relative_to(self.folder).parts} & {*aside}]
@@ -35,10 +38,11 @@ class Replay:
             )
         certified, flaws, skipped = _certify(self.folder, parts)
         for flaw in flaws:
-            say(flaw)
+            show(flaw)
         for task, n in skipped.items():
             say(f"{n} episodes of {task!r} skipped: exact is false in its file")
-        say(f"{certified} episodes certified, {len(flaws)} left out")
+        show(f"{certified} episodes certified, {len(flaws)} left out")
+        emit(out, {"certified": certified, "flaws": flaws, "skipped": dict(skipped)})
         if flaws:
             sys.exit(1)
 

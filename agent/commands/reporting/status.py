@@ -9,15 +9,18 @@ class Status:
     """Where a run is, what each of its stages cost, and the command that goes on."""
 
     run_folder: Path  # such as runs/demo
+    json: Path | None = None  # a file to write the numbers to; without a name, the standard output
 
     def run(self) -> None:
         """Raises UserError for a folder that holds no run, or whose journal is damaged at its beginning."""
-        from agent.record.console import console
+        from agent.commands.outputs import document, emit
+        from agent.record.console import show
         from agent.record.run.status import state, table
         from agent.record.rundir import go_on
 
-        where = state(self.run_folder)
-        console.print(table(where), markup=False)
-        console.print(where.text, soft_wrap=True, markup=False)
+        out, where = document(self.json), state(self.run_folder)
+        show(table(where))
+        show(where.text)
         if not where.complete and not where.written:
-            console.print(f"to go on: {go_on(self.run_folder)}", soft_wrap=True, markup=False)
+            show(f"to go on: {go_on(self.run_folder)}")
+        emit(out, where.record())

@@ -1,7 +1,6 @@
 """`handeye bench`: speed and exactness against a reference."""
 
 from dataclasses import dataclass
-from json import dumps
 from pathlib import Path
 from typing import Literal
 
@@ -16,23 +15,24 @@ class Bench:
     """what to measure; all, if none is named"""
     policy: str = "seed"  # a checkpoint folder
     restores: int = 300  # states restored, of each environment
-    json: Path | None = None  # a file to write the rows to
+    json: Path | None = None  # a file to write the numbers to; without a name, the standard output
 
     def run(self) -> None:
         """Raises UserError for a number that is too small."""
         from rich.table import Table
 
         from agent.commands.arguments import at_least
+        from agent.commands.outputs import document, emit
         from agent.measure.bench import bench
-        from agent.record.console import console
+        from agent.record.console import show
         from policies.base import find_policy
 
         at_least(1, restores=self.restores)
+        out = document(self.json)
         rows = bench(find_policy(self.policy), self.restores, self.parts)
         table = Table("name", "unit", "ours", "reference", "ratio", "what")
         for row in rows:
             numbers = [f"{row[name]:.4g}" for name in ("ours", "reference", "ratio")]
             table.add_row(row["name"], row["unit"], *numbers, row["what"])
-        console.print(table)
-        if self.json:
-            self.json.write_text(dumps(rows, indent=1) + "\n")
+        show(table)
+        emit(out, rows)

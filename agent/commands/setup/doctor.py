@@ -2,9 +2,12 @@
 
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from envs.errors import UserError
 
 if TYPE_CHECKING:
     from policies.backends.requirements import Shape, Work
@@ -16,7 +19,7 @@ USABLE = 7 / 8  # of a device's memory: estimates, the CUDA context and fragment
 
 @dataclass(frozen=True)
 class Doctor:
-    """What this machine can do: versions, cores, a rendered frame; with --policy, what that needs to act and to train.
+    """What this machine can do, what it lacks and what mends that; with --policy, what that needs to act and to train.
 
     The model's config is enough: no weights are read.
     """
@@ -29,6 +32,8 @@ class Doctor:
     image_tokens: int | None = None  # of a row's image; default: of one frame where the model is known, else 64
     r: int = 16  # rank of LoRA
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"  # auto: float32 without a GPU
+    self_test: bool = True  # render a frame, decide, train one step: about 10 s
+    json: Path | None = None  # a file to write the numbers to; without a name, the standard output
 
     def run(self) -> None:
         """Raises UserError for an unknown policy, and, saying what to install, where no frame can be rendered."""
@@ -36,35 +41,62 @@ class Doctor:
 
         sizes = {"rows": self.rows, "batch": self.batch, "tokens": self.tokens, "r": self.r}
         at_least(1, **sizes, image_tokens=1 if self.image_tokens is None else self.image_tokens)
+        from agent.commands.outputs import document, emit
+        from policies.backends.requirements import known
+
+        out = document(self.json)
         if self.policy == "known":
             print(table(self))
+            emit(out, {name: needed(self, name) for name in known()} if out else None)
         elif self.policy:
-            print("\n".join(needs_of(self, self.policy)))
-            print(verdict(self, self.policy))
+            lines = [*needs_of(self, self.policy), verdict(self, self.policy)]
+            print("\n".join(lines))
+            emit(out, {"policy": self.policy, "needs": needed(self, self.policy)})
         else:
-            machine()
+            emit(out, machine(self.self_test))
 
 
-def machine() -> None:
-    """Prints versions, cores and the time of a rendered frame."""
+def machine(test: bool = True) -> dict[str, Any]:
+    """Prints versions, cores, what is missing with what mends it, the self-test, and the time of a rendered frame;
+    returns these. Raises UserError, after all that was found, where the self-test fails."""
     import torch
 
+    from agent.commands.diagnosis import findings, self_test
+    from agent.record.console import show
     from agent.record.provenance import versions
+
+    numbers = versions()
+    for name, number in numbers.items():
+        show(f"{name:17} {number}")
+    cores = os.cpu_count()
+    show(f"{'cores':17} {cores}, torch uses {torch.get_num_threads()} threads")
+    found = []
+    for each in findings():
+        found.append(asdict(each))
+        show(each.text)
+    record = {"versions": numbers, "cores": cores, "findings": found}
+    for each, seconds in self_test() if test else ():
+        found.append(asdict(each) | {"seconds": seconds})
+        show(f"{each.text} ({seconds:.1f} s)")
+        if each.fix:
+            raise UserError(f"the self-test of {each.what!r} {each.said}; valid: {each.fix}")
+    record["frame_ms"] = frame_ms()
+    show(f"{'rendering':17} MUJOCO_GL={os.environ.get('MUJOCO_GL')}, {record['frame_ms']:.1f} ms a frame")
+    return record
+
+
+def frame_ms() -> float:
+    """[ms] that a frame takes to render."""
     from envs.registry import TASKS
 
-    for name, number in versions().items():
-        print(f"{name:17} {number}")
-    print(f"{'cores':17} {os.cpu_count()}, torch uses {torch.get_num_threads()} threads")
-    print(f"{'GPU':17} {torch.cuda.get_device_name() if torch.cuda.is_available() else 'none (none is needed)'}")
     env = TASKS["reach"].make()
     env.reset(seed=0)
     env.render()
     started = time.perf_counter()
     for _ in range(FRAMES):
         env.render()
-    frame_ms = 1000 * (time.perf_counter() - started) / FRAMES
-    print(f"{'rendering':17} MUJOCO_GL={os.environ.get('MUJOCO_GL')}, {frame_ms:.1f} ms a frame")
     env.close()
+    return 1000 * (time.perf_counter() - started) / FRAMES
 
 
 def work_of(asked: Doctor, policy: str) -> "Work":
@@ -86,6 +118,14 @@ def shape_at(policy: str, tokens: int) -> "Shape":
     from policies.backends.requirements import config_of, shape_of
 
     return shape_of(config_of(policy), tokens)
+
+
+def needed(asked: Doctor, policy: str) -> dict[str, dict[str, float]]:
+    """Kind of work -> what it takes in memory [GiB], by part."""
+    from policies.backends.requirements import needs
+
+    kinds = needs(shape_at(policy, asked.tokens), work_of(asked, policy))
+    return {kind: {part: size / GIB for part, size in parts.items()} for kind, parts in kinds.items()}
 
 
 def needs_of(asked: Doctor, policy: str) -> list[str]:

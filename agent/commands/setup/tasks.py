@@ -20,14 +20,18 @@ class Tasks:
 
     what: Positional[Literal["list", "show"]] = "list"  # list, or show with a name
     name: Positional[str] = ""  # from the list, or a YAML file that declares a task
+    json: Path | None = None  # a file to write the same to; without a name, the standard output
     frame: Path | None = None  # where to save the frames of its observation, as an image (NAME.png)
 
     def run(self) -> None:
         """Raises UserError for an unknown name."""
+        from agent.commands.outputs import document, emit
+
+        out = document(self.json)
         if self.what == "list":
-            _list()
+            emit(out, _list())
         else:
-            _show(self.name, self.frame or Path(f"{Path(self.name).stem}.png"))
+            emit(out, _show(self.name, self.frame or Path(f"{Path(self.name).stem}.png")))
 
 
 def _cameras(env: "gym.Env") -> str:
@@ -40,16 +44,18 @@ def _cameras(env: "gym.Env") -> str:
     return ", ".join(cameras_of(env.unwrapped)) or "none has a name"
 
 
-def _list() -> None:
+def _list() -> list[dict[str, str]]:
     from rich.table import Table
 
-    from agent.record.console import console
+    from agent.record.console import show
     from envs import registry
 
     table = Table("task", "suite", "split", "environment")
-    for task in registry.TASKS.values():
-        table.add_row(task.name, task.suite, task.split, task.env.id)
-    console.print(table)
+    rows = [(task.name, task.suite, task.split, task.env.id) for task in registry.TASKS.values()]
+    for row in rows:
+        table.add_row(*row)
+    show(table)
+    return [dict(zip(("task", "suite", "split", "environment"), row, strict=True)) for row in rows]
 
 
 def _state(task: "Task", env: "Restorable") -> list[tuple[str, str]]:
@@ -66,7 +72,7 @@ def _state(task: "Task", env: "Restorable") -> list[tuple[str, str]]:
     return [("state words" if not i else "", each) for i, each in enumerate(rows)]
 
 
-def _show(name: str, frame: Path) -> None:
+def _show(name: str, frame: Path) -> dict[str, str | list[str]]:
     """Print a policy's observation after a reset of the task, and save its frames side by side as an image."""
     import imageio.v3 as iio
     import numpy as np
@@ -74,7 +80,7 @@ def _show(name: str, frame: Path) -> None:
 
     from agent.commands.outputs import file
     from agent.commands.probing import at_a_start
-    from agent.record.console import console
+    from agent.record.console import show
     from envs import registry
     from policies.action_codec import codec_for
 
@@ -83,7 +89,7 @@ def _show(name: str, frame: Path) -> None:
     observation, state, cameras = at_a_start(task, lambda env: (task.observe(env), _state(task, env), _cameras(env)))
     codec, rule = codec_for(task), task.env.success
     table = Table.grid(padding=(0, 2))
-    for row in (
+    rows = (
         ("environment", f"{task.env.id}, {task.suite}, {task.split}"),
         ("instruction", observation.instruction),
         ("proprioception", observation.proprioception or "none"),
@@ -95,8 +101,11 @@ def _show(name: str, frame: Path) -> None:
         ("success", rule.in_words() if rule else "as the environment tells"),
         ("cameras", cameras),
         ("legend", " ".join(task.language.legend) or "none"),
-    ):
+    )
+    for row in rows:
         table.add_row(*row)
-    console.print(table, markup=False)
+    show(table)
     iio.imwrite(frame, np.concatenate(list(observation.frames), axis=1))
     print(f"frame    {frame}")
+    words = [text for _, text in state]
+    return {key: text for key, text in rows if key and text not in words} | {"state words": words, "frame": str(frame)}

@@ -19,12 +19,12 @@ class Try:
     seconds: float = 8.0  # [s] of a measurement, after which no further episode begins
     workers: int = 1  # processes that play
     trust: bool = False  # load an expert's .zip that does not ship, which can run code
-    json: Path | None = None  # a file to write the numbers to
+    json: Path | None = None  # a file to write the numbers to; without a name, the standard output
 
     def run(self) -> None:
         """Raises UserError, before anything is measured, for a task that cannot be played."""
         from agent.commands.arguments import at_least, vouch
-        from agent.commands.outputs import file
+        from agent.commands.outputs import document, emit, file
         from agent.commands.probing import probe_apart
         from agent.measure.ladder.advice import hold_ups
         from agent.measure.ladder.climbing import climb
@@ -34,7 +34,7 @@ class Try:
         at_least(1, episodes=self.episodes, workers=self.workers)
         at_least(0, seconds=self.seconds)
         frame = file(self.frame or Path(f"{Path(self.task).stem}.png"))
-        out = self.json and file(self.json)
+        out = document(self.json)
         probe_apart((self.task,))
         if self.trust:
             vouch(tasks=(self.task,))
@@ -43,31 +43,26 @@ class Try:
             ladder = climb(self.task, frame, effort, lambda rung: status.update(rung))
         lines = hold_ups(ladder)
         _print(ladder, lines)
-        if out:
-            _write(out, ladder, lines)
+        emit(out, _numbers(ladder, lines))
 
 
 def _print(ladder: "Ladder", lines: list[str]) -> None:
     from rich import box
     from rich.table import Table
 
-    from agent.record.console import console
+    from agent.record.console import show
 
     table = Table(title=ladder.task, box=box.SIMPLE, padding=(0, 1, 0, 0), show_header=False)
     for name, rung in ladder.rungs.items():
         table.add_row(name, rung.said())
-    console.print(table, markup=False)
-    console.print("What will hold the loop up:" if lines else "Nothing that was measured will hold the loop up.")
+    show(table)
+    show("What will hold the loop up:" if lines else "Nothing that was measured will hold the loop up.")
     for i, line in enumerate(lines, 1):
-        console.print(f"{i}. {line}", markup=False, highlight=False, soft_wrap=True)
+        show(f"{i}. {line}")
 
 
-def _write(path: Path, ladder: "Ladder", lines: list[str]) -> None:
-    from json import dumps
-
-    from agent.organise.durable import write
-
+def _numbers(ladder: "Ladder", lines: list[str]) -> dict[str, Any]:
     rungs: dict[str, Any] = {
         name: {"kind": type(r).__name__.lower(), **r.numbers()} for name, r in ladder.rungs.items()
     }
-    write(path, dumps({"task": ladder.task, "rungs": rungs, "holds_up": lines}, indent=1) + "\n")
+    return {"task": ladder.task, "rungs": rungs, "holds_up": lines}

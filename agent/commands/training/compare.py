@@ -1,6 +1,7 @@
 """`handeye compare`: the arms of an experiment."""
 
 from dataclasses import dataclass, replace
+from json import loads
 from pathlib import Path
 
 from agent.config import Config, Experiment, load
@@ -16,15 +17,16 @@ class Compare:
 
     config: Path  # a YAML file, such as configs/experiments/branching.yaml
     seeds: tuple[int, ...] | None = None  # instead of the seeds in the config
+    json: Path | None = None  # a file to write the numbers to; without a name, the standard output
     against: str | None = None  # the arm that each is compared with, instead of the first
 
     def run(self) -> None:
         """Raises UserError, before the first run, for a config or an arm that cannot run here."""
         settings = load(self.config, kind=Experiment)
         settings = replace(settings, seeds=self.seeds) if self.seeds else settings
-        from agent.commands.outputs import folder
+        from agent.commands.outputs import document, emit, folder
 
-        out = folder(settings.out, needs_mb=100)
+        out, said = folder(settings.out, needs_mb=100), document(self.json)
         from agent.commands.arguments import are_foreign
         from agent.commands.checks import check_improve
         from agent.commands.training.improve import improve
@@ -37,3 +39,4 @@ class Compare:
             improve(config, resume=begun, apart=apart)
 
         print(compare_arms(settings, out, check_improve, run, self.against))
+        emit(said, loads((out / "table.json").read_text()))

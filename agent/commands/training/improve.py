@@ -28,6 +28,7 @@ class Improve:
     resume: bool = False  # go on with the run in the run folder, which ends as if it had not been interrupted
     overwrite: bool = False  # replace the run folder if it exists
     force_version: bool = False  # with --resume: also with other packages, if the run's episodes happen again
+    json: Path | None = None  # a file to write what results.json holds to; without a name, the standard output
     overrides: Suppress[Fixed[tuple[str, ...]]] = ()  # the config's `--dotted.key value`, as typed
 
     def run(self) -> None:
@@ -37,17 +38,20 @@ class Improve:
             raise UserError("--resume goes on with the run that --overwrite deletes; valid: one of them")
         settings = load(self.config, self.overrides)
         from agent.commands.arguments import are_foreign
-        from agent.commands.outputs import folder
+        from agent.commands.outputs import document, emit, folder
         from agent.commands.probing import probe_apart
 
         settings = replace(settings, out=str(folder(settings.out, needs_mb=100)))
+        said = document(self.json)
         tasks = (*settings.tasks, *settings.evaluation.tasks)
         probe_apart(tasks)  # before torch is imported
         from agent.commands.checks import check_improve
 
         check_improve(settings)
         apart = are_foreign(tasks)
-        rounds = improve(settings, self.overwrite, self.resume, self.force_version, apart)["rounds"]
+        results = improve(settings, self.overwrite, self.resume, self.force_version, apart)
+        emit(said, results)
+        rounds = results["rounds"]
         if all("unhealthy" in row for row in rounds):
             raise UserError(f"no round trained a candidate; the last: {rounds[-1]['unhealthy']}")
 

@@ -1,7 +1,10 @@
 """Where a run is: the stages that its journal tells of, and what is under way."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -13,6 +16,7 @@ from agent.record.tables import plain_table
 from envs.errors import UserError
 
 COUNTS = ("env_steps", "branch_env_steps", "verify_env_steps", "frames")
+LONGEST = 4  # stages whose share of the time is told
 LAST = "evaluate after"  # the stage after which a run is complete
 
 
@@ -36,6 +40,12 @@ class State:
         now = "runs now" if self.written else "does not run"
         return f"round {begun} of {self.rounds}, {now}" + "".join(f"; under way: {stage}" for stage in self.under_way)
 
+    def record(self) -> dict[str, Any]:
+        """The state as JSON can hold it."""
+        stages = [{"round": d.round, "stage": d.stage, "wall_s": d.wall_s, "spent": d.spent} for d in self.done]
+        state = {name: getattr(self, name) for name in ("complete", "written", "rounds", "under_way")}
+        return state | {"stages": stages}
+
 
 def state(run: Path) -> State:
     """Raises UserError for a folder that holds no run."""
@@ -57,6 +67,20 @@ def table(where: State) -> Table:
         counts = (f"{done.spent.get(name, 0):,}" for name in COUNTS)
         shown.add_row(str(done.round), done.stage, f"{done.wall_s:.1f}", *counts)
     return shown
+
+
+def took(done: Done, stages: Iterable[Done]) -> str:
+    """Where the time goes, in one line: of a stage, and of all so far by name, the longest first."""
+    steps = sum(done.spent.get(name, 0) for name in COUNTS[:3])
+    line = f"round {done.round}, {done.stage}: {done.wall_s:.1f} s"
+    if steps and done.wall_s:
+        line += f", {steps:,} environment steps, {steps / done.wall_s:,.0f}/s"
+    by_name = Counter[str]()
+    for each in stages:
+        by_name[each.stage.split()[0]] += each.wall_s
+    total = sum(by_name.values())
+    shares = ", ".join(f"{name} {100 * s / total:.0f} %" for name, s in by_name.most_common(LONGEST) if total)
+    return f"{line}; {total:.0f} s so far: {shares}"
 
 
 def _progress(folder: Path) -> str:

@@ -21,7 +21,7 @@ from agent.organise.rows import Asked
 from agent.organise.selection import by_start
 from agent.record.console import bar
 from agent.record.rundir import copy_folder
-from agent.record.tracking import TrackTraining
+from agent.record.tracking.training import TrackTraining
 from agent.stages.branch import ATTEMPTS
 from agent.stages.round import Round
 from agent.stages.stage import stage

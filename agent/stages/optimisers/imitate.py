@@ -18,7 +18,7 @@ from agent.organise.episode import Episode
 from agent.organise.rows import Example
 from agent.record.console import bar
 from agent.record.rundir import copy_folder
-from agent.record.tracking import TrackTraining
+from agent.record.tracking.training import TrackTraining
 from agent.stages.round import Round
 from agent.stages.stage import stage
 from policies.backends.adapters.folder import has_adapters

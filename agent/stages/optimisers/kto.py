@@ -8,7 +8,7 @@ from agent.organise import pairs
 from agent.organise.rows import Labelled
 from agent.record.console import bar
 from agent.record.rundir import copy_folder
-from agent.record.tracking import TrackTraining
+from agent.record.tracking.training import TrackTraining
 from agent.stages.optimisers.prefer import measured, rehearsed, with_reference
 from agent.stages.round import Round
 from agent.stages.stage import stage

@@ -15,7 +15,8 @@ from agent.organise.episode import Episode
 from agent.organise.rows import Example, Pair, rehearsal
 from agent.record.console import bar
 from agent.record.rundir import copy_folder
-from agent.record.tracking import TrackTraining
+from agent.record.tracking.tables import pair_rows
+from agent.record.tracking.training import TrackTraining
 from agent.stages.optimisers.imitate import measured_critiques, other_critiques
 from agent.stages.round import Round
 from agent.stages.stage import stage
@@ -43,9 +44,17 @@ def prefer(r: Round, checkpoint: Path, into: str, branches: str) -> dict[str, in
         return {"pairs": 0}
     if select.flip_pairs:
         preferences = pairs.flipped(preferences, rng)
+    _log(r, preferences)
     _train(r, checkpoint, preferences, rehearsed(r, tried, rng), out)
     r.sign(out, checkpoint, "dpo")
     return {"pairs": len(preferences)}
+
+
+def _log(r: Round, preferences: Sequence[Pair]) -> None:
+    """The pairs as a table, their number, and the mean of both numbers of the margin."""
+    r.tracker.table("pairs/pairs", lambda folder: pair_rows(preferences))
+    success, saved = np.mean([pair.margin for pair in preferences], axis=0)
+    r.log("pairs", {"n": len(preferences), "margin_success": success, "margin_saved": saved})
 
 
 def measured(r: Round, branches: str) -> list[Episode]:

@@ -78,7 +78,7 @@ def test_parameters_are_the_algorithms_own():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"gama": 0.9}, r"unknown parameter of ppo 'gama' \(did you mean 'gamma'\?\); valid: batch_size, .*vf_coef"),
+        ({"gama": 0.9}, r"unknown parameter of ppo 'gama' \(did you mean 'gamma'\?\); valid: gamma, .* in all"),
         ({"seed": 3}, "unknown parameter of ppo 'seed'"),
         ({"n_epochs": 1.5}, "parameter 'n_epochs' of ppo is 1.5; valid: a whole number"),
         ({"batch_size": 1}, "parameters {'batch_size': 1} of ppo cannot be used: "),

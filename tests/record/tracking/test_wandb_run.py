@@ -17,33 +17,14 @@ import wandb
 from agent.config import Tracking
 from agent.record import video
 from agent.record.tracking import Tracker
-from agent.record.wandb_run import records, repair, run_id, sent
+from agent.record.tracking.wandb_log import records, repair, sent
+from agent.record.tracking.wandb_run import run_id
 from envs.errors import UserError
-from tests.record.wandb_server import wandb_server
+from tests.record.tracking.wandb_server import wandb_server
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OFFLINE = Tracking(mode="offline")
 KEY = "5ec7e75ec7e75ec7e75ec7e75ec7e75ec7e75ec7"  # 40 characters, as W&B wants
-
-
-@pytest.fixture(autouse=True)
-def _no_login(monkeypatch, tmp_path):
-    """No login, an empty home folder, and no server but one of ours."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "WANDB_PROJECT", "WANDB_RUN_ID", "WANDB_RESUME"):
-        monkeypatch.delenv(name, raising=False)
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    wandb.teardown()  # it reads the variables once
-
-
-@pytest.fixture
-def folder(tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    return folder
 
 
 def lines(folder):

@@ -10,16 +10,10 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from agent.config import Tracking
-from agent.record.tracking import Tracker, TrackTraining
+from agent.record.tracking import Tracker
+from agent.record.tracking.training import TrackTraining
 
 DISABLED = Tracking(mode="disabled")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    return folder
 
 
 def lines(folder):
