@@ -26,11 +26,12 @@ from policies.dialect import DialectOf, terse
 class Fork:
     """One observation of a task and its measured answers.
 
-    outcomes: action (bytes) -> the steps that took it, each with its outcome.
+    outcomes: action (bytes) -> the steps that took it, each with its outcome. seed: of the start.
     """
 
     task: str
     outcomes: dict[bytes, list[tuple[Step, Outcome]]]
+    seed: int = 0
 
     def is_informative(self, tie: Margin) -> bool:
         """Whether the best and the worst mean outcome differ by more than a tie."""
@@ -50,14 +51,31 @@ class Fork:
         return sorted(rated, key=lambda item: (item[0], -len(item[1])))
 
 
+@dataclass(frozen=True)
+class MeasuredPair:
+    """A pair and what it was measured by.
+
+    fingerprint: of the state in which both answers were given. chosen, rejected: the outcomes of each time that the
+    action of the answer was taken there. p_value: one-sided, of Fisher's exact test (`more_often`).
+    """
+
+    pair: Pair
+    task: str
+    seed: int
+    fingerprint: bytes
+    chosen: tuple[Outcome, ...]
+    rejected: tuple[Outcome, ...]
+    p_value: float
+
+
 def forks(episodes: Iterable[Episode]) -> Iterator[Fork]:
     """Every observation after which episodes from one start, or two steps of one episode, took different actions."""
-    for (name, _), attempts in by_start(episodes).items():
+    for (name, seed), attempts in by_start(episodes).items():
         taken = defaultdict(lambda: defaultdict(list))  # observation -> action -> steps with outcomes
         for attempt in attempts:
             for step, value in zip(attempt.own, outcomes_of(attempt, task(name).horizon), strict=True):
                 taken[step.observation.key()][key(step.decision.action)].append((step, value))
-        yield from (Fork(name, dict(outcomes)) for outcomes in taken.values() if len(outcomes) > 1)
+        yield from (Fork(name, dict(outcomes), seed) for outcomes in taken.values() if len(outcomes) > 1)
 
 
 def pairs(
@@ -68,6 +86,19 @@ def pairs(
     rejected: int = 1,
     dialect: DialectOf = terse,
 ) -> list[Pair]:
+    """The pairs of `measured_pairs`, without what they were measured by."""
+    found = measured_pairs(episodes, min_margin, max_pairs, p_value, rejected, dialect)
+    return [measured.pair for measured in found]
+
+
+def measured_pairs(
+    episodes: Iterable[Episode],
+    min_margin: Margin,
+    max_pairs: int,
+    p_value: float = 1.0,
+    rejected: int = 1,
+    dialect: DialectOf = terse,
+) -> list[MeasuredPair]:
     """Pairs of the best answer of a fork with each of its `rejected` worst, where the best beats it by `min_margin`.
 
     The chosen answer is the one with the soonest success among the best action's answers that are worth imitating: its
@@ -82,13 +113,15 @@ def pairs(
         *others, (best, winners) = fork.ranked()
         good = [step for step, value in winners if value.success and worth_imitating(task(fork.task), step)]
         for worse, losers in others[:rejected] if good else ():
-            if worse == best or not best.beats(worse, min_margin) or more_often(winners, losers) > p_value:
+            if worse == best or not best.beats(worse, min_margin) or (p := more_often(winners, losers)) > p_value:
                 continue
             chosen, refused = good[-1], losers[0][0]
             o = chosen.observation
             answers = chosen.decision.answer, refused.decision.answer
-            result.append(Pair(o.packed_frames(), dialect(fork.task).act(o), *answers, best.less(worse)))
-    return sorted(result, key=lambda pair: pair.margin, reverse=True)[:max_pairs]
+            pair = Pair(o.packed_frames(), dialect(fork.task).act(o), *answers, best.less(worse))
+            taken = (tuple(value for _, value in steps) for steps in (winners, losers))
+            result.append(MeasuredPair(pair, fork.task, fork.seed, chosen.fingerprint, *taken, p))
+    return sorted(result, key=lambda measured: measured.pair.margin, reverse=True)[:max_pairs]
 
 
 def more_often(winners: Sequence[tuple[Step, Outcome]], losers: Sequence[tuple[Step, Outcome]]) -> float:

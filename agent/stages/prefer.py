@@ -8,6 +8,7 @@ from agent.collect.workers import release
 from agent.optimise.distributed import train_apart
 from agent.optimise.dpo import train_dpo
 from agent.organise import pairs, selection
+from agent.organise.episode import Episode
 from agent.organise.rows import Example, Pair, rehearsal
 from agent.record.console import bar
 from agent.record.rundir import copy_folder
@@ -28,8 +29,7 @@ def prefer(r: Round) -> dict[str, int]:
     """
     select, rng = r.config.select, r.rng("prefer")
     branched = r.hindsight(r.episodes("branches"))
-    bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
-    preferences = pairs.pairs(branched + r.unbranched(r.practice), *bounds, r.dialect)
+    preferences = [measured.pair for measured in measured_pairs(r, branched)]
     out = r.output("policy")
     if not preferences:
         copy_folder(r.imitator, out)
@@ -43,6 +43,13 @@ def prefer(r: Round) -> dict[str, int]:
     _train(r, preferences, selection.examples(kept, r.dialect), critiques, out)
     r.sign(out, r.imitator, "dpo")
     return {"pairs": len(preferences)}
+
+
+def measured_pairs(r: Round, branched: Sequence[Episode]) -> list[pairs.MeasuredPair]:
+    """The round's pairs, of its branches and of the practice that takes the place of branches."""
+    select = r.config.select
+    bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
+    return pairs.measured_pairs([*branched, *r.unbranched(r.practice)], *bounds, r.dialect)
 
 
 def _train(

@@ -11,7 +11,6 @@ from envs.errors import UserError
 
 Format = Literal["lerobot", "minari", "parquet"]
 Only = Literal["practice", "relabelled", "branches", "gate", "heldout", "successes"]
-MB = 10**6  # [bytes]
 
 
 @dataclass(frozen=True)
@@ -37,14 +36,20 @@ class Export:
     def run(self) -> None:
         """Raises UserError, before anything is written, for a folder or an option that cannot work."""
         from agent.commands.outputs import folder
+        from agent.commands.reporting.exporting import export_episodes, export_training
         from agent.record.console import say
-        from agent.record.export import folder as export_folder
+        from agent.record.export.folder import check
+        from agent.record.export.source import Wanted
 
         self._check()
-        export_folder.check(self.out, self.overwrite)
-        out = folder(self.out)
-        rows = self._training_rows(out) if self.format == "parquet" else self._episodes(out)
-        say(f"{rows}: {self.out}")
+        check(self.out, self.overwrite)
+        out, named = folder(self.out), (self._command(), self.licence)
+        if self.format == "parquet":
+            written = export_training(self.run_folder, out, self.round, *named)
+        else:
+            wanted = Wanted(self.only, self.round, self.task)
+            written = export_episodes(self.run_folder, out, self.format, wanted, self.fps, self.video, *named)
+        say(f"{written}: {self.out}")
 
     def _check(self) -> None:
         if self.format == "parquet":
@@ -56,29 +61,6 @@ class Export:
             raise UserError(f"--video with --format {self.format}; valid: --format lerobot")
         if self.fps is not None and not self.fps > 0:
             raise UserError(f"--fps {self.fps}; valid: above 0")
-
-    def _episodes(self, out: Path) -> str:
-        """Write the dataset; returns what was written, in words."""
-        from agent.commands.outputs import folder
-        from agent.record.console import bar
-        from agent.record.export import folder as export_folder
-        from agent.record.export.episodes import writer_for
-        from agent.record.export.source import Recording, Wanted
-
-        recording = Recording(self.run_folder, Wanted(self.only, self.round, self.task))
-        folder(out, needs_mb=2 * recording.census.size / MB)
-        prepared = writer_for(self.format, recording, out, self.fps, self.video)
-        with export_folder.made(out) as fresh:
-            with prepared.begin(fresh) as writer, bar("export", recording.census.episodes) as progress:
-                for recorded in progress.track(recording):
-                    writer.add(recorded)
-                writer.close()
-            prepared.card(self._command(), self.licence).write(fresh, recording)
-        left_out = f", {recording.tally.broken:,} broken ones left out" if recording.tally.broken else ""
-        return f"{writer.episodes:,} episodes, {writer.frames:,} decisions{left_out}"
-
-    def _training_rows(self, out: Path) -> str:
-        raise NotImplementedError
 
     def _command(self) -> str:
         """As typed, without the folders of this machine."""

@@ -20,27 +20,33 @@ LARGEST = "n>10M"
 @dataclass(frozen=True)
 class Card:
     """name: of the dataset. command: that made it. rows: how many. files: config's name -> pattern of its files, for
-    `datasets.load_dataset`. holds: paragraphs about the format. use: code that reads it. tags: of the format."""
+    `datasets.load_dataset`. what: it is, in a sentence and a table. holds: paragraphs about the format. made: lines of
+    how it was made. use: code that reads it. tags: of the format. licence: as the hub names it."""
 
     name: str
     command: str
     rows: int
     files: Mapping[str, str]
+    what: str
     holds: Sequence[str]
+    made: Sequence[str]
     use: str
     tags: Sequence[str] = ()
     licence: str | None = None
 
-    def write(self, folder: Path, recording: Recording) -> None:
-        (folder / "README.md").write_text(self.text(recording))
+    def write(self, folder: Path) -> None:
+        (folder / "README.md").write_text(self.text())
 
-    def text(self, recording: Recording) -> str:
-        front = yaml.safe_dump(self.front_matter(recording), sort_keys=False, allow_unicode=True)
-        parts = [f"---\n{front}---", f"# {self.name}", _what(recording), _table(recording)]
-        parts += ["## What it holds", *self.holds, "## How it was made", self._made(recording)]
-        return "\n\n".join([*parts, "## Use", f"```python\n{self.use}\n```"]) + "\n"
+    def text(self) -> str:
+        front = yaml.safe_dump(self.front_matter(), sort_keys=False, allow_unicode=True)
+        lines = [f"Command: `{self.command}`.", *self.made, f"Versions of the export: {_listed(versions())}."]
+        if not self.licence:
+            lines.append("No licence was stated (`--licence`). That of the environment binds.")
+        made = "\n".join(f"- {line}" for line in lines)
+        parts = [f"---\n{front}---", f"# {self.name}", self.what, "## What it holds", *self.holds]
+        return "\n\n".join([*parts, "## How it was made", made, "## Use", f"```python\n{self.use}\n```"]) + "\n"
 
-    def front_matter(self, recording: Recording) -> dict[str, Any]:
+    def front_matter(self) -> dict[str, Any]:
         size = next((name for most, name in SIZES.items() if self.rows < most), LARGEST)
         front = {
             "license": self.licence,
@@ -52,46 +58,43 @@ class Card:
         }
         return {key: value for key, value in front.items() if value}
 
-    def _made(self, recording: Recording) -> str:
-        lines = [f"Command: `{self.command}`."]
-        lines += [f"{n:,} episodes of `{name}`." for name, n in sorted(recording.tally.sources.items())]
-        if recording.tally.broken:
-            n = recording.tally.broken
-            lines.append(
-                f"{n:,} broken episodes were left out: the simulation went wrong, or did not happen again. "
-                "They are no failures."
-            )
-        lines.append("Success is what the environment says, or the task's own rule; no model judged it.")
-        begun = recording.begun
-        if begun:
-            certify = begun["config"]["collect"]["certify"]
-            lines.append(
-                f"Replay certificates: `collect.certify: {certify}`. An episode with a certificate was "
-                "simulated again, and was the same to the last bit."
-            )
-            source = begun.get("provenance", {}).get("source", {})
-            lines.append(f"Code of the run: HandEye {source.get('version')}, commit {source.get('commit')}.")
-            lines.append(f"Versions of the run: {_listed(begun['versions'])}.")
-        lines.append(f"Versions of the export: {_listed(versions())}.")
-        if not self.licence:
-            lines.append("No licence was stated (`--licence`). That of the environment binds.")
-        return "\n".join(f"- {line}" for line in lines)
 
-
-def _what(recording: Recording) -> str:
+def of_episodes(recording: Recording) -> str:
+    """What a dataset of episodes is, with the success rate of each task."""
     start = "Episodes of a multimodal policy that improves itself in simulation" if recording.begun else "Episodes"
     tally = recording.tally
     episodes, steps = sum(tally.episodes.values()), sum(tally.steps.values())
-    return f"{start}, recorded by HandEye: {episodes:,} episodes, {steps:,} decisions."
-
-
-def _table(recording: Recording) -> str:
-    tally = recording.tally
     rows = [
         f"| {Path(task).stem} | {n:,} | {100 * tally.successes[task] / n:.1f} % | {tally.steps[task]:,} |"
         for task, n in tally.episodes.items()
     ]
-    return "\n".join(["| task | episodes | succeeded | decisions |", "|---|---|---|---|", *rows])
+    table = "\n".join(["| task | episodes | succeeded | decisions |", "|---|---|---|---|", *rows])
+    return f"{start}, recorded by HandEye: {episodes:,} episodes, {steps:,} decisions.\n\n{table}"
+
+
+def episodes_made(recording: Recording) -> list[str]:
+    """Where a dataset's episodes are from, as lines."""
+    lines = [f"{n:,} episodes of `{name}`." for name, n in sorted(recording.tally.sources.items())]
+    if recording.tally.broken:
+        n = recording.tally.broken
+        why = "the simulation went wrong, or did not happen again. They are no failures"
+        lines.append(f"{n:,} broken episodes were left out: {why}.")
+    lines.append("Success is what the environment says, or the task's own rule; no model judged it.")
+    return lines + run_made(recording.begun)
+
+
+def run_made(begun: Mapping[str, Any]) -> list[str]:
+    """What a run's journal begins with, as lines; none for no run."""
+    if not begun:
+        return []
+    certify = begun["config"]["collect"]["certify"]
+    again = "An episode with a certificate was simulated again, and was the same to the last bit"
+    source = begun.get("provenance", {}).get("source", {})
+    return [
+        f"Replay certificates: `collect.certify: {certify}`. {again}.",
+        f"Code of the run: HandEye {source.get('version')}, commit {source.get('commit')}.",
+        f"Versions of the run: {_listed(begun['versions'])}.",
+    ]
 
 
 def _listed(packages: Mapping[str, str]) -> str:

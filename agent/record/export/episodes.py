@@ -1,13 +1,13 @@
 """Episodes as LeRobot's or Minari's dataset: who writes it, and what its card says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from agent.record.export import minari
-from agent.record.export.card import Card
+from agent.record.export.card import Card, episodes_made, of_episodes
 from agent.record.export.layout import Layout, layout_of
 from agent.record.export.lerobot import CAMERA, LeRobotWriter
 from agent.record.export.source import Recorded, Recording
@@ -73,10 +73,8 @@ def writer_for(kind: str, recording: Recording, out: Path, fps: float | None, vi
     about = f"A LeRobotDataset v3.0 at {layout.fps:g} decisions per second (action repeat {layout.repeat})."
 
     def card(command: str, licence: str | None) -> Card:
-        rows = sum(recording.tally.steps.values())
-        use = USE_LEROBOT.format(name=out.name)
-        files = {"default": "data/*/*.parquet"}
-        return Card(out.name, command, rows, files, [about, held, EPISODES], use, ["LeRobot"], licence)
+        use, files = USE_LEROBOT.format(name=out.name), {"default": "data/*/*.parquet"}
+        return _card(recording, out.name, command, files, [about, held, EPISODES], use, ["LeRobot"], licence)
 
     return Prepared(lambda folder: LeRobotWriter(folder, layout, video), card)
 
@@ -97,9 +95,22 @@ def _minari(recording: Recording, layout: Layout, out: Path) -> Prepared:
     )
 
     def card(command: str, licence: str | None) -> Card:
-        rows = sum(recording.tally.steps.values())
         use = USE_MINARI.format(name=out.name)
-        return Card(out.name, command, rows, {}, [held], use, ["minari", "gymnasium"], licence)
+        return _card(recording, out.name, command, {}, [held], use, ["minari", "gymnasium"], licence)
 
-    about = {"description": f"Episodes of {recording.census.tasks[0]}, recorded by HandEye", "author": ["HandEye"]}
+    about = f"Episodes of {recording.census.tasks[0]}, recorded by HandEye"
     return Prepared(lambda folder: minari.MinariWriter(folder, layout, out.name, about), card)
+
+
+def _card(
+    recording: Recording,
+    name: str,
+    command: str,
+    files: Mapping[str, str],
+    holds: Sequence[str],
+    use: str,
+    tags: Sequence[str],
+    licence: str | None,
+) -> Card:
+    rows, what, made = sum(recording.tally.steps.values()), of_episodes(recording), episodes_made(recording)
+    return Card(name, command, rows, files, what, holds, made, use, tags, licence)

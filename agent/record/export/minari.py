@@ -8,7 +8,8 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,11 @@ def check_name(out: Path) -> None:
 class MinariWriter:
     """Writes episodes of one environment into a folder, AT_ONCE in memory; `close` completes the dataset.
 
-    name: of the dataset. about: what its metadata says of it.
+    name: of the dataset.
     """
 
-    def __init__(self, folder: Path, layout: Layout, name: str, about: Mapping[str, Any]):
-        self.folder, self.layout, self.name, self.about = folder, layout, name, dict(about)
+    def __init__(self, folder: Path, layout: Layout, name: str, description: str):
+        self.folder, self.layout, self.name, self.description = folder, layout, name, description
         self.episodes = self.frames = 0
         self._dataset: Any = None
         self._buffers: list[Any] = []
@@ -100,6 +101,9 @@ class MinariWriter:
         self._flush()
         from minari import MinariDataset
 
+        totals = {"total_episodes": self.episodes, "total_steps": self.frames}
+        storage = self._dataset.storage
+        storage.update_metadata(totals | {"dataset_size": storage.get_size()})
         shutil.move(self.folder / self.name / "data", self.folder / "data")
         shutil.rmtree(self.folder / self.name)
         dataset = MinariDataset(self.folder / "data")
@@ -127,9 +131,11 @@ class MinariWriter:
             if self._dataset is None:
                 self._dataset = self._created()
             else:
-                self._dataset.update_dataset_from_buffer(self._buffers)
-        numbers = range(self.episodes - len(self._buffers), self.episodes)
-        self._dataset.storage.update_episode_metadata(self._metadata, numbers)
+                with _at_once(self._dataset.storage):
+                    self._dataset.update_dataset_from_buffer(self._buffers)
+        with _at_once(self._dataset.storage):
+            numbers = range(self.episodes - len(self._buffers), self.episodes)
+            self._dataset.storage.update_episode_metadata(self._metadata, numbers)
         self._buffers, self._metadata = [], []
 
     def _created(self) -> Any:
@@ -145,13 +151,28 @@ class MinariWriter:
                 self._buffers,
                 action_space=self.layout.space,
                 observation_space=gym.spaces.Dict(spaces) if isinstance(spaces, dict) else spaces,
+                description=self.description,
+                author="HandEye",
                 data_format="parquet",
                 jpeg_encoding=False,
             )
         finally:
             os.environ.pop(ROOT) if before is None else os.environ.update({ROOT: before})
-        dataset.storage.update_metadata(self.about | _specified(self.layout))
+        dataset.storage.update_metadata(_specified(self.layout))
         return dataset
+
+
+@contextmanager
+def _at_once(storage: Any) -> Iterator[None]:
+    """In the block, Minari does not rewrite the dataset's metadata after each episode; `close` writes it once.
+
+    It holds the bounds of every pixel (8 MB of JSON for 512 px), and the size of all files, which are looked at.
+    """
+    storage.update_metadata, storage.get_size = lambda metadata: None, lambda: 0.0
+    try:
+        yield
+    finally:
+        del storage.update_metadata, storage.get_size
 
 
 def _specified(layout: Layout) -> dict[str, Any]:
@@ -172,11 +193,11 @@ def _infos(recorded: Recorded) -> dict[str, Any]:
     episode = recorded.episode
     steps, decisions = episode.steps, [step.decision for step in episode.steps]
     return {
-        "success": np.array([False] * len(steps) + [episode.success]),
+        "success": [False] * len(steps) + [episode.success],  # a list: Minari cannot read back an array of numbers
         "instruction": [step.observation.instruction for step in steps] + [steps[-1].observation.instruction],
         "proprioception": [step.observation.proprioception for step in steps] + [episode.final_proprioception],
         "answer": [decision.answer for decision in decisions] + [""],
-        "verdict": np.array([NO_VERDICT if d.verdict is None else d.verdict for d in decisions] + [NO_VERDICT]),
+        "verdict": [NO_VERDICT if d.verdict is None else float(d.verdict) for d in decisions] + [NO_VERDICT],
     }
 
 
