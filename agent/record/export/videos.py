@@ -21,7 +21,7 @@ class VideoFiles:
 
     def begin(self, n_frames: int) -> dict[str, Any]:
         """Where the next episode's frames lie, as the keys of meta/episodes. A file ends between two episodes."""
-        if self._writer is None or self._path.stat().st_size >= self._most:
+        if self._writer is None or self._size() >= self._most:
             self.close()
             self._number += 1
             self._frames = 0
@@ -33,6 +33,10 @@ class VideoFiles:
         self._frames += n_frames
         times = {"from_timestamp": since, "to_timestamp": self._frames / self._fps}
         return {f"videos/{self._key}/{name}": value for name, value in (place | times).items()}
+
+    def _size(self) -> int:
+        """[bytes] of the file so far; ffmpeg makes it with its first frames."""
+        return self._path.stat().st_size if self._path.exists() else 0
 
     def append(self, picture: np.ndarray) -> None:
         """picture: (H, W, 3) uint8."""
