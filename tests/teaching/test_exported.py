@@ -55,7 +55,7 @@ def test_with_an_action_repeat_a_decision_is_a_row(exported, catch):
     check_recorded(task)
     assert len(list(recorded_examples(task, 10))) == sum(len(e.steps) for e in episodes if e.success)
     faster = registry.task(catch("repeat: 3\nexpert: {demonstrations: 'lerobot:set'}\n", "faster.yaml"))
-    with pytest.raises(UserError, match="repeat = 3; valid: repeat: 1, or 5 decisions a second, where it has 7.5"):
+    with pytest.raises(UserError, match=r"repeat = 3; valid: repeat: 1, or 5 decisions a second, where it has 7\.5"):
         check_recorded(faster)
 
 
