@@ -3,14 +3,11 @@
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tyro.conf import Positional
 
+from agent.record.export.choices import Format, Only
 from envs.errors import UserError
-
-Format = Literal["lerobot", "minari", "parquet"]
-Only = Literal["practice", "relabelled", "branches", "gate", "heldout", "successes"]
 
 
 @dataclass(frozen=True)

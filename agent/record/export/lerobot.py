@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from agent.organise.episode import Episode
 from agent.record.export import stats
+from agent.record.export.files import ParquetFiles
 from agent.record.export.layout import Layout
 from agent.record.export.source import Recorded
 from agent.record.export.videos import VideoFiles
@@ -68,8 +68,8 @@ class LeRobotWriter:
         self.size: tuple[int, int] | None = None  # (H, W) of the pictures [px]
         self._numbers = dict[str, list[np.ndarray]]()  # of all steps, for the statistics: about 100 bytes a step
         self._counts = {camera: np.zeros((3, 256), np.int64) for camera in layout.cameras}
-        self._data = _Files(folder, DATA, DATA_MB)
-        self._about = _Files(folder, EPISODES, DATA_MB)
+        self._data = ParquetFiles(folder, DATA, DATA_MB, CHUNK)
+        self._about = ParquetFiles(folder, EPISODES, DATA_MB, CHUNK)
         self._waiting: list[dict[str, Any]] = []
         self._videos = {
             camera: VideoFiles(folder, CAMERA + camera, VIDEO, layout.fps, VIDEO_MB, CHUNK)
@@ -257,40 +257,6 @@ class LeRobotWriter:
         return pictures | {
             name: stats.of_numbers(_rows(np.concatenate(values))) for name, values in self._numbers.items()
         }
-
-
-class _Files:
-    """Parquet files of about `most_mb` each, in folders of CHUNK; each table that is written is a row group."""
-
-    def __init__(self, folder: Path, path: str, most_mb: float):
-        self._folder, self._path, self._most = folder, path, most_mb * 2**20
-        self._number, self._writer, self._sink = 0, None, None
-        self.schema: pa.Schema | None = None
-
-    def next_place(self) -> dict[str, int]:
-        """The chunk and the file into which the next table goes."""
-        if self._sink is not None and self._sink.tell() >= self._most:
-            self.close()
-            self._number += 1
-        return {"chunk_index": self._number // CHUNK, "file_index": self._number % CHUNK}
-
-    def write(self, table: pa.Table) -> dict[str, int]:
-        """Where it was written, as the keys of meta/episodes."""
-        place = self.next_place()
-        if self._writer is None:
-            path = self._folder / self._path.format(**place)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.schema = table.schema
-            self._sink = path.open("wb")
-            self._writer = pq.ParquetWriter(self._sink, table.schema, compression="snappy")
-        self._writer.write_table(table)
-        return {f"data/{key}": value for key, value in place.items()}
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._sink.close()
-        self._writer = self._sink = None
 
 
 def _feature(dtype: str, names: Sequence[str] | None) -> dict[str, Any]:

@@ -9,18 +9,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import pyarrow.parquet as pq
 
 from agent.organise import selection
 from agent.organise.episode import Episode
 from agent.organise.store import EpisodeStore
+from agent.record.export.choices import Only
 from agent.record.run.journal import FILE as JOURNAL
 from agent.record.run.journal import Journal
 from envs.errors import UserError, unknown
 
-Only = Literal["practice", "relabelled", "branches", "gate", "heldout", "successes"]
 KINDS = {
     "episodes": "practice",
     "archived": "practice",
