@@ -5,7 +5,7 @@ from pathlib import Path
 from agent.commands.outputs import folder
 from agent.record.console import bar, say
 from agent.record.export import training
-from agent.record.export.card import Card, run_made
+from agent.record.export.card import Card, plain_name, run_made
 from agent.record.export.episodes import writer_for
 from agent.record.export.folder import made
 from agent.record.export.source import Recording, Wanted
@@ -35,6 +35,8 @@ def export_episodes(
         with prepared.begin(fresh) as writer, bar("export", recording.census.episodes) as progress:
             for recorded in progress.track(recording):
                 writer.add(recorded)
+            if not writer.episodes:
+                raise UserError(f"all wanted episodes in {str(source)!r} are broken; valid: another --only")
             writer.close()
         prepared.card(command, licence).write(fresh)
     left_out = f"; {recording.tally.broken:,} broken ones left out" if recording.tally.broken else ""
@@ -64,7 +66,7 @@ def export_training(run: Path, out: Path, number: int | None, command: str, lice
 def _card(
     journal: Journal, rounds: list[RecordedRound], counts: dict[str, int], out: Path, command: str, licence: str | None
 ) -> Card:
-    tasks = ", ".join(Path(task).stem for task in journal.begun["config"]["tasks"])
+    tasks = ", ".join(map(plain_name, journal.begun["config"]["tasks"]))
     what = (
         f"What a multimodal policy was trained on as it improved itself in simulation, recorded by HandEye: "
         f"{counts[training.PAIRS]:,} preference pairs, {counts[training.ROWS]:,} examples. Tasks: {tasks}."

@@ -12,6 +12,7 @@ import yaml
 
 from agent.record.export.source import Recording
 from agent.record.provenance import versions
+from envs.task import FILES
 
 SIZES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M", 10**7: "1M<n<10M"}
 LARGEST = "n>10M"
@@ -65,7 +66,7 @@ def of_episodes(recording: Recording) -> str:
     tally = recording.tally
     episodes, steps = sum(tally.episodes.values()), sum(tally.steps.values())
     rows = [
-        f"| {Path(task).stem} | {n:,} | {100 * tally.successes[task] / n:.1f} % | {tally.steps[task]:,} |"
+        f"| {plain_name(task)} | {n:,} | {100 * tally.successes[task] / n:.1f} % | {tally.steps[task]:,} |"
         for task, n in tally.episodes.items()
     ]
     table = "\n".join(["| task | episodes | succeeded | decisions |", "|---|---|---|---|", *rows])
@@ -95,6 +96,11 @@ def run_made(begun: Mapping[str, Any]) -> list[str]:
         f"Code of the run: HandEye {source.get('version')}, commit {source.get('commit')}.",
         f"Versions of the run: {_listed(begun['versions'])}.",
     ]
+
+
+def plain_name(task: str) -> str:
+    """A task's name; of a declared one, its file's without the folder: a card shows no machine."""
+    return Path(task).stem if task.endswith(FILES) else task
 
 
 def _listed(packages: Mapping[str, str]) -> str:
