@@ -17,6 +17,7 @@ from agent.commands.playing.audit import Audit
 from agent.commands.playing.evaluate import Evaluate
 from agent.commands.playing.rollout import Rollout
 from agent.commands.playing.watch import Watch
+from agent.commands.reporting.export import Export
 from agent.commands.reporting.replay import Replay
 from agent.commands.reporting.status import Status
 from agent.commands.serving.serve import Serve
@@ -63,6 +64,7 @@ COMMANDS: dict[str, type[Command]] = {
     "rollout": Rollout,
     "status": Status,
     "replay": Replay,
+    "export": Export,
     "watch": Watch,
     "pretrain": Pretrain,
     "questions": Questions,

@@ -66,7 +66,9 @@ def one_round(r: Round, incumbent: Path) -> dict[str, Any]:
     try:
         for by in in_order(r.config.optimise):  # SFT on successes, then DPO on pairs, if the config says nothing else
             if by.branches:
-                row |= branch(r, policy, by.branches)  # data collection: outcomes of other answers at the same states
+                row |= branch(
+                    r, policy, by, *by.branched_again
+                )  # data collection: measured outcomes at restored states
             row |= optimise(r, policy, by)  # data organisation and model optimisation
             policy = r.folder / by.out
     except UnhealthyError as fault:

@@ -17,11 +17,15 @@ class Optimiser:
     method: SFT learns from the successes of practice, the others from measured outcomes of answers to one state.
     out: the folder in the round's that the checkpoint is saved into, `policy` for the last one.
     branches: the store of the measured outcomes, which are rolled out by the checkpoint that is trained; "" for SFT.
+    again, branched_again: the number of the method, and of the store, where it is not the first of the round; else
+    nothing. They tell the stages of a round apart.
     """
 
     method: Method
     out: str
     branches: str = ""
+    again: tuple[str, ...] = ()
+    branched_again: tuple[str, ...] = ()
 
 
 def in_order(methods: Sequence[Method]) -> list[Optimiser]:
@@ -31,14 +35,21 @@ def in_order(methods: Sequence[Method]) -> list[Optimiser]:
     for i, method in enumerate(methods):
         n = methods[: i + 1].count(method)
         out = "policy" if i == len(methods) - 1 else _numbered(method, n)
-        measured += method != "sft"
-        trainings.append(Optimiser(method, out, "" if method == "sft" else _numbered("branches", measured)))
+        if method == "sft":
+            trainings.append(Optimiser(method, out, again=_again(n)))
+            continue
+        measured += 1
+        trainings.append(Optimiser(method, out, _numbered("branches", measured), _again(n), _again(measured)))
     return trainings
 
 
 def stores(methods: Sequence[Method]) -> list[str]:
     """The stores of branches of a round, in the order of their trainings."""
     return [training.branches for training in in_order(methods) if training.branches]
+
+
+def _again(n: int) -> tuple[str, ...]:
+    return (str(n),) if n > 1 else ()
 
 
 def _numbered(name: str, n: int) -> str:

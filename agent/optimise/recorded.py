@@ -7,6 +7,8 @@ used, as they were taken, and nobody knows whether it succeeded.
 
 from collections import deque
 from collections.abc import Collection, Iterator
+from contextlib import closing
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -27,6 +29,9 @@ from envs.starts import is_among, reserved
 from envs.task import Task
 from policies.action_codec import codec_for
 from policies.dialect import TERSE, Dialect
+
+SAME_RATE = 0.01  # relative difference of actions per second that is rounding
+SAME_RANGE = 0.01  # an action this share of its range beyond a bound is rounding
 
 
 def is_recorded(task: Task) -> bool:
@@ -69,10 +74,20 @@ def recorded_examples(task: Task, n: int, dialect: Dialect = TERSE) -> Iterator[
 def _check(task: Task, demonstration: Demonstration) -> None:
     """Raises UserError where the task needs what was not recorded."""
     what = f"{demonstration.name} records"
-    if task.env.repeat > 1 and task.teacher.shown_by.format:
-        raise UserError(f"{what} every step, and task {task.name!r} has repeat = {task.env.repeat}; valid: repeat: 1")
+    fps, ours = demonstration.fps, _decisions_per_s(task) if demonstration.fps else None
+    fits = bool(fps and ours) and abs(fps - ours) <= SAME_RATE * ours
+    if task.env.repeat > 1 and task.teacher.shown_by.format and not fits:
+        wanted = f", or {ours:g} decisions a second, where it has {fps:g}" if ours else ""
+        raise UserError(
+            f"{what} every step, and task {task.name!r} has repeat = {task.env.repeat}; valid: repeat: 1{wanted}"
+        )
     if demonstration.seed is not None:
         return
+    if fps and ours and not fits:
+        raise UserError(
+            f"{what} no seed to replay it from, and {fps:g} actions a second, where task {task.name!r} takes {ours:g} "
+            "(render_fps / repeat); valid: as many"
+        )
     if demonstration.pictures is None:
         raise UserError(f"{what} neither a seed to replay it from nor pictures; valid: one of them")
     if not (demonstration.instruction or getattr(task.language, "text", "")):
@@ -82,6 +97,14 @@ def _check(task: Task, demonstration: Demonstration) -> None:
             f"{what} no seed to replay it from, and an answer in task {task.name!r} begins with the state, "
             "which its pictures do not tell; valid: a task whose answer is an action alone"
         )
+
+
+@cache
+def _decisions_per_s(task: Task) -> float | None:
+    """None where the environment does not say how many steps a second has."""
+    with closing(task.make()) as env:
+        fps = env.metadata.get("render_fps")
+    return fps / task.env.repeat if fps else None
 
 
 def _replayed(
@@ -137,9 +160,24 @@ def _action(task: Task, demonstration: Demonstration, recorded: Any) -> Any:
     elif isinstance(space, gym.spaces.Box):
         action = np.asarray(recorded, np.float64)
         fits = action.size == np.prod(space.shape) and np.isfinite(action).all()
+        if fits and demonstration.seed is None:  # no replay would show what clipping does to it
+            _check_range(task, demonstration, action.reshape(space.shape), space)
         action = action.reshape(space.shape).clip(space.low, space.high).astype(space.dtype) if fits else None
     else:
         fits, action = space.contains(recorded), recorded
     if not fits:
         raise UserError(f"{demonstration.name} has an action {shown(recorded)}; valid for {task.name!r}: of {space}")
     return action
+
+
+def _check_range(task: Task, demonstration: Demonstration, action: np.ndarray, space: gym.spaces.Box) -> None:
+    """Raises UserError for an action farther beyond the bounds than rounding explains."""
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    slack = SAME_RANGE * np.where(np.isfinite(high - low), high - low, 0.0)
+    beyond = (action < low - slack) | (action > high + slack)
+    if beyond.any():
+        at = tuple(np.argwhere(beyond)[0])
+        raise UserError(
+            f"{demonstration.name} has an action with {action[at]:g} in place {at[0] if len(at) == 1 else at}; valid "
+            f"for {task.name!r}: {low[at]:g} to {high[at]:g}"
+        )

@@ -8,7 +8,7 @@ answers. The rest of each episode, the policy's later decisions included, measur
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -27,11 +27,12 @@ from policies.dialect import DialectOf, terse
 class Fork:
     """One observation of a task and its measured answers.
 
-    outcomes: action (bytes) -> the steps that took it, each with its outcome.
+    outcomes: action (bytes) -> the steps that took it, each with its outcome. seed: of the start.
     """
 
     task: str
     outcomes: dict[bytes, list[tuple[Step, Outcome]]]
+    seed: int = 0
 
     def is_informative(self, tie: Margin) -> bool:
         """Whether the best and the worst mean outcome differ by more than a tie."""
@@ -51,14 +52,59 @@ class Fork:
         return sorted(rated, key=lambda item: (item[0], -len(item[1])))
 
 
+class Preference(NamedTuple):
+    """Two measured answers to one observation.
+
+    seed: of the start. winners, losers: all steps that took the chosen action, and the rejected one, each with its
+    outcome. margin: the mean outcome of the winners less that of the losers. p_value: one-sided, of Fisher's exact test
+    (`more_often`).
+    """
+
+    task: str
+    seed: int
+    chosen: Step
+    rejected: Step
+    winners: list[tuple[Step, Outcome]]
+    losers: list[tuple[Step, Outcome]]
+    margin: Outcome
+    p_value: float
+
+    def pair(self, dialect: DialectOf) -> Pair:
+        """As a row to train on. dialect: of the policy that is trained."""
+        return Pair(*_row(self.task, self.chosen, dialect), self.rejected.decision.answer, self.margin)
+
+
 def forks(episodes: Iterable[Episode]) -> Iterator[Fork]:
     """Every observation after which episodes from one start, or two steps of one episode, took different actions."""
-    for (name, _), attempts in by_start(episodes).items():
+    for (name, seed), attempts in by_start(episodes).items():
         taken = defaultdict(lambda: defaultdict(list))  # observation -> action -> steps with outcomes
         for attempt in attempts:
             for step, value in zip(attempt.own, outcomes_of(attempt, task(name).horizon), strict=True):
                 taken[step.observation.key()][key(step.decision.action)].append((step, value))
-        yield from (Fork(name, dict(outcomes)) for outcomes in taken.values() if len(outcomes) > 1)
+        yield from (Fork(name, dict(outcomes), seed) for outcomes in taken.values() if len(outcomes) > 1)
+
+
+def preferences(
+    episodes: Iterable[Episode], min_margin: Margin, max_pairs: int, p_value: float = 1.0, rejected: int = 1
+) -> list[Preference]:
+    """The best answer of a fork over each of its `rejected` worst, where the best beats it by `min_margin`.
+
+    The chosen answer is the one with the soonest success among the best action's answers that are worth imitating: its
+    action follows from its thought, or DPO would loosen that. The rejected answer is the one with the worst outcome
+    among the worse action's.
+
+    p_value: largest p of Fisher's exact test that the best action succeeds more often. max_pairs: pairs kept, those
+    with the largest margins.
+    """
+    result = []
+    for fork in forks(episodes):
+        *others, (best, winners) = fork.ranked()
+        chosen = _to_imitate(fork, winners)
+        for worse, losers in others[:rejected] if chosen else ():
+            if worse == best or not best.beats(worse, min_margin) or (p := more_often(winners, losers)) > p_value:
+                continue
+            result.append(Preference(fork.task, fork.seed, chosen, losers[0][0], winners, losers, best.less(worse), p))
+    return sorted(result, key=lambda each: each.margin, reverse=True)[:max_pairs]
 
 
 def pairs(
@@ -69,32 +115,15 @@ def pairs(
     rejected: int = 1,
     dialect: DialectOf = terse,
 ) -> list[Pair]:
-    """Pairs of the best answer of a fork with each of its `rejected` worst, where the best beats it by `min_margin`.
-
-    The chosen answer is the one with the soonest success among the best action's answers that are worth imitating: its
-    action follows from its thought, or DPO would loosen that. The rejected answer is the one with the worst outcome
-    among the worse action's.
-
-    p_value: largest p of Fisher's exact test that the best action succeeds more often. max_pairs: pairs kept, those
-    with the largest margins. dialect: of the policy that is trained.
-    """
-    result = []
-    for fork in forks(episodes):
-        *others, (best, winners) = fork.ranked()
-        chosen = _to_imitate(fork, winners)
-        for worse, losers in others[:rejected] if chosen else ():
-            if worse == best or not best.beats(worse, min_margin) or more_often(winners, losers) > p_value:
-                continue
-            refused = losers[0][0].decision.answer
-            result.append(Pair(*_row(fork, chosen, dialect), refused, best.less(worse)))
-    return sorted(result, key=lambda pair: pair.margin, reverse=True)[:max_pairs]
+    """The preferences as pairs to train on. dialect: of the policy that is trained."""
+    return [each.pair(dialect) for each in preferences(episodes, min_margin, max_pairs, p_value, rejected)]
 
 
 def labelled_answers(episodes: Iterable[Episode], tie: Margin, dialect: DialectOf = terse) -> list[Labelled]:
     """The answers of each informative fork, one an action, for KTO (Ethayarajh et al., 2024).
 
     An answer is good where its outcome ties with the best and holds a success. A good one that is not worth imitating
-    is left out (see `pairs`).
+    is left out (see `preferences`).
     """
     result = []
     for fork in forks(episodes):
@@ -106,14 +135,14 @@ def labelled_answers(episodes: Iterable[Episode], tie: Margin, dialect: DialectO
             good = value.success > 0 and value.ties(best, tie)
             step = _to_imitate(fork, steps) if good else steps[0][0]
             if step is not None:
-                result.append(Labelled(*_row(fork, step, dialect), good))
+                result.append(Labelled(*_row(fork.task, step, dialect), good))
     return result
 
 
 def advantages(episodes: Iterable[Episode], dialect: DialectOf = terse) -> list[tuple[Example, float]]:
     """The answers of each fork, one an action, with the advantage of their mean outcome over the mean of the fork's.
 
-    Without those that are above that mean and not worth imitating (see `pairs`).
+    Without those that are above that mean and not worth imitating (see `preferences`).
     """
     result = []
     for fork in forks(episodes):
@@ -123,7 +152,7 @@ def advantages(episodes: Iterable[Episode], dialect: DialectOf = terse) -> list[
             advantage = value.value - baseline
             step = _to_imitate(fork, steps) if advantage > 0 else steps[0][0]
             if step is not None:
-                result.append((Example(*_row(fork, step, dialect)), advantage))
+                result.append((Example(*_row(fork.task, step, dialect)), advantage))
     return result
 
 
@@ -146,10 +175,10 @@ def _to_imitate(fork: Fork, steps: Sequence[tuple[Step, Outcome]]) -> Step | Non
     return good[-1] if good else None
 
 
-def _row(fork: Fork, step: Step, dialect: DialectOf) -> tuple[Any, ...]:
-    """The fields of an example."""
+def _row(name: str, step: Step, dialect: DialectOf) -> tuple[Any, ...]:
+    """The fields of an example of a task."""
     o = step.observation
-    return o.packed_frames(), dialect(fork.task).act(o), step.decision.answer
+    return o.packed_frames(), dialect(name).act(o), step.decision.answer
 
 
 def more_often(winners: Sequence[tuple[Step, Outcome]], losers: Sequence[tuple[Step, Outcome]]) -> float:

@@ -22,7 +22,12 @@ from envs.errors import UserError
 
 MARKER = ".handeye.json"  # {"kind": one of KINDS, "id": a UUID, "schema": 1}
 SCHEMA = 1
-KINDS = {"run": "run folder", "checkpoint": "checkpoint folder", "baseline": "baseline's folder"}
+KINDS = {
+    "run": "run folder",
+    "checkpoint": "checkpoint folder",
+    "baseline": "baseline's folder",
+    "export": "exported dataset",
+}
 REPLACED, STALE = "replaced", "stale"  # why a folder was moved aside
 
 

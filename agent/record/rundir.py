@@ -73,7 +73,21 @@ def is_fresh(path: Path) -> bool:
     return path.is_dir() and {entry.name for entry in path.iterdir()} <= {LOCK, JOURNAL + durable.PARTIAL}
 
 
-class RunDir:
+class RunFolder:
+    """Where a run's stages lie in its folder."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def round(self, number: int) -> Path:
+        return self.path / f"round_{number:03d}"
+
+    def heldout(self, name: str) -> Path:
+        """The report's episodes. name: `before` the first round, or `after` the last."""
+        return self.path / "heldout" / name
+
+
+class RunDir(RunFolder):
     """`config.yaml`, `journal.jsonl`, `round_001/ ...`, `heldout/ ...`, `metrics.jsonl`, `results.json`.
 
     Beside these `.partial/`, of stages that are under way, and `quarantine/`, what was found damaged and set aside.
@@ -86,7 +100,8 @@ class RunDir:
         a folder that exists, unless it is resumed, or is a run's and may be overwritten; for one to resume that holds
         no run; and for one that another process writes into.
         """
-        self.path, self._old = path, None
+        super().__init__(path)
+        self._old = None
         if resume and not (path / JOURNAL).is_file():
             raise UserError(f"no run to resume in {str(path)!r} (no {JOURNAL}); valid: a run's folder, or no --resume")
         if not resume and not is_fresh(path):
@@ -110,13 +125,6 @@ class RunDir:
     def quarantine(self) -> Path:
         """Where what is damaged is set aside."""
         return self.path / QUARANTINE
-
-    def round(self, number: int) -> Path:
-        return self.path / f"round_{number:03d}"
-
-    def heldout(self, name: str) -> Path:
-        """The report's episodes. name: `before` the first round, or `after` the last."""
-        return self.path / "heldout" / name
 
     def begin(self, config: dict[str, Any], versions: dict[str, str], provenance: dict[str, Any]) -> None:
         """Write what the run was told into the journal, unless it is there, and into config.yaml. The run that it

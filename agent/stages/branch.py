@@ -6,7 +6,7 @@ from pathlib import Path
 from agent.collect.branching import Branching
 from agent.collect.starts import branch_seeds
 from agent.collect.workers import Job
-from agent.config.optimisers import stores
+from agent.config.optimisers import Optimiser, stores
 from agent.organise.episode import Episode
 from agent.organise.pairs import forks
 from agent.stages.round import Round
@@ -17,8 +17,8 @@ ATTEMPTS = 10**6  # numbers of attempts that each store has to itself
 
 
 @stage
-def branch(r: Round, checkpoint: Path, into: str) -> dict[str, int | dict[str, int]]:
-    """Branches of failures, rolled out by the checkpoint, into a store.
+def branch(r: Round, checkpoint: Path, by: Optimiser, *again: str) -> dict[str, int | dict[str, int]]:
+    """Branches of failures, rolled out by the checkpoint, into the store of the training that learns from them.
 
     The failures are those of this round's practice (`branch.failures`), or of new root episodes (`branch.starts`),
     which are stored with their branches. All are certified unless `collect.certify` is none. A task whose episodes do
@@ -29,18 +29,19 @@ def branch(r: Round, checkpoint: Path, into: str) -> dict[str, int | dict[str, i
     """
     settings, played, practised = r.config.branch, [], r.episodes("episodes")
     earlier = r.branches()  # of trainings before, if this is not the first one that needs branches
-    first = r.config.collect.attempts + ATTEMPTS * stores(r.config.optimise).index(into)
+    first = r.config.collect.attempts + ATTEMPTS * stores(r.config.optimise).index(by.branches)
     certify, greedy = r.config.collect.certify != "none", settings.follow_temperature == 0
     inexact = registry.inexact(r.config.tasks)
     for task in [t for t in r.config.tasks if t not in inexact] if settings.failures or settings.starts else ():
         job = r.job(task, checkpoint, temperature=settings.follow_temperature, certify=certify, end_loops=greedy)
-        branching = Branching(r.workers, job, _charged(r), first, r.rng(f"{into.replace('branches', 'branch')} {task}"))
+        rng = r.rng(" ".join(["branch", *again, task]))
+        branching = Branching(r.workers, job, _charged(r), first, rng)
         tried = branching.explore([e for e in practised if e.task == task], settings)
         tried += branching.explore_own(branch_seeds(r.config, r.number, task), settings)
         played += r.concluded(job, tried)
         r.log(f"branch/{task}", branching.agreement())
     if played:
-        r.store(into).append(played)
+        r.store(by.branches).append(played)
     played += earlier
     measured = played + [e for e in r.labelled(practised) if not played or e.task in inexact]
     found = list(forks(measured))

@@ -11,11 +11,9 @@ from agent.stages.optimisers.kto import prefer_unpaired
 from agent.stages.optimisers.prefer import prefer
 from agent.stages.round import Round
 
-ON_OUTCOMES = {"dpo": prefer, "kto": prefer_unpaired, "awr": weigh, "grpo": reinforce}
+OPTIMISERS = {"sft": imitate, "dpo": prefer, "kto": prefer_unpaired, "awr": weigh, "grpo": reinforce}
 
 
 def optimise(r: Round, checkpoint: Path, by: Optimiser) -> dict[str, Any]:
     """Train the checkpoint, into the folder of the round that `by` names."""
-    if by.method == "sft":
-        return imitate(r, checkpoint, by.out)
-    return ON_OUTCOMES[by.method](r, checkpoint, by.out, by.branches)
+    return OPTIMISERS[by.method](r, checkpoint, by, *by.again)

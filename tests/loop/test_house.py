@@ -58,13 +58,11 @@ def imported_by(path):
 
 
 def test_every_stage_is_called_by_the_loop():
-    """A file in stages/ is a link of the round, apart from round.py and stage.py, which hold what the links share. Its
-    trainings are called by optimise.py."""
+    """A file in stages/ is a link of the round, apart from round.py and stage.py, which hold what the links share, and
+    recorded.py, which reads what they did. The trainings are called by optimise.py."""
     stages = ROOT / "agent" / "stages"
-    links = {f"agent.stages.{path.stem}" for path in stages.glob("[!_]*.py")} - {
-        "agent.stages.round",
-        "agent.stages.stage",
-    }
+    links = {f"agent.stages.{path.stem}" for path in stages.glob("[!_]*.py")}
+    links -= {f"agent.stages.{name}" for name in ("round", "stage", "recorded")}
     assert links <= imported_by(Path(agent.loop.__file__))
     trainings = {f"agent.stages.optimisers.{path.stem}" for path in (stages / "optimisers").glob("[!_]*.py")}
     assert trainings <= imported_by(stages / "optimise.py")

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-FPS = 10
+FPS = 15  # of Catch
 KEY = "observation.images.front"
 
 

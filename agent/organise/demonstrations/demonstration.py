@@ -12,7 +12,8 @@ class Demonstration:
     """name: of the episode, for messages. actions: T, in the environment's action space. seed, options: of the reset
     that it began with; seed is None where none was recorded. instruction: empty where none was recorded.
 
-    pictures: reads what was recorded before each action, (T, cameras, H, W, 3) uint8; None without pictures.
+    pictures: reads what was recorded before each action, (T, cameras, H, W, 3) uint8; None without pictures. fps:
+    actions per second; None where none was recorded.
     """
 
     name: str
@@ -21,3 +22,4 @@ class Demonstration:
     options: Mapping[str, Any] = field(default_factory=dict)
     instruction: str = ""
     pictures: Callable[[], np.ndarray] | None = None
+    fps: float | None = None

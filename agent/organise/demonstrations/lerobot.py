@@ -1,7 +1,8 @@
 """LeRobotDataset v3.0: Parquet with actions, Parquet about episodes, and pictures in Parquet or in videos.
 
-Of a dataset are read `action`, `task_index`, `timestamp`, the pictures, and a column `seed`, of the data or of the
-episodes, where there is one: LeRobot itself records no seed. The format is that of `lerobot.datasets` (codebase_version
+Of a dataset are read `action`, `task_index`, `timestamp`, the pictures, a column `seed`, of the data or of the
+episodes, and a column `options` of the episodes (JSON), where there are any: LeRobot itself records neither, and
+`handeye export` both. The format is that of `lerobot.datasets` (codebase_version
 v3.0), whose files hold many episodes each.
 """
 
@@ -71,14 +72,16 @@ class _Dataset:
             f"episode {number} of 'lerobot:{self.folder}'",
             [np.asarray(action) for action in rows["action"].to_pylist()],
             None if seed is None else int(seed),
+            json.loads(about.get("options") or "{}"),
             instruction=said,
             pictures=(lambda: self._pictures(rows, about)) if self.cameras else None,
+            fps=float(self.info["fps"]),
         )
 
     def _instructions(self) -> dict[int, str]:
         """Task index -> its text, which is the index of a pandas frame."""
         table = pq.read_table(self.folder / "meta" / "tasks.parquet")
-        texts = next(name for name in table.column_names if pa.types.is_string(table.schema.field(name).type))
+        texts = next(name for name in table.column_names if name != "task_index")
         return dict(zip(table["task_index"].to_pylist(), table[texts].to_pylist(), strict=True))
 
     def _read_table(self, path: Path) -> pa.Table:

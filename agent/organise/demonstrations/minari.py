@@ -1,4 +1,7 @@
-"""Minari datasets (Farama): actions of each episode and the seed that it began with, read by the package `minari`."""
+"""Minari datasets (Farama): actions of each episode and the seed that it began with, read by the package `minari`.
+
+Minari records no actions per second; `handeye export` writes `fps` into the metadata of a dataset.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +30,7 @@ def read(folder: Path, environment: str) -> Iterator[Demonstration]:
             None if seed is None or int(seed) < 0 else int(seed),
             metadata.get("options") or {},
             pictures=_pictures(episode.observations, len(episode.actions)),
+            fps=dataset.storage.metadata.get("fps"),
         )
 
 
@@ -43,7 +47,9 @@ def _opened(folder: Path) -> Any:
 
 
 def _pictures(observations: Any, steps: int) -> Any:
-    """Reads observations that are pictures, (T + 1, H, W, 3) uint8; None for others."""
-    if isinstance(observations, np.ndarray) and observations.dtype == np.uint8 and observations.ndim == 4:
-        return lambda: observations[:steps, None]
+    """Reads observations that are pictures, (T + 1, H, W, 3) uint8, or a dictionary of a picture for each camera; None
+    for others."""
+    cameras = list(observations.values()) if isinstance(observations, dict) else [observations]
+    if all(isinstance(each, np.ndarray) and each.dtype == np.uint8 and each.ndim == 4 for each in cameras):
+        return lambda: np.stack([each[:steps] for each in cameras], axis=1)
     return None

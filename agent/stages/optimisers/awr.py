@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from agent.config.optimisers import Optimiser
 from agent.organise import pairs
 from agent.record.rundir import copy_folder
 from agent.stages.optimisers.imitate import fine_tune
@@ -11,14 +12,14 @@ from agent.stages.stage import stage
 
 
 @stage
-def weigh(r: Round, checkpoint: Path, into: str, branches: str) -> dict[str, int]:
-    """SFT of the checkpoint on weighted answers, saved `into`; a copy where none has a measured outcome.
+def weigh(r: Round, checkpoint: Path, by: Optimiser, *again: str) -> dict[str, int]:
+    """SFT of the checkpoint on weighted answers; a copy where none has a measured outcome.
 
-    branches: the store of measured outcomes. What DPO rehearses is mixed in. Raises UnhealthyError, before anything is
+    What DPO rehearses is mixed in. Raises UnhealthyError, before anything is
     saved.
     """
-    select, rng, out = r.config.select, r.rng(f"awr {into}"), r.output(into)
-    tried = measured(r, branches)
+    select, rng, out = r.config.select, r.rng(" ".join(["awr", *again])), r.output(by.out)
+    tried = measured(r, by)
     answers = pairs.advantages(tried + r.unbranched(r.practice), r.dialect)
     if answers:
         drawn = pairs.weighted(answers * select.pair_repeats, select.advantage_scale, rng)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from agent.collect.branching import Point
 from agent.collect.workers import release
-from agent.config.optimisers import stores
+from agent.config.optimisers import Optimiser, stores
 from agent.optimise.grpo import train_grpo
 from agent.organise.episode import Episode
 from agent.organise.outcome import mean, outcomes_of
@@ -33,13 +33,13 @@ from policies.base import Decision
 
 
 @stage
-def reinforce(r: Round, checkpoint: Path, into: str, branches: str) -> dict[str, int]:
-    """GRPO of the checkpoint, saved `into`; a copy where no state is known to be worth a group.
+def reinforce(r: Round, checkpoint: Path, by: Optimiser, *again: str) -> dict[str, int]:
+    """GRPO of the checkpoint; a copy where no state is known to be worth a group.
 
-    branches: the store whose states are restored. Raises UnhealthyError, before anything is saved.
+    Raises UnhealthyError, before anything is saved.
     """
-    out = r.output(into)
-    points = states(r.episodes(branches)) or states(r.unbranched(lambda: r.episodes("episodes")))
+    out = r.output(by.out)
+    points = states(r.episodes(by.branches)) or states(r.unbranched(lambda: r.episodes("episodes")))
     if points:
         _train(r, checkpoint, points, out)
     else:

@@ -10,6 +10,7 @@ import numpy as np
 
 from agent.collect.workers import release
 from agent.config import Margin
+from agent.config.optimisers import Optimiser
 from agent.optimise.processes.distributed import train_apart
 from agent.optimise.sft import train_sft
 from agent.organise import selection
@@ -26,16 +27,16 @@ from policies.backends.loading import load_trainable
 
 
 @stage
-def imitate(r: Round, checkpoint: Path, into: str) -> dict[str, int]:
-    """SFT of the checkpoint on the successes of the latest rounds, saved `into`; a copy where there are no rows.
+def imitate(r: Round, checkpoint: Path, by: Optimiser, *again: str) -> dict[str, int]:
+    """SFT of the checkpoint on the successes of the latest rounds; a copy where there are no rows.
 
     Raises UnhealthyError, before anything is saved.
     """
     practised, kept = r.learned()
     examples = selection.examples(kept, r.dialect)
-    rng = r.rng("imitate")
+    rng = r.rng(" ".join(["imitate", *again]))
     rows = examples + measured_critiques(r.before()) + other_critiques(r, practised, kept, rng)
-    out = r.output(into)
+    out = r.output(by.out)
     fine_tune(r, checkpoint, rows, out, "sft")
     r.sign(out, checkpoint, "sft")
     return {"sft_examples": len(examples)}

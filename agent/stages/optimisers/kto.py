@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from agent.collect.workers import release
+from agent.config.optimisers import Optimiser
 from agent.optimise.kto import train_kto
 from agent.organise import pairs
 from agent.organise.rows import Labelled
@@ -15,14 +16,14 @@ from agent.stages.stage import stage
 
 
 @stage
-def prefer_unpaired(r: Round, checkpoint: Path, into: str, branches: str) -> dict[str, int]:
-    """KTO of the checkpoint, saved `into`; the reference is the checkpoint. A copy without labelled answers.
+def prefer_unpaired(r: Round, checkpoint: Path, by: Optimiser, *again: str) -> dict[str, int]:
+    """KTO of the checkpoint; the reference is the checkpoint. A copy without labelled answers.
 
-    branches: the store of measured outcomes. What DPO rehearses is mixed in as good answers. Raises UnhealthyError,
+    What DPO rehearses is mixed in as good answers. Raises UnhealthyError,
     before anything is saved.
     """
-    select, rng, out = r.config.select, r.rng(f"kto {into}"), r.output(into)
-    tried = measured(r, branches)
+    select, rng, out = r.config.select, r.rng(" ".join(["kto", *again])), r.output(by.out)
+    tried = measured(r, by)
     answers = pairs.labelled_answers(tried + r.unbranched(r.practice), select.tie, r.dialect)
     if answers:
         beside = [Labelled(e.shown, e.prompt, e.answer) for e in rehearsed(r, tried, rng)]

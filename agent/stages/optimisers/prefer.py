@@ -8,6 +8,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from agent.collect.workers import release
+from agent.config.optimisers import Optimiser
 from agent.optimise.dpo import train_dpo
 from agent.optimise.processes.distributed import train_apart
 from agent.organise import pairs, selection
@@ -26,18 +27,17 @@ from policies.backends.loading import load_trainable
 
 
 @stage
-def prefer(r: Round, checkpoint: Path, into: str, branches: str) -> dict[str, int]:
-    """DPO of the checkpoint with an SFT term, saved `into`; the reference is the checkpoint. A copy without pairs.
+def prefer(r: Round, checkpoint: Path, by: Optimiser, *again: str) -> dict[str, int]:
+    """DPO of the checkpoint with an SFT term; the reference is the checkpoint. A copy without pairs.
 
-    branches: the store of measured outcomes. Rehearsed SFT examples and the examples for the critic are mixed in. The
+    Rehearsed SFT examples and the examples for the critic are mixed in. The
     pairs are few: alone, they make the policy forget what they do not show. Raises UnhealthyError, before anything is
     saved.
     """
-    select, rng = r.config.select, r.rng("prefer" if into == "policy" else f"prefer {into}")
-    tried = measured(r, branches)
-    bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
-    preferences = pairs.pairs(tried + r.unbranched(r.practice), *bounds, r.dialect)
-    out = r.output(into)
+    select, rng = r.config.select, r.rng(" ".join(["prefer", *again]))
+    tried = measured(r, by)
+    preferences = [each.pair(r.dialect) for each in measured_preferences(r, tried)]
+    out = r.output(by.out)
     if not preferences:
         copy_folder(checkpoint, out)
         r.sign(out, checkpoint, "dpo")
@@ -57,9 +57,16 @@ def _log(r: Round, preferences: Sequence[Pair]) -> None:
     r.log("pairs", {"n": len(preferences), "margin_success": success, "margin_saved": saved})
 
 
-def measured(r: Round, branches: str) -> list[Episode]:
+def measured(r: Round, by: Optimiser) -> list[Episode]:
     """The branches of a training, with the thoughts of successes relabelled."""
-    return r.hindsight(r.episodes(branches))
+    return r.hindsight(r.episodes(by.branches))
+
+
+def measured_preferences(r: Round, tried: Sequence[Episode]) -> list[pairs.Preference]:
+    """Those of the branches, and of the practice that takes the place of branches."""
+    select = r.config.select
+    bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
+    return pairs.preferences([*tried, *r.unbranched(r.practice)], *bounds)
 
 
 def rehearsed(r: Round, tried: Sequence[Episode], rng: np.random.Generator) -> list[Example]:

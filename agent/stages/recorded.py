@@ -1,0 +1,65 @@
+"""What a round of a recorded run was trained on, told again from the episodes that its stages stored. Only read."""
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+from agent.config import Config
+from agent.organise import selection
+from agent.organise.pairs import Preference
+from agent.organise.rows import Example
+from agent.record.export.training import RecordedExample
+from agent.record.run.journal import Journal
+from agent.record.rundir import RunFolder
+from agent.stages.optimisers.prefer import measured_preferences
+from agent.stages.round import Round
+from envs.errors import unknown
+from envs.validation import checked
+from policies.base import find_policy
+
+
+class RecordedRound(Round):
+    """A round that is only read: it rolls nothing out, and writes nothing."""
+
+    def __init__(self, number: int, config: Config, run: RunFolder):
+        super().__init__(number, config, run, workers=None, tracker=None, budget={})
+
+    @cached_property
+    def _seed_policy(self) -> Path:
+        """How its policies are asked is told by each that the run made; the seed itself may be gone."""
+        made = [
+            path for kind in ("config", "adapter_config") for path in self.run.path.glob(f"round_*/policy/{kind}.json")
+        ]
+        return min(made).parent if made else find_policy(self.config.policy)
+
+    def preferences(self) -> list[Preference]:
+        """The preferences that the stage `prefer` makes pairs of, the largest margins first, none of them flipped."""
+        return measured_preferences(self, self.hindsight(self.branches()))
+
+    def examples(self) -> Iterator[RecordedExample]:
+        """The examples that the stage `imitate` makes of the round's own successes; without those of rounds before."""
+        for e in selection.keep(self.practice(), self.config.select.per_start):
+            number = {id(step): i for i, step in enumerate(e.steps)}
+            for step in selection.imitated_steps([e]):
+                o = step.observation
+                example = Example(o.packed_frames(), self.dialect(e.task).act(o), step.decision.answer)
+                yield RecordedExample(example, e.task, e.seed, e.attempt, number[id(step)], step.fingerprint)
+
+
+def recorded_rounds(journal: Journal, number: int | None = None) -> list[RecordedRound]:
+    """The rounds of a run that were trained, or one of them.
+
+    Raises UserError for a round that was not trained, and for a config of a version that had other keys.
+    """
+    run, trained = journal.path.parent, [done.round for done in journal.done if done.stage == "gate"]
+    if number is not None and number not in trained:
+        raise unknown(f"trained round of {str(run)!r}", number, map(str, trained))
+    config = checked(Config, journal.begun["config"])
+    return [RecordedRound(n, config, RunFolder(run)) for n in (trained if number is None else [number])]
+
+
+def trained_pairs(journal: Journal, rounds: Iterable[RecordedRound]) -> int:
+    """How many pairs these rounds were trained on, by the run's journal."""
+    numbers = {r.number for r in rounds}
+    trained = (done for done in journal.done if done.round in numbers and done.stage.split()[0] == "prefer")
+    return sum(done.row.get("pairs", 0) for done in trained)
