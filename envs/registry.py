@@ -6,6 +6,7 @@ from itertools import chain
 from envs.declared import declared, ranges_file, unseen
 from envs.errors import unknown
 from envs.suites.gymnasium_own.tasks import STOCK
+from envs.suites.libero import LIBERO
 from envs.suites.meta_world import METAWORLD
 from envs.suites.robotics.tasks import ROBOTICS
 from envs.suites.tabletop.tasks import TABLETOP, vocabulary
@@ -13,7 +14,7 @@ from envs.task import FILES, Task
 
 __all__ = ["TASKS", "as_measured", "expanded", "inexact", "tagged", "task", "vocabulary", "wordless"]
 
-TASKS: dict[str, Task] = {task.name: task for task in (*TABLETOP, *STOCK, *ROBOTICS, *METAWORLD)}
+TASKS: dict[str, Task] = {task.name: task for task in (*TABLETOP, *STOCK, *ROBOTICS, *METAWORLD, *LIBERO)}
 
 
 def task(name: str, image_size: int | None = None) -> Task:

@@ -1,0 +1,72 @@
+"""LIBERO's 130 tasks, by suite and number, such as `libero-spatial-3`: the fourth of `libero_spatial`."""
+
+from envs.language import Bins, FixedInstruction, Language, StateLanguage, StateWords
+from envs.suites.libero import experts
+from envs.suites.libero.experts import Carried
+from envs.suites.libero.names import SUITES, instruction
+from envs.task import ActionWords, EnvSpec, Task, Teacher, state_teacher
+from envs.wrappers import SuccessRule
+
+# Steps of an episode that vision-language-action models are evaluated with (Kim et al., 2024, OpenVLA).
+MAX_STEPS = {"libero_spatial": 220, "libero_object": 280, "libero_goal": 300, "libero_10": 520, "libero_90": 400}
+REPEAT = 2
+N = experts.N
+FLOOR = (Bins(-0.4, 0.3, N), Bins(-0.4, 0.4, N), Bins(0.0, 0.5, N))  # [m] where hand and things come
+TABLE = (Bins(-0.5, 0.3, N), Bins(-0.4, 0.4, N), Bins(0.85, 1.35, N))  # [m]
+IN_BASKET = {
+    0: Carried("alphabet_soup_1_main", "basket_1_main"),
+}
+ONTO_PLATE = Carried("akita_black_bowl_1_main", "plate_1_main", grasp=(0.0, 0.05, 0.02), lift=0.1, drop=0.04)
+CARRIED: dict[str, dict[int, Carried]] = {"libero_object": IN_BASKET, "libero_spatial": {0: ONTO_PLATE}}
+
+
+def _legend(space: tuple[Bins, ...]) -> tuple[str, ...]:
+    x, y, z = (f"from {axis.low:g} to {axis.high:g} m" for axis in space)
+    return (
+        "The first picture is taken from the hand, the second across the scene, towards the robot.",
+        f"The axes are x, ahead of the robot, y, to its left, and z, up. A place is a bin on each, {N} of them: x {x}, "
+        f"y {y}, z {z}.",
+        "`thing` is what is to be picked up and `target` what it is to be put into or onto: their places. `reach` is "
+        "the way from the hand to where the thing is grasped, `way` that from the thing to the target, on each axis, "
+        "7.8 mm a level.",
+        "`hand` is its place. `fingers` are how far apart they are, 16 levels up to 8 cm, and how fast they open.",
+        "The action moves the hand along x, y and z, 5 cm at most, turns it about these axes, and shuts (+) or opens "
+        "(-) the fingers.",
+    )
+
+
+def _taught(text: str, carried: Carried, space: tuple[Bins, ...]) -> tuple[Language, Teacher]:
+    ways = {"reach": experts.REACH, "way": experts.REACH}
+    seen = StateWords({"thing": space, "target": space, **ways}, carried.numbers)
+    own = StateWords({"hand": space, "fingers": (experts.OPENING, experts.SPEED)}, carried.numbers)
+    language = StateLanguage(text, seen, own, _legend(space))
+    return language, state_teacher(language, carried.act)
+
+
+def _task(suite: str, index: int, name: str) -> Task:
+    text = instruction(name)
+    carried = CARRIED.get(suite, {}).get(index)
+    if carried:
+        language, teacher = _taught(text, carried, FLOOR if suite == "libero_object" else TABLE)
+    else:
+        language, teacher = FixedInstruction(text, tuple(text.split())), Teacher()
+    tag = suite.replace("_", "-")
+    return Task(
+        f"{tag}-{index}",
+        "libero",
+        "practice",
+        EnvSpec(
+            "HandEye/Libero-v0",
+            {"suite": suite, "index": index, "max_episode_steps": MAX_STEPS[suite]},
+            SuccessRule("success", at_least=1, source="LIBERO's own"),
+            cameras=("robot0_eye_in_hand", "agentview"),
+            repeat=REPEAT,
+        ),
+        tags=(tag,),
+        actions=ActionWords(levels=21),
+        language=language,
+        teacher=teacher,
+    )
+
+
+LIBERO = tuple(_task(suite, index, name) for suite, names in SUITES.items() for index, name in enumerate(names))
