@@ -22,12 +22,12 @@ class SimulatorError(Exception):
         super().__init__(" ".join(message.split()))
 
 
-def unknown(what: str, value: object, valid: Iterable[str]) -> UserError:
-    """The error for `value`, which is none of `valid`."""
+def unknown(what: str, value: object, valid: Iterable[str], in_short: Iterable[str] = ()) -> UserError:
+    """The error for `value`, which is none of `valid`. in_short: how they are listed, where they are many."""
     names = sorted(valid)
     close = difflib.get_close_matches(str(value), names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return UserError(f"unknown {what} {value!r}{hint}; valid: {', '.join(names)}")
+    return UserError(f"unknown {what} {value!r}{hint}; valid: {', '.join(in_short or names)}")
 
 
 def close_to(value: str, valid: Iterable[str], n: int = 5) -> str:

@@ -214,7 +214,7 @@ class Config:
     seed: Annotated[int, Field(ge=0, lt=50)] = 0  # from 50 on, practice seeds would overlap with pretraining's
     rounds: Count = 2
     workers: Count = 1  # processes that roll out episodes
-    n_envs: Count = 64  # of each worker, in lockstep
+    n_envs: Count = 64  # of each worker, in lockstep, at most: fewer where memory is short
     threads: Count = 2  # of torch, in training
     limits: Limits = Field(default_factory=Limits)  # of workers, and of what may break
     collect: Collect = Field(default_factory=Collect)

@@ -19,13 +19,15 @@ class Tasks:
     """The list of tasks, or the observation and the actions of one."""
 
     what: Positional[Literal["list", "show"]] = "list"  # list, or show with a name
-    name: Positional[str] = ""  # from the list, or a YAML file that declares a task
+    name: Positional[str] = ""
+    """for show: from the list, or a YAML file that declares a task. For list: a suite, a tag or a pattern such as
+    `mw-*`, whose tasks are listed one by one, with their instructions"""
     frame: Path | None = None  # where to save the frames of its observation, as an image (NAME.png)
 
     def run(self) -> None:
-        """Raises UserError for an unknown name."""
+        """Raises UserError for an unknown name, and for a pattern that no task has."""
         if self.what == "list":
-            _list()
+            _list(self.name)
         else:
             _show(self.name, self.frame or Path(f"{Path(self.name).stem}.png"))
 
@@ -40,15 +42,21 @@ def _cameras(env: "gym.Env") -> str:
     return ", ".join(cameras_of(env.unwrapped)) or "none has a name"
 
 
-def _list() -> None:
+def _list(pattern: str) -> None:
+    """Print the tasks that a pattern names, or all: there the tasks of a numbered series share a row."""
     from rich.table import Table
 
     from agent.record.console import console
     from envs import registry
 
-    table = Table("task", "suite", "split", "environment")
-    for task in registry.TASKS.values():
-        table.add_row(task.name, task.suite, task.split, task.env.id)
+    if pattern:
+        table = Table("task", "suite", "split", "instruction")
+        for task in registry.matching(pattern):
+            table.add_row(task.name, task.suite, task.split, getattr(task.language, "text", "of each episode"))
+    else:
+        table = Table("task", "suite", "split", "environment")
+        for series in registry.in_series():
+            table.add_row(registry.range_of(series), series[0].suite, series[0].split, series[0].env.id)
     console.print(table)
 
 

@@ -4,13 +4,12 @@ The expert has no memory: its action follows from the numbers in its thought and
 its orientation.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
 
-from envs.language import Bins, SignedLevels, StateWords
+from envs.language import Bins, SignedLevels
 
 N = 32  # bins along an axis
 REACH = (SignedLevels(0.5, 2 * N),) * 3  # [m] from one thing to another
