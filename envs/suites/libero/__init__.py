@@ -1,4 +1,4 @@
-"""LIBERO's 130 tasks (Liu et al., 2023), where it is installed: scenes, instructions, success and starts are its own."""
+"""LIBERO's 130 tasks (Liu et al., 2023), where it is installed. Scenes, success and starts are its own."""
 
 import gymnasium as gym
 

@@ -37,8 +37,10 @@ class Carried:
     drop: float = 0.2
 
     def numbers(self, env: gym.Env) -> dict[str, np.ndarray]:
-        """Places and ways (3,) [m]; fingers (2,): opening [m] and its speed [m/s]. reach: from the hand to where the thing is grasped.
-        way: from the thing to the target."""
+        """Places and ways (3,) [m]; fingers (2,): opening [m] and its speed [m/s].
+
+        reach: from the hand to where the thing is grasped. way: from the thing to the target.
+        """
         data = env.unwrapped.data
         hand, thing, target = data.site(HAND).xpos, data.body(self.thing).xpos, data.body(self.target).xpos
         left, right = (data.joint(f"gripper0_finger_joint{i}") for i in (1, 2))
