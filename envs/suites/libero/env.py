@@ -181,9 +181,13 @@ class Libero(gym.Env[np.ndarray, np.ndarray]):
         return self._renderer.render()
 
     def close(self) -> None:
+        """Lets go of MuJoCo's model, 270 MB, which robosuite's objects refer to in circles."""
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+        if self._inner is not None:
+            self._inner.close()
+            self._inner = None
 
     def _render_callback(self) -> None:
         """Before a picture: the burner of a stove glows where it is on, in the model and not in the state."""

@@ -20,7 +20,9 @@ GRASPED = {
     3: ("bbq_sauce", 0.02),
     5: ("tomato_sauce", 0.0),
     6: ("butter", 0.0),
+    7: ("milk", 0.035),
     8: ("chocolate_pudding", 0.0),
+    9: ("orange_juice", 0.045),
 }
 IN_BASKET = {
     index: Carried(f"{thing}_1_main", "basket_1_main", grasp=(0.0, 0.0, above))

@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -109,17 +110,18 @@ def test_states_are_returned_to(env):
 
 def test_a_burner_glows_where_the_stove_is_on():
     """LIBERO keeps that in the model, which a state does not hold."""
-    env = TASKS["libero-goal-7"].make()
+    stove = TASKS["libero-goal-7"]
+    env = stove.make()
     env.reset(seed=0)
     inner = env.unwrapped
-    off, before = env.snapshot(), OBJECT.observe(env).frames
-    stove = inner._inner.get_object("flat_stove_1")
-    inner._inner.sim.data.set_joint_qpos(stove.joints[0], 1.0)
+    off, before = env.snapshot(), stove.observe(env).frames
+    (knob,) = inner._inner.get_object("flat_stove_1").joints
+    inner._inner.sim.data.set_joint_qpos(knob, 1.0)
     env.step(np.zeros(7, np.float32))
     assert inner._inner._check_success()
-    assert (OBJECT.observe(env).frames != before).any()
+    assert (stove.observe(env).frames != before).any()
     env.restore(off)
-    np.testing.assert_array_equal(OBJECT.observe(env).frames, before)
+    np.testing.assert_array_equal(stove.observe(env).frames, before)
     env.close()
 
 
@@ -141,6 +143,16 @@ def test_neither_home_nor_settings_nor_a_log_file_are_needed(monkeypatch, tmp_pa
     assert dict(os.environ) == before
     assert list(tmp_path.iterdir()) == []
     assert not any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger("robosuite_logs").handlers)
+
+
+def test_a_closed_environment_lets_go_of_its_model():
+    closed = TASKS["libero-goal-0"].make()
+    closed.reset(seed=0)
+    model = weakref.ref(closed.unwrapped.model)
+    closed.close()
+    closed.close()
+    del closed
+    assert model() is None
 
 
 @pytest.mark.parametrize("name", ["libero-object-0", "libero-spatial-0"])
