@@ -17,7 +17,9 @@ TABLE = (Bins(-0.5, 0.3, N), Bins(-0.4, 0.4, N), Bins(0.85, 1.35, N))  # [m]
 GRASPED = {
     0: ("alphabet_soup", 0.0),
     1: ("cream_cheese", 0.0),
+    2: ("salad_dressing", 0.07),
     3: ("bbq_sauce", 0.02),
+    4: ("ketchup", 0.05),
     5: ("tomato_sauce", 0.0),
     6: ("butter", 0.0),
     7: ("milk", 0.035),
