@@ -27,7 +27,7 @@ def unknown(what: str, value: object, valid: Iterable[str], in_short: Iterable[s
     names = sorted(valid)
     close = difflib.get_close_matches(str(value), names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return UserError(f"unknown {what} {value!r}{hint}; valid: {', '.join(in_short or names)}")
+    return UserError(f"unknown {what} {value!r}{hint}; valid: {', '.join(sorted(in_short) or names)}")
 
 
 def close_to(value: str, valid: Iterable[str], n: int = 5) -> str:

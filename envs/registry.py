@@ -38,7 +38,7 @@ def task(name: str, image_size: int | None = None) -> Task:
     if name.endswith(FILES):
         return declared(name).sized(image_size)
     if name not in TASKS:
-        raise unknown("task", name, TASKS, sorted(map(range_of, in_series())))
+        raise unknown("task", name, TASKS, map(range_of, in_series()))
     return TASKS[name].sized(image_size)
 
 
@@ -60,10 +60,10 @@ def inexact(names: Iterable[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if not task(name).exact]
 
 
-def in_series() -> list[list[Task]]:
-    """All tasks, those that are numbered, such as `libero-goal-0` and on, together."""
+def in_series(tasks: Iterable[Task] | None = None) -> list[list[Task]]:
+    """The tasks, or all: those that are numbered, such as `libero-goal-0` and on, together."""
     series: dict[str, list[Task]] = {}
-    for each in TASKS.values():
+    for each in TASKS.values() if tasks is None else tasks:
         name, _, number = each.name.rpartition("-")
         is_next = number.isdecimal() and int(number) == len(series.get(name, ()))
         series.setdefault(name if is_next else each.name, []).append(each)

@@ -25,8 +25,9 @@ def check_practised(names: Iterable[str]) -> None:
 
     for name in names:
         if registry.as_measured(name).split != "practice":
-            valid = [task.name for task in registry.TASKS.values() if task.split == "practice"]
-            raise UserError(f"task {name!r} is held out from practice; valid: {', '.join(valid)}")
+            practised = [task for task in registry.TASKS.values() if task.split == "practice"]
+            valid = ", ".join(map(registry.range_of, registry.in_series(practised)))
+            raise UserError(f"task {name!r} is held out from practice; valid: {valid}")
 
 
 def are_foreign(names: Iterable[str]) -> bool:

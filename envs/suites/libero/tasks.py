@@ -35,18 +35,25 @@ ONTO_PLATE = Carried("akita_black_bowl_1_main", "plate_1_main", grasp=(0.0, 0.05
 CARRIED: dict[str, dict[int, Carried]] = {"libero_object": IN_BASKET, "libero_spatial": {0: ONTO_PLATE}}
 
 
+VIEWS = "The first picture is taken from the hand, the second across the scene, towards the robot."
+AXES = "The axes are x, ahead of the robot, y, to its left, and z, up."
+MOVES = (
+    "The action moves the hand along x, y and z, 5 cm at most, turns it about these axes, 0.5 rad at most, and shuts (+) "
+    "or opens (-) the fingers."
+)
+
+
 def _legend(space: tuple[Bins, ...]) -> tuple[str, ...]:
     x, y, z = (f"from {axis.low:g} to {axis.high:g} m" for axis in space)
     return (
-        "The first picture is taken from the hand, the second across the scene, towards the robot.",
-        f"The axes are x, ahead of the robot, y, to its left, and z, up. A place is a bin on each, {N} of them: x {x}, "
-        f"y {y}, z {z}.",
+        VIEWS,
+        f"{AXES} A place is a bin on each, {N} of them: x {x}, y {y}, z {z}.",
         "`thing` is what is to be picked up and `target` what it is to be put into or onto: their places. `reach` is "
         "the way from the hand to where the thing is grasped, `way` that from the thing to the target, on each axis, "
         "7.8 mm a level.",
-        "`hand` is its place. `fingers` are how far apart they are, 16 levels up to 8 cm, and how fast they open.",
-        "The action moves the hand along x, y and z, 5 cm at most, turns it about these axes, and shuts (+) or opens "
-        "(-) the fingers.",
+        "`hand` is its place. `fingers` are how far apart they are, 16 levels up to 8 cm, and how fast they open, 5 cm/s "
+        "a level.",
+        MOVES,
     )
 
 
@@ -64,7 +71,7 @@ def _task(suite: str, index: int, name: str) -> Task:
     if carried:
         language, teacher = _taught(text, carried, FLOOR if suite == "libero_object" else TABLE)
     else:
-        language, teacher = FixedInstruction(text, tuple(text.split())), Teacher()
+        language, teacher = FixedInstruction(text, tuple(text.split()), (f"{VIEWS} {AXES}", MOVES)), Teacher()
     tag = suite.replace("_", "-")
     return Task(
         f"{tag}-{index}",
