@@ -38,8 +38,8 @@ CARRIED: dict[str, dict[int, Carried]] = {"libero_object": IN_BASKET, "libero_sp
 VIEWS = "The first picture is taken from the hand, the second across the scene, towards the robot."
 AXES = "The axes are x, ahead of the robot, y, to its left, and z, up."
 MOVES = (
-    "The action moves the hand along x, y and z, 5 cm at most, turns it about these axes, 0.5 rad at most, and shuts (+) "
-    "or opens (-) the fingers."
+    "The action moves the hand along x, y and z, 5 cm at most, turns it about these axes, 0.5 rad at most, and shuts "
+    "(+) or opens (-) the fingers."
 )
 
 
@@ -51,8 +51,8 @@ def _legend(space: tuple[Bins, ...]) -> tuple[str, ...]:
         "`thing` is what is to be picked up and `target` what it is to be put into or onto: their places. `reach` is "
         "the way from the hand to where the thing is grasped, `way` that from the thing to the target, on each axis, "
         "7.8 mm a level.",
-        "`hand` is its place. `fingers` are how far apart they are, 16 levels up to 8 cm, and how fast they open, 5 cm/s "
-        "a level.",
+        "`hand` is its place. `fingers` are how far apart they are, 16 levels up to 8 cm, and how fast they open, "
+        "5 cm/s a level.",
         MOVES,
     )
 
