@@ -30,9 +30,12 @@ IN_BASKET = {
     index: Carried(f"{thing}_1_main", "basket_1_main", grasp=(0.0, 0.0, above))
     for index, (thing, above) in GRASPED.items()
 }
-# A bowl is grasped by its rim.
+# A bowl is grasped by its rim. In 4 it lies in a drawer; in 6 a box is where a finger would go.
 ONTO_PLATE = Carried("akita_black_bowl_1_main", "plate_1_main", grasp=(0.0, 0.05, 0.02), lift=0.1, drop=0.04)
-CARRIED: dict[str, dict[int, Carried]] = {"libero_object": IN_BASKET, "libero_spatial": {0: ONTO_PLATE}}
+CARRIED: dict[str, dict[int, Carried]] = {
+    "libero_object": IN_BASKET,
+    "libero_spatial": dict.fromkeys((0, 1, 2, 3, 5, 7, 8), ONTO_PLATE),
+}
 
 
 VIEWS = "The first picture is taken from the hand, the second across the scene, towards the robot."
