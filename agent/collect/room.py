@@ -3,7 +3,6 @@
 A rollout's episodes do not depend on it.
 """
 
-from functools import cache
 from pathlib import Path
 
 from agent.record.console import console
@@ -16,6 +15,7 @@ CGROUP = Path("/sys/fs/cgroup")  # version 2: the limits of a container
 PAGE = 4096  # bytes
 SPARE = 0.15  # share of all memory that is left for what grows while episodes are played
 GB = 10**9
+_said: set[str] = set()  # tasks of which this process has said that memory is short
 
 
 def environments(task: Task, n: int) -> list[Restorable]:
@@ -29,8 +29,11 @@ def environments(task: Task, n: int) -> list[Restorable]:
         before = resident()
         envs.append(task.make())
         largest = max(largest, resident() - before)
-    if len(envs) < n:
-        _say_once(f"{task.name}: {len(envs)} environments at once, as memory allows, each of {largest / GB:.2f} GB")
+    if len(envs) < n and task.name not in _said:
+        _said.add(task.name)
+        each = f", {largest / GB:.2f} GB each" if largest else ""
+        say = f"{task.name}: {len(envs)} environments at once and not {n}, as memory is short{each}"
+        console.print(say, markup=False, soft_wrap=True)
     return envs
 
 
@@ -58,8 +61,3 @@ def _number(path: Path) -> int | None:
     """What a file of a control group says; None where it is not there, or sets no limit."""
     text = path.read_text().strip() if path.exists() else "max"
     return None if text == "max" else int(text)
-
-
-@cache
-def _say_once(line: str) -> None:
-    console.print(line, markup=False, soft_wrap=True)

@@ -8,12 +8,12 @@ import logging
 import os
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from unittest.mock import patch
 
 import gymnasium as gym
@@ -24,6 +24,7 @@ from envs.rendering import mujoco
 from envs.splits import SPLITS
 from envs.suites.libero.names import SUITES
 
+T = TypeVar("T")
 PUBLISHED = 50  # starts of each task
 SETTLING = 5  # steps without an action after a reset, as in LIBERO's own evaluation: things are dropped onto the table
 DRAWS = 100  # of a scene, until everything has a place
@@ -62,6 +63,23 @@ def _libero() -> tuple[ModuleType, ModuleType, ModuleType]:
         return paths, envs, states
 
 
+def _drawn(draw: Callable[[], T], seed: int) -> T:
+    """What `draw` returns, which draws a scene from numpy's and Python's global generators: they are left as they were.
+    It is called again where things have no room. Raises SimulatorError where they have none DRAWS times."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 (LIBERO's)
+    np.random.seed(seed), random.seed(seed)  # noqa: NPY002
+    no_room = importlib.import_module("robosuite.utils.errors").RandomizationError
+    try:
+        for _ in range(DRAWS):
+            try:
+                return draw()
+            except no_room:
+                continue
+        raise SimulatorError(f"no room for everything in {DRAWS} scenes")
+    finally:
+        np.random.set_state(numpy_state), random.setstate(python_state)  # noqa: NPY002
+
+
 class Libero(gym.Env[np.ndarray, np.ndarray]):
     """A task of a suite. Of the held-out seeds the first PUBLISHED are its published starts; others lay the scene anew.
 
@@ -80,14 +98,16 @@ class Libero(gym.Env[np.ndarray, np.ndarray]):
         with _contained():
             folders = (Path(paths.get_libero_path(kind)) / suite for kind in ("bddl_files", "init_states"))
             problem, starts = (folder / name for folder in folders)
-            self._inner = envs.ControlEnv(
+            make = partial(
+                envs.ControlEnv,
                 f"{problem}.bddl",
                 use_camera_obs=False,
                 has_offscreen_renderer=False,
                 ignore_done=True,
                 hard_reset=False,  # a scene is laid anew in the same model
                 initialization_noise="default",  # of the arm's joints, as in the published starts
-            ).env
+            )
+            self._inner = _drawn(make, seed=0).env
         self._inner._observables = {}  # a third of a step's time, for numbers that nothing reads
         self._renderer: mujoco.Renderer | None = None
         self._unplaced = dict(map(self._as_compiled, self._inner.fixtures_dict.values()))
@@ -105,8 +125,7 @@ class Libero(gym.Env[np.ndarray, np.ndarray]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
-        drawn = int(self.np_random.integers(2**32))
-        self._lay(drawn)
+        _drawn(self._lay, int(self.np_random.integers(2**32)))
         published = (seed or 0) - SPLITS["heldout"].start
         if 0 <= published < len(self._starts):
             self._inner.sim.set_state_from_flattened(self._starts[published])
@@ -124,25 +143,11 @@ class Libero(gym.Env[np.ndarray, np.ndarray]):
         place, quaternion = (np.array(text.split(), float) for text in numbers)
         return self._inner.sim.model.body_name2id(fixture.root_body), (place, quaternion)
 
-    def _lay(self, seed: int) -> None:
-        """Draws the scene. LIBERO draws from global generators, and places what is in a cabinet relative to a cabinet
-        that was not placed yet. Raises SimulatorError where things have no room.
-        """
-        numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 (LIBERO's)
-        np.random.seed(seed), random.seed(seed)  # noqa: NPY002
-        no_room = importlib.import_module("robosuite.utils.errors").RandomizationError
-        try:
-            for _ in range(DRAWS):
-                for body, (place, quaternion) in self._unplaced.items():
-                    self.model.body_pos[body], self.model.body_quat[body] = place, quaternion
-                try:
-                    self._inner.reset()
-                    return
-                except no_room:
-                    continue
-            raise SimulatorError(f"no room for everything in {DRAWS} scenes")
-        finally:
-            np.random.set_state(numpy_state), random.setstate(python_state)  # noqa: NPY002
+    def _lay(self) -> None:
+        """Lays the scene. LIBERO places what is in a cabinet relative to a cabinet that was not placed yet."""
+        for body, (place, quaternion) in self._unplaced.items():
+            self.model.body_pos[body], self.model.body_quat[body] = place, quaternion
+        self._inner.reset()
 
     @property
     def _arm(self) -> Any:

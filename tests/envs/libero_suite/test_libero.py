@@ -1,8 +1,9 @@
 """LIBERO's tasks, where it is installed: starts, exact states, pictures, success, and the scripted expert."""
 
-import logging
 import os
 import random
+import subprocess
+import sys
 import weakref
 
 import numpy as np
@@ -79,6 +80,7 @@ def test_global_generators_are_left_alone(env):
     drawn = np.random.random(), random.random()  # noqa: NPY002
     np.random.seed(7), random.seed(7)  # noqa: NPY002
     env.reset(seed=1)
+    TASKS["libero-goal-0"].make().close()
     assert (np.random.random(), random.random()) == drawn  # noqa: NPY002
 
 
@@ -134,15 +136,26 @@ def test_two_cameras_are_two_pictures(env):
     assert scene.std() > 10
 
 
-def test_neither_home_nor_settings_nor_a_log_file_are_needed(monkeypatch, tmp_path):
-    for key in ("HOME", "LIBERO_CONFIG_PATH"):
-        monkeypatch.delenv(key, raising=False)
-    monkeypatch.chdir(tmp_path)
-    before = dict(os.environ)
-    OBJECT.make().close()
-    assert dict(os.environ) == before
-    assert list(tmp_path.iterdir()) == []
-    assert not any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger("robosuite_logs").handlers)
+def test_neither_a_home_nor_settings_nor_answers_are_needed(tmp_path):
+    """And nothing is written or said: not into the folder, not into a log file, not into the environment's variables."""
+    code = (
+        "import logging, os; before = dict(os.environ); from envs.registry import TASKS; "
+        "TASKS['libero-goal-0'].make().close(); assert dict(os.environ) == before; "
+        "assert not any(isinstance(h, logging.FileHandler) for h in logging.getLogger('robosuite_logs').handlers)"
+    )
+    (tmp_path / "config.yaml").write_text("[no, mapping]")
+    variables = {key: value for key, value in os.environ.items() if key != "HOME"}
+    variables |= {"LIBERO_CONFIG_PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path), "MUJOCO_GL": "egl"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=variables,
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
 def test_a_closed_environment_lets_go_of_its_model():
