@@ -137,7 +137,7 @@ def test_two_cameras_are_two_pictures(env):
 
 
 def test_neither_a_home_nor_settings_nor_answers_are_needed(tmp_path):
-    """And nothing is written or said: not into the folder, not into a log file, not into the environment's variables."""
+    """And nothing is said or written: into the folder, a log file, or the process's variables."""
     code = (
         "import logging, os; before = dict(os.environ); from envs.registry import TASKS; "
         "TASKS['libero-goal-0'].make().close(); assert dict(os.environ) == before; "
