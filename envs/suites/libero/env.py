@@ -88,7 +88,7 @@ class Libero(gym.Env[np.ndarray, np.ndarray]):
     joint positions.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
     set_by_reset: ClassVar[tuple[str, ...]] = ("_inner", "_starts", "_unplaced", "_renderer")  # what no step changes
 
     def __init__(self, suite: str, index: int, render_mode: str | None = None):
