@@ -139,8 +139,8 @@ def test_two_cameras_are_two_pictures(env):
 def test_neither_a_home_nor_settings_nor_answers_are_needed(tmp_path):
     """And nothing is said or written: into the folder, a log file, or the process's variables."""
     code = (
-        "import logging, os; before = dict(os.environ); from envs.registry import TASKS; "
-        "TASKS['libero-goal-0'].make().close(); assert dict(os.environ) == before; "
+        "import logging, os; from envs.registry import TASKS; before = dict(os.environ); "
+        "TASKS['libero-goal-0'].make().close(); assert dict(os.environ) == before, set(os.environ) ^ set(before); "
         "assert not any(isinstance(h, logging.FileHandler) for h in logging.getLogger('robosuite_logs').handlers)"
     )
     (tmp_path / "config.yaml").write_text("[no, mapping]")
@@ -154,7 +154,7 @@ def test_neither_a_home_nor_settings_nor_answers_are_needed(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
