@@ -1,19 +1,33 @@
 """Every task by name, and the tags that select subsets."""
 
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from itertools import chain
 
 from envs.declared import declared, ranges_file, unseen
 from envs.errors import unknown
 from envs.suites.gymnasium_own.tasks import STOCK
+from envs.suites.libero import LIBERO
 from envs.suites.meta_world import METAWORLD
 from envs.suites.robotics.tasks import ROBOTICS
 from envs.suites.tabletop.tasks import TABLETOP, vocabulary
 from envs.task import FILES, Task
 
-__all__ = ["TASKS", "as_measured", "expanded", "inexact", "tagged", "task", "vocabulary", "wordless"]
+__all__ = [
+    "TASKS",
+    "as_measured",
+    "expanded",
+    "in_series",
+    "inexact",
+    "matching",
+    "range_of",
+    "tagged",
+    "task",
+    "vocabulary",
+    "wordless",
+]
 
-TASKS: dict[str, Task] = {task.name: task for task in (*TABLETOP, *STOCK, *ROBOTICS, *METAWORLD)}
+TASKS: dict[str, Task] = {task.name: task for task in (*TABLETOP, *STOCK, *ROBOTICS, *METAWORLD, *LIBERO)}
 
 
 def task(name: str, image_size: int | None = None) -> Task:
@@ -44,6 +58,31 @@ def as_measured(name: str) -> Task:
 def inexact(names: Iterable[str]) -> list[str]:
     """Those of the tasks whose episodes do not happen again, by their files' word."""
     return [name for name in dict.fromkeys(names) if not task(name).exact]
+
+
+def in_series(tasks: Iterable[Task] | None = None) -> list[list[Task]]:
+    """The tasks, or all: those that are numbered, such as `libero-goal-0` and on, together."""
+    series: dict[str, list[Task]] = {}
+    for each in TASKS.values() if tasks is None else tasks:
+        name, _, number = each.name.rpartition("-")
+        is_next = number.isdecimal() and int(number) == len(series.get(name, ()))
+        series.setdefault(name if is_next else each.name, []).append(each)
+    return list(series.values())
+
+
+def range_of(series: list[Task]) -> str:
+    """`libero-goal-0 to 9`, or the name of a task that is alone."""
+    first, last = series[0].name, series[-1].name
+    return first if first == last else f"{first} to {last.rpartition('-')[2]}"
+
+
+def matching(pattern: str) -> list[Task]:
+    """The tasks of a suite or a tag, or whose names match, such as `mw-*`. Raises UserError where there is none."""
+    names = tagged(pattern) or [name for name in TASKS if fnmatchcase(name, pattern)]
+    if not names:
+        tags = {tag for each in TASKS.values() for tag in (each.suite, *each.tags)}
+        raise unknown("suite, tag or pattern of tasks", pattern, tags)
+    return [TASKS[name] for name in names]
 
 
 def tagged(tag: str) -> list[str]:

@@ -163,7 +163,9 @@ def coarsened(model: mujoco.MjModel, n: int) -> mujoco.MjModel:
     """A copy for drawing, its fine meshes reduced to at most `n` vertices along each side: their triangles are
     otherwise smaller than a pixel, and cost most of the time.
 
-    Vertex clustering (Rossignac and Borrel, 1993), where the vertices of a cell of a grid become one of them.
+    Vertex clustering (Rossignac and Borrel, 1993), where the vertices of a cell of a grid become one of them. Of the
+    triangles with the same corners one is kept for each side: the walls of a bowl, thinner than a cell, have two, and
+    GL draws a triangle from the side alone from which its corners go round counterclockwise.
     """
     coarse = copy.deepcopy(model)
     for mesh in range(model.nmesh):
@@ -178,7 +180,9 @@ def coarsened(model: mujoco.MjModel, n: int) -> mujoco.MjModel:
         corners = kept[cell.ravel()][model.mesh_face[faces]]
         a, b, c = corners.T
         whole = np.flatnonzero((a != b) & (b != c) & (c != a))
-        _, once = np.unique(np.sort(corners[whole], axis=1), axis=0, return_index=True)
+        first_corner = np.argmin(corners[whole], axis=1)[:, None]
+        from_least = np.take_along_axis(corners[whole], (first_corner + np.arange(3)) % 3, axis=1)
+        _, once = np.unique(from_least, axis=0, return_index=True)
         chosen = whole[np.sort(once)]
         some = slice(first, first + len(chosen))
         coarse.mesh_face[some] = corners[chosen]

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from agent.collect.room import environments
 from agent.organise.episode import Episode, Moment, Step, simulation_versions
 from agent.record.console import console
 from envs.checks.restores import Way, way_back
@@ -70,6 +71,7 @@ def rollout(
 
     Each start is rolled out once, however short its episode, so that quick failures are not counted more often. An
     episode's random draws depend on `sampling_seed` and its start alone, not on `n_envs` or on the episodes beside it.
+    Fewer than `n_envs` environments play at once where memory is short (`agent.collect.room`).
     An episode that begins at a moment holds only the steps from there on.
 
     snapshots: steps keep the environment's state, where the first episode shows that it leads back (`way_back`); raises
@@ -83,7 +85,7 @@ def rollout(
     """
     starts = [Start(*start) for start in starts]
     waiting, finished = deque(starts), {}
-    idle, slots = [task.make() for _ in range(min(n_envs, len(starts)))], []
+    idle, slots = environments(task, min(n_envs, len(starts))) if starts else [], []
     try:
         while waiting or slots:
             while idle and waiting:

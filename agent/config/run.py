@@ -235,7 +235,7 @@ class Config:
     rounds: Count = 2
     optimise: Methods = ("sft", "dpo")
     workers: Count = 1  # processes that roll out episodes
-    n_envs: Count = 64  # of each worker, in lockstep
+    n_envs: Count = 64  # of each worker, in lockstep, at most: fewer where memory is short
     threads: Count = 2  # of torch, in training
     limits: Limits = Field(default_factory=Limits)  # of workers, and of what may break
     collect: Collect = Field(default_factory=Collect)

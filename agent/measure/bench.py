@@ -27,7 +27,8 @@ RESTORED = (
     "CartPole-v1",
     "FrozenLake-v1",
 )
-RENDERED = ("half-cheetah", "hopper", "pusher", "fetch-push", "mw-push")
+RENDERED = ("half-cheetah", "hopper", "pusher", "fetch-push", "mw-push", "libero-object-0")
+STEPPED = 100  # timed decisions
 STEPS = 50  # replayed after a restore
 SAVES = 500  # timed repeats of save and restore
 FRAMES = 60  # timed frames of each renderer
@@ -40,6 +41,7 @@ def bench(checkpoint: Path, restores: int, parts: Collection[str] = ()) -> list[
         "branch": lambda: [branching("push", checkpoint)],
         "criticise": lambda: [criticising("push", checkpoint)],
         "render": lambda: [row for name in RENDERED if task(name).is_installed() for row in rendering(name)],
+        "step": lambda: [stepping(name) for name in RENDERED if task(name).is_installed()],
         "restore": lambda: [restoring(name, restores) for name in RESTORED],
     }
     return [row for part in parts or measures for row in measures[part]()]
@@ -105,6 +107,31 @@ def rendering(name: str, n: int = FRAMES) -> list[dict[str, Any]]:
         _row("rendering", "frames/s", n / spent["ours"], n / spent[side], f"{name}, {size} px | {what}")
         for side, what in against.items()
     ]
+
+
+def stepping(name: str, n: int = STEPPED) -> dict[str, Any]:
+    """Steps per second of a MuJoCo task, without pictures, against those of its environment without our wrappers."""
+    chosen = task(name).with_env(frames=1)
+    env, own = chosen.make(), gym.make(chosen.env.id, **chosen.env.kwargs)
+    env.reset(seed=0), own.reset(seed=0)
+    env.action_space.seed(0)
+    repeat, spent = chosen.env.repeat, {"ours": 0.0, "own": 0.0}
+    for decision in range(n):
+        action = env.action_space.sample()
+        started = time.perf_counter()
+        ended = any(env.step(action)[2:4])
+        between = time.perf_counter()
+        for _ in range(repeat):
+            ended = any(own.step(action)[2:4]) or ended
+        spent["ours"] += between - started
+        spent["own"] += time.perf_counter() - between
+        if ended:
+            env.reset(seed=decision), own.reset(seed=decision)
+    env.close(), own.close()
+    ours, reference = (n * repeat / spent[side] for side in ("ours", "own"))
+    return _row(
+        "stepping", "steps/s", ours, reference, f"{name}, without pictures | the environment as its package makes it"
+    )
 
 
 def _microseconds(call: Callable[[], Any]) -> float:

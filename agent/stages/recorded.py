@@ -11,11 +11,14 @@ from agent.organise.rows import Example
 from agent.record.export.training import RecordedExample
 from agent.record.run.journal import Journal
 from agent.record.rundir import RunFolder
+from agent.stages.optimise import OPTIMISERS
 from agent.stages.optimisers.prefer import measured_preferences
 from agent.stages.round import Round
 from envs.errors import unknown
 from envs.validation import checked
 from policies.base import find_policy
+
+TRAININGS = {training.__name__ for training in OPTIMISERS.values()}  # names of their stages
 
 
 class RecordedRound(Round):
@@ -51,7 +54,8 @@ def recorded_rounds(journal: Journal, number: int | None = None) -> list[Recorde
 
     Raises UserError for a round that was not trained, and for a config of a version that had other keys.
     """
-    run, trained = journal.path.parent, [done.round for done in journal.done if done.stage == "gate"]
+    run = journal.path.parent
+    trained = list(dict.fromkeys(done.round for done in journal.done if done.stage.split()[0] in TRAININGS))
     if number is not None and number not in trained:
         raise unknown(f"trained round of {str(run)!r}", number, map(str, trained))
     config = checked(Config, journal.begun["config"])

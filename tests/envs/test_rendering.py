@@ -113,6 +113,42 @@ def test_fine_meshes_are_drawn_with_fewer_triangles_and_look_the_same():
     env.close()
 
 
+def bowl(n=40, wall=0.002):
+    """A half sphere, open above, of radius 10 cm: its outer wall and its inner one, each of n x n vertices."""
+    angles = np.linspace(0, 2 * np.pi, n, endpoint=False)[:, None], np.linspace(np.pi / 2, np.pi, n)
+    around, down = np.broadcast_arrays(*angles)
+    sphere = np.stack([np.sin(down) * np.cos(around), np.sin(down) * np.sin(around), np.cos(down)], axis=-1)
+    corner = np.arange(n * n).reshape(n, n)
+    a, b, c, d = (x[:, :-1] for x in (corner, np.roll(corner, -1, 0)) for x in (x, np.roll(x, -1, 1)))
+    outer = np.concatenate([np.stack(three, -1).reshape(-1, 3) for three in ((a, b, c), (b, d, c))])
+    vertices = np.concatenate([0.1 * sphere.reshape(-1, 3), (0.1 - wall) * sphere.reshape(-1, 3)])
+    faces = np.concatenate([outer, outer[:, ::-1] + n * n])
+    flat = (" ".join(map(str, array.ravel())) for array in (vertices.round(5), faces))
+    mesh = '<mesh name="bowl" inertia="shell" vertex="{}" face="{}"/>'.format(*flat)
+    text = f'<mujoco><asset>{mesh}</asset><worldbody><geom type="mesh" mesh="bowl"/></worldbody></mujoco>'
+    model = mujoco.MjModel.from_xml_string(text)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    return model, data
+
+
+@pytest.mark.parametrize("elevation", [-60, 30])  # into it, and from below
+def test_a_thin_wall_is_drawn_from_both_sides(elevation, monkeypatch):
+    model, data = bowl()
+    camera = mujoco.MjvCamera()
+    camera.distance, camera.elevation = 0.4, elevation
+
+    def covered():
+        renderer = Renderer(model, 32, 32)
+        (n,) = renderer.pixels(model, data, camera).values()
+        renderer.close()
+        return n
+
+    coarse = covered()
+    monkeypatch.setattr(rendering, "coarsened", lambda model, n: model)
+    assert coarse > 0.9 * covered() > 100
+
+
 def test_a_mesh_of_few_vertices_is_drawn_as_it_is():
     env = TASKS["reach"].make()
     model = env.unwrapped.model

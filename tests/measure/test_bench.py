@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.measure.bench import branching, criticising, rendering, restoring, saving
+from agent.measure.bench import branching, criticising, rendering, restoring, saving, stepping
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,7 @@ from agent.measure.bench import branching, criticising, rendering, restoring, sa
         lambda checkpoint: saving("reach"),
         lambda checkpoint: rendering("hopper", 2)[0],
         lambda checkpoint: rendering("hopper", 2)[1],
+        lambda checkpoint: stepping("hopper", 2),
         lambda checkpoint: restoring("CartPole-v1", 2),
         pytest.param(lambda checkpoint: branching("reach", checkpoint, n=2, n_envs=2), marks=pytest.mark.slow),
         pytest.param(

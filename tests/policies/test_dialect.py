@@ -27,12 +27,15 @@ from policies.forms import draw, in_words
 from policies.mllm import MLLMPolicy
 
 SEEN, ANSWER = "red cube 1 2; over 1 2 +1 +0", "blue cube 3 4; over 3 4 +2 +2; move +2 +2"
-# Each language, each kind of action and of camera; Meta-World's fifty differ in their instruction alone.
+# Each language, each kind of action and of camera; those of Meta-World and LIBERO differ in their instruction alone.
+FAMILIES = ("mw-reach", "mw-bin-picking", "libero-object-0", "libero-goal-0", "reach-light")
 CHATTED = [
     name
     for name, task in TASKS.items()
-    if task.is_installed() and not name.startswith("mw-") and not any(tag.startswith("look-") for tag in task.tags)
-] + [name for name in ("mw-reach", "mw-bin-picking", "reach-light") if TASKS[name].is_installed()]
+    if task.is_installed()
+    and not name.startswith(("mw-", "libero-"))
+    and not any(tag.startswith("look-") for tag in task.tags)
+] + [name for name in FAMILIES if TASKS[name].is_installed()]
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n"

@@ -22,7 +22,7 @@ class Rollout:
     split: str = "practice"  # practice, gate or heldout
     temperature: float = 0.0  # 0 is greedy
     seed: int = 0  # of the policy's random draws
-    n_envs: int = 64  # environments in lockstep; the result does not depend on it
+    n_envs: int = 64  # environments in lockstep, fewer where memory is short; the result does not depend on it
     trust: bool = False  # load a .zip that does not ship, which can run code
     json: Path | None = None  # a file to write the numbers to; without a name, the standard output
     model: ModelSettings = field(default_factory=ModelSettings)  # how a checkpoint is loaded, shown frames and asked

@@ -11,7 +11,7 @@ from tyro.conf import Positional
 class Bench:
     """Speed and exactness against a reference, both measured in one process."""
 
-    parts: Positional[tuple[Literal["save", "branch", "criticise", "render", "restore"], ...]] = ()
+    parts: Positional[tuple[Literal["save", "branch", "criticise", "render", "step", "restore"], ...]] = ()
     """what to measure; all, if none is named"""
     policy: str = "seed"  # a checkpoint folder
     restores: int = 300  # states restored, of each environment

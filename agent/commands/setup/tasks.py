@@ -19,17 +19,19 @@ class Tasks:
     """The list of tasks, or the observation and the actions of one."""
 
     what: Positional[Literal["list", "show"]] = "list"  # list, or show with a name
-    name: Positional[str] = ""  # from the list, or a YAML file that declares a task
+    name: Positional[str] = ""
+    """for show: from the list, or a YAML file that declares a task. For list: a suite, a tag or a pattern such as
+    `mw-*`, whose tasks are listed one by one, with their instructions"""
     json: Path | None = None  # a file to write the same to; without a name, the standard output
     frame: Path | None = None  # where to save the frames of its observation, as an image (NAME.png)
 
     def run(self) -> None:
-        """Raises UserError for an unknown name."""
+        """Raises UserError for an unknown name, and for a pattern that no task has."""
         from agent.commands.outputs import document, emit
 
         out = document(self.json)
         if self.what == "list":
-            emit(out, _list())
+            emit(out, _list(self.name))
         else:
             emit(out, _show(self.name, self.frame or Path(f"{Path(self.name).stem}.png")))
 
@@ -44,18 +46,25 @@ def _cameras(env: "gym.Env") -> str:
     return ", ".join(cameras_of(env.unwrapped)) or "none has a name"
 
 
-def _list() -> list[dict[str, str]]:
+def _list(pattern: str) -> list[dict[str, str]]:
+    """Print the tasks that a pattern names, or all: there the tasks of a numbered series share a row. Returns each."""
     from rich.table import Table
 
     from agent.record.console import show
     from envs import registry
 
-    table = Table("task", "suite", "split", "environment")
-    rows = [(task.name, task.suite, task.split, task.env.id) for task in registry.TASKS.values()]
-    for row in rows:
-        table.add_row(*row)
+    listed = registry.matching(pattern) if pattern else list(registry.TASKS.values())
+    if pattern:
+        table = Table("task", "suite", "split", "instruction")
+        for task in listed:
+            table.add_row(task.name, task.suite, task.split, getattr(task.language, "text", "of each episode"))
+    else:
+        table = Table("task", "suite", "split", "environment")
+        for series in registry.in_series():
+            table.add_row(registry.range_of(series), series[0].suite, series[0].split, series[0].env.id)
     show(table)
-    return [dict(zip(("task", "suite", "split", "environment"), row, strict=True)) for row in rows]
+    columns = ("task", "suite", "split", "environment")
+    return [dict(zip(columns, (t.name, t.suite, t.split, t.env.id), strict=True)) for t in listed]
 
 
 def _state(task: "Task", env: "Restorable") -> list[tuple[str, str]]:
