@@ -17,6 +17,7 @@ from agent.commands.playing.evaluate import Evaluate
 from agent.commands.playing.rollout import Rollout
 from agent.commands.playing.watch import Watch
 from agent.commands.reporting.replay import Replay
+from agent.commands.reporting.report import Report
 from agent.commands.reporting.status import Status
 from agent.commands.serving.serve import Serve
 from agent.commands.setup.assemble import Assemble
@@ -52,6 +53,7 @@ COMMANDS: dict[str, type[Command]] = {
     "eval": Evaluate,
     "audit": Audit,
     "rollout": Rollout,
+    "report": Report,
     "status": Status,
     "replay": Replay,
     "watch": Watch,

@@ -8,6 +8,7 @@ answers. The rest of each episode, the policy's later decisions included, measur
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -60,22 +61,30 @@ def forks(episodes: Iterable[Episode]) -> Iterator[Fork]:
         yield from (Fork(name, dict(outcomes)) for outcomes in taken.values() if len(outcomes) > 1)
 
 
-def pairs(
-    episodes: Iterable[Episode],
-    min_margin: Margin,
-    max_pairs: int,
-    p_value: float = 1.0,
-    rejected: int = 1,
-    dialect: DialectOf = terse,
-) -> list[Pair]:
-    """Pairs of the best answer of a fork with each of its `rejected` worst, where the best beats it by `min_margin`.
+class Preference(NamedTuple):
+    """Two measured answers to one observation. winners, losers: all steps that took the chosen action, and the rejected
+    one, each with its outcome. margin: the mean outcome of the winners less that of the losers."""
+
+    task: str
+    chosen: Step
+    rejected: Step
+    winners: list[tuple[Step, Outcome]]
+    losers: list[tuple[Step, Outcome]]
+    margin: Outcome
+
+
+def preferences(
+    episodes: Iterable[Episode], min_margin: Margin, max_pairs: int, p_value: float = 1.0, rejected: int = 1
+) -> list[Preference]:
+    """The best answer of a fork with each of its `rejected` worst, where the best beats it by `min_margin`; the largest
+    margins first.
 
     The chosen answer is the one with the soonest success among the best action's answers that are worth imitating: its
     action follows from its thought, or DPO would loosen that. The rejected answer is the one with the worst outcome
     among the worse action's.
 
     p_value: largest p of Fisher's exact test that the best action succeeds more often. max_pairs: pairs kept, those
-    with the largest margins. dialect: of the policy that is trained.
+    with the largest margins.
     """
     result = []
     for fork in forks(episodes):
@@ -84,11 +93,30 @@ def pairs(
         for worse, losers in others[:rejected] if good else ():
             if worse == best or not best.beats(worse, min_margin) or more_often(winners, losers) > p_value:
                 continue
-            chosen, refused = good[-1], losers[0][0]
-            o = chosen.observation
-            answers = chosen.decision.answer, refused.decision.answer
-            result.append(Pair(o.packed_frames(), dialect(fork.task).act(o), *answers, best.less(worse)))
-    return sorted(result, key=lambda pair: pair.margin, reverse=True)[:max_pairs]
+            result.append(Preference(fork.task, good[-1], losers[0][0], winners, losers, best.less(worse)))
+    return sorted(result, key=lambda each: each.margin, reverse=True)[:max_pairs]
+
+
+def pairs(
+    episodes: Iterable[Episode],
+    min_margin: Margin,
+    max_pairs: int,
+    p_value: float = 1.0,
+    rejected: int = 1,
+    dialect: DialectOf = terse,
+) -> list[Pair]:
+    """The preferences as pairs to train on. dialect: of the policy that is trained."""
+    found = preferences(episodes, min_margin, max_pairs, p_value, rejected)
+    return [
+        Pair(
+            each.chosen.observation.packed_frames(),
+            dialect(each.task).act(each.chosen.observation),
+            each.chosen.decision.answer,
+            each.rejected.decision.answer,
+            each.margin,
+        )
+        for each in found
+    ]
 
 
 def more_often(winners: Sequence[tuple[Step, Outcome]], losers: Sequence[tuple[Step, Outcome]]) -> float:
