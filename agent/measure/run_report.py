@@ -3,27 +3,35 @@
 What a run folder holds is read by `agent.record.report`, which also draws the page; here is what is computed of it.
 """
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import stats
-
-from agent.measure.statistics import heldout_gains, rate, verdict_scores
+from agent.measure.judged import judged
+from agent.measure.statistics import heldout_gains, rate
 from agent.organise.episode import Episode, whole_by_task
 from agent.record.console import say
 from agent.record.report import reading
-from agent.record.report.contents import Both, Contents, Cost, Critic, CriticRow, Entry, RoundRow, Score, TaskRow, Verdict
+from agent.record.report.contents import (
+    Both,
+    Contents,
+    Cost,
+    Entry,
+    RoundRow,
+    TaskRow,
+    Verdict,
+)
 from agent.record.report.lineage import Lineage, lineage
 from agent.record.report.nearest import nearest
 from agent.record.report.page import FRAMES_MB, Live, write
 from agent.record.report.reading import Run
+from agent.record.run.journal import FILE as JOURNAL
+from agent.record.rundir import RunDir, is_written
 from envs.errors import UserError, first_line
 
-RESAMPLES = 2000  # of the bootstrap of the critic's scores
-WORST = 12  # of the critic's mistakes
+LOOK_S = 5  # between two looks whether a run went on
 PURPOSES = {"practise": "practice", "gate": "gate", "evaluate": "held-out", "film": "films"}  # of env_steps
 
 
@@ -39,13 +47,35 @@ def report(path: Path, out: Path | None = None, frames_mb: float = FRAMES_MB, li
     return out
 
 
-def report_if_possible(path: Path) -> None:
-    """Write the page of a run that goes on: a page that cannot be written is one line, and ends nothing."""
+def refresh(run: RunDir) -> None:
+    """Write the page of a run that goes on: one that cannot be written is a line, and ends nothing."""
+    if run.followed:
+        return
     try:
-        report(path, live=Live())
+        report(run.path, live=Live())
     except Exception as error:  # whatever a page stumbles on, the run is worth more
         why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
-        say(f"report.html is not written: {why}; the run goes on; later: handeye report {path}")
+        say(f"report.html is not written: {why}; the run goes on; later: handeye report {run.path}")
+
+
+def follow(path: Path, out: Path | None = None, frames_mb: float = FRAMES_MB) -> Path:
+    """Write the page of a run whenever its journal or its results change, until the run is complete or no process
+    writes into its folder; returns the page's path. Raises UserError for a folder without a run."""
+    written = None
+    while True:
+        goes_on = is_written(path)
+        now = [_changed(path / name) for name in (JOURNAL, reading.RESULTS)]
+        if now != written:
+            page, written = report(path, out, frames_mb, Live()), now
+        elif not goes_on:
+            return page
+        else:
+            time.sleep(LOOK_S)
+
+
+def _changed(path: Path) -> int:
+    """When a file was last written, [ns]; 0 for none."""
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def contents(run: Run, episodes: Sequence[Episode]) -> Contents:
@@ -70,7 +100,7 @@ def contents(run: Run, episodes: Sequence[Episode]) -> Contents:
         trained=learned.trained,
         imitated_in=learned.imitated_in,
         nearest=nearest(failed, learned.trained, episodes),
-        critic=_critic(run, numbers),
+        critic=judged(run, numbers),
         versions=run.begun["versions"],
         provenance=run.begun["provenance"],
         config=run.config,
@@ -141,9 +171,7 @@ def _certificate(run: Run, store: str, e: Episode) -> str:
 def _both(run: Run, numbers: Mapping[int, int]) -> Iterable[Both]:
     """Held-out starts first, then each round's gate."""
     sides = [("held-out", "heldout/before", "heldout/after")]
-    sides += [
-        (f"gate {n}", f"round_{n:03d}/gate/incumbent", f"round_{n:03d}/gate/candidate") for n in run.rounds
-    ]
+    sides += [(f"gate {n}", f"round_{n:03d}/gate/incumbent", f"round_{n:03d}/gate/candidate") for n in run.rounds]
     for where, *stores in sides:
         before, after = (
             {(e.task, e.seed, e.attempt): numbers[id(e)] for e in run.episodes.get(store, ())} for store in stores
@@ -234,55 +262,3 @@ def _costs(run: Run) -> list[Cost]:
                 cost.steps[name] = cost.steps.get(name, 0) + steps
         cost.minutes[stage] = wall_s / 60
     return list(costs.values())
-
-
-def _critic(run: Run, numbers: Mapping[int, int]) -> Critic:
-    """Of the candidates' verdicts on the endings of their own gate episodes, which are in no training data."""
-    rows, judged = [], []
-    for number in run.rounds:
-        some = [e for e in run.of(number, "gate/candidate") if e.conclusion and e.ending != "broken"]
-        if some or "critic" in run.rows[number]:
-            rows.append(_critic_row(number, some, run.rows[number].get("critic", {})))
-        judged += some
-    pooled = verdict_scores([e.conclusion.verdict for e in judged], [e.success for e in judged])
-    mistakes = [e for e in judged if (e.conclusion.verdict >= 0.5) != e.success]
-    worst = sorted(mistakes, key=lambda e: -abs(e.conclusion.verdict - e.success))
-    return Critic(rows, pooled["reliability"], len(judged), [numbers[id(e)] for e in worst[:WORST]])
-
-
-def _critic_row(number: int, episodes: Sequence[Episode], recorded: Mapping[str, Any]) -> CriticRow:
-    by_task = [
-        (np.array([e.conclusion.verdict for e in some]), np.array([e.success for e in some]))
-        for some in whole_by_task(episodes).values()
-    ]
-    auroc, accuracy = (_interval(by_task, name) for name in ("auroc", "balanced_accuracy"))
-    answers = {key: value for key, value in recorded.items() if key != "ends"}
-    return CriticRow(number, len(episodes), sum(e.success for e in episodes), auroc, accuracy, answers)
-
-
-def _interval(by_task: Sequence[tuple[np.ndarray, np.ndarray]], name: str) -> Score:
-    """The mean over the tasks with both labels, as `critic_scores` has it, and its bootstrap 95 % interval: episodes
-    are resampled within their task and label, so that no sample is without one of them."""
-    both = [(verdicts, labels) for verdicts, labels in by_task if labels.any() and not labels.all()]
-    if not both:
-        return Score(None, None)
-    score = _auroc if name == "auroc" else _balanced_accuracy
-    rng = np.random.default_rng(0)
-    means = np.zeros(RESAMPLES)
-    for verdicts, labels in both:
-        sides = verdicts[labels], verdicts[~labels]
-        drawn = [rng.choice(side, (RESAMPLES, len(side))) for side in sides]
-        means += score(*drawn) / len(both)
-    value = np.mean([score(v[y][None], v[~y][None])[0] for v, y in both])
-    return Score(float(value), [float(x) for x in np.percentile(means, [2.5, 97.5])])
-
-
-def _auroc(won: np.ndarray, lost: np.ndarray) -> np.ndarray:
-    """(samples,) from verdicts (samples, n) and (samples, m): Mann and Whitney's U over n * m."""
-    n, m = won.shape[1], lost.shape[1]
-    ranks = stats.rankdata(np.concatenate([won, lost], axis=1), axis=1)[:, :n].sum(axis=1)
-    return (ranks - n * (n + 1) / 2) / (n * m)
-
-
-def _balanced_accuracy(won: np.ndarray, lost: np.ndarray) -> np.ndarray:
-    return ((won >= 0.5).mean(axis=1) + (lost < 0.5).mean(axis=1)) / 2

@@ -87,6 +87,7 @@ class RunDir:
         no run; and for one that another process writes into.
         """
         self.path, self._old = path, None
+        self.followed = False  # whether a process of its own keeps the page of the run fresh
         if resume and not (path / JOURNAL).is_file():
             raise UserError(f"no run to resume in {str(path)!r} (no {JOURNAL}); valid: a run's folder, or no --resume")
         if not resume and not is_fresh(path):

@@ -39,7 +39,7 @@ TIMINGS = ("_per_s", "runtime", "_per_second", "/epoch")  # ends of names in met
 OF_A_TRAINING = ("sft/", "dpo/")  # their numbers, after a resumed training, are those of the steps since
 
 
-NOT_COMPARED = (".lock", "wandb.json")
+NOT_COMPARED = (".lock", "wandb.json", "report.html", "report.json")  # the report has times; nothing reads it
 
 
 def prepare(folder: Path, **changes: Any) -> None:

@@ -28,6 +28,7 @@ class Improve:
     resume: bool = False  # go on with the run in the run folder, which ends as if it had not been interrupted
     overwrite: bool = False  # replace the run folder if it exists
     force_version: bool = False  # with --resume: also with other packages, if the run's episodes happen again
+    live: bool = False  # keep report.html fresh after every stage, not only after every round, by a process of its own
     overrides: Suppress[Fixed[tuple[str, ...]]] = ()  # the config's `--dotted.key value`, as typed
 
     def run(self) -> None:
@@ -47,7 +48,7 @@ class Improve:
 
         check_improve(settings)
         apart = are_foreign(tasks)
-        rounds = improve(settings, self.overwrite, self.resume, self.force_version, apart)["rounds"]
+        rounds = improve(settings, self.overwrite, self.resume, self.force_version, apart, self.live)["rounds"]
         if all("unhealthy" in row for row in rounds):
             raise UserError(f"no round trained a candidate; the last: {rounds[-1]['unhealthy']}")
 
@@ -58,10 +59,12 @@ def improve(
     resume: bool = False,
     force_version: bool = False,
     apart: bool = False,
+    live: bool = False,
 ) -> dict[str, Any]:
     """Run the rounds of a checked config, with worker processes of its own; returns what results.json holds.
 
-    resume: go on with the run in the folder. apart: even a single worker is a process of its own. Raises UserError for
+    resume: go on with the run in the folder. apart: even a single worker is a process of its own.
+    live: a process keeps the run's page fresh. Raises UserError for
     a folder that exists otherwise, unless it is overwritten, for a run that would not go on as it began, and where the
     disk is full or fails.
     """
@@ -82,6 +85,7 @@ def improve(
             with (
                 _telling_how_to_go_on(run),
                 named_errors(out),
+                _followed(run, live),
                 Workers(config.workers, config.limits, apart) as workers,
             ):
                 return rounds(config, run, workers)
@@ -122,6 +126,26 @@ def _check_certificates(run: "RunDir") -> None:
                     raise UserError(
                         f"an episode in {str(folder)!r} does not happen again: {flaw}; valid: the versions of its time"
                     )
+
+
+@contextmanager
+def _followed(run: "RunDir", live: bool) -> Iterator[None]:
+    """In the block, `handeye report --live` writes the run's page, unless it cannot."""
+    import subprocess
+    import sys
+
+    if not live:
+        yield
+        return
+    command = [sys.executable, "-m", "agent.cli", "report", str(run.path), "--live"]
+    follower = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    run.followed = True
+    try:
+        yield
+    finally:
+        run.followed = follower.poll() is None
+        run.close()  # what the follower waits for
+        follower.wait()
 
 
 @contextmanager

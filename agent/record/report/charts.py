@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from agent.record.report.contents import Cost, Rate, RoundRow, TaskRow
 
 PURPOSES = ("held-out", "practice", "branches", "gate", "certificates", "films")
-_TEXT = {"start": "start", "middle": "middle", "end": "end"}
 
 
 def interval(before: Rate | None, after: Rate | None) -> Markup:
@@ -27,7 +26,7 @@ def interval(before: Rate | None, after: Rate | None) -> Markup:
 
 def rounds(task: str, row: TaskRow | None, some: Sequence[RoundRow]) -> Markup:
     """Success of one task by round: held-out before and after, and at each gate the incumbent and the candidate."""
-    width, height, left, right, top, bottom = 320, 210, 38, 10, 12, 40
+    width, height, left, right, top, bottom = 320, 210, 46, 10, 12, 40
     y = _scale(0, 1, height - bottom, top)
     places = ["before", *(round_.number for round_ in some), "after"]
     x = _scale(-0.5, len(places) - 0.5, left, width - right)
@@ -76,7 +75,9 @@ def costs(some: Sequence[Cost]) -> Markup:
         for name in PURPOSES:
             steps = cost.steps.get(name, 0)
             if steps:
-                parts.append(_rect(x(begin), top, x(begin + steps) - x(begin), bar, f"part {_class(name)}", f"{name}: {steps:,}"))
+                parts.append(
+                    _rect(x(begin), top, x(begin + steps) - x(begin), bar, f"part {_class(name)}", f"{name}: {steps:,}")
+                )
                 said.append(f"round {cost.round} {name} {steps:,}")
             begin += steps
         parts.append(_text(x(begin) + 6, top + bar / 2 + 4, f"{begin:,}", "start"))
@@ -92,14 +93,19 @@ def reliability(bins: Sequence[Sequence[float]]) -> Markup:
     parts, said = [], []
     for tick in (0, 0.5, 1):
         parts += [_line(x(tick), y(0), x(tick), y(1), "grid"), _line(x(0), y(tick), x(1), y(tick), "grid")]
-        parts += [_text(x(tick), size - bottom + 16, f"{tick:g}", "middle"), _text(left - 6, y(tick) + 4, f"{tick:g}", "end")]
+        parts += [
+            _text(x(tick), size - bottom + 16, f"{tick:g}", "middle"),
+            _text(left - 6, y(tick) + 4, f"{tick:g}", "end"),
+        ]
     parts.append(_line(x(0), y(0), x(1), y(1), "diagonal"))
     most = max((n for *_, n in bins), default=1)
     for verdict, share, n in bins:
         parts.append(_circle(x(verdict), y(share), 4 + 8 * (n / most) ** 0.5, "dot after"))
         said.append(f"verdict {verdict:.2f}: success {_percent(share)} of {n:.0f}")
     parts.append(_text((left + size) / 2, size - 6, "verdict", "middle"))
-    parts.append(_text(12, (size - bottom) / 2, "share of successes", "middle", f"rotate(-90 12 {(size - bottom) / 2})"))
+    parts.append(
+        _text(12, (size - bottom) / 2, "share of successes", "middle", f"rotate(-90 12 {(size - bottom) / 2})")
+    )
     return _svg(size, size, parts, "; ".join(said))
 
 
@@ -154,4 +160,4 @@ def _rect(x: float, y: float, width: float, height: float, kind: str, title: str
 
 def _text(x: float, y: float, words: str, anchor: str, transform: str = "") -> Markup:
     turned = Markup(' transform="{}"').format(transform) if transform else ""
-    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}"{}>{}</text>').format(x, y, _TEXT[anchor], turned, escape(words))
+    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}"{}>{}</text>').format(x, y, anchor, turned, words)

@@ -135,12 +135,14 @@ class PairRow:
 
 @dataclass(frozen=True)
 class Training:
-    """An episode that a round imitated. steps: those that became rows of SFT, and for each its row's number."""
+    """An episode that is imitated, of the practice of a round. steps: those that became rows of SFT, whose numbers
+    begin at first_row. relabelled: step -> the answer of its row, where that is not the policy's own (hindsight)."""
 
     round: int
     episode: int
     steps: list[int]
     first_row: int
+    relabelled: dict[int, str]
 
 
 @dataclass(frozen=True)

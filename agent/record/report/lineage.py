@@ -18,6 +18,7 @@ from envs.errors import UserError
 from envs.validation import checked
 
 NumberOf = Callable[[Episode], int]  # of an episode as it was read
+Learned = tuple[int, Episode, Episode]  # number; the episode as it was read, and as it was trained on
 
 
 @dataclass
@@ -61,14 +62,16 @@ def _imitated(run: Run, number: int, select: Select, number_of: NumberOf, found:
 
 def _add_rows(run: Run, source: int, select: Select, number_of: NumberOf, found: Lineage) -> None:
     learned = _practice(run, source, select, number_of)
-    of = {id(episode): number for number, episode in learned}
+    of = {id(episode): (number, original) for number, original, episode in learned}
     row = sum(len(each.steps) for each in found.trained)
-    for episode in selection.keep([episode for _, episode in learned], select.per_start):
+    for episode in selection.keep([episode for *_, episode in learned], select.per_start):
+        number, original = of[id(episode)]
         places = {id(step): i for i, step in enumerate(episode.steps)}
-        steps = [places[id(step)] for step in selection.imitated_steps([episode])]
-        if steps:
-            found.trained.append(Training(source, of[id(episode)], steps, row))
-            row += len(steps)
+        answers = {places[id(step)]: step.decision.answer for step in selection.imitated_steps([episode])}
+        relabelled = {i: answer for i, answer in answers.items() if answer != original.steps[i].decision.answer}
+        if answers:
+            found.trained.append(Training(source, number, list(answers), row, relabelled))
+            row += len(answers)
 
 
 def _preferred(run: Run, number: int, select: Select, number_of: NumberOf, found: Lineage) -> None:
@@ -77,18 +80,15 @@ def _preferred(run: Run, number: int, select: Select, number_of: NumberOf, found
         return
     branched = _learned(select, run.of(number, "branches"), number_of, relabelled=True)
     inexact = registry.inexact(run.config["tasks"])
-    practised = [
-        (n, e) for n, e in _practice(run, number, select, number_of) if not branched or e.task in inexact
-    ]
-    tried = [*branched, *practised]
-    places = {id(step): (n, i) for n, episode in tried for i, step in enumerate(episode.steps)}
-    seeds = {n: episode.seed for n, episode in tried}
+    practised = _practice(run, number, select, number_of)
+    tried = [*branched, *(each for each in practised if not branched or each[2].task in inexact)]
+    places = {id(step): (n, i) for n, _, episode in tried for i, step in enumerate(episode.steps)}
+    seeds = {n: episode.seed for n, _, episode in tried}
     bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
-    preferences = pairs.preferences([episode for _, episode in tried], *bounds)
+    preferences = pairs.preferences([episode for *_, episode in tried], *bounds)
     for each in preferences:
         chosen, rejected = (
-            _side(step, steps, places)
-            for step, steps in ((each.chosen, each.winners), (each.rejected, each.losers))
+            _side(step, steps, places) for step, steps in ((each.chosen, each.winners), (each.rejected, each.losers))
         )
         found.pairs.append(
             PairRow(
@@ -111,7 +111,7 @@ def _side(step: Step, steps: Sequence[tuple[Step, pairs.Outcome]], places: dict[
     return Side(*places[id(step)], step.decision.answer, wins, len(outcomes), mean(outcomes).saved)
 
 
-def _practice(run: Run, number: int, select: Select, number_of: NumberOf) -> list[tuple[int, Episode]]:
+def _practice(run: Run, number: int, select: Select, number_of: NumberOf) -> list[Learned]:
     """The training data of a round, as `agent.stages.round.Round.practice` tells it."""
     own = [*run.of(number, "episodes", "archived"), *run.of(number - 1, "branches")]
     return [
@@ -122,13 +122,13 @@ def _practice(run: Run, number: int, select: Select, number_of: NumberOf) -> lis
 
 def _learned(
     select: Select, episodes: Iterable[Episode], number_of: NumberOf, relabelled: bool = False
-) -> list[tuple[int, Episode]]:
-    """The episodes under the labels and thoughts that were trained on. relabelled: their success is not judged."""
+) -> list[Learned]:
+    """The episodes with the labels and thoughts that were trained on. relabelled: not labelled by the critic."""
     result = []
     for original in episodes:
         labelled = selection.as_judged([original]) if select.by == "critic" and not relabelled else [original]
         corrected = selection.hindsight(labelled) if select.hindsight else labelled
-        result += [(number_of(original), episode) for episode in corrected]
+        result += [(number_of(original), original, episode) for episode in corrected]
     return result
 
 

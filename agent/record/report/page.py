@@ -11,7 +11,8 @@ import base64
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -25,13 +26,15 @@ from markupsafe import Markup
 from agent.organise import durable
 from agent.organise.episode import Episode
 from agent.record.report import charts
-from agent.record.report.contents import Contents
+from agent.record.report.contents import Contents, Score
 from agent.record.report.sprites import Sprite, sprites
 from agent.record.rundir import plain
+from agent.record.tables import percent, points
 from policies.action_codec import action_of, thought_of
 
 FRAMES_MB = 12.0  # of WebP, before base64, which takes a third more
 BLOCK = 64  # episodes of a block of steps
+NONE = "-"  # for a number that is not there
 LIVE_S = 10  # between two looks of a live page for a newer one
 TEXTS = ("store", "policy", "task", "ending", "error", "reason", "certificate", "state")  # of an Entry
 OTHERS = ("seed", "attempt", "success", "steps", "reward", "branched_at", "verdict")
@@ -82,7 +85,9 @@ def _html(
 ) -> str:
     blocks = [shown[i : i + BLOCK] for i in range(0, len(shown), BLOCK)]
     script = (TEMPLATES / "report.js").read_text()
-    return _templates().get_template("page.html").render(
+    relabelled = {(each.episode, i): answer for each in contents.trained for i, answer in each.relabelled.items()}
+    return html(
+        "page.html",
         c=contents,
         practised=[row for row in contents.tasks if row.practised],
         unpractised=[row for row in contents.tasks if not row.practised],
@@ -91,13 +96,18 @@ def _html(
         charts=charts,
         config=yaml.safe_dump(plain(contents.config), sort_keys=False),
         index=_json(_index(contents, blocks, frames, live)),
-        blocks=[Markup(_base64(gzip.compress(_steps(block, episodes), 6, mtime=0))) for block in blocks],
+        blocks=[Markup(_base64(gzip.compress(_steps(block, episodes, relabelled), 6, mtime=0))) for block in blocks],
         frames={number: Markup(_base64(sprite.image)) for number, sprite in frames.items()},
-        style=Markup((TEMPLATES / "report.css").read_text()),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def html(template: str, **values: Any) -> str:
+    """A page with the stylesheet in it; whatever is no Markup is escaped."""
+    style = Markup((TEMPLATES / "report.css").read_text())
+    return _templates().get_template(template).render(style=style, **values)
 
 
 def _index(
@@ -126,13 +136,16 @@ def _index(
     }
 
 
-def _steps(block: Iterable[int], episodes: Sequence[Episode]) -> bytes:
-    """The steps of some episodes, as JSON: number -> what the policy was told, and a list for each step."""
+def _steps(block: Iterable[int], episodes: Sequence[Episode], relabelled: Mapping[tuple[int, int], str]) -> bytes:
+    """The steps of some episodes, as JSON: number -> the instruction, and what each step holds.
+
+    relabelled: (episode, step) -> the answer of its row of SFT, where that is not the policy's own.
+    """
     told = {}
     for number in block:
         e = episodes[number]
         steps = []
-        for step in e.steps:
+        for i, step in enumerate(e.steps):
             d = step.decision
             steps.append(
                 {
@@ -144,6 +157,7 @@ def _steps(block: Iterable[int], episodes: Sequence[Episode]) -> bytes:
                     "critique": d.critique,
                     "reward": step.reward,
                     "state": step.fingerprint.hex(),
+                    "relabelled": relabelled.get((number, i)),
                 }
             )
         told[number] = {
@@ -173,14 +187,34 @@ def _base64(data: bytes) -> str:
 @cache
 def _templates() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
-        "rate": lambda r: f"{100 * r['rate']:.0f} % [{100 * r['ci95'][0]:.0f}, {100 * r['ci95'][1]:.0f}]" if r and r["n"] else "–",
-        "points": lambda g, ci: f"{g:+.0f} [{ci[0]:+.0f}, {ci[1]:+.0f}]" if g is not None else "–",
+        "rate": _rate,
+        "share": lambda share: NONE if share is None else f"{100 * share:.0f} %",
+        "points": lambda gain, ci95: NONE if gain is None else points(gain, ci95),
         "whole": lambda n: f"{n:,}",
-        "p": lambda p: "–" if p is None or p != p else f"{p:.2g}",
-        "score": lambda s: "–" if s.value is None else f"{s.value:.2f} [{s.ci95[0]:.2f}, {s.ci95[1]:.2f}]",
-        "two": lambda v: "–" if v is None or v != v else f"{v:.2f}",
+        "p": lambda p: _number(p, ".2g"),
+        "two": lambda value: _number(value, ".2f"),
+        "score": _score,
     }
     return environment
+
+
+def _number(value: float | None, form: str) -> str:
+    return NONE if value is None or math.isnan(value) else format(value, form)
+
+
+def _rate(rate: Mapping[str, Any] | None) -> str:
+    return percent(rate) if rate and rate["n"] else NONE
+
+
+def _score(score: Score) -> str:
+    if score.value is None:
+        return NONE
+    low, high = score.ci95
+    return f"{score.value:.2f} [{low:.2f}, {high:.2f}]"

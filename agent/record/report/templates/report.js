@@ -73,7 +73,7 @@
   const outcome = (e) => e.ending === "broken" ? "broken" : e.success ? "won" : "lost";
   const told = (e) => make("span", { class: outcome(e) }, `${outcome(e)} in ${e.steps} steps`);
   const wrong = (e) => Boolean(e) && e.verdict !== null && e.ending !== "broken" && (e.verdict >= 0.5) !== e.success;
-  const shown = (number, digits = 2) => number === null || number === undefined ? "–" : number.toFixed(digits);
+  const shown = (number, digits = 2) => number === null || number === undefined ? "-" : number.toFixed(digits);
   const plural = (n, one) => `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}`;
 
   function thumb(number, step, label) {
@@ -140,13 +140,14 @@
     cell("where", row.where),
     ...["before", "after"].map((name, side) => row.sides[side]
       ? cell(name, make("span", { class: "nowrap" }, thumb(row.sides[side].number, row.sides[side].steps, `last frame ${name}`), told(row.sides[side])))
-      : cell(name, "–")),
-    cell("change", row.change || "–"),
+      : cell(name, "-")),
+    cell("change", row.change || "-"),
     cell("critic", row.sides.some(wrong) ? "wrong" : row.sides.some((e) => e && e.verdict !== null) ? "right" : "not asked"),
   ]);
   function filter() {
     const chosen = Object.keys(filters).map((name) => [name, find(`f-${name}`).value]).filter(([, value]) => value);
     const some = both.filter((row) => row.last && chosen.every(([name, value]) => filters[name][1](row, value)));
+    history.replaceState({ chosen }, "");  // a page that loads itself again keeps them
     episodes.set(some);
     find("episodes-count").textContent = `${some.length.toLocaleString("en")} of ${plural(both.length, "start")}`;
   }
@@ -157,6 +158,7 @@
     }
     select.addEventListener("change", filter);
   }
+  for (const [name, value] of history.state?.chosen || []) find(`f-${name}`).value = value;
   find("f-clear").addEventListener("click", () => { for (const name of Object.keys(filters)) find(`f-${name}`).value = ""; filter(); });
   filter();
 
@@ -174,7 +176,7 @@
   find("rows-count").textContent = rows.length ? `${plural(rows.length, "row")} of ${plural(index.trained.length, "episode")}` : "No rows.";
   list("rows", rows, (row) => {
     const e = episode(row.number), answer = make("span", {}, "…");
-    steps(row.number).then((t) => { const s = t.steps[row.step]; answer.textContent = [s.thought, s.action].filter(Boolean).join("; "); });
+    steps(row.number).then((t) => { const s = t.steps[row.step]; answer.textContent = s.relabelled || [s.thought, s.action].filter(Boolean).join("; "); });
     return [
       head(thumb(row.number, row.step, "the frame"), to(`row=${row.row}`, `row ${row.row}`)),
       cell("answer", answer),
@@ -213,7 +215,7 @@
     const facts = [
       ["episode", `${e.store}, seed ${e.seed}, attempt ${e.attempt}`], ["policy", e.policy], ["ending", e.error ? `${e.ending}: ${e.error}` : e.ending], ["return", shown(e.reward, 2)],
       ["critic", e.verdict === null ? "not asked about the ending" : `${shown(e.verdict)} that it succeeded${e.reason ? ` (${e.reason})` : ""}: ${wrong(e) ? "wrong" : "right"}`],
-      ["certificate", e.certificate], ["final state", e.state || "–"],
+      ["certificate", e.certificate], ["final state", e.state || "-"],
     ];
     if (e.branched_at) facts.splice(1, 0, ["branched", `at step ${e.branched_at}; the steps before are shared`]);
     for (const [name, value] of facts) about.append(make("dt", {}, name), make("dd", {}, value));
@@ -235,14 +237,15 @@
       draw(canvas, e.number, step, 300).then((there) => { canvas.hidden = !there; missing.hidden = there; });
       const said = [["instruction", t.instruction]];
       if (s) {
-        said.push(["thought", s.thought || "–", "said"], ["action", s.action || "–", "said"], ["reward", shown(s.reward ?? 0, 3)]);
+        said.push(["thought", s.thought || "-", "said"], ["action", s.action || "-", "said"], ["reward", shown(s.reward ?? 0, 3)]);
         if (s.own) said.push(["robot", s.own]);
         if (s.verdict !== undefined) said.push(["verdict", shown(s.verdict)]);
         if (s.critique) said.push(["critique", s.critique, "said"]);
         if (s.proposals) said.push(["proposals", proposals(s)]);
-        if (s.state) said.push(["state", s.state]);
+        if (s.state) said.push(["state", s.state.slice(0, 16)]);
         const row = rowsOf.get(e.number)?.get(step);
         if (row !== undefined) said.push(["trained", to(`row=${row}`, `row ${row} of SFT, in round ${(index.imitated_in[rows[row].round] || []).join(", ")}`)]);
+        if (s.relabelled) said.push(["its answer", s.relabelled, "said"]);
         const near = index.nearest[e.number]?.[step];
         if (near) said.push(["nearest", to(`row=${near[0]}`, `row ${near[0]} of SFT, ${near[1]} grey levels away`)]);
       } else {
@@ -281,7 +284,7 @@
   player.addEventListener("close", () => {
     stop();
     opened++;
-    if (/^#(start|pair|row|episode)=/.test(location.hash)) history.pushState(null, "", location.pathname + location.search);
+    if (/^#(start|pair|row|episode)=/.test(location.hash)) history.pushState(history.state, "", location.pathname + location.search);
     if (from && from.isConnected) from.focus();
   });
 
