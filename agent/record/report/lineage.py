@@ -40,7 +40,7 @@ def lineage(run: Run, number_of: NumberOf) -> Lineage:
         for number in run.rounds:
             _imitated(run, number, select, number_of, found)
             _preferred(run, number, select, number_of, found)
-    except (UserError, KeyError) as error:
+    except (UserError, KeyError, ValueError) as error:  # such as words that its language no longer says
         run.absent.append(f"training rows and pairs cannot be selected again: {error}")
         return Lineage()
     return found
