@@ -111,7 +111,8 @@ def test_a_step_shows_all_that_the_policy_said(at):
 def test_frames_are_drawn_as_the_policy_saw_them(at):
     session = at("#start=0")
     session.wait("document.querySelector('#side-0 canvas').dataset.step === '0'")
-    pixels = "const c = document.querySelector('#side-0 canvas'), d = c.getContext('2d').getImageData(0, 5, c.width, 1).data;"
+    pixels = "const c = document.querySelector('#side-0 canvas');"
+    pixels += "const d = c.getContext('2d').getImageData(0, 5, c.width, 1).data;"
     pixels += "return [[...d.slice(20, 24)], [...d.slice(4 * c.width - 20, 4 * c.width - 16)]]"
     assert session.run(pixels) == [[255, 255, 255, 255], [120, 120, 120, 255]]  # 40 + 20 * (100 % 8)
 
