@@ -23,7 +23,7 @@ from agent.record.report.contents import (
     TaskRow,
     Verdict,
 )
-from agent.record.report.lineage import Lineage, lineage
+from agent.record.report.lineage import lineage
 from agent.record.report.nearest import nearest
 from agent.record.report.page import FRAMES_MB, Live, write
 from agent.record.report.reading import Run
@@ -38,7 +38,8 @@ PURPOSES = {"practise": "practice", "gate": "gate", "evaluate": "held-out", "fil
 def report(path: Path, out: Path | None = None, frames_mb: float = FRAMES_MB, live: Live | None = None) -> Path:
     """Write the page of the run in a folder, into `report.html` there or as `out`; returns its path.
 
-    Raises UserError for a folder without a run, and where the disk is full or fails.
+    frames_mb: [MB] of the frames, before base64. live: of a run that goes on. Raises UserError for a folder without a
+    run, and where the disk is full or fails.
     """
     run = reading.read(path)
     episodes = list(chain.from_iterable(run.episodes.values()))
@@ -49,7 +50,7 @@ def report(path: Path, out: Path | None = None, frames_mb: float = FRAMES_MB, li
 
 def refresh(run: RunDir) -> None:
     """Write the page of a run that goes on: one that cannot be written is a line, and ends nothing."""
-    if run.followed:
+    if run.follower and run.follower.poll() is None:
         return
     try:
         report(run.path, live=Live())
@@ -64,13 +65,12 @@ def follow(path: Path, out: Path | None = None, frames_mb: float = FRAMES_MB) ->
     written = None
     while True:
         goes_on = is_written(path)
-        now = [_changed(path / name) for name in (JOURNAL, reading.RESULTS)]
-        if now != written:
-            page, written = report(path, out, frames_mb, Live()), now
-        elif not goes_on:
+        now = goes_on, *(_changed(path / name) for name in (JOURNAL, reading.RESULTS))
+        if now != written and ((path / JOURNAL).exists() or not goes_on):  # it may not have begun yet
+            page, written = report(path, out, frames_mb, Live() if goes_on else None), now
+        if not goes_on:
             return page
-        else:
-            time.sleep(LOOK_S)
+        time.sleep(LOOK_S)
 
 
 def _changed(path: Path) -> int:
@@ -82,7 +82,7 @@ def contents(run: Run, episodes: Sequence[Episode]) -> Contents:
     """All of the report. episodes: those of all stores of the run, in their order."""
     numbers = {id(episode): number for number, episode in enumerate(episodes)}
     learned = lineage(run, lambda episode: numbers[id(episode)])
-    entries = [_entry(run, learned, numbers[id(e)], store, e) for store, some in run.episodes.items() for e in some]
+    entries = [_entry(run, numbers[id(e)], store, e) for store, some in run.episodes.items() for e in some]
     both = list(_both(run, numbers))
     failed = {n: episodes[n] for row in both if (n := row.after) is not None and _failed(episodes[n])}
     heldout, mean = _heldout(run)
@@ -90,7 +90,7 @@ def contents(run: Run, episodes: Sequence[Episode]) -> Contents:
         run=run.path.resolve().name,
         state=run.state,
         complete=run.complete,
-        verdict=_verdict(run, mean),
+        verdict=_verdict(run, mean, sum(row["before"]["n"] for row in heldout.values())),
         tasks=[_task_row(run, task, row) for task, row in heldout.items()],
         rounds=[_round_row(run, number) for number in run.rounds],
         costs=_costs(run),
@@ -112,7 +112,7 @@ def _failed(episode: Episode) -> bool:
     return not episode.success and episode.ending != "broken"
 
 
-def _entry(run: Run, learned: Lineage, number: int, store: str, e: Episode) -> Entry:
+def _entry(run: Run, number: int, store: str, e: Episode) -> Entry:
     conclusion = e.conclusion
     return Entry(
         number=number,
@@ -199,7 +199,7 @@ def _task_row(run: Run, task: str, row: Mapping[str, Any]) -> TaskRow:
     )
 
 
-def _verdict(run: Run, mean: Mapping[str, Any]) -> Verdict:
+def _verdict(run: Run, mean: Mapping[str, Any], episodes: int) -> Verdict:
     results = run.results or {}
     counted: dict[str, int] = {}
     for _, _, some, _ in run.spent:
@@ -208,13 +208,12 @@ def _verdict(run: Run, mean: Mapping[str, Any]) -> Verdict:
     budget = counted or results.get("budget", {})
     seconds = sum(wall_s for *_, wall_s in run.spent) or results.get("budget", {}).get("wall_s", 0.0)
     model = results.get("model", {})
-    heldout = run.episodes.get("heldout/before", ())
     return Verdict(
         before=mean.get("before"),
         after=mean.get("after"),
         gain=mean.get("gain_points"),
         ci95=mean.get("ci95"),
-        episodes=len(heldout),
+        episodes=episodes,
         env_steps=budget.get("env_steps", 0),
         all_steps=sum(budget.get(name, 0) for name in ("env_steps", "branch_env_steps", "verify_env_steps")),
         minutes=seconds / 60,

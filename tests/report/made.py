@@ -38,8 +38,8 @@ def episode(seed: int, success: bool, attempt: int = 0, task: str = TASK, first:
     """first: of the first action; the frames before it are the same for one seed, those after it are not."""
     steps, shade = [], 40 + 20 * (seed % 8)
     for i in range(STEPS):
-        frame = np.full((1, 16, 16, 3), shade, np.uint8)
-        frame[0, i * 4 : i * 4 + 4, :4] = 255
+        frame = np.full((1, 16, 16, 3), shade % 256, np.uint8)
+        frame[0, 4 * i % 16 : 4 * i % 16 + 4, :4] = 255
         move = first if i == 0 else 1
         proposals = ((f"see {EVIL}; move +{move} +0", 0.9), ("see; move -1 +0", 0.2))
         decision = Decision(proposals[0][0], np.array([move / 4, 0], np.float32), 0.9, proposals, f"because {EVIL}")

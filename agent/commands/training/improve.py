@@ -138,14 +138,12 @@ def _followed(run: "RunDir", live: bool) -> Iterator[None]:
         yield
         return
     command = [sys.executable, "-m", "agent.cli", "report", str(run.path), "--live"]
-    follower = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    run.followed = True
+    run.follower = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         yield
     finally:
-        run.followed = follower.poll() is None
         run.close()  # what the follower waits for
-        follower.wait()
+        run.follower.wait()
 
 
 @contextmanager

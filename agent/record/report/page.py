@@ -26,7 +26,7 @@ from markupsafe import Markup
 from agent.organise import durable
 from agent.organise.episode import Episode
 from agent.record.report import charts
-from agent.record.report.contents import Contents, Score
+from agent.record.report.contents import Contents, Score, Verdict
 from agent.record.report.sprites import Sprite, sprites
 from agent.record.rundir import plain
 from agent.record.tables import percent, points
@@ -89,6 +89,8 @@ def _html(
     return html(
         "page.html",
         c=contents,
+        headline=_headline(contents.verdict),
+        passed=any(row.state == "accepted" for row in contents.rounds),
         practised=[row for row in contents.tasks if row.practised],
         unpractised=[row for row in contents.tasks if not row.practised],
         tasks=dict.fromkeys([*(t.task for t in contents.tasks), *(t for r in contents.rounds for t in r.practice)]),
@@ -102,6 +104,22 @@ def _html(
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def _headline(verdict: Verdict) -> str:
+    """The verdict in a sentence: a change only where the interval of the gain is on one side of zero."""
+    if verdict.before is None:
+        return "Nothing is measured yet"
+    before = f"{100 * verdict.before:.0f} %"
+    if verdict.gain is None:
+        return f"Held-out success is {before} before training; the gain is not measured yet"
+    low, high = verdict.ci95
+    after = f"{100 * verdict.after:.0f} %"
+    if low > 0:
+        return f"Held-out success rose from {before} to {after}"
+    if high < 0:
+        return f"Held-out success fell from {before} to {after}"
+    return f"No change of held-out success is shown: {before} before, {after} after"
 
 
 def html(template: str, **values: Any) -> str:

@@ -20,7 +20,6 @@ from envs.errors import UserError
 
 RESULTS, CONFIG = "results.json", "config.yaml"
 STORES = ("episodes", "archived", "relabelled", "branches", "gate/incumbent", "gate/candidate")  # of a round
-PURPOSES = {"practise": "practice", "gate": "gate", "evaluate": "held-out", "film": "films"}  # by the first word
 
 
 @dataclass
