@@ -117,15 +117,18 @@ def _without_timings(line: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def cheap() -> Iterator[None]:
-    """In the block, tiny runs are quiet, have one thread, and probe each kind of model once."""
+    """In the block, tiny runs are quiet, have one thread, probe each kind of model once, and write no report: its times
+    would make each state of the folder a new one."""
     import torch
 
+    from agent.measure import run_report
     from agent.record.console import console
     from policies.backends import loading
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with warnings.catch_warnings(), mock.patch.object(console, "quiet", True):
+    unreported = mock.patch.object(run_report, "refresh")
+    with warnings.catch_warnings(), mock.patch.object(console, "quiet", True), unreported:
         warnings.simplefilter("ignore")
         with mock.patch.object(loading, "probe", _remembering(loading.probe)):
             yield

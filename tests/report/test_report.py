@@ -170,6 +170,15 @@ def test_a_bad_argument_is_one_line(here, arguments, line):
     assert (ended.returncode, ended.stderr) == (2, f"handeye: error: {line}\n")
 
 
+def test_a_page_replaces_no_file_of_a_run(here, path):
+    before = (path / "results.json").read_bytes()
+    ended = here("report", path, "--out", path / "results.html")
+    assert ended.returncode == 2
+    assert f"would replace '{path / 'results.json'}', which is no report" in ended.stderr
+    assert (path / "results.json").read_bytes() == before
+    assert "name ends in .html" in here("report", path, "--out", path / "results.json").stderr
+
+
 def test_the_index_lists_runs_newest_first(tmp_path):
     import os
 

@@ -33,5 +33,23 @@ class Report:
             return
         from agent.measure.run_report import follow, report
 
-        page = (follow if self.live else report)(self.run_folder, self.out, self.frames_budget)
+        out = self.out and _page(self.out)
+        page = (follow if self.live else report)(self.run_folder, out, self.frames_budget)
         say(f"report   {page} ({page.stat().st_size / 1e6:.1f} MB)")
+
+
+def _page(path: Path) -> Path:
+    """A file for a page. Raises UserError for one that is no page's, and where it or its JSON would replace a file that
+    is none of ours, such as a run's results.json."""
+    from agent.commands.outputs import file
+    from agent.record.report.page import is_ours
+
+    out = file(path, needs_mb=20)
+    if out.suffix != ".html":
+        raise UserError(f"--out {str(path)!r}; valid: a file whose name ends in .html")
+    for written in (out, out.with_suffix(".json")):
+        if written.exists() and not is_ours(written):
+            raise UserError(
+                f"--out {str(path)!r} would replace {str(written)!r}, which is no report; valid: another name"
+            )
+    return out

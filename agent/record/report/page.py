@@ -30,12 +30,14 @@ from agent.record.report.contents import Contents, Score, Verdict
 from agent.record.report.sprites import Sprite, sprites
 from agent.record.rundir import plain
 from agent.record.tables import percent, points
+from envs.errors import UserError
 from policies.action_codec import action_of, thought_of
 
 FRAMES_MB = 12.0  # of WebP, before base64, which takes a third more
 BLOCK = 64  # episodes of a block of steps
 NONE = "-"  # for a number that is not there
 LIVE_S = 10  # between two looks of a live page for a newer one
+MARK_HTML, MARK_JSON = b'<meta name="generator" content="handeye report">', b'{"report": 1, '
 TEXTS = ("store", "policy", "task", "ending", "error", "reason", "certificate", "state")  # of an Entry
 OTHERS = ("seed", "attempt", "success", "steps", "reward", "branched_at", "verdict")
 TEMPLATES = Path(__file__).parent / "templates"
@@ -48,6 +50,13 @@ class Live:
     every_s: int = LIVE_S
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a file begins as a page or as its JSON twin; an empty one does."""
+    with path.open("rb") as file:
+        begins = file.read(4096)
+    return not begins or begins.startswith(MARK_JSON) or MARK_HTML in begins
+
+
 def write(
     contents: Contents, episodes: Sequence[Episode], out: Path, frames_mb: float = FRAMES_MB, live: Live | None = None
 ) -> None:
@@ -57,9 +66,13 @@ def write(
     """
     shown = list(dict.fromkeys(_by_importance(contents)))
     frames = sprites(((number, episodes[number]) for number in shown), int(frames_mb * 1e6))
-    html = _html(contents, episodes, sorted(shown), frames, live if not contents.complete else None)
-    durable.write(out.with_suffix(".json"), json.dumps(plain(_twin(contents)), allow_nan=False) + "\n")
-    durable.write(out, html)
+    page = _html(contents, episodes, sorted(shown), frames, live if not contents.complete else None)
+    for path, text in ((out.with_suffix(".json"), _twin(contents)), (out, page)):
+        try:
+            durable.write(path, text)
+        except UserError:  # a full disk: what was written of it takes room that the run needs
+            path.with_name(path.name + durable.PARTIAL).unlink(missing_ok=True)
+            raise
 
 
 def _by_importance(contents: Contents) -> Iterator[int]:
@@ -186,8 +199,8 @@ def _steps(block: Iterable[int], episodes: Sequence[Episode], relabelled: Mappin
     return json.dumps(plain(told), separators=(",", ":"), allow_nan=False).encode()
 
 
-def _twin(contents: Contents) -> dict[str, Any]:
-    return {"schema": 1, **asdict(contents)}
+def _twin(contents: Contents) -> str:
+    return json.dumps(plain({"report": 1, **asdict(contents)}), allow_nan=False) + "\n"
 
 
 def _json(value: Any) -> Markup:
