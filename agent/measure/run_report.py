@@ -3,6 +3,7 @@
 What a run folder holds is read by `agent.record.report`, which also draws the page; here is what is computed of it.
 """
 
+import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -218,7 +219,7 @@ def _verdict(run: Run, mean: Mapping[str, Any], episodes: int) -> Verdict:
         all_steps=sum(budget.get(name, 0) for name in ("env_steps", "branch_env_steps", "verify_env_steps")),
         minutes=seconds / 60,
         machine=", ".join(str(model[key]) for key in ("device", "dtype") if key in model) or "not recorded",
-        command=f"handeye improve {run.config.get('out', run.path.name)}/config.yaml --out runs/again",
+        command=shlex.join(["handeye", "improve", str(Path(run.config["out"]) / "config.yaml"), "--out", "runs/again"]),
         policy=_incumbent(run, run.rounds),
     )
 

@@ -89,6 +89,18 @@ def test_a_run_that_goes_on_has_no_gain_yet_and_loads_itself_again(tmp_path):
     assert f'"live_s":{page.LIVE_S}' in (path / "report.html").read_text()
 
 
+@pytest.mark.slow
+def test_a_follower_ends_with_its_run(tmp_path):
+    from agent.commands.training.improve import _followed
+
+    path = made.run(tmp_path / "run", complete=False)
+    run = RunDir(path, resume=True)
+    with _followed(run, live=True):
+        run_report.refresh(run)  # left to the follower
+    assert run.follower.returncode == 0
+    assert '"live_s":0' in (path / "report.html").read_text()
+
+
 def test_a_page_that_cannot_be_written_ends_no_run(tmp_path, capsys, monkeypatch):
     path = made.run(tmp_path / "run", complete=False)
     monkeypatch.setattr(page, "_templates", lambda: 1 / 0)
