@@ -19,6 +19,7 @@ from agent.commands.playing.rollout import Rollout
 from agent.commands.playing.watch import Watch
 from agent.commands.reporting.export import Export
 from agent.commands.reporting.replay import Replay
+from agent.commands.reporting.report import Report
 from agent.commands.reporting.status import Status
 from agent.commands.serving.serve import Serve
 from agent.commands.setup.assemble import Assemble
@@ -62,6 +63,7 @@ COMMANDS: dict[str, type[Command]] = {
     "eval": Evaluate,
     "audit": Audit,
     "rollout": Rollout,
+    "report": Report,
     "status": Status,
     "replay": Replay,
     "export": Export,

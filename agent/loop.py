@@ -14,6 +14,7 @@ from typing import Any
 from agent.collect.workers import Workers
 from agent.config import Config
 from agent.config.optimisers import in_order
+from agent.measure import run_report
 from agent.optimise.health import UnhealthyError
 from agent.record.provenance import at_beginning, versions
 from agent.record.rundir import RunDir
@@ -49,11 +50,13 @@ def improve(config: Config, run: RunDir, workers: Workers) -> dict[str, Any]:
         rows.append(row)
         report.round(row)
         run.write_results(results(start, rows, incumbent, complete=False))
+        run_report.refresh(run)
 
     evaluate(rounds[-1], incumbent, "after")
     whole = results(start, rows, incumbent, complete=True)
     log_gain(rounds[-1], whole)
     run.write_results(whole)
+    run_report.refresh(run)
     report.end(whole)
     tracker.close()
     return whole

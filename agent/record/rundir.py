@@ -6,6 +6,7 @@ import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import yaml
@@ -102,6 +103,7 @@ class RunDir(RunFolder):
         """
         super().__init__(path)
         self._old = None
+        self.follower: Popen | None = None  # a process that keeps the page of the run fresh
         if resume and not (path / JOURNAL).is_file():
             raise UserError(f"no run to resume in {str(path)!r} (no {JOURNAL}); valid: a run's folder, or no --resume")
         if not resume and not is_fresh(path):

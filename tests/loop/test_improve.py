@@ -119,6 +119,12 @@ def test_a_round_from_practice_to_report(config):
     assert row["branched"]["moments"] >= row["branched"]["informative"] > 0  # of practice, as there are no branches
     assert 0 <= row["critic"]["auroc"] <= 1
 
+    told = json.loads((path / "report.json").read_text())
+    assert told["absent"] == []  # what the report selects again is as much as was trained on
+    assert len(told["pairs"]) == row["pairs"]
+    assert sum(len(each["steps"]) for each in told["trained"]) == row["sft_examples"]
+    assert (path / "report.html").stat().st_size > 10_000
+
     assert load(path / "config.yaml") == settings
     episodes = list(EpisodeStore(path / "round_001" / "episodes"))
     assert len(episodes) == row["episodes"]

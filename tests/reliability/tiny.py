@@ -39,7 +39,7 @@ TIMINGS = ("_per_s", "runtime", "_per_second", "/epoch")  # ends of names in met
 OF_A_TRAINING = ("sft/", "dpo/")  # their numbers, after a resumed training, are those of the steps since
 
 
-NOT_COMPARED = (".lock", "wandb.json")
+NOT_COMPARED = (".lock", "wandb.json", "report.html", "report.json")  # the report has times; nothing reads it
 
 
 def prepare(folder: Path, **changes: Any) -> None:
@@ -117,15 +117,18 @@ def _without_timings(line: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def cheap() -> Iterator[None]:
-    """In the block, tiny runs are quiet, have one thread, and probe each kind of model once."""
+    """In the block, tiny runs are quiet, have one thread, probe each kind of model once, and write no report: its times
+    would make each state of the folder a new one."""
     import torch
 
+    from agent.measure import run_report
     from agent.record.console import console
     from policies.backends import loading
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with warnings.catch_warnings(), mock.patch.object(console, "quiet", True):
+    unreported = mock.patch.object(run_report, "refresh")
+    with warnings.catch_warnings(), mock.patch.object(console, "quiet", True), unreported:
         warnings.simplefilter("ignore")
         with mock.patch.object(loading, "probe", _remembering(loading.probe)):
             yield

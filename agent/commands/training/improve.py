@@ -28,6 +28,7 @@ class Improve:
     resume: bool = False  # go on with the run in the run folder, which ends as if it had not been interrupted
     overwrite: bool = False  # replace the run folder if it exists
     force_version: bool = False  # with --resume: also with other packages, if the run's episodes happen again
+    live: bool = False  # keep report.html fresh after every stage, not only after every round, by a process of its own
     json: Path | None = None  # a file to write what results.json holds to; without a name, the standard output
     overrides: Suppress[Fixed[tuple[str, ...]]] = ()  # the config's `--dotted.key value`, as typed
 
@@ -49,7 +50,7 @@ class Improve:
 
         check_improve(settings)
         apart = are_foreign(tasks)
-        results = improve(settings, self.overwrite, self.resume, self.force_version, apart)
+        results = improve(settings, self.overwrite, self.resume, self.force_version, apart, self.live)
         emit(said, results)
         rounds = results["rounds"]
         if all("unhealthy" in row for row in rounds):
@@ -62,10 +63,12 @@ def improve(
     resume: bool = False,
     force_version: bool = False,
     apart: bool = False,
+    live: bool = False,
 ) -> dict[str, Any]:
     """Run the rounds of a checked config, with worker processes of its own; returns what results.json holds.
 
-    resume: go on with the run in the folder. apart: even a single worker is a process of its own. Raises UserError for
+    resume: go on with the run in the folder. apart: even a single worker is a process of its own.
+    live: a process keeps the run's page fresh. Raises UserError for
     a folder that exists otherwise, unless it is overwritten, for a run that would not go on as it began, and where the
     disk is full or fails.
     """
@@ -86,6 +89,7 @@ def improve(
             with (
                 _telling_how_to_go_on(run),
                 named_errors(out),
+                _followed(run, live),
                 Workers(config.workers, config.limits, apart) as workers,
             ):
                 return rounds(config, run, workers)
@@ -126,6 +130,24 @@ def _check_certificates(run: "RunDir") -> None:
                     raise UserError(
                         f"an episode in {str(folder)!r} does not happen again: {flaw}; valid: the versions of its time"
                     )
+
+
+@contextmanager
+def _followed(run: "RunDir", live: bool) -> Iterator[None]:
+    """In the block, `handeye report --live` writes the run's page, unless it cannot."""
+    import subprocess
+    import sys
+
+    if not live:
+        yield
+        return
+    command = [sys.executable, "-m", "agent.cli", "report", str(run.path), "--live"]
+    run.follower = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        run.close()  # what the follower waits for
+        run.follower.wait()
 
 
 @contextmanager

@@ -1,0 +1,95 @@
+"""A page that lists the runs in a folder, newest first."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from agent.organise import durable
+from agent.record.report.page import html
+from agent.record.run.journal import FILE as JOURNAL
+from agent.record.run.status import state
+from envs.errors import UserError
+
+RESULTS = "results.json"
+NAME = "index.html"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A run. changed: when its journal or its results were last written, [s] since 1970. page: the address of its
+    report, relative to the folder's; empty where there is none."""
+
+    run: str
+    state: str
+    tasks: list[str]
+    before: float | None
+    after: float | None
+    gain: float | None
+    ci95: list[float] | None
+    steps: int
+    changed: float
+    page: str
+
+    @property
+    def date(self) -> str:
+        return datetime.fromtimestamp(self.changed, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def write_index(folder: Path) -> Path:
+    """Write index.html into the folder; returns its path. Raises UserError for a folder without runs, and where the
+    disk is full or fails."""
+    if not folder.is_dir():
+        raise UserError(f"--index {str(folder)!r} is no folder; valid: a folder with runs, such as runs")
+    lines = sorted(_lines(folder), key=lambda line: -line.changed)
+    if not lines:
+        raise UserError(f"no run in {str(folder)!r}; valid: a folder with runs, such as runs")
+    out = folder / NAME
+    durable.write(out, html("index.html", lines=lines, folder=folder.resolve().name))
+    return out
+
+
+def _lines(folder: Path) -> Iterator[Line]:
+    """The runs in the folder and in folders in it, such as the arms and seeds of a compare."""
+    found = {path.parent for name in (JOURNAL, RESULTS) for path in folder.glob(f"**/{name}")}
+    for path in sorted(found):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path != folder and not hidden and (line := _line(folder, path)):
+            yield line
+
+
+def _line(folder: Path, path: Path) -> Line | None:
+    """None for a folder whose results are none of `handeye improve`."""
+    results = _read(path / RESULTS)
+    try:
+        words = state(path).text
+    except UserError as error:
+        words = "an earlier version wrote it" if "rounds" in results else str(error)
+    if not (path / JOURNAL).is_file() and "rounds" not in results:
+        return None
+    mean, budget = results.get("heldout_mean") or {}, results.get("budget") or {}
+    changed = max(file.stat().st_mtime for name in (JOURNAL, RESULTS) if (file := path / name).is_file())
+    relative = path.relative_to(folder)
+    return Line(
+        run=relative.as_posix(),
+        state=words,
+        tasks=list((results.get("config") or {}).get("tasks", ())),
+        before=mean.get("before"),
+        after=mean.get("after"),
+        gain=mean.get("gain_points"),
+        ci95=mean.get("ci95"),
+        steps=budget.get("env_steps", 0),
+        changed=changed,
+        page=quote(f"{relative.as_posix()}/report.html") if (path / "report.html").is_file() else "",
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
