@@ -54,7 +54,7 @@ class Collect:
 
 @dataclass(frozen=True, config=STRICT)
 class Branch:
-    """Branches from failed episodes: other answers of the imitator, the policy after SFT on this round's practice.
+    """Branches from failed episodes: other answers of the policy that learns from them, which `optimise` trains.
 
     failures: most failures of practice to branch from, per task and round.
     starts: instead, most new practice seeds per task and round. A root episode is rolled out from each, with
