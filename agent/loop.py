@@ -14,7 +14,7 @@ from typing import Any
 from agent.collect.workers import Workers
 from agent.config import Config
 from agent.config.optimisers import in_order
-from agent.measure import run_report
+from agent.measure.reporting import run_report
 from agent.optimise.health import UnhealthyError
 from agent.record.provenance import at_beginning, versions
 from agent.record.rundir import RunDir

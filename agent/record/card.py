@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from agent.record.export.merging import base_of
+from agent.record.merging import base_of
 from agent.record.provenance import FILE
 from agent.record.rundir import go_on, is_complete, plain
 from agent.record.tables import percent, points

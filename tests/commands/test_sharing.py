@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from agent.record.card import Card
-from agent.record.export.merging import base_of, merge
+from agent.record.merging import base_of, merge
 from agent.record.provenance import FILE, weights_sha256
 from envs.errors import UserError
 from policies.backends.adapters import folder

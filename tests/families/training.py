@@ -12,7 +12,7 @@ from agent.optimise.dpo import train_dpo
 from agent.optimise.sft import train_sft
 from agent.organise.outcome import Outcome
 from agent.organise.rows import Example, Pair
-from agent.record.export.merging import merge
+from agent.record.merging import merge
 from policies.backend import Request
 from policies.backends.huggingface import HFBackend
 from policies.backends.loading import load_backend, load_trainable

@@ -121,7 +121,7 @@ def cheap() -> Iterator[None]:
     would make each state of the folder a new one."""
     import torch
 
-    from agent.measure import run_report
+    from agent.measure.reporting import run_report
     from agent.record.console import console
     from policies.backends import loading
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import made
 
-from agent.measure import run_report
+from agent.measure.reporting import run_report
 
 STARTS = 2500  # of each of two tasks, each played by both policies: 10,000 episodes
 

@@ -13,7 +13,7 @@ import browser as web
 import made
 import pytest
 
-from agent.measure import run_report
+from agent.measure.reporting import run_report
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(web.missing()), reason=web.missing())]
 STARTS = "document.querySelectorAll('#episodes-list tbody tr').length"

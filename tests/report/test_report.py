@@ -6,7 +6,7 @@ import made
 import numpy as np
 import pytest
 
-from agent.measure import run_report
+from agent.measure.reporting import run_report
 from agent.measure.statistics import mcnemar
 from agent.organise.store import EpisodeStore
 from agent.record.report import page, sprites

@@ -32,8 +32,8 @@ class Export:
 
     def run(self) -> None:
         """Raises UserError, before anything is written, for a folder or an option that cannot work."""
+        from agent.commands.exporting import export_episodes, export_training
         from agent.commands.outputs import folder
-        from agent.commands.reporting.exporting import export_episodes, export_training
         from agent.record.console import say
         from agent.record.export.folder import check
         from agent.record.export.source import Wanted

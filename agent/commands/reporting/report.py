@@ -31,7 +31,7 @@ class Report:
 
             say(f"index    {write_index(self.index)}")
             return
-        from agent.measure.run_report import follow, report
+        from agent.measure.reporting.run_report import follow, report
 
         out = self.out and _page(self.out)
         page = (follow if self.live else report)(self.run_folder, out, self.frames_budget)

@@ -20,7 +20,7 @@ class Merge:
 
     def run(self) -> None:
         """Raises UserError, before anything is written, for folders that cannot work."""
-        from agent.record.export.merging import merge
+        from agent.record.merging import merge
         from policies.base import find_policy
 
         print(f"policy   {merge(find_policy(str(self.checkpoint)), self.out, self.overwrite, self.model)}")

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from agent.measure.judged import judged
+from agent.measure.reporting.judged import judged
 from agent.measure.statistics import heldout_gains, rate
 from agent.organise.episode import Episode, whole_by_task
 from agent.record.console import say

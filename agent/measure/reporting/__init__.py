@@ -1,0 +1,1 @@
+"""The numbers of a run's page, `handeye report`."""
