@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import expm1, isfinite, log1p
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import wrap
@@ -304,11 +304,26 @@ stages:{sight}
 """
 
 
+def _all_starts(known: Starts) -> int:
+    """How many starts there are, if all are as likely: n of which so many seeds meet as many as were met, on average.
+
+    Where all seeds differ, as many as there are of these.
+    """
+    if known.distinct == known.seeds:
+        return known.seeds
+    low, high = known.distinct, known.seeds**2
+    while high - low > 1:
+        middle = (low + high) // 2
+        met = middle * -expm1(known.seeds * log1p(-1 / middle)) if middle > 1 else 1
+        low, high = (middle, high) if met < known.distinct else (low, middle)
+    return low
+
+
 def _loop(name: str, task: Path, path: Path, known: Starts) -> str:
     typed = _yaml(str(task))
-    few = known.distinct < known.seeds  # most of the starts that there are have been met
-    gate, report = (min(GATE, known.distinct // 8), min(REPORT, known.distinct // 4)) if few else (GATE, REPORT)
-    why = f": {known.distinct} of {known.seeds} seeds differ" if few else ""
+    few, all_starts = known.distinct < known.seeds, _all_starts(known)
+    gate, report = (min(GATE, all_starts // 8), min(REPORT, all_starts // 4)) if few else (GATE, REPORT)
+    why = f": {known.distinct} of {known.seeds} seeds differ, of about {all_starts} starts" if few else ""
     return f"""{MARK}: two rounds of practice, training and gate, by `handeye improve {path}`.
 policy: runs/seeds/{name}  # from the seed config
 tasks: [{typed}]
