@@ -112,9 +112,7 @@ def train_expert(task: Task) -> None:
         soft_wrap=True,
     )
     if result["rate"] < WEAK:
-        console.print(
-            "  few of its episodes are demonstrations: more steps, sac or dqn, or params as {gamma: 0.9}"
-        )
+        console.print("  few of its episodes are demonstrations: more steps, sac or dqn, or params as {gamma: 0.9}")
 
 
 def _check(task: Task, settings: Baseline) -> None:
