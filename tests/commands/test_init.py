@@ -118,6 +118,13 @@ def test_what_is_not_observed_is_seen_by_its_attributes(made):
     env.close()
 
 
+def test_long_state_words_have_a_line_for_each_part():
+    parts = {f"part_{i}": [f"observation.part_{i}.0:3"] for i in range(9)}
+    lines = init_files._entry("sees", Proposal(parts, "rename them"))
+    assert yaml.safe_load("\n".join(lines)) == {"sees": parts}
+    assert len(lines) == 11
+
+
 def test_arguments_of_the_environment(made):
     (task, *_), _ = made("FrozenLake-v1", kwargs="{is_slippery: false}")
     assert yaml.safe_load(task.read_text())["kwargs"] == {"is_slippery": False}
