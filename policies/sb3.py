@@ -134,9 +134,8 @@ class State(gym.ObservationWrapper[Any, Any, Any]):
 def plain(observation: Any, space: Space[Any]) -> Any:
     """A mapping with its texts as rows of words (`encoded`) and its pictures that are too small for SB3's convolutions,
     such as the cells around an agent, as a row of numbers. Any other observation is as it was."""
-    if not isinstance(space, Dict):
-        return observation
-    return {key: _plain_part(key, observation[key], part) for key, part in space.spaces.items()}
+    parts = space.spaces.items() if isinstance(space, Dict) else None
+    return observation if parts is None else {key: _plain_part(key, observation[key], part) for key, part in parts}
 
 
 def _plain_part(key: str, value: Any, space: Space[Any]) -> Any:
