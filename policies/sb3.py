@@ -64,7 +64,7 @@ NUMBER_SCALE = 32  # a number is divided by it; trained .zip files rest on this 
 MOST_ENTRIES, MOST_BYTES = 64, 2**31  # of a .zip; an archive of 40 kB can unpack to terabytes
 # What zipfile and json raise for an archive that is cut, encrypted, packed otherwise, or of other content.
 BROKEN = (BadZipFile, LookupError, TypeError, ValueError, RuntimeError, OSError, EOFError, zlib.error)
-SMALLEST = 36  # [px] of a frame's side: SB3's convolutions need as much
+SMALLEST = 36  # [px] of a side: SB3's convolutions need as much
 
 
 def encoded(seen: Observation) -> dict[str, np.ndarray]:
@@ -123,9 +123,8 @@ class State(gym.ObservationWrapper[Any, Any, Any]):
 
     def __init__(self, env: gym.Env[Any, Any]):
         super().__init__(env)
-        space = env.observation_space
-        seen = plain(deepcopy(space).sample(), space)
-        self.observation_space = Dict({key: _plain_space(part, seen[key]) for key, part in space.spaces.items()})
+        seen = plain(deepcopy(env.observation_space).sample(), env.observation_space).items()
+        self.observation_space = Dict({key: _plain_space(env.observation_space[key], value) for key, value in seen})
 
     def observation(self, observation: Any) -> dict[str, Any]:
         return plain(observation, self.env.observation_space)
@@ -134,8 +133,8 @@ class State(gym.ObservationWrapper[Any, Any, Any]):
 def plain(observation: Any, space: Space[Any]) -> Any:
     """A mapping with its texts as rows of words (`encoded`) and its pictures that are too small for SB3's convolutions,
     such as the cells around an agent, as a row of numbers. Any other observation is as it was."""
-    parts = space.spaces.items() if isinstance(space, Dict) else None
-    return observation if parts is None else {key: _plain_part(key, observation[key], part) for key, part in parts}
+    parts = space.spaces.items() if isinstance(space, Dict) else ()
+    return {key: _plain_part(key, observation[key], part) for key, part in parts} or observation
 
 
 def _plain_part(key: str, value: Any, space: Space[Any]) -> Any:
