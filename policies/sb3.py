@@ -10,6 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +19,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
 from sb3_contrib import TRPO
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -63,7 +64,7 @@ NUMBER_SCALE = 32  # a number is divided by it; trained .zip files rest on this 
 MOST_ENTRIES, MOST_BYTES = 64, 2**31  # of a .zip; an archive of 40 kB can unpack to terabytes
 # What zipfile and json raise for an archive that is cut, encrypted, packed otherwise, or of other content.
 BROKEN = (BadZipFile, LookupError, TypeError, ValueError, RuntimeError, OSError, EOFError, zlib.error)
-SMALLEST = 36  # [px] of a frame's side: SB3's convolutions need as much
+SMALLEST = 36  # [px] of a side: SB3's convolutions need as much
 
 
 def encoded(seen: Observation) -> dict[str, np.ndarray]:
@@ -117,6 +118,45 @@ class Pixels(gym.ObservationWrapper[Any, Any, Any]):
         return encoded(self.task.observe(self.env))
 
 
+class State(gym.ObservationWrapper[Any, Any, Any]):
+    """Observes the environment's own observation, as `plain` has it."""
+
+    def __init__(self, env: gym.Env[Any, Any]):
+        super().__init__(env)
+        seen = plain(deepcopy(env.observation_space).sample(), env.observation_space).items()
+        self.observation_space = Dict({key: _plain_space(env.observation_space[key], value) for key, value in seen})
+
+    def observation(self, observation: Any) -> dict[str, Any]:
+        return plain(observation, self.env.observation_space)
+
+
+def plain(observation: Any, space: Space[Any]) -> Any:
+    """A mapping with its texts as rows of words (`encoded`) and its pictures that are too small for SB3's convolutions,
+    such as the cells around an agent, as a row of numbers. Any other observation is as it was."""
+    parts = space.spaces.items() if isinstance(space, Dict) else ()
+    return {key: _plain_part(key, observation[key], part) for key, part in parts} or observation
+
+
+def _plain_part(key: str, value: Any, space: Space[Any]) -> Any:
+    if isinstance(value, str):
+        return _rows(key, value, WORDS)
+    return np.asarray(value, np.float32).ravel() if _is_small_picture(space) else value
+
+
+def _plain_space(space: Space[Any], seen: Any) -> Space[Any]:
+    """seen: `plain`, of the space."""
+    return space if isinstance(space, SEVERAL) and not _is_small_picture(space) else Box(-np.inf, np.inf, seen.shape)
+
+
+def _is_small_picture(space: Space[Any]) -> bool:
+    return is_image_space(space, check_channels=False) and sorted(space.shape)[1] < SMALLEST
+
+
+def _is_text(space: Space[Any]) -> bool:
+    """MiniGrid's missions have a space of their own. The copy keeps the space's generator as it is."""
+    return not isinstance(space, (*SEVERAL, Dict, Tuple)) and isinstance(deepcopy(space).sample(), str)
+
+
 class Within(gym.ActionWrapper[Any, Any, Any]):
     """Clips continuous actions to their bounds: SB3's rescaling sometimes rounds beyond them, and `Judged` refuses
     actions outside the space."""
@@ -159,7 +199,10 @@ def watched(task: Task, observe: str) -> gym.Env[Any, Any]:
     env = task.with_env(frames=1).make()  # a history of frames is drawn at each step, and no part of the state
     space = env.observation_space
     flat = space.values() if isinstance(space, Dict) else [space]
-    if not all(isinstance(part, (Box, Discrete, MultiBinary, MultiDiscrete)) for part in flat):
+    if isinstance(space, Dict) and any(_is_small_picture(part) or _is_text(part) for part in flat):
+        env = State(env)
+        flat = env.observation_space.values()
+    if not all(isinstance(part, SEVERAL) for part in flat):
         env.close()
         raise UserError(f"the state of task {task.name!r} is {space}, which SB3 cannot take in; valid: pixels")
     return env
@@ -207,7 +250,7 @@ class StatePolicy(_Trained):
     """Acts on the environment's own observation. Privileged: it reads the environments."""
 
     def observe(self, env: gym.Env[Any, Any]) -> Any:
-        return env.get_wrapper_attr("observation")
+        return plain(env.get_wrapper_attr("observation"), env.observation_space)
 
     def act_on(self, envs: Sequence[gym.Env]) -> list[Decision]:
         return [self.decide(self.observe(env)) for env in envs]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import expm1, isfinite, log1p
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import wrap
@@ -187,7 +187,7 @@ def _task(
     if found.cameras:
         lines += _with(f"# cameras: {_yaml(list(found.cameras))}", "of the model; each is a picture of its own")
     for key, proposal in keys.items():
-        lines += _with(f"{key}: {_yaml(proposal.value)}", proposal.comment)
+        lines += _entry(key, proposal)
     lines += [f"# {part}" for line in without for part in wrap(line, WIDTH)]
     return "\n".join(lines) + "\n"
 
@@ -231,6 +231,15 @@ def _with(line: str, comment: str) -> list[str]:
     """The line and its comment: beside it, or before it where that would be too long."""
     whole = f"{line}  # {comment}"
     return [whole] if len(whole) <= WIDTH else [f"# {part}" for part in wrap(comment, WIDTH)] + [line]
+
+
+def _entry(key: str, proposal: Proposal) -> list[str]:
+    """A key of the task's file: in one line, or, of parts that are too long for it, a line for each."""
+    whole = f"{key}: {_yaml(proposal.value)}"
+    if len(whole) <= WIDTH or not isinstance(proposal.value, dict):
+        return _with(whole, proposal.comment)
+    parts = [f"  {name}: {_yaml(value)}" for name, value in proposal.value.items()]
+    return [*(f"# {part}" for part in wrap(proposal.comment, WIDTH)), f"{key}:", *parts]
 
 
 def _rule(rule: SuccessRule) -> dict[str, Any]:
@@ -304,12 +313,28 @@ stages:{sight}
 """
 
 
+def _all_starts(known: Starts) -> int:
+    """How many starts there are, if all are as likely: n of which so many seeds meet as many as were met, on average.
+
+    Where all seeds differ, as many as there are of these.
+    """
+    if known.distinct == known.seeds:
+        return known.seeds
+    low, high = known.distinct, known.seeds**2
+    while high - low > 1:
+        middle = (low + high) // 2
+        met = middle * -expm1(known.seeds * log1p(-1 / middle)) if middle > 1 else 1
+        low, high = (middle, high) if met < known.distinct else (low, middle)
+    return low
+
+
 def _loop(name: str, task: Path, path: Path, known: Starts) -> str:
     typed = _yaml(str(task))
-    few = known.distinct < known.seeds  # most of the starts that there are have been met
-    gate, report = (min(GATE, known.distinct // 8), min(REPORT, known.distinct // 4)) if few else (GATE, REPORT)
-    why = f": {known.distinct} of {known.seeds} seeds differ" if few else ""
-    return f"""{MARK}: two rounds of practice, training and gate, by `handeye improve {path}`.
+    few, all_starts = known.distinct < known.seeds, _all_starts(known)
+    gate, report = (min(GATE, all_starts // 8), min(REPORT, all_starts // 4)) if few else (GATE, REPORT)
+    why = f": {known.distinct} of {known.seeds} seeds differ, of about {all_starts} starts" if few else ""
+    return f"""{MARK}: two rounds of practice, training and gate:
+# `handeye improve {path}`.
 policy: runs/seeds/{name}  # from the seed config
 tasks: [{typed}]
 out: runs/{name}  # run folder
@@ -320,5 +345,6 @@ sft: {{max_steps: 200, per_device_train_batch_size: 32, learning_rate: 5.0e-4, w
 dpo: {{num_train_epochs: 1, per_device_train_batch_size: 16, learning_rate: 2.0e-4, loss_type: [sigmoid, sft],
   loss_weights: [1.0, 1.0], beta: 1.0}}
 gate: {{episodes: {max(1, gate)}}}
-evaluation: {{tasks: [{typed}], episodes: {max(1, report)}}}  # distinct held-out starts{why}
+# distinct held-out starts{why}
+evaluation: {{tasks: [{typed}], episodes: {max(1, report)}}}
 """

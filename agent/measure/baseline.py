@@ -24,6 +24,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from agent.collect.play import play
 from agent.config import Baseline
 from agent.measure.curves import TrackCurve
+from agent.measure.ladder.advice import WEAK
 from agent.measure.statistics import outcome_string, rate, successes
 from agent.record import ownership
 from agent.record.console import Bar, bar, console
@@ -135,6 +136,8 @@ def train_expert(task: Task) -> None:
         f"{folder}",
         soft_wrap=True,
     )
+    if result["rate"] < WEAK:
+        console.print("  few of its episodes are demonstrations: more steps, sac or dqn, or params as {gamma: 0.9}")
 
 
 def _check(task: Task, settings: Baseline) -> None:

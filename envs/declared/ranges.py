@@ -5,6 +5,7 @@ the form that `sees` has. What it says is part of the task, and of the provenanc
 """
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +133,20 @@ def measured_text(path: Path, task: Task, expert: Act | None = None, episodes: i
         "Written by `handeye sees`, and read whenever the task is used. Edit it before a policy is trained with it.",
     ]
     if not expert:
-        lines.append("No expert played: what goes beyond random play has the word of the border. Widen such ranges.")
+        lines += [
+            "No expert played: what goes beyond random play has the word of the border. Widen such ranges; where the",
+            f"task has an expert, handeye pretrain measures again with it, unless they are edited ({_digest(parts)}).",
+        ]
     return text_of(parts, "\n".join(lines))
+
+
+def _digest(parts: Parts) -> str:
+    return blake2b(text_of(parts, "").encode(), digest_size=4).hexdigest()
+
+
+def is_without_expert(file: Path) -> bool:
+    """Whether a file holds ranges as random play alone showed them, and nobody has edited them since."""
+    return f"({_digest(parts_of(read(file)))})" in file.read_text()
 
 
 def exists(file: Path) -> UserError:

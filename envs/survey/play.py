@@ -16,6 +16,7 @@ from envs.foreign.raising import fatal_signal, is_of_environment, named
 from envs.foreign.spaces import bounded, check_actions
 from envs.snapshot import is_physical
 from envs.splits import SPLITS
+from envs.survey.numbers import Numbers
 
 EPISODES = 100  # of random play, at most
 SECONDS = 10.0  # after which no further one begins
@@ -50,7 +51,8 @@ class Survey:
     numbers were 0 and 1 alone, truth values included. instruction: what the environment says is to be done, if it
     does.
     instruction_at: the path (`envs.foreign.paths`) where it says so. instruction_varies: from start to start.
-    bounds: of actions that have none of their own, a guess.
+    bounds: of actions that have none of their own, a guess. still: paths of numbers of the observation that play left
+    as they were. hidden: paths of numbers beyond the observation that it changed.
     """
 
     env_id: str
@@ -72,6 +74,8 @@ class Survey:
     instruction_at: str
     instruction_varies: bool
     bounds: tuple[float, float] | None
+    still: frozenset[str]
+    hidden: tuple[str, ...]
 
     @property
     def lengths(self) -> tuple[int, int]:
@@ -125,6 +129,8 @@ def survey(env_id: str, kwargs: Mapping[str, Any] | None = None) -> Survey:
             tuple(sorted(notes.binary())),
             *notes.instruction(),
             bounds,
+            notes.numbers.still(),
+            notes.numbers.hidden(),
         )
 
 
@@ -147,6 +153,7 @@ class _Notes:
 
     def __init__(self) -> None:
         self.keys, self._other, self._values = set[str](), set[str](), dict[str, set[float]]()
+        self.numbers = Numbers()
         self._texts = dict[str, dict[str, None]]()  # path -> the texts there, in their order
 
     def hear(self, observation: Any, inner: Any) -> None:
@@ -210,8 +217,10 @@ def _episode(env: gym.Env, seed: int, notes: _Notes) -> Seen:
     seen = Seen()
     observation, _ = env.reset(seed=seed)
     notes.hear(observation, env.unwrapped)
+    notes.numbers.look(observation, env, begins=True)
     for _ in range(MOST_STEPS):
-        _, reward, terminated, truncated, info = env.step(env.action_space.sample())
+        observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+        notes.numbers.look(observation, env, begins=False)
         seen.rewards.append(float(reward))
         for key, number in notes.take(info).items():
             seen.highest[key] = max(number, seen.highest.get(key, number))

@@ -27,6 +27,8 @@ NAMES = (  # of keys of `info` that tell success, the surest first; in lower cas
     "done",
 )
 SCORES = ("score", "points")  # of keys that count what was reached
+SHARE = 0.1  # of the way from other rewards to the lowest that counts, where it counts from
+RARE = 0.5  # share of steps below which the higher of two rewards is what is asked for
 ANY = 1e-3  # a return above zero, where every step in random play gave none
 
 
@@ -86,7 +88,14 @@ def _ended(found: Survey) -> Iterator[Candidate]:
     if len(rewarded) == len(ended):
         yield SuccessRule("terminated", at_least=1), how
     else:
-        yield SuccessRule("reward", at_least=_short(min(rewarded))), how
+        yield SuccessRule("reward", at_least=_between(max(before), rewarded)), how
+
+
+def _between(others: float, rewarded: list[float]) -> float:
+    """Where rewards count from: little above all others, as one that falls with time can be lower than any in random
+    play; their own number, where there is one alone."""
+    least = min(rewarded)
+    return _short(least if least == max(rewarded) else others + SHARE * (least - others))
 
 
 def _scored(found: Survey) -> Iterator[Candidate]:
@@ -115,6 +124,10 @@ def _start(found: Survey) -> Candidate:
         return SuccessRule("terminated", at_most=0), "each step is rewarded alike, so that lasting to the end counts"
     if low == high and low < 0:
         return SuccessRule("terminated", at_least=1), "each step costs alike, so that ending early counts"
+    each = [reward for e in found.episodes for reward in e.rewards]
+    if len(set(each)) == 2 and high > 0 and (share := each.count(high) / len(each)) < RARE:
+        how = f"{share:.1%} of the steps in random play brought {high:g}, all others {low:g}: to be there at the end"
+        return SuccessRule("reward", at_least=_short(high)), how
     return SuccessRule("return", at_least=_short(found.returns[1])), "the best of random play"
 
 

@@ -14,10 +14,12 @@ from agent.commands.checks import check_pretrain
 from agent.commands.init_files import MARK, MEASURED_MARK, name_of
 from agent.commands.probing import probe
 from agent.measure.ladder.playing import Effort
+from agent.measure.ladder.rungs import Starts
 from envs import registry
 from envs.errors import UserError
 from envs.foreign import making
 from envs.survey import play
+from envs.survey.proposing import Proposal
 from tests.envs.survey.strangers import HERE
 
 INIT = COMMANDS["init"]
@@ -98,12 +100,42 @@ def test_a_mujoco_model_is_seen_by_its_parts(made):
     assert registry.task(str(task)).env.frames == 2
 
 
-def test_state_words_that_do_not_work_are_left_out_and_said(made):
-    """Of two numbers of this observation, one is always the same."""
-    (task, seed, _), _ = made(f"{HERE}:HandEyeTest/Idle-v0")
+def test_state_words_that_do_not_work_are_left_out_and_said(made, monkeypatch):
+    absent = {"sees": Proposal({"ball": ["observation.7"]}, "", is_needed=False)}
+    monkeypatch.setattr(init_files, "proposed", lambda found: absent)
+    (task, seed, _), _ = made(f"{HERE}:HandEyeTest/Told-v0")
     assert "sees" not in yaml.safe_load(task.read_text())
     assert "# no sees: " in task.read_text()
     assert list(config.load(seed, kind=config.Pretrain).stages) == ["form"]
+
+
+def test_what_is_not_observed_is_seen_by_its_attributes(made):
+    (task, *_), _ = made(f"{HERE}:HandEyeTest/Idle-v0")
+    assert yaml.safe_load(task.read_text())["sees"] == {"x": ["x"]}  # not the count of steps, `t`
+    env = registry.task(str(task)).make()
+    env.reset(seed=0)
+    assert registry.task(str(task)).teacher.captions
+    env.close()
+
+
+def test_long_state_words_have_a_line_for_each_part():
+    parts = {f"part_{i}": [f"observation.part_{i}.0:3"] for i in range(9)}
+    lines = init_files._entry("sees", Proposal(parts, "rename them"))
+    assert yaml.safe_load("\n".join(lines)) == {"sees": parts}
+    assert len(lines) == 11
+
+
+def test_arguments_of_the_environment(made):
+    (task, *_), _ = made("FrozenLake-v1", kwargs="{is_slippery: false}")
+    assert yaml.safe_load(task.read_text())["kwargs"] == {"is_slippery": False}
+    with pytest.raises(UserError, match=r"--kwargs '\[1\]'; valid: a YAML mapping"):
+        made("CartPole-v1", kwargs="[1]")
+
+
+@pytest.mark.parametrize(("distinct", "seeds", "n"), [(1, 6, 1), (300, 800, 328), (96, 107, 479), (800, 800, 800)])
+def test_how_many_starts_there_are_follows_from_those_met_again(distinct, seeds, n):
+    """n starts, each as likely, of which so many seeds meet n (1 - (1 - 1/n)^seeds)."""
+    assert init_files._all_starts(Starts(distinct, seeds)) == n
 
 
 def test_cart_pole_ends_by_failing(made):

@@ -1,6 +1,7 @@
-"""Two small games that nothing in the code knows of, as a user would bring them: `tests.games:Catch-v0`, `Dock-v0`.
+"""Three small games that nothing in the code knows of, as a user would bring them: `tests.games:Catch-v0`, `Dock-v0`,
+`Gate-v0`.
 
-Both draw themselves with OpenCV, observe a state vector, tell nothing in `info`, and reward the last step alone. The
+All draw themselves with OpenCV, observe a state vector, tell nothing in `info`, and reward the last step alone. The
 folder that holds `tests` must be on PYTHONPATH.
 """
 
@@ -117,5 +118,48 @@ class Dock(Drawn):
         cv2.circle(canvas, _pixel(*self.place), 4, BLUE, -1)
 
 
-for kind, limit in ((Catch, Catch.FALL), (Dock, Dock.LIMIT)):
+class Gate(Drawn):
+    """A point flies to the right at one speed, and is steered up and down into a gate that moves in a wall.
+
+    observation: (4,) float32, the point's x and y, the y of the gate's middle, and the y that it moves by in a step, y
+    from the top. action: (1,) vertical speed in [-1, 1]. The gate turns round at the border. The episode ends after
+    FLIGHT steps, at the wall, with reward 1 in the gate, and else with minus the distance from it; every other reward
+    is 0.
+    """
+
+    FLIGHT = 14  # steps
+    SPEED = 0.08  # of the point at most, in a step
+    REACH = 0.06  # half of the gate
+    MOST = 0.04  # that the gate moves in a step
+
+    def __init__(self, render_mode: str | None = None):
+        super().__init__(render_mode)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.observation_space = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.height, self.gate = (float(x) for x in self.np_random.uniform(0.1, 0.9, 2))
+        self.moves, self.flown = float(self.np_random.uniform(-self.MOST, self.MOST)), 0  # flown: steps
+        return self._observation(), {}
+
+    def step(self, action):
+        self.height = float(np.clip(self.height + self.SPEED * float(np.asarray(action)[0]), 0.0, 1.0))
+        if not self.REACH <= self.gate + self.moves <= 1 - self.REACH:
+            self.moves = -self.moves
+        self.gate, self.flown = self.gate + self.moves, self.flown + 1
+        ended, away = self.flown == self.FLIGHT, abs(self.height - self.gate)
+        reward = (1.0 if away <= self.REACH else -away) if ended else 0.0
+        return self._observation(), reward, ended, False, {}
+
+    def _observation(self) -> np.ndarray:
+        return np.array([self.flown / self.FLIGHT, self.height, self.gate, self.moves], np.float32)
+
+    def draw(self, canvas: np.ndarray) -> None:
+        for top, bottom in ((0.0, self.gate - self.REACH), (self.gate + self.REACH, 1.0)):
+            cv2.rectangle(canvas, _pixel(0.9, top), _pixel(0.95, bottom), WHITE, -1)
+        cv2.circle(canvas, _pixel(0.05 + 0.85 * self.flown / self.FLIGHT, self.height), 4, BLUE, -1)
+
+
+for kind, limit in ((Catch, Catch.FALL), (Dock, Dock.LIMIT), (Gate, Gate.FLIGHT)):
     gym.register(f"{kind.__name__}-v0", entry_point=f"{__name__}:{kind.__name__}", max_episode_steps=limit)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
@@ -22,6 +22,7 @@ class Init:
         Path()
     )  # a folder for NAME.yaml, NAME_seed.yaml and NAME_loop.yaml; NAME.sees.yaml with measured ranges
     name: str | None = None  # of the files; by default made of the id
+    kwargs: str = "{}"  # of the environment, as YAML: "{use_lidar: false}"
     overwrite: bool = False  # replace files that `handeye init` wrote
 
     def run(self) -> None:
@@ -36,14 +37,29 @@ class Init:
         out, name = folder(self.out), name_of(self.id if self.name is None else self.name)
         if not name:
             raise UserError(f"name {self.name or self.id!r}; valid: letters and digits")
-        places = paths(out, name)
+        kwargs, places = _mapping(self.kwargs), paths(out, name)
         check_free(places, self.overwrite)
         with console.status(f"random play of {self.id}"):
-            written = files(survey(self.id), name, places)
+            written = files(survey(self.id, kwargs), name, places)
         durable.make(out)
         for path, text in written.texts.items():
             durable.write(path, text)
         _tell(written)
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    """Raises UserError for what is no YAML mapping from names to values."""
+    import yaml
+
+    from envs.errors import UserError, shown
+
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = None
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise UserError(f"--kwargs {shown(text)}; valid: a YAML mapping, such as '{{use_lidar: false}}'")
+    return value
 
 
 def _tell(written: "Files") -> None:

@@ -52,16 +52,22 @@ def measured(name: str, expert: Path | None = None, episodes: int = EPISODES) ->
 
 
 def measure_missing(name: str, expert: Path | None = None) -> None:
-    """Measure the ranges of a declared task that have no file yet, and say where they are.
+    """Measure the ranges of a declared task that have no file yet, or one of random play alone where there is an expert
+    now, and say where they are.
 
     Raises UserError as `measured` does, and where nothing can be written.
     """
     from envs.declared import ranges, ranges_file
     from envs.registry import wordless
     from envs.task import DECLARED
+    from policies.baselines import with_expert
 
     if wordless(name).suite != DECLARED:
         return
     file = ranges_file(name)
-    if file is not None and not file.exists():
-        print(f"ranges   {ranges.write(Path(name), measured(name, expert))}")
+    if file is None:
+        return
+    is_there = file.exists()
+    if is_there and not (ranges.is_without_expert(file) and with_expert(wordless(name), expert).teacher.expert):
+        return
+    print(f"ranges   {ranges.write(Path(name), measured(name, expert), overwrite=is_there)}")

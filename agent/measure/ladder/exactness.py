@@ -30,6 +30,7 @@ WAYS = {
     snapshot.Way.ACTIONS: "the actions, taken again from the reset",
 }
 INEXACT = "exact: false in its file: no certificates, no branches"
+FEW_SEEDS = 4  # whose starts are told apart whatever the time
 SEEDS = 100  # of practice, whose starts are told apart
 
 
@@ -108,11 +109,12 @@ def _followed(env: Restorable, actions: Sequence[Any]) -> list[Any]:
 
 
 def starts(task: Task, effort: Effort, seeds: int = SEEDS) -> Starts:
-    """Distinct starts among the first practice seeds, of as many seeds as the time allows."""
+    """Distinct starts among the first practice seeds, of as many seeds as the time allows, and of FEW_SEEDS at least:
+    one alone would look like all there is."""
     ends, found = time.monotonic() + effort.seconds, []
     with closing(keyed(task, range(seeds))) as pairs:
         for _, key in pairs:
             found.append(key)
-            if time.monotonic() > ends:
+            if time.monotonic() > ends and len(found) >= FEW_SEEDS:
                 break
     return Starts(len(set(found)), len(found))

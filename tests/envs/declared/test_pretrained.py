@@ -73,6 +73,25 @@ def test_a_seed_policy_comes_of_a_file_and_an_expert(declare, tmp_path, capsys, 
     assert all(chosen.language.seen.parse(thought_of(step.decision.answer)) for step in episode.steps)
 
 
+def test_an_expert_measures_again_what_random_play_alone_showed(declare, tmp_path, capsys):
+    """Unless somebody has edited it since."""
+    path = declare("", LANE)
+    measure_missing(path)
+    file = beside(Path(path))
+    alone = file.read_text()
+    measure_missing(path)
+    assert file.read_text() == alone  # still without an expert
+    expert = walking_right(DQN, yard.Lane(), tmp_path / "right.zip")
+    capsys.readouterr()
+    measure_missing(path, expert)
+    assert "of its expert" in file.read_text()
+    by_hand = alone.replace("low: 0.0", "low: -1.0", 1)
+    assert by_hand != alone
+    file.write_text(by_hand)
+    measure_missing(path, expert)
+    assert file.read_text() == by_hand
+
+
 def test_scenes_of_a_mujoco_environment_are_asked_about(reacher):
     """Its captions are true in each picture, also some steps into an episode."""
     path = reacher("sees: auto\n")

@@ -109,6 +109,30 @@ class Timed(Told):
         return observed, reward, reached, self.t == 7, told
 
 
+class Brief(_Drawn):
+    """Nothing but reaching the goal is rewarded, the less the later. It ends on the other side too."""
+
+    def step(self, action):
+        observed, *_ = super().step(action)
+        reached = self.x >= GOAL_AT
+        return observed, reached * (1 - 0.01 * self.t), abs(self.x) >= GOAL_AT, False, {}
+
+
+class Place(_Drawn):
+    """Each step at the place is rewarded, and nothing ends an episode. Its second number is always the same."""
+
+    def __init__(self, render_mode=None):
+        super().__init__(render_mode)
+        self.observation_space = gym.spaces.Box(-40, 40, (3,), np.float32)
+
+    def _observed(self):
+        return np.array([self.x, 0.0, -self.x], np.float32)
+
+    def step(self, action):
+        observed, *_ = super().step(action)
+        return observed, float(self.x == GOAL_AT), False, False, {}
+
+
 class Scored(_Drawn):
     """Every step is worth something, and `info` counts what was passed."""
 
@@ -140,7 +164,7 @@ class Falls(_Drawn):
         return super().render()
 
 
-for kind in (Told, Idle, Mission, Chance, Unbounded, Flat, Falls):
+for kind in (Told, Idle, Mission, Chance, Unbounded, Flat, Falls, Brief, Place):
     gym.register(f"HandEyeTest/{kind.__name__}-v0", kind, max_episode_steps=12, disable_env_checker=True)
 gym.register("HandEyeTest/Unlimited-v0", Told, disable_env_checker=True)
 gym.register("HandEyeTest/Timed-v0", Timed, disable_env_checker=True)

@@ -6,6 +6,7 @@ import pytest
 
 from envs.errors import UserError
 from envs.survey.play import survey
+from envs.survey.proposing import sees
 from envs.survey.success import guess, holds
 from tests.envs.survey.strangers import FALLS, HERE
 
@@ -50,6 +51,25 @@ def test_a_score_is_to_be_beaten():
     assert (guessed.rule.of, guessed.rule.at_least) == ("score", 1)
     assert not guessed.is_sure
     assert "return" in [rule.of for rule, _ in guessed.others]
+
+
+def test_a_late_success_counts_though_it_is_worth_less():
+    found = survey(f"{HERE}:HandEyeTest/Brief-v0")
+    rule = guess(found).rule
+    assert (rule.of, guess(found).is_sure) == ("reward", True)
+    reached = [e.rewards[-1] for e in found.episodes if e.rewards[-1] > 0]
+    assert 0 < rule.at_least < min(reached) / 5
+
+
+def test_the_rarer_of_two_rewards_is_to_be_held_at_the_end():
+    guessed = guess(survey(f"{HERE}:HandEyeTest/Place-v0"))
+    assert (guessed.rule.of, guessed.rule.at_least, guessed.is_sure) == ("reward", 1, False)
+
+
+def test_a_number_that_play_leaves_as_it_is_has_the_bounds_of_its_space():
+    assert sees(survey(f"{HERE}:HandEyeTest/Place-v0")).value == {
+        "state": ["observation.0:1", {"of": "observation.1", "low": -40.0, "high": 40.0}, "observation.2:3"]
+    }
 
 
 @pytest.mark.parametrize(

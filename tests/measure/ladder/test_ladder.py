@@ -10,7 +10,7 @@ from agent.cli import parse
 from agent.measure.ladder import climbing
 from agent.measure.ladder.advice import hold_ups
 from agent.measure.ladder.climbing import climb
-from agent.measure.ladder.exactness import INEXACT
+from agent.measure.ladder.exactness import FEW_SEEDS, INEXACT, starts
 from agent.measure.ladder.playing import LEVELS, Effort, Player, episodes, play
 from agent.measure.ladder.rungs import (
     Ceiling,
@@ -121,6 +121,10 @@ def test_broken_episodes_are_counted(declare):
 def test_episodes_are_the_same_with_more_workers():
     one, two = (episodes(Player("frozen-lake", "random"), Effort(4, 60, workers)) for workers in (1, 2))
     assert sorted(map(repr, one)) == sorted(map(repr, two))
+
+
+def test_starts_are_not_judged_by_one_seed():
+    assert starts(registry.task("mountain-car"), Effort(seconds=0)) == Starts(FEW_SEEDS, FEW_SEEDS)
 
 
 def test_the_time_ends_a_rung():
