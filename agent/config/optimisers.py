@@ -43,9 +43,9 @@ def in_order(methods: Sequence[Method]) -> list[Optimiser]:
     return trainings
 
 
-def stores(methods: Sequence[Method]) -> list[str]:
-    """The stores of branches of a round, in the order of their trainings."""
-    return [training.branches for training in in_order(methods) if training.branches]
+def stores(methods: Sequence[Method], method: Method | None = None) -> list[str]:
+    """The stores of branches of a round, in the order of their trainings; of one method's alone, if it is given."""
+    return [each.branches for each in in_order(methods) if each.branches and method in (None, each.method)]
 
 
 def _again(n: int) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import Config
+from agent.config.optimisers import stores
 from agent.record.provenance import FILE
 from agent.record.rundir import RunDir
 from agent.record.tables import points
@@ -54,7 +55,7 @@ def _tags(tasks: Sequence[str]) -> tuple[str, ...]:
 def log(r: Round, row: Mapping[str, Any]) -> dict[str, Any]:
     """The round's row, the table of its gate's episodes, its episodes and its candidate as artifacts."""
     tracker, rounds = r.tracker, (f"round-{r.number}",)
-    for name in ("episodes", "branches"):
+    for name in ("episodes", *stores(r.config.optimise)):
         if (r.folder / name).is_dir():
             tracker.artifact(Artifact(f"{r.run.path.name}-{name}", "episodes", r.folder / name, aliases=rounds))
     if "unhealthy" not in row:

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from agent.config import Config
+from agent.config.optimisers import stores
 from agent.organise import selection
 from agent.organise.pairs import Preference
 from agent.organise.rows import Example
@@ -37,7 +38,7 @@ class RecordedRound(Round):
 
     def preferences(self) -> list[Preference]:
         """The preferences that the stage `prefer` makes pairs of, the largest margins first, none of them flipped."""
-        return measured_preferences(self, self.hindsight(self.branches()))
+        return measured_preferences(self, self.hindsight(self.episodes(*stores(self.config.optimise, "dpo"))))
 
     def examples(self) -> Iterator[RecordedExample]:
         """The examples that the stage `imitate` makes of the round's own successes; without those of rounds before."""

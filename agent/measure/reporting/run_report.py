@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from agent.config.optimisers import in_order
 from agent.measure.reporting.judged import judged
 from agent.measure.statistics import heldout_gains, rate
 from agent.organise.episode import Episode, whole_by_task
@@ -144,9 +145,12 @@ def _policy(run: Run, store: str) -> str:
     number, name = int(store[6:9]), store[10:]
     if name == "gate/candidate":
         return f"round_{number:03d}/policy"
-    if name == "branches":
-        return f"round_{number:03d}/sft"
-    return _incumbent(run, [n for n in run.rounds if n < number])
+    policy = _incumbent(run, [n for n in run.rounds if n < number])
+    for training in in_order(run.methods) if name.startswith("branches") else ():
+        if training.branches == name:
+            return policy
+        policy = f"round_{number:03d}/{training.out}"
+    return policy
 
 
 def _incumbent(run: Run, rounds: Iterable[int]) -> str:

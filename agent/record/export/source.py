@@ -184,7 +184,7 @@ def _key(episode: Episode) -> tuple:
 def _source(run: Path, output: str, number: int) -> Source | None:
     """The source that an output of a stage is; None for one without episodes."""
     head, _, rest = output.partition("/")
-    stage = "heldout" if head == "heldout" else KINDS.get(rest)
+    stage = "heldout" if head == "heldout" else KINDS.get(re.sub(r"^branches_\d+$", "branches", rest))
     return stage and Source(run / output, output, stage, 0 if stage == "heldout" else number)
 
 

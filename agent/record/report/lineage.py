@@ -78,7 +78,7 @@ def _preferred(run: Run, number: int, select: Select, number_of: NumberOf, found
     """Add the pairs of a round, whose stage `prefer` is done."""
     if "pairs" not in run.rows[number] or "unhealthy" in run.rows[number]:
         return
-    branched = _learned(select, run.of(number, "branches"), number_of, relabelled=True)
+    branched = _learned(select, run.branches(number, "dpo"), number_of, relabelled=True)
     inexact = registry.inexact(run.config["tasks"])
     practised = _practice(run, number, select, number_of)
     tried = [*branched, *(each for each in practised if not branched or each[2].task in inexact)]
@@ -113,7 +113,7 @@ def _side(step: Step, steps: Sequence[tuple[Step, pairs.Outcome]], places: dict[
 
 def _practice(run: Run, number: int, select: Select, number_of: NumberOf) -> list[Learned]:
     """The training data of a round, as `agent.stages.round.Round.practice` tells it."""
-    own = [*run.of(number, "episodes", "archived"), *run.of(number - 1, "branches")]
+    own = [*run.of(number, "episodes", "archived"), *run.branches(number - 1)]
     return [
         *_learned(select, own, number_of),
         *_learned(select, run.of(number, "relabelled"), number_of, relabelled=True),

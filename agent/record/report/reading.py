@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from agent.config.optimisers import Method, stores
 from agent.organise.episode import Episode
 from agent.organise.store import EpisodeStore
 from agent.record.run.journal import FILE as JOURNAL
@@ -19,7 +20,7 @@ from agent.record.run.status import state
 from envs.errors import UserError
 
 RESULTS, CONFIG = "results.json", "config.yaml"
-STORES = ("episodes", "archived", "relabelled", "branches", "gate/incumbent", "gate/candidate")  # of a round
+STORES = ("episodes", "archived", "relabelled", "gate/incumbent", "gate/candidate")  # of a round, without branches
 
 
 @dataclass
@@ -41,6 +42,15 @@ class Run:
     def of(self, number: int, *stores: str) -> list[Episode]:
         """The episodes of a round's stores."""
         return [episode for store in stores for episode in self.episodes.get(f"round_{number:03d}/{store}", ())]
+
+    @property
+    def methods(self) -> list[Method]:
+        """Those of the trainings of each round; of a version without a choice, SFT and DPO."""
+        return self.config.get("optimise", ["sft", "dpo"])
+
+    def branches(self, number: int, method: Method | None = None) -> list[Episode]:
+        """The branches of a round, of whichever training, or of one method's."""
+        return self.of(number, *stores(self.methods, method))
 
     @property
     def rounds(self) -> list[int]:
@@ -91,7 +101,7 @@ def _from_results(path: Path, results: dict[str, Any]) -> Run:
 def _folders(run: Run) -> Iterator[str]:
     yield from ("heldout/before", "heldout/after")
     for number in run.rounds:
-        yield from (f"round_{number:03d}/{name}" for name in STORES)
+        yield from (f"round_{number:03d}/{name}" for name in (*STORES, *stores(run.methods)))
 
 
 def _json(path: Path) -> dict[str, Any] | None:
