@@ -81,14 +81,14 @@ def test_a_round_whose_preference_diverges_is_refused_whole(improve):
 
 
 def test_after_a_refused_round_the_next_one_trains(improve, monkeypatch):
-    imitate = loop.imitate
+    optimise = loop.optimise
 
-    def diverges_once(r, policy):
+    def diverges_once(r, policy, by):
         if r.number == 1:
             raise loop.UnhealthyError("sft stopped")
-        return imitate(r, policy)
+        return optimise(r, policy, by)
 
-    monkeypatch.setattr(loop, "imitate", diverges_once)
+    monkeypatch.setattr(loop, "optimise", diverges_once)
     run, results, error = improve(rounds=2)
     first, second = results["rounds"]
     assert first["unhealthy"] == "sft stopped"
