@@ -222,7 +222,7 @@ def test_home_and_links_are_followed(tmp_path, monkeypatch):
     [
         ("rollout", "cartpole", "text", "--policy", "zero"),
         ("watch", "cartpole", "below/film.png", "--policy", "zero"),
-        ("audit", "seed", "--tasks", "reach", "--episodes", 1, "--json", "below"),
+        ("audit", "seed", "--tasks", "reach", "--episodes", 1, "--json=below"),
         ("baseline", "cartpole", "--out", "text"),
         ("improve", "config.yaml", "--out", "text"),
         ("pretrain", "pretrain.yaml", "--out", "text"),

@@ -7,6 +7,7 @@ import pytest
 import wandb
 
 from agent.commands import checks
+from agent.config import Tracking
 from envs.errors import UserError
 from tests.hostile import missing
 
@@ -83,14 +84,14 @@ def test_a_key_that_the_server_refuses_is_named_before_the_run(monkeypatch, erro
     monkeypatch.setattr(checks, "_does_not_answer", lambda address: "")
     monkeypatch.setattr(wandb, "login", Login(error))
     with pytest.raises(UserError, match=r"mode = 'online': bad.* valid: a key of that server by `wandb login`"):
-        checks._check_login()
+        checks.check_login(Tracking(mode="online"))
 
 
 def test_a_server_that_is_away_ends_no_run(monkeypatch, capsys):
     login = Login(wandb.errors.AuthenticationError("away"))
     monkeypatch.setattr(wandb, "login", login)
     monkeypatch.setattr(checks, "_does_not_answer", lambda address: "Connection refused")
-    checks._check_login()
+    checks.check_login(Tracking(mode="online"))
     assert login.asked == [False]
     said = capsys.readouterr().out
     assert said.startswith("Weights & Biases does not answer at http")

@@ -68,7 +68,7 @@ def test_a_round_without_rows_still_begins_the_adapters(config, monkeypatch, nan
     """A copy of the whole base would be another base for the rounds after it."""
     monkeypatch.setattr(imitate.Round, "learned", lambda r: ([], []))
     monkeypatch.setattr(imitate, "measured_critiques", lambda r: [])
-    monkeypatch.setattr(prefer.pairs, "pairs", lambda *arguments: [])
+    monkeypatch.setattr(prefer.pairs, "preferences", lambda *arguments: [])
     path, results = run(config(model=LORA))
     assert (results["rounds"][0]["sft_examples"], results["rounds"][0]["pairs"]) == (0, 0)
     assert read_base(path / "round_001" / "policy")["base"] == str(nano_checkpoint.resolve())

@@ -9,6 +9,7 @@ import pytest
 from agent.collect.verify import Verifier
 from agent.collect.workers import Workers
 from agent.config import Pretrain, Stage, load
+from agent.config.optimisers import in_order
 from agent.optimise import pretrain
 from agent.record.rundir import RunDir
 from agent.record.tracking import Tracker
@@ -66,9 +67,10 @@ def test_a_round_at_another_size(nano_checkpoint, tmp_path, monkeypatch, any_act
         r = Round(1, config, run, workers, tracker, budget)
         played = practise(r, nano_checkpoint)
         relabel(r)
-        learned = imitate(r, nano_checkpoint)
-        branched = branch(r)
-        prefer(r)
+        sft, dpo = in_order(config.optimise)
+        learned = imitate(r, nano_checkpoint, sft)
+        branched = branch(r, r.folder / sft.out, dpo)
+        prefer(r, r.folder / sft.out, dpo)
     assert played["successes"]
     assert learned["sft_examples"]
     assert branched["branched"]

@@ -64,7 +64,7 @@ def test_a_number_has_one_of_four_forms(form, kind):
         ("{arm: {body: hand, site: tip}}", "body and site are given"),
         (
             "{arm: {of: observation.0, lo: 1}}",
-            "sees.arm.0: unknown config key 'lo' .did you mean 'low'.*; valid: .*bins",
+            "sees.arm.0: unknown config key 'lo' .did you mean 'low'.*; valid: low, .*in all",
         ),
         ("{arm: {of: observation.0, bins: 0}}", "sees.arm.0: config key 'bins' = 0"),
         ("{arm: {of: observation.0, low: 1}}", "low is given without high"),

@@ -181,7 +181,7 @@ def test_a_module_is_imported_before_the_environment_is_looked_up(tmp_path):
         ("imports: [raising_module]", "imports: 'raising_module' cannot be imported: RuntimeError: no licence"),
         ("imports: [needing_module]", "imports: 'needing_module' needs 'another_module'"),
         ("wrappers: [Darker]", "wrappers: 'Darker'; valid: MODULE:CLASS"),
-        ("wrappers: ['spoken:Darkest']", "wrappers: no 'Darkest' in 'spoken'; valid: Darker"),
+        ("wrappers: ['spoken:Darkest']", "wrappers: no 'Darkest' in 'spoken'; valid: .*Darker"),
         ("wrappers: ['nowhere:Darker']", "imports: no module 'nowhere'"),
         ("wrappers: [{path: 'spoken:Darker', kwargs: {of: 2}}]", "wrappers: spoken:Darker with {'of': 2} raised TypeE"),
         ("wrappers: ['spoken:no_environment']", "wrappers: spoken:no_environment made str; valid: a wrapper of Gym"),

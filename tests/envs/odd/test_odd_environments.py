@@ -40,7 +40,7 @@ def played(task):
         ("OddLine", {"max_episode_steps": "ten"}, "kwargs.max_episode_steps = 'ten'; valid"),
         ("OddLine", {"max_episode_steps": 2.5}, "kwargs.max_episode_steps = 2.5; valid"),
         ("OddLine", {"max_episode_steps": True}, "kwargs.max_episode_steps = True; valid"),
-        ("OddLine", {"colour": "red"}, "unknown argument of '.*' 'colour'; valid: draws, flag, "),
+        ("OddLine", {"colour": "red"}, "unknown argument of '.*' 'colour'; valid: .*draws.* in all\\)"),
         ("OddLine", {"render_mode": "human"}, "kwargs.render_mode = 'human'; valid: leave it out"),
         ("OddLine", {"id": "CartPole-v1"}, "kwargs.id = 'CartPole-v1'; valid: leave it out"),
         ("OddLin", {}, "unknown environment '.*OddLin-v0'; valid: HandEyeTest/OddLine-v0"),

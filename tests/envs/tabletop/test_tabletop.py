@@ -303,7 +303,7 @@ def test_a_misleading_teacher_changes_the_instruction_or_has_a_wrong_belief(chos
 
 def test_tasks_are_looked_up_by_name():
     assert task("reach") is TASKS["reach"]
-    with pytest.raises(UserError, match=r"unknown task 'raech'.*'reach'.*push, .*push-heldout.*reach, .*reach-heldout"):
+    with pytest.raises(UserError, match=r"unknown task 'raech'.*'reach'.*valid: reach, .*reach-heldout.*in all"):
         task("raech")
 
 
