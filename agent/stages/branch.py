@@ -28,8 +28,9 @@ def branch(r: Round, checkpoint: Path, by: Optimiser, *again: str) -> dict[str, 
     any, of practice; informative ones among them have answers whose outcomes do not tie.
     """
     settings, played, practised = r.config.branch, [], r.episodes("episodes")
-    earlier = r.branches()  # of trainings before, if this is not the first one that needs branches
-    first = r.config.collect.attempts + ATTEMPTS * stores(r.config.optimise).index(by.branches)
+    every = stores(r.config.optimise)
+    before = every[: every.index(by.branches)]  # of trainings before this one
+    first = r.config.collect.attempts + ATTEMPTS * len(before)
     certify, greedy = r.config.collect.certify != "none", settings.follow_temperature == 0
     inexact = registry.inexact(r.config.tasks)
     for task in [t for t in r.config.tasks if t not in inexact] if settings.failures or settings.starts else ():
@@ -42,7 +43,7 @@ def branch(r: Round, checkpoint: Path, by: Optimiser, *again: str) -> dict[str, 
         r.log(f"branch/{task}", branching.agreement())
     if played:
         r.store(by.branches).append(played)
-    played += earlier
+    played += r.episodes(*before)
     measured = played + [e for e in r.labelled(practised) if not played or e.task in inexact]
     found = list(forks(measured))
     informative = sum(fork.is_informative(r.config.select.tie) for fork in found)

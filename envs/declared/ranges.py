@@ -105,7 +105,9 @@ def text_of(parts: Parts, comment: str) -> str:
     """The file's text: a comment of full lines, then a line for each number."""
     lines = [f"# {line}" if line else "#" for line in comment.splitlines()]
     for name, numbers in parts.items():
-        lines.append(f"{name}:")
+        lines.append(
+            yaml.safe_dump({name: None}, allow_unicode=True).removesuffix(" null\n")
+        )  # quotes `on` and the like
         lines += [f"- {_flow(number)}" for number in numbers]
     return "\n".join(lines) + "\n"
 
