@@ -1,11 +1,14 @@
 """The x-axes of metrics: lines of metrics.jsonl, environment steps, and optimiser steps."""
 
 from collections.abc import Mapping
+from typing import get_args
+
+from agent.config.optimisers import Method
 
 STEP = "step"  # the number of a line in metrics.jsonl
 ENV_STEPS = "train_env_steps"  # environment steps of practice and of branches so far
 GLOBAL_STEP = "global_step"  # optimiser steps so far, over all rounds: `sft/global_step`, `dpo/global_step`
-TRAININGS = ("sft", "dpo")  # prefixes of metrics of trainings
+TRAININGS = get_args(Method)  # prefixes of metrics of trainings
 
 
 def axis_of(name: str, line: Mapping[str, float | None]) -> str:
