@@ -3,16 +3,16 @@
 A rollout's episodes do not depend on it.
 """
 
+import os
 from pathlib import Path
 
-from agent.record.console import console
+from agent.config.run import STATM
+from agent.record.console import say
 from envs.snapshot import Restorable
 from envs.task import Task
 
 MEMINFO = Path("/proc/meminfo")
-STATM = Path("/proc/self/statm")
 CGROUP = Path("/sys/fs/cgroup")  # version 2: the limits of a container
-PAGE = 4096  # bytes
 SPARE = 0.15  # share of all memory that is left for what grows while episodes are played
 GB = 10**9
 _said: set[str] = set()  # tasks of which this process has said that memory is short
@@ -32,8 +32,7 @@ def environments(task: Task, n: int) -> list[Restorable]:
     if len(envs) < n and task.name not in _said:
         _said.add(task.name)
         each = f", {largest / GB:.2f} GB each" if largest else ""
-        say = f"{task.name}: {len(envs)} environments at once and not {n}, as memory is short{each}"
-        console.print(say, markup=False, soft_wrap=True)
+        say(f"{task.name}: {len(envs)} environments at once and not {n}, as memory is short{each}")
     return envs
 
 
@@ -54,7 +53,7 @@ def room() -> float:
 
 def resident() -> int:
     """[bytes] of this process's resident memory; 0 where the platform does not tell."""
-    return PAGE * int(STATM.read_text().split()[1]) if STATM.exists() else 0
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if STATM.exists() else 0
 
 
 def _number(path: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""What a round of a recorded run was trained on, told again from the episodes that its stages stored. Only read."""
+"""What a round of a recorded run was trained on, selected again from the episodes that its stages stored. Only read."""
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -30,7 +30,7 @@ class RecordedRound(Round):
 
     @cached_property
     def _seed_policy(self) -> Path:
-        """How its policies are asked is told by each that the run made; the seed itself may be gone."""
+        """A policy that the run made, which says how all are asked: the seed itself may be gone."""
         made = [
             path for kind in ("config", "adapter_config") for path in self.run.path.glob(f"round_*/policy/{kind}.json")
         ]

@@ -1,15 +1,15 @@
 """What a task costs: time, memory, tokens."""
 
 import gc
-import os
 import time
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from agent.collect.room import resident
+from agent.config.run import STATM
 from agent.measure.ladder.playing import Effort, spread
 from agent.measure.ladder.rungs import Memory, Times, Tokens
 from agent.organise.vocabulary import words
@@ -21,7 +21,6 @@ from policies.action_codec import TextCodec, codec_for
 from policies.baselines import RandomPolicy
 
 TIMED = 30  # steps and frames
-STATM = Path("/proc/self/statm")
 MORE = 3  # environments whose memory is measured, beside one that was made before
 MB = 10**6
 
@@ -75,7 +74,7 @@ def _opened(task: Task) -> Any:
 
 def _resident() -> int:
     gc.collect()
-    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return resident()
 
 
 def tokens(task: Task, effort: Effort) -> Tokens:

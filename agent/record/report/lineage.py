@@ -83,7 +83,6 @@ def _preferred(run: Run, number: int, select: Select, number_of: NumberOf, found
     practised = _practice(run, number, select, number_of)
     tried = [*branched, *(each for each in practised if not branched or each[2].task in inexact)]
     places = {id(step): (n, i) for n, _, episode in tried for i, step in enumerate(episode.steps)}
-    seeds = {n: episode.seed for n, _, episode in tried}
     bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
     preferences = pairs.preferences([episode for *_, episode in tried], *bounds)
     for each in preferences:
@@ -94,11 +93,11 @@ def _preferred(run: Run, number: int, select: Select, number_of: NumberOf, found
             PairRow(
                 number,
                 each.task,
-                seeds[chosen.episode],
+                each.seed,
                 chosen,
                 rejected,
                 tuple(each.margin),
-                pairs.more_often(each.winners, each.losers),
+                each.p_value,
                 each.chosen.fingerprint.hex(),
             )
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agent.config import Tracking
-from agent.record.console import console
+from agent.record.console import say
 from agent.record.rundir import plain
 from agent.record.tracking.job import Artifact, TrackedJob
 from agent.record.tracking.tables import Rows
@@ -116,4 +116,4 @@ class Sinks:
             self._open.pop(name, None)
             self._failed.add(name)
             why = f"{TITLES[name]} failed: {first_line(error)}; the run goes on without it, with {self._instead!r}"
-            console.print(why, markup=False, highlight=False, soft_wrap=True)
+            say(why)

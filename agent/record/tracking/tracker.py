@@ -15,7 +15,7 @@ from typing import Any
 
 from agent.config import Tracking
 from agent.organise import durable
-from agent.record.console import console
+from agent.record.console import say
 from agent.record.rundir import flat
 from agent.record.tracking.job import Artifact, TrackedJob
 from agent.record.tracking.sinks import Sinks
@@ -123,7 +123,7 @@ def _cut(path: Path, step: int) -> list[dict[str, Any]]:
         durable.write(path, kept)
     if len(lines) < step:
         lost = f"{path}: {step - len(lines)} of {step} lines are missing or damaged; the run goes on without them"
-        console.print(lost, markup=False, highlight=False, soft_wrap=True)
+        say(lost)
     return lines
 
 

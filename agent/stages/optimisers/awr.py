@@ -15,8 +15,7 @@ from agent.stages.stage import stage
 def weigh(r: Round, checkpoint: Path, by: Optimiser, *again: str) -> dict[str, int]:
     """SFT of the checkpoint on weighted answers; a copy where none has a measured outcome.
 
-    What DPO rehearses is mixed in. Raises UnhealthyError, before anything is
-    saved.
+    What DPO rehearses is mixed in. Raises UnhealthyError, before anything is saved.
     """
     select, rng, out = r.config.select, r.rng(" ".join(["awr", *again])), r.output(by.out)
     tried = measured(r, by)

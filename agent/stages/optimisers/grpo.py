@@ -7,13 +7,11 @@ was before this training, plays the episode to its end: the reward is the measur
 import re
 from collections import defaultdict
 from collections.abc import Sequence, Set
-from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
-from agent.collect.branching import Point
-from agent.collect.workers import release
-from agent.config.optimisers import Optimiser, stores
+from agent.collect.branching import Branching, Point
+from agent.collect.workers import Job, release
+from agent.config.optimisers import Optimiser
 from agent.optimise.grpo import train_grpo
 from agent.organise.episode import Episode
 from agent.organise.outcome import mean, outcomes_of
@@ -22,7 +20,6 @@ from agent.organise.selection import by_start
 from agent.record.console import bar
 from agent.record.rundir import copy_folder
 from agent.record.tracking.training import TrackTraining
-from agent.stages.branch import ATTEMPTS
 from agent.stages.round import Round
 from agent.stages.stage import stage
 from envs.foreign.actions import key
@@ -77,7 +74,6 @@ class MeasuredReward:
 
     def __init__(self, r: Round, follower: Path, points: Sequence[Point]):
         self._r, self._follower, self._points = r, follower, points
-        self._attempts = count(r.config.collect.attempts + ATTEMPTS * len(stores(r.config.optimise)))
 
     def __call__(self, answers: Sequence[str], numbers: Sequence[int]) -> list[float | None]:
         """numbers: of the point of each answer. None where the episode broke; 0 for an answer that is no action."""
@@ -97,12 +93,16 @@ class MeasuredReward:
         settings, n = self._r.config.branch, self._r.config.branch.repeats
         greedy = settings.follow_temperature == 0
         job = self._r.job(name, self._follower, temperature=settings.follow_temperature, end_loops=greedy)
-        starts = [point.start(next(self._attempts), repeat, first) for point, first in given for repeat in range(n)]
-        rests = self._r.workers.rollout(replace(job, starts=starts))
-        self._r.charge(self._r.workers.take_spent(), "branch_env_steps")
-        whole = [point.graft(rest) for point, rest in zip((p for p, _ in given for _ in range(n)), rests, strict=True)]
+        branching = Branching(self._r.workers, job, self._rollout, self._r.config.collect.attempts, self._r.rng("grpo"))
+        whole = branching.measure([point for point, _ in given], [[decision] for _, decision in given], n)
         groups = (whole[i : i + n] for i in range(0, len(whole), n))
         return [_value([e for e in some if e.ending != "broken"], task(name).horizon) for some in groups]
+
+    def _rollout(self, title: str, job: Job) -> list[Episode]:
+        """Without a bar of its own, within the training's, and not stored: an interrupted training begins anew."""
+        episodes = self._r.workers.rollout(job)
+        self._r.charge(self._r.workers.take_spent(), "branch_env_steps")
+        return episodes
 
 
 def decided(name: str, answer: str) -> Decision | None:

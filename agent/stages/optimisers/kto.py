@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-from agent.collect.workers import release
 from agent.config.optimisers import Optimiser
 from agent.optimise.kto import train_kto
 from agent.organise import pairs
 from agent.organise.rows import Labelled
-from agent.record.console import bar
 from agent.record.rundir import copy_folder
-from agent.record.tracking.training import TrackTraining
-from agent.stages.optimisers.prefer import measured, rehearsed, with_reference
+from agent.stages.optimisers.prefer import measured, rehearsed, train_against_itself
 from agent.stages.round import Round
 from agent.stages.stage import stage
 
@@ -19,26 +16,15 @@ from agent.stages.stage import stage
 def prefer_unpaired(r: Round, checkpoint: Path, by: Optimiser, *again: str) -> dict[str, int]:
     """KTO of the checkpoint; the reference is the checkpoint. A copy without labelled answers.
 
-    What DPO rehearses is mixed in as good answers. Raises UnhealthyError,
-    before anything is saved.
+    What DPO rehearses is mixed in as good answers. Raises UnhealthyError, before anything is saved.
     """
     select, rng, out = r.config.select, r.rng(" ".join(["kto", *again])), r.output(by.out)
     tried = measured(r, by)
     answers = pairs.labelled_answers(tried + r.unbranched(r.practice), select.tie, r.dialect)
     if answers:
         beside = [Labelled(e.shown, e.prompt, e.answer) for e in rehearsed(r, tried, rng)]
-        _train(r, checkpoint, answers * select.pair_repeats + beside, out)
+        train_against_itself(r, checkpoint, answers * select.pair_repeats + beside, out, by, train_kto)
     else:
         copy_folder(checkpoint, out)
     r.sign(out, checkpoint, "kto")
     return {"labelled": {"good": sum(a.good for a in answers), "bad": sum(not a.good for a in answers)}}
-
-
-def _train(r: Round, checkpoint: Path, rows: list[Labelled], out: Path) -> None:
-    release()
-    backend, reference = with_reference(r, checkpoint)
-    settings = {"seed": r.config.seed} | r.config.kto
-    with bar("prefer (KTO)") as progress:
-        callbacks = [progress, TrackTraining(r.tracker, "kto")]
-        train_kto(backend.model, reference, backend.processor, rows, r.checkpoints, settings, callbacks)
-    backend.save(out)

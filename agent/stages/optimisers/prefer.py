@@ -1,11 +1,11 @@
 """Prefer: direct preference optimisation (DPO) on pairs of answers to one observation with measured outcomes."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from transformers import PreTrainedModel
 
 from agent.collect.workers import release
 from agent.config.optimisers import Optimiser
@@ -13,7 +13,7 @@ from agent.optimise.dpo import train_dpo
 from agent.optimise.processes.distributed import train_apart
 from agent.organise import pairs, selection
 from agent.organise.episode import Episode
-from agent.organise.rows import Example, Pair, rehearsal
+from agent.organise.rows import Example, Labelled, Pair, rehearsal
 from agent.record.console import bar
 from agent.record.rundir import copy_folder
 from agent.record.tracking.tables import pair_rows
@@ -22,17 +22,17 @@ from agent.stages.optimisers.imitate import measured_critiques, other_critiques
 from agent.stages.round import Round
 from agent.stages.stage import stage
 from policies.backends.adapters.lora import is_adapted
-from policies.backends.huggingface import HFBackend
 from policies.backends.loading import load_trainable
+
+Train = Callable[..., Any]  # `train_dpo`, or one with the same arguments
 
 
 @stage
 def prefer(r: Round, checkpoint: Path, by: Optimiser, *again: str) -> dict[str, int]:
     """DPO of the checkpoint with an SFT term; the reference is the checkpoint. A copy without pairs.
 
-    Rehearsed SFT examples and the examples for the critic are mixed in. The
-    pairs are few: alone, they make the policy forget what they do not show. Raises UnhealthyError, before anything is
-    saved.
+    Rehearsed SFT examples and the examples for the critic are mixed in. The pairs are few: alone, they make the policy
+    forget what they do not show. Raises UnhealthyError, before anything is saved.
     """
     select, rng = r.config.select, r.rng(" ".join(["prefer", *again]))
     tried = measured(r, by)
@@ -45,7 +45,8 @@ def prefer(r: Round, checkpoint: Path, by: Optimiser, *again: str) -> dict[str, 
     if select.flip_pairs:
         preferences = pairs.flipped(preferences, rng)
     _log(r, preferences)
-    _train(r, checkpoint, preferences, rehearsed(r, tried, rng), out)
+    rows = preferences * select.pair_repeats + [rehearsal(e) for e in rehearsed(r, tried, rng)]
+    train_against_itself(r, checkpoint, rows, out, by, train_dpo)
     r.sign(out, checkpoint, "dpo")
     return {"pairs": len(preferences)}
 
@@ -79,22 +80,20 @@ def rehearsed(r: Round, tried: Sequence[Episode], rng: np.random.Generator) -> l
     return [*random.Random(r.config.seed).sample(examples, n), *critiques]
 
 
-def _train(r: Round, checkpoint: Path, preferences: Sequence[Pair], beside: Sequence[Example], out: Path) -> None:
-    rows = [*preferences] * r.config.select.pair_repeats + [rehearsal(e) for e in beside]
-    settings = {"seed": r.config.seed} | r.config.dpo
+def train_against_itself(
+    r: Round, checkpoint: Path, rows: Sequence[Pair] | Sequence[Labelled], out: Path, by: Optimiser, train: Train
+) -> None:
+    """Train the checkpoint on the rows with itself as the reference, with the method's section of the config."""
+    section = by.method
+    settings = {"seed": r.config.seed} | getattr(r.config, section)
     release()
-    with bar("prefer (DPO)") as progress:
-        callbacks = [progress, TrackTraining(r.tracker, "dpo")]
+    with bar(f"prefer ({section.upper()})") as progress:
+        callbacks = [progress, TrackTraining(r.tracker, section)]
         if r.config.model.devices > 1:
-            train_apart(r.training("dpo", checkpoint, rows, settings, out), callbacks)
+            train_apart(r.training(section, checkpoint, rows, settings, out), callbacks)
             return
-        backend, reference = with_reference(r, checkpoint)
-        train_dpo(backend.model, reference, backend.processor, rows, r.checkpoints, settings, callbacks)
+        backend = load_trainable(checkpoint, r.config.model, r.config.seed)
+        # of one with adapters, trl makes a copy
+        reference = None if is_adapted(backend.model) else load_trainable(checkpoint, r.config.model).model
+        train(backend.model, reference, backend.processor, rows, r.checkpoints, settings, callbacks)
     backend.save(out)
-
-
-def with_reference(r: Round, checkpoint: Path) -> tuple[HFBackend, PreTrainedModel | None]:
-    """A checkpoint to train, and the same as a reference; None for one with adapters, of which trl makes a copy."""
-    backend = load_trainable(checkpoint, r.config.model, r.config.seed)
-    reference = None if is_adapted(backend.model) else load_trainable(checkpoint, r.config.model).model
-    return backend, reference
