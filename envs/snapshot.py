@@ -22,6 +22,7 @@ from gymnasium.wrappers import PassiveEnvChecker
 
 from envs.checks.health import data_of
 from envs.errors import UserError
+from envs.foreign.resets import generators
 from envs.foreign.resets.copies import Copier, is_window
 from envs.foreign.resets.simulation import PHYSICS, physics_of, put_physics, simulators
 from envs.observation import decode_png, encode_png
@@ -81,6 +82,7 @@ class Snapshot:
     attributes: tuple[dict[str, Any], ...] | None = None
     observation: Any = None
     copied: bytes | None = None
+    redrawn: tuple[tuple[int, int], ...] = ()
 
     @property
     def repeated(self) -> tuple[Any, ...]:
@@ -133,11 +135,14 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         self._model: mujoco.MjModel | None = None  # that of the last reset
         self._start: tuple[int, dict[str, Any] | None] | None = None
         self._actions: list[Any] = []
+        self._redrawn: list[tuple[int, int]] = []
+        self._undrawn = b""  # the states of its random generators after the reset
         self._observation: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        self._start, self._actions, self._model = None, [], None
+        self._start, self._actions, self._redrawn, self._model = None, [], [], None
         self._observation, info = self.env.reset(seed=seed, options=options)
+        self._undrawn = generators.states(self._layers())
         self._model = data.model if (data := self._data()) else None
         self._start = None if seed is None else (seed, deepcopy(options))
         return self._observation, info
@@ -146,6 +151,16 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         self._actions.append(deepcopy(action))
         self._observation, *rest = self.env.step(action)
         return self._observation, *rest
+
+    @property
+    def has_drawn(self) -> bool:
+        """Whether its random generators moved since the reset."""
+        return generators.states(self._layers()) != self._undrawn
+
+    def redraw(self, seed: int) -> None:
+        """From the next step on, the random events of the episode are those of this seed."""
+        self._redrawn.append((len(self._actions), seed))
+        generators.redraw(self._layers(), seed)
 
     def _layers(self) -> list[gym.Env[Any, Any]]:
         layers, env = [], self.env
@@ -175,19 +190,23 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
             raise UserError("an episode without a seed has no way back; valid: reset(seed=...) before snapshot()")
         data = None if self._is_rebuilt() else self._data()
         physics = (physics_of(data), np.hstack([data.xpos, data.xquat])) if data else (None, None)
+        before = *self._start, tuple(self._actions)
         if self.way in (Way.CLONE, Way.COPY) and not self._is_rebuilt():
             copied = self._copier.copy(self._layers(), self.way is Way.CLONE, self._observation)
-            return Snapshot(*self._start, tuple(self._actions), *physics, copied=copied)
+            return Snapshot(*before, *physics, copied=copied, redrawn=tuple(self._redrawn))
         attributes = self._attributes() if data and self.way is Way.STATE else None
         if attributes is None:
-            return Snapshot(*self._start, tuple(self._actions))
+            return Snapshot(*before, redrawn=tuple(self._redrawn))
         return Snapshot(*self._start, (), *physics, attributes, deepcopy(self._observation))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Return to a state, of any episode of this kind of environment."""
         if snapshot.is_repeated:
             self.reset(seed=snapshot.seed, options=snapshot.options)
-            for action in snapshot.actions:
+            redrawn = dict(snapshot.redrawn)
+            for i, action in enumerate(snapshot.actions):
+                if i in redrawn:
+                    self.redraw(redrawn[i])
                 self.step(action)
             return
         is_start = self.way is Way.CLONE and not snapshot.actions
@@ -201,7 +220,7 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
             put_physics(self._data(), snapshot.physics, snapshot.poses)
         if snapshot.copied is not None:
             self._observation = self._copier.put(self._layers(), snapshot.copied)
-            self._actions = list(snapshot.actions)
+            self._actions, self._redrawn = list(snapshot.actions), list(snapshot.redrawn)
             return
         for layer, attributes in zip(self._layers(), snapshot.attributes, strict=True):
             _put(layer, attributes)
@@ -250,12 +269,8 @@ def _plain(owner: Any, strict: bool = True, but: tuple[str, ...] = ()) -> dict[s
     attributes = {}
     fixed = (*getattr(owner, "set_by_reset", ()), *but)
     for name, value in vars(owner).items():
-        if (
-            isinstance(value, _STATELESS)
-            or type(value).__name__ in _STATELESS_NAMES
-            or name in fixed
-            or is_window(value)
-        ):
+        is_fixed = name in fixed or type(value).__name__ in _STATELESS_NAMES
+        if is_fixed or isinstance(value, _STATELESS) or is_window(value):
             continue
         try:
             attributes[name] = _copy(value)

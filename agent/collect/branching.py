@@ -40,22 +40,34 @@ class Point:
     def moment(self) -> Moment:
         e, step = self.episode, self.episode.steps[self.step]
         snapshot = step.snapshot or Snapshot(
-            e.seed, e.options or None, tuple(s.decision.action for s in e.steps[: self.step])
+            e.seed,
+            e.options or None,
+            tuple(s.decision.action for s in e.steps[: self.step]),
+            redrawn=self._redrawn_before,
         )
         return Moment(snapshot, step.observation, step.fingerprint)
 
     def start(self, attempt: int, repeat: int, first: Decision | None = None) -> Start:
         """A rollout from here, with the first decision given or left to the policy.
 
-        Random draws depend on the repeat, not on the first decision: common random numbers across answers.
+        Random draws depend on the repeat, not on the first decision: common random numbers across answers. So do the
+        environment's, where its steps are random: those that the episode had would measure hindsight.
         """
-        draws = self.episode.attempt, self.step, repeat
-        return Start(self.episode.seed, attempt, self.moment, first, draws)
+        e, draws = self.episode, (self.episode.attempt, self.step, repeat)
+        is_random = e.redrawn is not None
+        events = int(np.random.SeedSequence([e.seed, *draws]).generate_state(1)[0]) if is_random else None
+        return Start(e.seed, attempt, self.moment, first, draws, events)
 
     def graft(self, rest: Episode) -> Episode:
         """The branch as a whole episode: the steps before this point, then those of `rest`."""
         steps = [*self.episode.steps[: self.step], *rest.steps]
-        return replace(rest, steps=steps, branched_at=self.step, begins_at=None)
+        later = rest.redrawn if rest.redrawn is None else [(self.step + i, seed) for i, seed in rest.redrawn]
+        redrawn = None if later is None else (*self._redrawn_before, *later)
+        return replace(rest, steps=steps, branched_at=self.step, begins_at=None, redrawn=redrawn)
+
+    @property
+    def _redrawn_before(self) -> tuple[tuple[int, int], ...]:
+        return tuple((i, seed) for i, seed in self.episode.redrawn or () if i < self.step)
 
 
 class Branching:
@@ -97,7 +109,7 @@ class Branching:
             tried = self._branch(failed(own), settings, root_measured=True)
             whole = [e for e in own if e.ending != "broken"]
             points = [point for e in whole for point in self.anywhere(e, settings.anywhere)]
-            others = self.others(points, settings.answers - 1, settings.temperature)
+            others = _and_own(points, self.others(points, settings.answers - 1, settings.temperature))
             return own + tried + self.measure(points, others, settings.repeats)
 
         return within(settings.env_steps, starts, BATCH, collect)
@@ -113,7 +125,7 @@ class Branching:
         """Branches of the failures.
 
         root_measured: the failures were rolled out with the settings of their branches. Their outcomes already measure
-        their own answers, so that only other answers are tried.
+        their own answers, so that only other answers are tried, unless there was luck in them.
         """
         if settings.where == "bisect":
             points, played = self.bisected(failures, settings.repeats)
@@ -121,6 +133,8 @@ class Branching:
             points, played = self._points(failures, settings), []
         n = settings.answers - root_measured
         answers = self.answers(points, n, settings.temperature, others_only=root_measured)
+        if root_measured:
+            answers = _and_own(points, answers)
         return played + self.measure(points, answers, settings.repeats)
 
     def _points(self, failures: Sequence[Episode], settings: Branch) -> list[Point]:
@@ -210,6 +224,14 @@ class Branching:
         starts = [point.start(next(self._attempts), repeat, first) for point, repeat, first in branches]
         rests = self._rollout(f"{title} {self._job.task}", replace(self._job, starts=starts))
         return [point.graft(rest) for (point, _, _), rest in zip(branches, rests, strict=True)]
+
+
+def _and_own(points: Sequence[Point], others: Sequence[list[Decision]]) -> list[list[Decision]]:
+    """The answers to measure, with that of the point's own episode where random events had a part in its outcome."""
+    return [
+        [p.episode.steps[p.step].decision, *some] if some and p.episode.redrawn is not None else some
+        for p, some in zip(points, others, strict=True)
+    ]
 
 
 def failed(episodes: Iterable[Episode]) -> list[Episode]:

@@ -10,6 +10,7 @@ import numpy as np
 from agent.collect.room import environments
 from agent.organise.episode import Episode, Moment, Step, simulation_versions
 from agent.record.console import console
+from envs.checks.random_steps import has_random_steps
 from envs.checks.restores import Way, way_back
 from envs.errors import UserError
 from envs.foreign.raising import is_of_environment, named
@@ -29,7 +30,8 @@ class Start(NamedTuple):
     """Where an episode begins: at the reset of its seed, or at a moment of a recorded episode of that seed.
 
     first: the decision of the first step, instead of the policy's. draws: with the seed, these numbers seed the
-    episode's random generator; the attempt where they are empty.
+    episode's random generator; the attempt where they are empty. events: seeds the environment's random events from the
+    first step on, instead of those of the seed or the moment.
     """
 
     seed: int
@@ -37,6 +39,7 @@ class Start(NamedTuple):
     moment: Moment | None = None
     first: Decision | None = None
     draws: tuple[int, ...] = ()
+    events: int | None = None
 
 
 @dataclass
@@ -114,6 +117,7 @@ def rollout(
 def _begin(task: Task, env: Restorable, start: Start, sampling_seed: int) -> _Slot:
     rng = np.random.default_rng([sampling_seed, start.seed, *(start.draws or (start.attempt,))])
     episode = Episode(task.name, start.seed, start.attempt, begins_at=start.moment, versions=simulation_versions())
+    episode.redrawn = None if start.events is None else ((0, start.events),)
     slot = _Slot(env, episode, start, rng)
     try:
         if start.moment:
@@ -150,6 +154,8 @@ def _advance(task: Task, slot: _Slot, decision: Decision, snapshots: bool, end_l
     episode = slot.episode
     try:
         snapshot = slot.env.snapshot() if snapshots else None
+        if slot.start.events is not None and not episode.steps:
+            slot.env.redraw(slot.start.events)
         _, reward, terminated, truncated, info = slot.env.step(decision.action)
         kept = slot.observation.packed()
         episode.steps.append(Step(kept, decision, float(reward), slot.fingerprint, snapshot))
@@ -160,13 +166,20 @@ def _advance(task: Task, slot: _Slot, decision: Decision, snapshots: bool, end_l
         return
     if len(episode.steps) > 1 or slot.start.first is None:  # not the decision that the start gave
         slot.answered.add(kept.key())
-    looped = end_loops and slot.observation.key() in slot.answered
+    looped = end_loops and slot.observation.key() in slot.answered and not _is_random(task, slot.env)
     if terminated or truncated or looped:
         episode.ending = "terminated" if terminated else "truncated" if truncated else "looped"
         episode.success = success and episode.ending != "looped"
         episode.final = slot.observation.last_frame()
         episode.final_proprioception = slot.observation.proprioception
         episode.final_fingerprint = slot.fingerprint
+        if episode.redrawn is None and _is_random(task, slot.env):
+            episode.redrawn = ()
+
+
+def _is_random(task: Task, env: Restorable) -> bool:
+    """Whether what happened since the reset would have been otherwise with other random numbers."""
+    return env.has_drawn and has_random_steps(task)
 
 
 def _break(slot: _Slot, error: BaseException) -> None:

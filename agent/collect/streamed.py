@@ -118,10 +118,12 @@ def _retaken(job: Job, episodes: Iterable[Episode]) -> list[list[Snapshot | None
                 env.restore(episode.begins_at.snapshot)
             else:
                 env.reset(seed=episode.seed, options=episode.options or None)
-            snapshots = []
-            for step in episode.steps:
+            snapshots, redrawn = [], dict(episode.redrawn or ())
+            for i, step in enumerate(episode.steps):
                 task.observe(env)  # a frame history keeps what was observed
                 snapshots.append(env.snapshot())
+                if i in redrawn:
+                    env.redraw(redrawn[i])
                 env.step(step.decision.action)
             again = replace(episode, steps=_with(episode.steps, snapshots))
             keep_snapshots_that_lead_back(task, again)

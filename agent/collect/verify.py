@@ -94,6 +94,7 @@ def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Epis
         spent.verify_frames += restore_views(chosen, moment.snapshot) * views(chosen, moment.observation)
     else:
         env.reset(seed=episode.seed, options=episode.options)
+    redrawn = dict(episode.redrawn or ())
     ending, success, before, observed = "", False, set(), {env.observation_key()}
     for i, step in enumerate(episode.steps):
         if ending:
@@ -108,6 +109,8 @@ def _difference(chosen: Task, codec: AnswerCodec, env: Restorable, episode: Epis
         answer, action = step.decision.answer, step.decision.action
         if answer and not same(codec.decode(answer)[1], action):
             return f"step {i}: {answer!r} does not say the action {action}"
+        if i in redrawn:
+            env.redraw(redrawn[i])
         _, reward, terminated, truncated, info = env.step(action)
         spent.verify_env_steps += 1
         observed.add(env.observation_key())

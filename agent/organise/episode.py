@@ -49,6 +49,8 @@ class Episode:
     failure of the policy. `looped`: a deterministic policy returned to an observation that it had answered and would
     repeat itself until the time limit; ended early, as a failure.
     branched_at: a branch shares its first `branched_at` steps with the episode that it branched from.
+    redrawn: None where no step was random. Else the steps from which on the random events were no longer those of the
+    reset's seed, each with the seed of these (`Restorable.redraw`).
     conclusion: the critic's verdict on `end`, whether the episode succeeded; None without a critic.
     """
 
@@ -65,6 +67,7 @@ class Episode:
     conclusion: Critique | None = None
     options: dict[str, Any] = field(default_factory=dict)  # of `env.reset`
     branched_at: int = 0
+    redrawn: tuple[tuple[int, int], ...] | None = None
     begins_at: Moment | None = None  # the restored state of the first step, where that is no reset; not stored
     versions: dict[str, str] = field(default_factory=dict)  # package -> version, see `simulation_versions`
 

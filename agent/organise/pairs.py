@@ -1,7 +1,7 @@
 """Episodes from one start -> preference pairs and labelled or weighted answers, at observations with several answers.
 
-The simulator is deterministic: episodes with the same start and the same actions so far have the same observation, and
-an episode that returns to a state repeats its observation. Where the next actions differ, one observation has several
+Episodes with the same start and the same actions so far have the same observation, and an episode that returns to a
+state repeats its observation. Where the next actions differ, one observation has several
 answers. The rest of each episode, the policy's later decisions included, measures the outcome of its answer.
 """
 
@@ -75,13 +75,27 @@ class Preference(NamedTuple):
 
 
 def forks(episodes: Iterable[Episode]) -> Iterator[Fork]:
-    """Every observation after which episodes from one start, or two steps of one episode, took different actions."""
+    """Every observation after which episodes from one start, or two steps of one episode, took different actions.
+
+    Where actions were followed by random events drawn for them (`Episode.redrawn`), only these outcomes count: the
+    others had the luck of one episode, often of one that was chosen because it failed.
+    """
     for (name, seed), attempts in by_start(episodes).items():
-        taken = defaultdict(lambda: defaultdict(list))  # observation -> action -> steps with outcomes
+        taken, drawn = _outcomes(), _outcomes()
         for attempt in attempts:
-            for step, value in zip(attempt.own, outcomes_of(attempt, task(name).horizon), strict=True):
-                taken[step.observation.key()][key(step.decision.action)].append((step, value))
-        yield from (Fork(name, dict(outcomes), seed) for outcomes in taken.values() if len(outcomes) > 1)
+            redrawn = dict(attempt.redrawn or ())
+            values = outcomes_of(attempt, task(name).horizon)
+            for i, (step, value) in enumerate(zip(attempt.own, values, strict=True), attempt.branched_at):
+                for found in (taken, drawn) if i in redrawn else (taken,):
+                    found[step.observation.key()][key(step.decision.action)].append((step, value))
+        for outcomes in (taken | drawn).values():
+            if len(outcomes) > 1:
+                yield Fork(name, dict(outcomes), seed)
+
+
+def _outcomes() -> defaultdict[bytes, defaultdict[bytes, list[tuple[Step, Outcome]]]]:
+    """Observation -> action -> the steps that took it, each with its outcome."""
+    return defaultdict(lambda: defaultdict(list))
 
 
 def preferences(

@@ -135,10 +135,13 @@ def check(path: Path) -> bytes:
     return content
 
 
-def decode(content: bytes, path: Path, schema: pa.Schema, filled: Iterable[str] = ()) -> pa.Table:
+def decode(
+    content: bytes, path: Path, schema: pa.Schema, filled: Iterable[str] = (), later: Iterable[str] = ()
+) -> pa.Table:
     """The table of a part's bytes. Raises DamagedError for another schema.
 
-    path: of the file, for the error. filled: columns with a value in every row.
+    path: of the file, for the error. filled: columns with a value in every row. later: columns that an earlier version
+    did not write; null where they are missing.
     """
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
@@ -153,6 +156,8 @@ def decode(content: bytes, path: Path, schema: pa.Schema, filled: Iterable[str] 
         table = file.read()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DamagedError(path, str(error)) from error
+    for name in [name for name in later if name not in table.column_names]:
+        table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
     if missing := [name for name in schema.names if name not in table.column_names]:
         raise DamagedError(path, f"it has no column {', '.join(missing)}")
     for field in schema:

@@ -39,8 +39,10 @@ SCHEMA = pa.schema(
         "conclusion_reason": pa.string(),
         "error": pa.string(),
         "versions": pa.string(),  # JSON
+        "redrawn": pa.string(),  # JSON; null where no step was random
     }
 )
+LATER = ("redrawn",)  # files of earlier versions lack these columns; a null is no part of an episode's digest
 DIGEST = pa.field("digest", pa.binary())  # BLAKE2b of all rows of an episode, in its last
 STORED = SCHEMA.append(DIGEST)
 FILLED = ("task", "seed", "attempt", "options", "branched_at", "step", "proprioception", "frames", "success", "ending")
@@ -55,6 +57,7 @@ def rows_of(episode: Episode) -> Iterator[dict]:
         "attempt": episode.attempt,
         "options": json.dumps(episode.options),
         "branched_at": episode.branched_at,
+        "redrawn": None if episode.redrawn is None else json.dumps(episode.redrawn),
         "success": episode.success,
         "ending": episode.ending,
         "error": episode.error,
@@ -128,7 +131,8 @@ def episodes_of(rows: Iterable[dict], frames: Iterable[PackedFrame]) -> Iterator
 def _digest(rows: Iterable[dict]) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for row in rows:
-        digest.update(repr([row[name] for name in SCHEMA.names if name != "frames"]).encode())
+        held = [row[name] for name in SCHEMA.names if name != "frames" and (name not in LATER or row[name] is not None)]
+        digest.update(repr(held).encode())
         for png in row["frames"]:
             digest.update(len(png).to_bytes(8, "little") + png)
     return digest.digest()
@@ -153,6 +157,8 @@ def _whole(rows: list[dict]) -> Episode:
         episode.conclusion = Critique(last["conclusion"], last["conclusion_reason"])
     episode.options, episode.branched_at = json.loads(last["options"]), last["branched_at"]
     episode.versions = _versions(last["versions"])
+    if last["redrawn"] is not None:
+        episode.redrawn = tuple((int(step), int(seed)) for step, seed in json.loads(last["redrawn"]))
     for row in steps:
         observation = PackedObservation.of(row["packed"], row["instruction"], row["proprioception"], row["key"])
         proposals = tuple((answer, verdict) for answer, verdict in json.loads(row["proposals"]))

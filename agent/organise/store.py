@@ -12,7 +12,7 @@ import pyarrow as pa
 from agent.organise import durable, foreign, part
 from agent.organise.episode import Episode
 from agent.organise.part import DamagedError, Part
-from agent.organise.records import FILLED, STORED, episodes_of, frames_of, rows_of, table_of
+from agent.organise.records import FILLED, LATER, STORED, episodes_of, frames_of, rows_of, table_of
 from envs.observation import PackedFrame
 
 PART_BYTES = 8_000_000  # of the frames in one part, where it has more than one episode; five times this is in memory
@@ -113,7 +113,7 @@ def _read(source: Part) -> Iterator[Episode]:
 def _table(path: Path) -> tuple[bytes, pa.Table]:
     """The bytes of a part, and its table. Raises DamagedError."""
     content = part.check(path)
-    return content, part.decode(content, path, STORED, FILLED)
+    return content, part.decode(content, path, STORED, FILLED, LATER)
 
 
 @dataclass

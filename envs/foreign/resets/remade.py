@@ -89,6 +89,17 @@ class Remade(gym.Wrapper[Any, Any, Any, Any]):
         with self._own(moved=False):
             return self.env.render()
 
+    def redraw(self, seed: int) -> None:
+        """From here on, the episode's generators are those of another seed."""
+        self._begin(seed)
+        _seed_spaces(self.env.unwrapped, seed)
+
+    def generators(self) -> Any:
+        """The states of the episode's generators, those of its environment's spaces among them."""
+        spaces = [space for space in vars(self.env.unwrapped).values() if isinstance(space, gym.Space)]
+        drawn = [space._np_random and space._np_random.bit_generator.state for space in spaces]
+        return self._legacy, self._plain, self._seeds.bit_generator.state, drawn
+
     def close(self) -> None:
         with self._own(moved=False):
             self._close()

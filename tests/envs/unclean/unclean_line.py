@@ -102,6 +102,18 @@ class Sampling(Clean):
         return float(self.action_space.sample())
 
 
+class Windy(Clean):
+    """Its steps draw from its own generator; its state says nothing of what comes. It ends at the first gust."""
+
+    def drift(self):
+        self.gust = bool(self.np_random.random() < 0.1)
+        return float(self.np_random.normal())
+
+    def step(self, action):
+        observation, reward, _, *rest = super().step(action)
+        return observation, reward, self.gust, *rest
+
+
 class Timed(Clean):
     """The time of day moves it: no cure."""
 
@@ -313,7 +325,7 @@ class Ending(Clean):
 
 
 KINDS = (
-    *(Clean, Keeping, Unseeded, UnseededLevel, Global, Sampling, Timed, Seedless, Sharing, Nested, Cloning),
+    *(Clean, Keeping, Unseeded, UnseededLevel, Global, Sampling, Windy, Timed, Seedless, Sharing, Nested, Cloning),
     *(Delayed, BehindPhysics, BehindSim, Windowed, TimeOut, Dusty, Fragile, Ending),
 )
 for kind in KINDS:
