@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import expm1, isfinite, log1p
+from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import wrap
@@ -20,6 +20,7 @@ from agent.measure.ladder.rungs import Starts
 from agent.measure.statistics import rate
 from agent.record.tables import percent
 from envs import registry
+from envs.checks.random_steps import has_random_steps
 from envs.declared import forget, ranges, ranges_file, unseen
 from envs.errors import UserError
 from envs.survey.play import MOST_STEPS, Survey
@@ -91,7 +92,10 @@ def files(found: Survey, name: str, places: tuple[Path, ...]) -> Files:
         chosen = registry.task(str(tried))
         probe(chosen)
         known = starts(chosen, EFFORT, MANY)
-        texts |= {seed: _seed(found, name, task, seed, chosen), loop: _loop(name, task, loop, known)}
+        texts |= {
+            seed: _seed(found, name, task, seed, chosen),
+            loop: _loop(name, task, loop, known, has_random_steps(chosen)),
+        }
         for path, kind in ((seed, config.Pretrain), (loop, config.Config)):
             there = Path(scratch) / path.name
             there.write_text(texts[path].replace(_yaml(str(task)), _yaml(str(tried))))
@@ -313,33 +317,22 @@ stages:{sight}
 """
 
 
-def _all_starts(known: Starts) -> int:
-    """How many starts there are, if all are as likely: n of which so many seeds meet as many as were met, on average.
-
-    Where all seeds differ, as many as there are of these.
-    """
-    if known.distinct == known.seeds:
-        return known.seeds
-    low, high = known.distinct, known.seeds**2
-    while high - low > 1:
-        middle = (low + high) // 2
-        met = middle * -expm1(known.seeds * log1p(-1 / middle)) if middle > 1 else 1
-        low, high = (middle, high) if met < known.distinct else (low, middle)
-    return low
-
-
-def _loop(name: str, task: Path, path: Path, known: Starts) -> str:
+def _loop(name: str, task: Path, path: Path, known: Starts, is_random: bool) -> str:
     typed = _yaml(str(task))
-    few, all_starts = known.distinct < known.seeds, _all_starts(known)
+    few, all_starts = known.distinct < known.seeds, known.in_all
     gate, report = (min(GATE, all_starts // 8), min(REPORT, all_starts // 4)) if few else (GATE, REPORT)
     why = f": {known.distinct} of {known.seeds} seeds differ, of about {all_starts} starts" if few else ""
+    moments, events = "moments: 4, anywhere: 3", ""
+    if is_random:
+        moments, events = "moments: 2, anywhere: 1, repeats: 4", ", each followed by as many random futures"
     return f"""{MARK}: two rounds of practice, training and gate:
 # `handeye improve {path}`.
 policy: runs/seeds/{name}  # from the seed config
 tasks: [{typed}]
 out: runs/{name}  # run folder
 collect: {{starts: 100, attempts: 4}}  # sampled episodes of a round
-branch: {{starts: 100, env_steps: 4000, where: early, moments: 4, anywhere: 3}}  # other answers at restored states
+# other answers at restored states{events}
+branch: {{starts: 100, env_steps: 4000, where: early, {moments}}}
 select: {{per_start: 2, pair_repeats: 8, rehearsed: 500}}
 sft: {{max_steps: 200, per_device_train_batch_size: 32, learning_rate: 5.0e-4, warmup_steps: 10}}
 dpo: {{num_train_epochs: 1, per_device_train_batch_size: 16, learning_rate: 2.0e-4, loss_type: [sigmoid, sft],
