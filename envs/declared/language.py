@@ -1,17 +1,18 @@
 """The words of `sees`: a task with thoughts, captions, questions and a legend, from numbers that a file names."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import pi
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from envs.declared.numbers import Number, Parts
 from envs.declared.sources import PICTURE, AbsentError, number_of
 from envs.errors import UserError
-from envs.language import Bins, Language, SignedLevels, StateLanguage, StateWords, Values, Whole
+from envs.language import Bins, FixedInstruction, Language, SignedLevels, StateLanguage, StateWords, Values, Whole
 from envs.task import Captions, Task
 
 
@@ -61,6 +62,15 @@ class SeenLanguage(StateLanguage):
 
     def proprioception(self, env: gym.Env) -> str:
         return self.told.proprioception(env)
+
+    def captions(
+        self, env: gym.Env, rng: np.random.Generator, n: int, instructions: bool = False
+    ) -> Iterator[tuple[str, str]]:
+        """As `StateLanguage.captions`, each question after an instruction that the environment tells: a part such as
+        the target may depend on it."""
+        told = "" if isinstance(self.told, FixedInstruction) else f"{self.told.instruction(env)}. "
+        for question, answer in super().captions(env, rng, n, instructions):
+            yield told + question, answer
 
     def parse(self, thought: str) -> Any:
         return self.seen.parse(thought) if self.thought_regex else thought

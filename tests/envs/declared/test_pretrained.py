@@ -43,6 +43,15 @@ def walking_right(algorithm, env, path):
     return path
 
 
+@pytest.mark.parametrize(("told", "before"), [("walk", ""), ("{of: info.name}", "yard. ")])
+def test_captions_are_asked_for_after_an_instruction_that_the_environment_tells(declare, told, before):
+    """What is to be said of a scene may depend on it, such as where the target is."""
+    head = LANE.replace("bring the ball to the right", told).split("sees")[0]
+    path = declare("sees: {ball: [{of: info.ball_x, low: 0, high: 7}]}\n", head)
+    (examples,) = caption_examples(task(path), [5])
+    assert [e.prompt[0]["content"][-1]["text"] for e in examples] == [f"{before}describe", f"{before}where is the ball"]
+
+
 @pytest.mark.parametrize(
     ("algorithm", "kwargs"),
     [(DQN, ""), pytest.param(PPO, "kwargs: {continuous: true}\n", marks=pytest.mark.slow)],
