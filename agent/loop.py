@@ -69,9 +69,7 @@ def one_round(r: Round, incumbent: Path) -> dict[str, Any]:
     try:
         for by in in_order(r.config.optimise):  # SFT on successes, then DPO on pairs, if the config says nothing else
             if by.branches:
-                row |= branch(
-                    r, policy, by, *by.branched_again
-                )  # data collection: measured outcomes at restored states
+                row |= branch(r, policy, by, *by.branched_again)  # data collection: measured outcomes
             row |= optimise(r, policy, by)  # data organisation and model optimisation
             policy = r.folder / by.out
     except UnhealthyError as fault:

@@ -19,6 +19,7 @@ from agent.record.console import say
 from agent.record.provenance import check_words
 from agent.record.tracking.sinks import check_installed
 from envs import registry
+from envs.checks.random_steps import has_random_steps
 from envs.declared import ranges_file
 from envs.errors import UserError, first_line, unknown
 from envs.foreign.teaching import Sb3Expert
@@ -51,9 +52,11 @@ def check_improve(config: Config) -> None:
     if seed and seed not in NAMED and Path(seed).resolve().is_relative_to(Path(config.out).resolve()):
         raise UserError(f"policy {config.policy!r} lies in the run folder {config.out!r}; valid: another --out")
     branch = config.branch
-    if branch.failures and branch.repeats > 1 and not branch.follow_temperature:
+    is_repeated = branch.failures and branch.repeats > 1 and not branch.follow_temperature
+    if is_repeated and not any(has_random_steps(registry.task(name)) for name in config.tasks):
         raise UserError(
-            f"branch.repeats = {branch.repeats} of what is greedy; valid: 1, or a branch.follow_temperature"
+            f"branch.repeats = {branch.repeats} of what is greedy and meets nothing random; valid: 1, or a "
+            "branch.follow_temperature"
         )
     if branch.failures and branch.starts:
         raise UserError(f"branch.failures = {branch.failures} and branch.starts = {branch.starts}; valid: one of them")
@@ -89,6 +92,7 @@ def _check_rewardless(config: Config) -> None:
     """Raises UserError for select.by = critic with a setting that uses the environment's reward or success."""
     rewarded = {
         "collect.archived": config.collect.archived,
+        "collect.frontier": config.collect.frontier,
         "branch.failures": config.branch.failures,
         "branch.starts": config.branch.starts,
         "select.relabel": config.select.relabel,

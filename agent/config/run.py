@@ -33,12 +33,29 @@ Tasks = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_expanded
 
 
 @dataclass(frozen=True, config=STRICT)
+class Critic:
+    """Self-criticism before acting: in practice (`collect.critic`), or at the gate and in the report (`critic`).
+
+    proposals: answers drawn per decision, of which the one with the best verdict acts. revisions: how often the policy
+    answers again, with the critique in its prompt, where the best verdict is below `threshold`.
+    """
+
+    proposals: Count = 1
+    revisions: NonNegativeInt = 0
+    threshold: Fraction = 0.5
+
+
+@dataclass(frozen=True, config=STRICT)
 class Collect:
     """Practice of one round.
 
     starts: per task. attempts: sampled episodes from each start. env_steps: limit per task, after which no further
     starts are rolled out. archived: restarts from states of archived successes, per task, beside the starts.
-    temperature: of the attempts.
+    temperature: of the attempts. critic: guided generation; what the critic prefers or has revised is played, and
+    imitated where it succeeds, as an answer that needed no critic.
+    frontier: share of the starts that are those of the round before which succeeded in some of their attempts and not
+    in all, nearest to one half first: a curriculum by success rate, after Florensa et al. (2018), "Automatic Goal
+    Generation for Reinforcement Learning Agents". The others are new.
     certify: which episodes need a replay certificate and are left out without. all: practice and branches. kept: the
     branches, and the successes that selection keeps; other practice enters pairs, endings and critiques uncertified.
     none: no episode.
@@ -49,6 +66,8 @@ class Collect:
     env_steps: Count | None = None
     archived: NonNegativeInt = 0
     temperature: Annotated[float, Field(gt=0)] = 1.0
+    critic: Critic = Field(default_factory=Critic)
+    frontier: Fraction = 0.0
     certify: Literal["all", "kept", "none"] = "all"
 
 
@@ -134,19 +153,6 @@ class Select:
     rehearsed: NonNegativeInt = 0
     advantage_scale: Positive = 0.5
     flip_pairs: bool = False
-
-
-@dataclass(frozen=True, config=STRICT)
-class Critic:
-    """Self-criticism before acting, at the gate and in the report.
-
-    proposals: answers drawn per decision, of which the one with the best verdict acts. revisions: how often the policy
-    answers again, with the critique in its prompt, where the best verdict is below `threshold`.
-    """
-
-    proposals: Count = 1
-    revisions: NonNegativeInt = 0
-    threshold: Fraction = 0.5
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -34,11 +34,13 @@ def practise(r: Round, checkpoint: Path) -> dict[str, Any]:
     at_once = max(1, r.config.workers * r.config.n_envs // c.attempts) * c.attempts
     played, archived = [], []
     for task in r.config.tasks:
-        seeds = practice_seeds(r.config, r.number, task)
+        known = frontier(r.before().episodes("episodes"), task, round(c.frontier * c.starts))
+        seeds = [*known, *practice_seeds(r.config, r.number, task)[: c.starts - len(known)]]
         r.log(f"practise/{task}", {"starts": len(seeds)})
         starts = list(itertools.product(seeds, range(c.attempts)))
         exact = registry.task(task).exact
-        job = r.job(task, checkpoint, temperature=c.temperature, certify=exact and c.certify == "all")
+        certify = exact and c.certify == "all"
+        job = r.job(task, checkpoint, temperature=c.temperature, critic=c.critic, certify=certify)
         again = r.concluded(job, _restarted(r, job, archive)) if exact else []
         whole = r.concluded(job, within(c.env_steps, starts, at_once, partial(_attempts, r, job)))
         if exact and c.certify == "kept":
@@ -57,6 +59,13 @@ def practise(r: Round, checkpoint: Path) -> dict[str, Any]:
         "successes": sum(e.success for e in played),
         "sampled": rate(successes(played)),
     }
+
+
+def frontier(practised: Sequence[Episode], task: str, n: int) -> list[int]:
+    """At most `n` seeds of a task with success in some attempts and not in all, the rate nearest to one half first."""
+    starts = selection.by_start(practised).items()
+    rates = {seed: float(successes(attempts).mean()) for (name, seed), attempts in starts if name == task}
+    return sorted((seed for seed in rates if 0 < rates[seed] < 1), key=lambda seed: (abs(rates[seed] - 0.5), seed))[:n]
 
 
 def _attempts(r: Round, job: Job, starts: Sequence[Start | tuple[int, int]]) -> list[Episode]:

@@ -213,6 +213,22 @@ def test_practice_begins_in_the_middle_of_earlier_successes_too(config):
     assert results["budget"]["practice_env_steps"] == sum(len(e.own) for e in first + second + archived)
 
 
+def test_starts_at_the_frontier_come_again_and_what_the_critic_had_revised_is_practised(config):
+    collect = {"starts": 4, "attempts": 4, "frontier": 1.0, "critic": {"proposals": 2, "revisions": 1, "threshold": 1}}
+    path, results = run(config(rounds=2, collect=collect))
+    first, second = (list(EpisodeStore(path / f"round_00{n}" / "episodes")) for n in (1, 2))
+    of_start = {seed: attempts for (_, seed), attempts in selection.by_start(first).items()}
+    mixed = {seed for seed, attempts in of_start.items() if len({e.success for e in attempts}) == 2}
+    practised = {e.seed for e in second}
+    assert mixed
+    assert mixed <= practised
+    assert len(practised) == 4
+    assert not (practised - mixed) & set(of_start)
+    decisions = [step.decision for e in first for step in e.steps]
+    assert all(d.verdict is not None and len(d.proposals) >= 2 for d in decisions)
+    assert results["budget"]["proposals"] >= 2 * len(decisions)
+
+
 def test_a_policy_that_never_succeeds_goes_on_unimproved(config):
     """Nothing to imitate, nothing to prefer: a hard task is no crash."""
     settings = config(

@@ -6,7 +6,7 @@ import pytest
 
 from agent.collect.verify import deny
 from agent.organise import selection
-from agent.stages.practise import certify_kept
+from agent.stages.practise import certify_kept, frontier
 
 FAR = (1, 0)
 
@@ -47,3 +47,15 @@ def test_what_is_kept_is_certified(episode, denied, asked):
     kept = {(e.seed, e.attempt) for e in selection.keep(attempts, 1)}
     assert kept == set(asked) - set(denied)
     assert {e.error for e in attempts if (e.seed, e.attempt) in denied} <= {"no certificate: another reward"}
+
+
+def test_starts_at_the_frontier_are_those_that_succeed_now_and_then(episode):
+    rates = {0: (0, 4), 1: (4, 4), 2: (1, 4), 3: (2, 4), 4: (3, 4), 5: (2, 2)}
+    attempts = [
+        episode([FAR], success=k < good, seed=seed, attempt=k) for seed, (good, n) in rates.items() for k in range(n)
+    ]
+    attempts += [episode([FAR], seed=3, attempt=9, ending="broken"), episode([FAR], seed=6, ending="broken")]
+    task = attempts[0].task
+    assert frontier(attempts, task, 9) == [3, 2, 4]
+    assert frontier(attempts, task, 1) == [3]
+    assert frontier(attempts, "another", 9) == frontier([], task, 9) == []
