@@ -37,11 +37,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     sources |= {f"api/{room}.md": _reference(room, modules) for room, modules in rooms()}
     for page, text in sources.items():
         files.append(File.generated(config, page, content=text))
-    written = {file.src_uri: ROOT / "docs" / file.src_uri for file in files.documentation_pages() if not file.generated_by}
-    for page, text in ({page: path.read_text() for page, path in written.items()} | sources).items():
-        for target in _targets(text, _origin(page)):
-            if _is_shown(target) and f"source/{target}.md" not in files.src_uris:
-                files.append(File.generated(config, f"source/{target}.md", content=_shown(target)))
+    written = {file.src_uri: file.content_string for file in files.documentation_pages()}
+    targets = {target for page, text in written.items() for target in _targets(text, _origin(page))}
+    for target in sorted(filter(_is_shown, targets)):
+        files.append(File.generated(config, f"source/{target}.md", content=_shown(target)))
     return files
 
 
