@@ -33,7 +33,7 @@ SMALLER := --set collect.starts=20 --set branch.starts=20 --set branch.env_steps
 
 # The site of the documentation, in site/; a broken link or anchor fails
 docs: .venv/docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .venv/docs: .venv/installed
 	$(BIN)/pip install --quiet -e '.[docs]'
