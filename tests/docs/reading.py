@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`([^`]+)`")
 PROGRAMS = ("handeye", "python", "make", "pytest", "mkdocs")
@@ -16,8 +17,8 @@ LEFT_OUT = "..."  # of a command that is shown in part
 
 @dataclass(frozen=True)
 class Command:
-    """A command of a page, without variables before it. whole: a line of a block; else a mention within a text, which may
-    lack arguments."""
+    """A command of a page, without variables before it. whole: a line of a block; else a mention within a text, which
+    may lack arguments."""
 
     page: str
     words: tuple[str, ...]

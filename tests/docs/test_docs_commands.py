@@ -4,8 +4,8 @@ import argparse
 import re
 import runpy
 import sys
-from dataclasses import fields
 from contextlib import redirect_stdout
+from dataclasses import fields
 from functools import cache
 from importlib.util import find_spec
 from io import StringIO

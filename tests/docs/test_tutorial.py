@@ -14,8 +14,9 @@ SECONDS = 600  # of a block, on a busy machine
 
 
 def skeleton(line: str) -> str:
-    """A printed line without what differs from machine to machine: numbers, bars, spaces, and whether a gate was passed."""
-    return re.sub(r"[^a-z:]+", " ", re.sub(r"\b(yes|no)\b", "", line.lower())).strip()
+    """A printed line without what differs from machine to machine: numbers, bars, spaces, and how an episode or a gate
+    ended."""
+    return re.sub(r"[^a-z:]+", " ", re.sub(r"\b(yes|no|success|failure)\b", "", line.lower())).strip()
 
 
 def shown(block: str) -> list[str]:
