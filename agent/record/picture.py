@@ -20,7 +20,7 @@ STANDS_OUT = 24  # levels of 255, in one channel
 MARGIN = 0.04  # of a view's side, around what there is to see
 WIDEST, HIGHEST = 1400, 340  # [px] of a row; of a view in it
 GAP, BORDER, TEXT = 8, 4, 18  # [px]; TEXT: of letters
-INK, GREY = (20, 20, 20), (110, 110, 110)
+INK, GREY, FRAME = (20, 20, 20), (110, 110, 110), (200, 200, 200)
 BEGIN, SUCCESS, FAILURE = (60, 100, 200), (20, 130, 60), (190, 50, 30)  # frames of the first and of the last moment
 COLOURS = 96  # of a GIF
 
@@ -57,9 +57,9 @@ def strip(films: Sequence[Shots], names: Sequence[str]) -> Image.Image:
             place = (GAP + j * (size[0] + GAP), top + line)
             canvas.paste(Image.fromarray(view[rows, columns]).resize(size, Image.Resampling.LANCZOS), place)
             is_first, is_last = j == 0, j == len(film.views) - 1
-            if is_first or is_last:
-                box = (*place, place[0] + size[0] - 1, place[1] + size[1] - 1)
-                pen.rectangle(box, outline=BEGIN if is_first else _colour(film), width=BORDER)
+            colour = BEGIN if is_first else _colour(film) if is_last else FRAME
+            box = (*place, place[0] + size[0] - 1, place[1] + size[1] - 1)
+            pen.rectangle(box, outline=colour, width=BORDER if is_first or is_last else 1)
             says = "start" if is_first else f"end, step {step}" if is_last else f"step {step}"
             pen.text((place[0], place[1] + size[1] + 2), says, INK if is_first or is_last else GREY, _font(0.8))
     return canvas

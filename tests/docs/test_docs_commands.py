@@ -147,7 +147,13 @@ def test_switches_of_commands_are_told_from_keys():
 
 
 @pytest.mark.parametrize(
-    "line", ["handeye eval push --episode 5", "handeye improve configs/demo.yaml --collect.attempt 3", "handeye look"]
+    "line",
+    [
+        "handeye look",
+        "handeye eval push --episode 5",
+        "handeye improve configs/demo.yaml --collect.attempt 3",
+        "handeye improve configs/demonstration.yaml",
+    ],
 )
 def test_what_is_wrong_fails(line, capsys):
     with pytest.raises((AssertionError, UserError)):
