@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`([^`]+)`")
 PROGRAMS = ("handeye", "python", "make", "pytest", "mkdocs")
@@ -46,8 +47,11 @@ def lines(block: str) -> Iterator[str]:
 
 
 def commands(page: Path) -> list[Command]:
-    """The commands of a page that this repository brings. Blocks that show an output (```text) have none."""
+    """The commands of a page that this repository brings, or of the comments in a config. Blocks that show an output
+    (```text) have none."""
     text, found = page.read_text(), list[Command]()
+    if page.suffix == ".yaml":
+        text = "\n".join(re.findall("#(.*)", text))
     shown = [line for language, block in FENCED.findall(text) if language != "text" for line in lines(block)]
     for whole, said in ((True, shown), (False, inline(text))):
         for line in said:

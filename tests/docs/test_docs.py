@@ -6,6 +6,9 @@ import pytest
 import yaml
 from reading import FENCED, PAGES, ROOT, anchors, inline, links
 
+from agent.config import load
+from agent.config.pretraining import Pretrain
+
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 OURS = ("agent", "envs", "policies", "configs", "tests", "docs")
 PATH = re.compile(rf"(?:{'|'.join(OURS)})/[\w./*-]*\w[\w*]*")
@@ -27,6 +30,30 @@ def test_files_that_are_named_exist(name):
     for code in [*inline(text), *(block for language, block in FENCED.findall(text) if language != "text")]:
         for path in PATH.findall(re.sub(r"\S+://\S+|\S*(?:runs|mine|out)/\S+", "", code)):
             assert list(ROOT.glob(path)) or list(ROOT.glob(f"{path}.py")), path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_code_parses(name):
+    for language, block in FENCED.findall((ROOT / name).read_text()):
+        if language == "python":
+            compile(block, name, "exec")
+        if language == "yaml":
+            yaml.safe_load(block)
+
+
+def test_configs_of_a_model_of_your_own_load(tmp_path):
+    """The blocks of docs/your_model.md are whole configs: of a seed policy, then of a run."""
+    text = (ROOT / "docs" / "your_model.md").read_text()
+    seed, run = (block for language, block in FENCED.findall(text) if language == "yaml")
+    (tmp_path / "seed.yaml").write_text(seed)
+    (tmp_path / "run.yaml").write_text(run.replace("../demo.yaml", str(ROOT / "configs" / "demo.yaml")))
+    assert load(tmp_path / "seed.yaml", kind=Pretrain).out == load(tmp_path / "run.yaml").policy
+
+
+def test_every_file_of_experiments_is_in_their_index():
+    folder = ROOT / "docs" / "experiments"
+    linked = {path for path, _ in links((folder / "README.md").read_text())}
+    assert {path.name for path in folder.glob("*.md")} - {"README.md"} <= linked
 
 
 def test_the_file_tree_exists():

@@ -1,4 +1,5 @@
-"""Each command of README and the docs is one: its own parser takes it, and the files that it names are there."""
+"""Each command of README, the docs and the comments of configs is one: its own parser takes it, and the files that it
+names are there."""
 
 import argparse
 import re
@@ -12,7 +13,7 @@ from io import StringIO
 
 import pytest
 import tyro
-from reading import PAGES, ROOT, Command, commands
+from reading import CONFIGS, PAGES, ROOT, Command, commands
 
 from agent import cli
 from agent.config import Config, load
@@ -23,7 +24,7 @@ from envs.errors import UserError
 KINDS = {"improve": Config, "pretrain": Pretrain, "compare": Experiment}
 # For keys of a config that is no file here
 STAND_INS = {"improve": "configs/demo.yaml", "pretrain": "configs/pretrain.yaml"}
-ALL = [command for page in PAGES for command in commands(page)]
+ALL = [command for page in (*PAGES, *CONFIGS) for command in commands(page)]
 
 
 def of(*programs) -> list[Command]:
