@@ -25,22 +25,25 @@ BEGIN, SUCCESS, FAILURE = (60, 100, 200), (20, 130, 60), (190, 50, 30)  # frames
 COLOURS = 96  # of a GIF
 
 
-def content(views: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns of what there is to see in views (n, height, width, 3) uint8 of one camera, with a margin."""
-    changes = (views.max(axis=0) - views.min(axis=0)).max(axis=-1) > STANDS_OUT
-    colours, counts = np.unique(views[0].reshape(-1, 3) // 8, axis=0, return_counts=True)
+def content(films: Sequence[np.ndarray]) -> tuple[slice, slice]:
+    """Rows and columns of what there is to see, with a margin. films: views of one camera, (n, height, width, 3) uint8
+    each."""
+    first = films[0][0]
+    brightest = np.max([views.max(axis=0) for views in films], axis=0)
+    darkest = np.min([views.min(axis=0) for views in films], axis=0)
+    colours, counts = np.unique(first.reshape(-1, 3) // 8, axis=0, return_counts=True)
     background = colours[counts.argmax()].astype(int) * 8 + 4
-    stands_out = np.abs(views[0].astype(int) - background).max(axis=-1) > STANDS_OUT
-    rows, columns = (np.flatnonzero((changes | stands_out).any(axis=axis)) for axis in (1, 0))
+    seen = (brightest - darkest > STANDS_OUT) | (np.abs(first - background) > STANDS_OUT)
+    rows, columns = (np.flatnonzero(seen.any(axis=(axis, 2))) for axis in (1, 0))
     if not len(rows):
         return slice(None), slice(None)
-    margin = round(MARGIN * max(views.shape[1:3]))
+    margin = round(MARGIN * max(first.shape))
     return tuple(slice(max(0, int(at[0]) - margin), int(at[-1]) + 1 + margin) for at in (rows, columns))
 
 
 def strip(films: Sequence[Shots], names: Sequence[str]) -> Image.Image:
     """A row of moments for each film under its name; the first and the last are framed."""
-    rows, columns = content(np.concatenate([film.views for film in films]))
+    rows, columns = content([film.views for film in films])
     height, width = films[0].views[0, rows, columns].shape[:2]
     most = max(len(film.views) for film in films)
     scale = min((WIDEST - GAP * (most + 1)) / (most * width), HIGHEST / height)
@@ -68,7 +71,7 @@ def strip(films: Sequence[Shots], names: Sequence[str]) -> Image.Image:
 def moving(films: Sequence[Shots], names: Sequence[str]) -> tuple[list[Image.Image], list[int]]:
     """The frames of a GIF, and how long each is shown [ms]: the films one above the other, the view beside what the
     policy saw, under what it says there."""
-    rows, columns = content(np.concatenate([film.views for film in films]))
+    rows, columns = content([film.views for film in films])
     height, width = films[0].views[0, rows, columns].shape[:2]
     high = min(HIGHEST, round(0.45 * WIDEST * height / width))
     size = (round(width * high / height), high)

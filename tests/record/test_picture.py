@@ -34,19 +34,19 @@ def views(*places, side=100):
 
 
 def test_what_moves_and_what_lies_there_is_kept():
-    rows, columns = picture.content(views((40, 20), (60, 20), (40, 40)))
+    rows, columns = picture.content([views((40, 20), (60, 20)), views((40, 40))])
     assert (rows, columns) == (slice(26, 74), slice(16, 64))
 
 
 def test_a_picture_that_is_full_is_not_cropped():
     noise = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
-    rows, columns = picture.content(noise)
+    rows, columns = picture.content([noise])
     assert noise[:, rows, columns].shape == noise.shape
 
 
 def test_an_even_picture_is_not_cropped():
     even = np.full((2, 64, 64, 3), 7, np.uint8)
-    rows, columns = picture.content(even)
+    rows, columns = picture.content([even])
     assert even[:, rows, columns].shape == even.shape
 
 
