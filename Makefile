@@ -8,7 +8,7 @@ OUT ?= runs/demo
 export OMP_WAIT_POLICY := passive
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test check torture lint clean prepared
+.PHONY: demo test check torture lint docs clean prepared
 
 demo: .venv/installed
 	$(BIN)/handeye improve configs/demo.yaml --out $(OUT) --overwrite
@@ -31,6 +31,14 @@ torture: .venv/installed
 SMALLER := --set collect.starts=20 --set branch.starts=20 --set branch.env_steps=300 --set gate.episodes=20 \
 	--set evaluation.episodes=10 --set sft.max_steps=40 --set select.critiques=100
 
+# The site of the documentation, in site/; a broken link or anchor fails
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+.venv/docs: .venv/installed
+	$(BIN)/pip install --quiet -e '.[docs]'
+	@touch $@
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,4 +58,4 @@ prepared:
 	@.ci/prepare $(if $(wildcard .venv/installed),$(BIN)/python,$(PYTHON))
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs site
