@@ -36,6 +36,7 @@ FAST_HZ = 15.0  # pictures a second from which on one does not tell how things m
 MANY = 800  # distinct starts from which on a loop's own numbers of episodes leave enough to practise on
 EFFORT = Effort(seconds=5)  # of telling starts apart
 WIDTH = 116  # of a comment
+STARTS, MOST_STARTS, DECISIONS = 100, 300, 3000  # of a round's practice; short episodes begin from more starts
 GATE, REPORT = 100, 200  # episodes
 MEASURED = 20  # episodes of random play, for the ranges of state words
 WANDER = 30  # steps into an episode, before a scene is asked about
@@ -94,7 +95,7 @@ def files(found: Survey, name: str, places: tuple[Path, ...]) -> Files:
         known = starts(chosen, EFFORT, MANY)
         texts |= {
             seed: _seed(found, name, task, seed, chosen),
-            loop: _loop(name, task, loop, known, has_random_steps(chosen)),
+            loop: _loop(found, name, task, loop, known, chosen),
         }
         for path, kind in ((seed, config.Pretrain), (loop, config.Config)):
             there = Path(scratch) / path.name
@@ -290,10 +291,15 @@ def _yaml(value: Any) -> str:
     return text.removesuffix("...\n").strip()
 
 
+def _middle(found: Survey) -> int:
+    """The median length of its episodes [steps]."""
+    return sorted(len(e.rewards) for e in found.episodes)[len(found.episodes) // 2]
+
+
 # the configs ---------------------------------------------------------------------------------------------------------
 def _seed(found: Survey, name: str, task: Path, path: Path, chosen: Task) -> str:
-    typed, middle = _yaml(str(task)), sorted(len(e.rewards) for e in found.episodes)[len(found.episodes) // 2]
-    wander = max(1, min(WANDER, middle // chosen.env.repeat // 2))  # so that few random episodes end on the way
+    typed = _yaml(str(task))
+    wander = max(1, min(WANDER, _middle(found) // chosen.env.repeat // 2))  # so that few random episodes end on the way
     sight, scenes = "", ""
     if chosen.teacher.captions:
         scenes = f"""
@@ -317,22 +323,22 @@ stages:{sight}
 """
 
 
-def _loop(name: str, task: Path, path: Path, known: Starts, is_random: bool) -> str:
+def _loop(found: Survey, name: str, task: Path, path: Path, known: Starts, chosen: Task) -> str:
     typed = _yaml(str(task))
     few, all_starts = known.distinct < known.seeds, known.in_all
     gate, report = (min(GATE, all_starts // 8), min(REPORT, all_starts // 4)) if few else (GATE, REPORT)
     why = f": {known.distinct} of {known.seeds} seeds differ, of about {all_starts} starts" if few else ""
-    moments, events = "moments: 4, anywhere: 3", ""
-    if is_random:
-        moments, events = "moments: 2, anywhere: 1, repeats: 4", ", each followed by as many random futures"
+    most = min(MOST_STARTS, all_starts // 4) if few else MOST_STARTS
+    starts = max(STARTS, min(most, DECISIONS * chosen.env.repeat // max(1, _middle(found))))
+    moments = "moments: 2, anywhere: 1, repeats: 4" if has_random_steps(chosen) else "moments: 4, anywhere: 3"
     return f"""{MARK}: two rounds of practice, training and gate:
 # `handeye improve {path}`.
 policy: runs/seeds/{name}  # from the seed config
 tasks: [{typed}]
 out: runs/{name}  # run folder
-collect: {{starts: 100, attempts: 4}}  # sampled episodes of a round
-# other answers at restored states{events}
-branch: {{starts: 100, env_steps: 4000, where: early, {moments}}}
+collect: {{starts: {starts}, attempts: 4}}  # sampled episodes of a round
+# other answers at restored states, each followed `repeats` times where steps are random
+branch: {{starts: {starts}, env_steps: {40 * starts}, where: early, {moments}}}
 select: {{per_start: 2, pair_repeats: 8, rehearsed: 500}}
 sft: {{max_steps: 200, per_device_train_batch_size: 32, learning_rate: 5.0e-4, warmup_steps: 10}}
 dpo: {{num_train_epochs: 1, per_device_train_batch_size: 16, learning_rate: 2.0e-4, loss_type: [sigmoid, sft],
