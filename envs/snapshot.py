@@ -46,7 +46,7 @@ _STATELESS = (
     MethodType,
     ModuleType,
 )
-_NO_STATE = ("_np_random_seed", "P")  # where Gymnasium's environments keep the last seed, and a transition table
+_NO_STATE = ("_np_random_seed", generators.TABLE)  # where Gymnasium's environments keep the last seed, and its table
 _STATELESS_NAMES = ("MujocoModelNames",)  # of Gymnasium-Robotics, which need not be installed
 
 

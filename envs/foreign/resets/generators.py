@@ -31,6 +31,7 @@ _NOT_HELD = (  # what a layer only refers to, or what holds no generator
     MethodType,
     ModuleType,
 )
+TABLE = "P"  # where Gymnasium's toy texts keep their transitions, tens of thousands of numbers that follow from the map
 _Generator = np.random.Generator | np.random.RandomState | random.Random
 
 
@@ -72,14 +73,15 @@ def _state(generator: _Generator) -> Any:
 def _generators(layers: Layers) -> Iterator[_Generator]:
     """Each generator that a layer holds, at any depth, once, in an order that follows from names alone: attributes of
     an environment that was copied lie in another order. Spaces are left out: others draw from them too."""
-    seen: set[int] = set()
+    seen: dict[int, Any] = {}  # id -> the object, which lives as long: another could get its id
     for layer in layers:
-        waiting = [] if isinstance(layer, Remade) else [vars(layer)]
+        held = {name: value for name, value in vars(layer).items() if name != TABLE}
+        waiting: list[Any] = [] if isinstance(layer, Remade) else [held]
         while waiting:
             held = waiting.pop()
             if isinstance(held, _PLAIN) or id(held) in seen:
                 continue
-            seen.add(id(held))
+            seen[id(held)] = held
             if isinstance(held, _Generator):
                 yield held
             elif isinstance(held, dict):
