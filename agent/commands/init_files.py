@@ -174,7 +174,9 @@ def _task(
         *(f"# {line}" for text in _played(found, guessed.rule) for line in wrap(text, WIDTH)),
         f"id: {_yaml(found.env_id)}",
     ]
-    if found.kwargs:
+    if found.smaller:
+        lines += _with(f"kwargs: {_yaml({**found.kwargs, **found.smaller})}", "a picture of its own size is slow")
+    elif found.kwargs:
         lines.append(f"kwargs: {_yaml(dict(found.kwargs))}")
     lines += [*_instruction(found, name), *_success(guessed)]
     if found.bounds:
