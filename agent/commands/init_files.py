@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import expm1, isfinite, log1p
+from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import wrap
@@ -22,6 +22,7 @@ from agent.record.tables import percent
 from envs import registry
 from envs.declared import forget, ranges, ranges_file, unseen
 from envs.errors import UserError
+from envs.foreign.making import arguments
 from envs.survey.play import MOST_STEPS, Survey
 from envs.survey.proposing import Proposal, proposed
 from envs.survey.success import Guess, guess, holds
@@ -272,7 +273,9 @@ def _notes(found: Survey, guessed: Guess, known: Starts, exact: bool) -> list[st
     if not exact:
         lines.append("its episodes do not happen again (exact: false): without certificates and branches")
     if known.distinct == 1:
-        lines.append("all seeds begin alike: nothing can be held out, and improve refuses; kwargs may vary the start")
+        false = ", ".join(name for name, default in arguments(found.env_id).items() if default is False)
+        hint = f"kwargs may vary the start{false and f' (false: {false})'}"
+        lines.append(f"all seeds begin alike: nothing can be held out, and improve refuses; {hint}")
     if not found.instruction:
         lines.append("the instruction is made of the name: say what is to be done")
     return lines
@@ -315,24 +318,9 @@ stages:{sight}
 """
 
 
-def _all_starts(known: Starts) -> int:
-    """How many starts there are, if all are as likely: n of which so many seeds meet as many as were met, on average.
-
-    Where all seeds differ, as many as there are of these.
-    """
-    if known.distinct == known.seeds:
-        return known.seeds
-    low, high = known.distinct, known.seeds**2
-    while high - low > 1:
-        middle = (low + high) // 2
-        met = middle * -expm1(known.seeds * log1p(-1 / middle)) if middle > 1 else 1
-        low, high = (middle, high) if met < known.distinct else (low, middle)
-    return low
-
-
 def _loop(name: str, task: Path, path: Path, known: Starts) -> str:
     typed = _yaml(str(task))
-    few, all_starts = known.distinct < known.seeds, _all_starts(known)
+    few, all_starts = known.distinct < known.seeds, known.estimated
     gate, report = (min(GATE, all_starts // 8), min(REPORT, all_starts // 4)) if few else (GATE, REPORT)
     why = f": {known.distinct} of {known.seeds} seeds differ, of about {all_starts} starts" if few else ""
     return f"""{MARK}: two rounds of practice, training and gate:

@@ -134,7 +134,7 @@ def survey(env_id: str, kwargs: Mapping[str, Any] | None = None) -> Survey:
             bounds,
             notes.numbers.still(),
             notes.numbers.hidden(),
-            smaller(env, kwargs) if size else {},
+            smaller(env, env_id, kwargs) if size else {},
         )
 
 

@@ -1,17 +1,15 @@
 """Arguments of a constructor that make an environment's own pictures smaller, where these are slow: a policy sees
 64 px of what some draw, pixel by pixel on the CPU, in 720 x 480."""
 
-import inspect
 import time
 from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.envs.registration import load_env_creator
 
 from envs.errors import UserError
-from envs.foreign.making import made
+from envs.foreign.making import arguments, made
 from envs.foreign.raising import is_of_environment
 
 SLOW_MS = 100.0  # of a picture
@@ -20,25 +18,25 @@ SIDES = {"width": 1, "height": 0}  # in the names of arguments -> axis of a pict
 DRAWN = 3  # pictures that are timed
 
 
-def smaller(env: gym.Env, kwargs: Mapping[str, Any]) -> dict[str, int]:
+def smaller(env: gym.Env, env_id: str, kwargs: Mapping[str, Any]) -> dict[str, int]:
     """Arguments for width and height, in the picture's own ratio; empty where a picture takes less than SLOW_MS, is
-    small, has no such arguments, or is not drawn in half the time with them. env: after a reset.
+    small, has no such arguments, or is not drawn in half the time with them. env: made with the kwargs, after a reset.
 
     An argument is for a side where its default is the side's length and its name says so (`render_width`).
     """
     shape, ms = _timed(env)
-    if ms < SLOW_MS or max(shape) <= SIDE or env.spec is None:
+    if ms < SLOW_MS or max(shape) <= SIDE:
         return {}
     scale = SIDE / max(shape)
     found = {
         name: round(shape[axis] * scale)
-        for name, default in (_defaults(env.spec.entry_point) | env.spec.kwargs).items()
+        for name, default in arguments(env_id).items()
         for side, axis in SIDES.items()
         if side in name.lower() and type(default) is int and default == shape[axis]
     }
     if len(found) != len(SIDES) or found.keys() & kwargs.keys():
         return {}
-    return found if _is_faster(env.spec.id, {**kwargs, **found}, ms) else {}
+    return found if _is_faster(env_id, {**kwargs, **found}, ms) else {}
 
 
 def _timed(env: gym.Env) -> tuple[tuple[int, int], float]:
@@ -49,11 +47,6 @@ def _timed(env: gym.Env) -> tuple[tuple[int, int], float]:
         picture = env.render()
         times.append(1000 * (time.perf_counter() - started))
     return picture.shape[:2], min(times)
-
-
-def _defaults(entry_point: Any) -> dict[str, Any]:
-    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-    return {name: parameter.default for name, parameter in inspect.signature(creator).parameters.items()}
 
 
 def _is_faster(env_id: str, kwargs: Mapping[str, Any], ms: float) -> bool:

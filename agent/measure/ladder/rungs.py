@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import expm1, log1p
 from typing import Any
 
 from agent.record.tables import percent
@@ -134,6 +135,19 @@ class Starts(Rung):
 
     distinct: int
     seeds: int
+
+    @property
+    def estimated(self) -> int:
+        """How many starts there are, if all are as likely: n of which so many seeds meet as many as were met, on
+        average. Where all seeds differ, as many as there are of these."""
+        if self.distinct == self.seeds:
+            return self.seeds
+        low, high = self.distinct, self.seeds**2
+        while high - low > 1:
+            middle = (low + high) // 2
+            met = middle * -expm1(self.seeds * log1p(-1 / middle)) if middle > 1 else 1
+            low, high = (middle, high) if met < self.distinct else (low, middle)
+        return low
 
     def said(self) -> str:
         return f"{self.distinct} of the first {self.seeds} practice seeds"
