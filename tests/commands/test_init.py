@@ -135,7 +135,7 @@ def test_arguments_of_the_environment(made):
 @pytest.mark.parametrize(("distinct", "seeds", "n"), [(1, 6, 1), (300, 800, 328), (96, 107, 479), (800, 800, 800)])
 def test_how_many_starts_there_are_follows_from_those_met_again(distinct, seeds, n):
     """n starts, each as likely, of which so many seeds meet n (1 - (1 - 1/n)^seeds)."""
-    assert init_files._all_starts(Starts(distinct, seeds)) == n
+    assert Starts(distinct, seeds).estimated == n
 
 
 def test_cart_pole_ends_by_failing(made):
