@@ -56,14 +56,14 @@ def recorded_examples(task: Task, n: int, dialect: Dialect = TERSE) -> Iterator[
 
     Raises UserError as `check_recorded` does.
     """
-    env, held_back = task.make(), reserved(task)
+    env, held_back = task.make(), cache(lambda: reserved(task))  # hundreds of resets, for recorded seeds alone
     looked = used = 0
     try:
         for demonstration in islice(read(task.teacher.shown_by, task.env.id), n):
             is_drawn = _is_drawn(task, env, demonstration)
             _check(task, demonstration, is_drawn)
             if demonstration.seed is not None:
-                examples = _replayed(task, env, demonstration, dialect, held_back)
+                examples = _replayed(task, env, demonstration, dialect, held_back())
             elif is_drawn:
                 examples = _drawn(task, env, demonstration, dialect)
             else:
