@@ -165,12 +165,11 @@ def _drawn(task: Task, env: Restorable, demonstration: Demonstration, dialect: D
     instruction, codec = getattr(task.language, "text", "") or demonstration.instruction, codec_for(task)
     history: deque[np.ndarray] = deque(maxlen=task.env.frames)
     examples = []
-    with closing(task.with_env(frames=1).make()) as drawing:
-        for moment, action in zip(states.moments(task, drawing, demonstration), actions, strict=True):
-            history.extend([moment.pictures] * (1 if history else task.env.frames))
-            observation = Observation(np.concatenate(history), instruction, moment.proprioception)
-            answer = codec.encode(moment.thought, action)
-            examples.append(Example(observation.packed_frames(), dialect.act(observation), answer))
+    for moment, action in zip(states.moments(task, env, demonstration), actions, strict=True):
+        history.extend([moment.pictures] * (1 if history else task.env.frames))
+        observation = Observation(np.concatenate(history), instruction, moment.proprioception)
+        answer = codec.encode(moment.thought, action)
+        examples.append(Example(observation.packed_frames(), dialect.act(observation), answer))
     return examples
 
 

@@ -47,7 +47,7 @@ def misfit(task: Task, env: gym.Env, demonstration: Demonstration) -> str:
 
 
 def moments(task: Task, env: gym.Env, demonstration: Demonstration) -> Iterator[Moment]:
-    """One for each recorded state, in their order. env: of the task, with one moment an observation."""
+    """One for each recorded state, in their order. env: of the task; a history of frames that it keeps is not used."""
     env.reset(seed=SEED)
     data, thought = data_of(env), task.teacher.thought or (lambda env: "")
     for state in demonstration.states:
