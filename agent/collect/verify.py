@@ -1,5 +1,6 @@
 """The replay certificate: an episode must happen again, bit for bit, when its actions are repeated."""
 
+from collections.abc import Callable
 from typing import Self
 
 import numpy as np
@@ -19,11 +20,11 @@ from policies.action_codec import AnswerCodec, codec_for
 class Verifier:
     """Simulates episodes again, in its own environments. As a rollout's subscriber it marks those that differ broken.
 
-    spent: steps, frames and certificates so far.
+    spent: steps, frames and certificates so far. find: gives the task of a name, with frames of a size.
     """
 
-    def __init__(self) -> None:
-        self.spent, self._envs = Spent(), dict[tuple[str, int | None], Restorable]()
+    def __init__(self, find: Callable[[str, int | None], Task] = task) -> None:
+        self.spent, self._envs, self._find = Spent(), dict[tuple[str, int | None], Restorable](), find
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +49,7 @@ class Verifier:
                 return f"made with {name} {episode.versions.get(name)}, here is {version}"
         key = episode.task, episode.image_size
         try:
-            chosen = task(*key)
+            chosen = self._find(*key)
             if key not in self._envs:
                 self._envs[key] = chosen.make()
             self.spent.certificates += 1

@@ -10,9 +10,9 @@ from textwrap import wrap
 from typing import Any
 
 import gymnasium as gym
-import yaml
 
 from agent import config
+from agent.commands.init_configs import MARK, loop_config, seed_config, typed
 from agent.commands.probing import probe
 from agent.measure.ladder.exactness import starts
 from agent.measure.ladder.playing import Effort
@@ -20,27 +20,21 @@ from agent.measure.ladder.rungs import Starts
 from agent.measure.statistics import rate
 from agent.record.tables import percent
 from envs import registry
-from envs.checks.random_steps import has_random_steps
 from envs.declared import forget, ranges, ranges_file, unseen
 from envs.errors import UserError
+from envs.foreign.making import arguments
 from envs.survey.play import MOST_STEPS, Survey
 from envs.survey.proposing import Proposal, proposed
 from envs.survey.success import Guess, guess, holds
-from envs.task import Task
 from envs.wrappers import SuccessRule
 
-MARK = "# Written by `handeye init`"  # begins each file; one without is not overwritten
 MEASURED_MARK = "# State words of"  # begins the file with measured ranges, which `handeye sees` writes too
 STEPS = 200  # an episode's limit, where none is registered
 FAST_HZ = 15.0  # pictures a second from which on one does not tell how things move
 MANY = 800  # distinct starts from which on a loop's own numbers of episodes leave enough to practise on
 EFFORT = Effort(seconds=5)  # of telling starts apart
 WIDTH = 116  # of a comment
-STARTS, MOST_STARTS, DECISIONS = 100, 300, 3000  # of a round's practice; short episodes begin from more starts
-GATE, REPORT = 100, 200  # episodes
 MEASURED = 20  # episodes of random play, for the ranges of state words
-WANDER = 30  # steps into an episode, before a scene is asked about
-BATCH = "per_device_train_batch_size: 64, learning_rate: 1.0e-3"
 TYPED = ("_seed", "_loop", ".sees")  # what the configs' names end with
 
 
@@ -94,12 +88,12 @@ def files(found: Survey, name: str, places: tuple[Path, ...]) -> Files:
         probe(chosen)
         known = starts(chosen, EFFORT, MANY)
         texts |= {
-            seed: _seed(found, name, task, seed, chosen),
-            loop: _loop(found, name, task, loop, known, chosen),
+            seed: seed_config(found, name, task, seed, chosen),
+            loop: loop_config(found, name, task, loop, known, chosen),
         }
         for path, kind in ((seed, config.Pretrain), (loop, config.Config)):
             there = Path(scratch) / path.name
-            there.write_text(texts[path].replace(_yaml(str(task)), _yaml(str(tried))))
+            there.write_text(texts[path].replace(typed(str(task)), typed(str(tried))))
             config.load(there, kind=kind)
         if (measured := tried.with_name(beside.name)).exists():
             texts[beside] = measured.read_text()
@@ -177,20 +171,22 @@ def _task(
     lines = [
         f"{MARK}: {found.env_id} as a task, to be edited.",
         *(f"# {line}" for text in _played(found, guessed.rule) for line in wrap(text, WIDTH)),
-        f"id: {_yaml(found.env_id)}",
+        f"id: {typed(found.env_id)}",
     ]
-    if found.kwargs:
-        lines.append(f"kwargs: {_yaml(dict(found.kwargs))}")
+    if found.smaller:
+        lines += _with(f"kwargs: {typed({**found.kwargs, **found.smaller})}", "a picture of its own size is slow")
+    elif found.kwargs:
+        lines.append(f"kwargs: {typed(dict(found.kwargs))}")
     lines += [*_instruction(found, name), *_success(guessed)]
     if found.bounds:
-        lines.append(f"bounds: {_yaml(list(map(_plain, found.bounds)))}  # of actions, which have none: a guess")
+        lines.append(f"bounds: {typed(list(map(_plain, found.bounds)))}  # of actions, which have none: a guess")
     if found.max_steps is None:
         lines.append(f"max_steps: {_limit(found)}  # none is registered")
     if found.moves and (found.physical or (found.fps or 0) >= FAST_HZ):
         hz = f", at {found.fps:g} Hz" if found.fps else ""
         lines.append(f"frames: 2  # one picture does not tell how things move{hz}")
     if found.cameras:
-        lines += _with(f"# cameras: {_yaml(list(found.cameras))}", "of the model; each is a picture of its own")
+        lines += _with(f"# cameras: {typed(list(found.cameras))}", "of the model; each is a picture of its own")
     for key, proposal in keys.items():
         lines += _entry(key, proposal)
     lines += [f"# {part}" for line in without for part in wrap(line, WIDTH)]
@@ -199,10 +195,10 @@ def _task(
 
 def _instruction(found: Survey, name: str) -> list[str]:
     if found.instruction_varies:
-        return _with(f"instruction: {_yaml({'of': found.instruction_at})}", f"such as: {found.instruction}")
+        return _with(f"instruction: {typed({'of': found.instruction_at})}", f"such as: {found.instruction}")
     if found.instruction:
         return _with(
-            f"instruction: {_yaml(found.instruction)}", f"as {found.instruction_at} of the environment says it"
+            f"instruction: {typed(found.instruction)}", f"as {found.instruction_at} of the environment says it"
         )
     return _with(f"instruction: play {name.replace('_', ' ')}", "a guess by the name: say what is to be done")
 
@@ -228,8 +224,8 @@ def _played(found: Survey, rule: SuccessRule) -> list[str]:
 
 def _success(guessed: Guess) -> list[str]:
     lines = [] if guessed.is_sure else ["# No sign of success was found in random play: the next line is a guess."]
-    lines += _with(f"success: {_yaml(_rule(guessed.rule))}", guessed.why)
-    return lines + [line for rule, why in guessed.others for line in _with(f"# success: {_yaml(_rule(rule))}", why)]
+    lines += _with(f"success: {typed(_rule(guessed.rule))}", guessed.why)
+    return lines + [line for rule, why in guessed.others for line in _with(f"# success: {typed(_rule(rule))}", why)]
 
 
 def _with(line: str, comment: str) -> list[str]:
@@ -240,10 +236,10 @@ def _with(line: str, comment: str) -> list[str]:
 
 def _entry(key: str, proposal: Proposal) -> list[str]:
     """A key of the task's file: in one line, or, of parts that are too long for it, a line for each."""
-    whole = f"{key}: {_yaml(proposal.value)}"
+    whole = f"{key}: {typed(proposal.value)}"
     if len(whole) <= WIDTH or not isinstance(proposal.value, dict):
         return _with(whole, proposal.comment)
-    parts = [f"  {name}: {_yaml(value)}" for name, value in proposal.value.items()]
+    parts = [f"  {name}: {typed(value)}" for name, value in proposal.value.items()]
     return [*(f"# {part}" for part in wrap(proposal.comment, WIDTH)), f"{key}:", *parts]
 
 
@@ -265,17 +261,19 @@ def _limit(found: Survey) -> int:
 
 
 def _notes(found: Survey, guessed: Guess, known: Starts, exact: bool) -> list[str]:
-    rule = _yaml(_rule(guessed.rule))
+    rule = typed(_rule(guessed.rule))
     sure = "success" if guessed.is_sure else "success is a guess, to be looked at"
     lines = [f"{sure}: {rule} ({guessed.why})"]
     if found.max_steps is None:
         lines.append(f"no time limit is registered: max_steps: {_limit(found)}")
     if found.bounds:
-        lines.append(f"the bounds of actions are a guess: {_yaml(list(map(_plain, found.bounds)))}")
+        lines.append(f"the bounds of actions are a guess: {typed(list(map(_plain, found.bounds)))}")
     if not exact:
         lines.append("its episodes do not happen again (exact: false): without certificates and branches")
     if known.distinct == 1:
-        lines.append("all seeds begin alike: nothing can be held out, and improve refuses; kwargs may vary the start")
+        false = ", ".join(name for name, default in arguments(found.env_id).items() if default is False)
+        hint = f"kwargs may vary the start{false and f' (false: {false})'}"
+        lines.append(f"all seeds begin alike: nothing can be held out, and improve refuses; {hint}")
     if not found.instruction:
         lines.append("the instruction is made of the name: say what is to be done")
     return lines
@@ -284,66 +282,3 @@ def _notes(found: Survey, guessed: Guess, known: Starts, exact: bool) -> list[st
 def _short(space: gym.Space) -> str:
     text = " ".join(str(space).split())
     return text if len(text) <= 80 else f"{text[:80]} ..."
-
-
-def _yaml(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True)
-    return text.removesuffix("...\n").strip()
-
-
-def _middle(found: Survey) -> int:
-    """The median length of its episodes [steps]."""
-    return sorted(len(e.rewards) for e in found.episodes)[len(found.episodes) // 2]
-
-
-# the configs ---------------------------------------------------------------------------------------------------------
-def _seed(found: Survey, name: str, task: Path, path: Path, chosen: Task) -> str:
-    typed = _yaml(str(task))
-    wander = max(1, min(WANDER, _middle(found) // chosen.env.repeat // 2))  # so that few random episodes end on the way
-    sight, scenes = "", ""
-    if chosen.teacher.captions:
-        scenes = f"""
-    scenes: 1000  # so that sight is not forgotten
-    first_scene: 560_000
-    wander: {wander}"""
-        sight = f"""
-  sight:  # captions and questions about scenes, from the state words
-    {{scenes: 4000, wander: {wander}, sft: {{max_steps: 500, {BATCH},
-      adam_beta2: 0.98, warmup_steps: 50, lr_scheduler_type: constant_with_warmup}}}}"""
-    return f"""{MARK}: a seed policy, by `handeye pretrain {path}`.
-out: runs/seeds/{name}  # checkpoint folder
-tasks: [{typed}]
-start: seed  # the one that ships: it sees what lies on a table, and learns to see this in fewer steps
-new_words: true
-stages:{sight}
-  form:  # what the expert does{scenes}
-    demonstrations: {{{typed}: 100}}  # episodes
-    repeats: 4  # of each of their steps
-    sft: {{max_steps: 500, {BATCH}, warmup_steps: 20}}
-"""
-
-
-def _loop(found: Survey, name: str, task: Path, path: Path, known: Starts, chosen: Task) -> str:
-    typed = _yaml(str(task))
-    few, all_starts = known.distinct < known.seeds, known.in_all
-    gate, report = (min(GATE, all_starts // 8), min(REPORT, all_starts // 4)) if few else (GATE, REPORT)
-    why = f": {known.distinct} of {known.seeds} seeds differ, of about {all_starts} starts" if few else ""
-    most = min(MOST_STARTS, all_starts // 4) if few else MOST_STARTS
-    starts = max(STARTS, min(most, DECISIONS * chosen.env.repeat // max(1, _middle(found))))
-    moments = "moments: 2, anywhere: 1, repeats: 4" if has_random_steps(chosen) else "moments: 4, anywhere: 3"
-    return f"""{MARK}: two rounds of practice, training and gate:
-# `handeye improve {path}`.
-policy: runs/seeds/{name}  # from the seed config
-tasks: [{typed}]
-out: runs/{name}  # run folder
-collect: {{starts: {starts}, attempts: 4}}  # sampled episodes of a round
-# other answers at restored states, each followed `repeats` times where steps are random
-branch: {{starts: {starts}, env_steps: {40 * starts}, where: early, {moments}}}
-select: {{per_start: 2, pair_repeats: 8, rehearsed: 500}}
-sft: {{max_steps: 200, per_device_train_batch_size: 32, learning_rate: 5.0e-4, warmup_steps: 10}}
-dpo: {{num_train_epochs: 1, per_device_train_batch_size: 16, learning_rate: 2.0e-4, loss_type: [sigmoid, sft],
-  loss_weights: [1.0, 1.0], beta: 1.0}}
-gate: {{episodes: {max(1, gate)}}}
-# distinct held-out starts{why}
-evaluation: {{tasks: [{typed}], episodes: {max(1, report)}}}
-"""

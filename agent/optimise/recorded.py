@@ -1,8 +1,9 @@
-"""Rows from recorded demonstrations: replayed in the task from their seeds, or, without seeds, of their own pictures.
+"""Rows from recorded demonstrations: replayed in the task from their seeds, else drawn in their recorded states, else
+of their own pictures.
 
 A replayed episode gives our frames, our words and our judgement of success: one that does not succeed again is left
-out, and so is one whose start is reserved for evaluation. Of an episode that records no seed only its pictures can be
-used, as they were taken, and nobody knows whether it succeeded.
+out, and so is one whose start is reserved for evaluation. So it is of one that records MuJoCo's states, whose start is
+not compared. Of any other only its pictures can be used, as they were taken, and nobody knows whether it succeeded.
 """
 
 from collections import deque
@@ -16,10 +17,11 @@ import cv2
 import gymnasium as gym
 import numpy as np
 
+from agent.organise.demonstrations import states
 from agent.organise.demonstrations.demonstration import Demonstration
 from agent.organise.demonstrations.reading import read
 from agent.organise.rows import Example
-from agent.record.console import console
+from agent.record.console import console, say
 from envs.errors import UserError, shown
 from envs.foreign.teaching import Demonstrations
 from envs.observation import Observation
@@ -44,7 +46,8 @@ def check_recorded(task: Task) -> None:
     first = next(read(task.teacher.shown_by, task.env.id), None)
     if first is None:
         raise UserError(f"no episode in {str(task.teacher.shown_by)!r}; valid: at least one")
-    _check(task, first)
+    with closing(task.make()) as env:
+        _check(task, first, _is_drawn(task, env, first))
     _action(task, first, first.actions[0])
 
 
@@ -53,15 +56,18 @@ def recorded_examples(task: Task, n: int, dialect: Dialect = TERSE) -> Iterator[
 
     Raises UserError as `check_recorded` does.
     """
-    env, held_back = task.make(), reserved(task)
+    env, held_back = task.make(), cache(lambda: reserved(task))  # hundreds of resets, for recorded seeds alone
     looked = used = 0
     try:
         for demonstration in islice(read(task.teacher.shown_by, task.env.id), n):
-            _check(task, demonstration)
-            if demonstration.seed is None:
-                examples = _pictured(task, demonstration, dialect)
+            is_drawn = _is_drawn(task, env, demonstration)
+            _check(task, demonstration, is_drawn)
+            if demonstration.seed is not None:
+                examples = _replayed(task, env, demonstration, dialect, held_back())
+            elif is_drawn:
+                examples = _drawn(task, env, demonstration, dialect)
             else:
-                examples = _replayed(task, env, demonstration, dialect, held_back)
+                examples = _pictured(task, demonstration, dialect)
             looked += 1
             used += bool(examples)
             yield from examples
@@ -71,7 +77,24 @@ def recorded_examples(task: Task, n: int, dialect: Dialect = TERSE) -> Iterator[
     console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
-def _check(task: Task, demonstration: Demonstration) -> None:
+def _is_drawn(task: Task, env: Restorable, demonstration: Demonstration) -> bool:
+    """Whether its recorded states are drawn, and not its pictures taken as they are. Says once why states that are
+    there are not. Raises UserError where there are no pictures either."""
+    if demonstration.states is None or demonstration.seed is not None:
+        return False
+    if why := states.misfit(task, env, demonstration):
+        if demonstration.pictures is None:
+            raise UserError(f"{demonstration.name} has no pictures, and {why}; valid: one of them")
+        _say_once(f"{task.teacher.shown_by}: its pictures are taken as they are, since {why}")
+    return not why
+
+
+@cache
+def _say_once(line: str) -> None:
+    say(line)
+
+
+def _check(task: Task, demonstration: Demonstration, is_drawn: bool) -> None:
     """Raises UserError where the task needs what was not recorded."""
     what = f"{demonstration.name} records"
     fps, ours = demonstration.fps, _decisions_per_s(task) if demonstration.fps else None
@@ -88,14 +111,18 @@ def _check(task: Task, demonstration: Demonstration) -> None:
             f"{what} no seed to replay it from, and {fps:g} actions a second, where task {task.name!r} takes {ours:g} "
             "(render_fps / repeat); valid: as many"
         )
-    if demonstration.pictures is None:
-        raise UserError(f"{what} neither a seed to replay it from nor pictures; valid: one of them")
+    if not len(demonstration.actions):
+        raise UserError(f"{what} no action; valid: at least one")
     if not (demonstration.instruction or getattr(task.language, "text", "")):
         raise UserError(f"{what} no instruction, and that of task {task.name!r} differs by the episode; valid: one")
+    if is_drawn:
+        return
+    if demonstration.pictures is None:
+        raise UserError(f"{what} neither a seed to replay it from nor pictures; valid: one of them")
     if task.language.thought_regex:
         raise UserError(
             f"{what} no seed to replay it from, and an answer in task {task.name!r} begins with the state, "
-            "which its pictures do not tell; valid: a task whose answer is an action alone"
+            "which its pictures do not tell; valid: thinks: false, or a recording with MuJoCo's states"
         )
 
 
@@ -129,25 +156,58 @@ def _replayed(
     return examples if info.get("success") else []
 
 
+def _drawn(task: Task, env: Restorable, demonstration: Demonstration, dialect: Dialect) -> list[Example]:
+    """The environment's own pictures and words of the recorded states, with the actions; none where the last action
+    does not end in success."""
+    actions = [_action(task, demonstration, recorded) for recorded in demonstration.actions]
+    if not states.succeeds(env, demonstration, actions[-1]):
+        return []
+    instruction, codec = getattr(task.language, "text", "") or demonstration.instruction, codec_for(task)
+    history: deque[np.ndarray] = deque(maxlen=task.env.frames)
+    examples = []
+    for moment, action in zip(states.moments(task, env, demonstration), actions, strict=True):
+        history.extend([moment.pictures] * (1 if history else task.env.frames))
+        observation = Observation(np.concatenate(history), instruction, moment.proprioception)
+        answer = codec.encode(moment.thought, action)
+        examples.append(Example(observation.packed_frames(), dialect.act(observation), answer))
+    return examples
+
+
 def _pictured(task: Task, demonstration: Demonstration, dialect: Dialect) -> list[Example]:
     """Its own pictures, scaled as the task's, with its actions in words."""
-    taken, codec = demonstration.pictures(), codec_for(task)
-    cameras, size = len(task.env.cameras), task.env.image_size
-    if taken.shape[1] < cameras:
-        raise UserError(
-            f"{demonstration.name} has {taken.shape[1]} pictures of each moment, and task {task.name!r} "
-            f"{cameras} cameras; valid: as many"
-        )
+    taken, codec = demonstration.pictures()[:, _cameras(task, demonstration)], codec_for(task)
+    size = task.env.image_size
     history: deque[np.ndarray] = deque(maxlen=task.env.frames)
     instruction = demonstration.instruction or task.language.text
     examples = []
     for pictures, recorded in zip(taken, demonstration.actions, strict=True):
-        scaled = [cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA) for picture in pictures[:cameras]]
+        scaled = [cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA) for picture in pictures]
         history.extend([np.stack(scaled)] * (1 if history else task.env.frames))
         observation = Observation(np.concatenate(history), instruction)
         answer = codec.encode("", _action(task, demonstration, recorded))
         examples.append(Example(observation.packed_frames(), dialect.act(observation), answer))
     return examples
+
+
+def _cameras(task: Task, demonstration: Demonstration) -> list[int]:
+    """Which of the recorded pictures each of the task's cameras has: the one of its name, or of the name's end, where
+    both have names (`eye_in_hand` of `robot0_eye_in_hand`), else that in its place. Raises UserError for a lack."""
+    wanted, recorded = task.env.cameras, demonstration.cameras
+    if not recorded or not all(isinstance(camera, str) and camera for camera in wanted):
+        n = len(recorded) or demonstration.pictures().shape[1]
+        if n < len(wanted):
+            raise UserError(
+                f"{demonstration.name} has {n} pictures of each moment, and task {task.name!r} "
+                f"{len(wanted)} cameras; valid: as many"
+            )
+        return list(range(len(wanted)))
+    found = []
+    for camera in wanted:
+        named = [i for i, name in enumerate(recorded) if camera == name or camera.endswith(f"_{name}")]
+        if not named:
+            raise UserError(f"{demonstration.name} has no pictures of camera {camera!r}; valid: {', '.join(recorded)}")
+        found.append(named[0])
+    return found
 
 
 def _action(task: Task, demonstration: Demonstration, recorded: Any) -> Any:

@@ -107,6 +107,15 @@ def limit(env_id: str, kwargs: Mapping[str, Any], imports: Sequence[str] = ()) -
     return steps if steps and steps > 0 else None  # Gymnasium takes -1 for no limit
 
 
+def arguments(env_id: str) -> dict[str, Any]:
+    """The constructor's arguments -> their defaults, as the environment is registered, without `render_mode`. Raises
+    what Gymnasium raises for an unknown id."""
+    spec = _registered(env_id)
+    creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    known = {name: p.default for name, p in inspect.signature(creator).parameters.items()} | spec.kwargs
+    return {name: default for name, default in known.items() if name not in ("self", "args", "kwargs", "render_mode")}
+
+
 def _registered(env_id: str) -> EnvSpec:
     module, _, name = env_id.rpartition(":")
     if module:
@@ -184,10 +193,7 @@ def _wrong_argument(env_id: str, kwargs: Mapping[str, Any], error: TypeError) ->
             "valid: __init__(self, render_mode=None), and 'rgb_array' among metadata['render_modes']"
         )
     if name in kwargs:
-        creator = _registered(env_id).entry_point
-        creator = load_env_creator(creator) if isinstance(creator, str) else creator
-        known = [p for p in inspect.signature(creator).parameters if p not in ("self", "args", "kwargs", "render_mode")]
-        return unknown(f"argument of {env_id!r}", name, [*known, "max_episode_steps"])
+        return unknown(f"argument of {env_id!r}", name, [*arguments(env_id), "max_episode_steps"])
     said = said.partition(" was raised from the environment creator")[0]
     return UserError(f"environment {env_id!r} cannot be made{_with(kwargs)}: TypeError: {said}")
 

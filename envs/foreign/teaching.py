@@ -14,10 +14,10 @@ from pydantic.dataclasses import dataclass
 from envs.errors import UserError, shown
 from envs.validation import STRICT, Count, checked
 
-FORMATS = ("lerobot", "minari")  # of demonstrations; a folder without one holds episodes of `handeye rollout`
+FORMATS = ("lerobot", "minari", "hdf5")  # of demonstrations; a folder without one holds episodes of `handeye rollout`
 VALID = (
     "valid: FILE.zip of Stable-Baselines3, {sb3: ppo, steps: 50000}, "
-    "or {demonstrations: FOLDER, lerobot:FOLDER or minari:FOLDER}"
+    "or {demonstrations: FOLDER, lerobot:FOLDER, minari:FOLDER or hdf5:FILE}"
 )
 
 
@@ -57,13 +57,14 @@ class TrainedExpert:
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """Recorded episodes in a folder. format: one of FORMATS, or empty for episodes of `handeye rollout`."""
+    """Recorded episodes. format: one of FORMATS, or empty for episodes of `handeye rollout`. path: a folder, of hdf5 a
+    file."""
 
     format: str
-    folder: Path
+    path: Path
 
     def __str__(self) -> str:
-        return f"{self.format}:{self.folder}" if self.format else str(self.folder)
+        return f"{self.format}:{self.path}" if self.format else str(self.path)
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -17,6 +17,7 @@ from envs.foreign.spaces import bounded, check_actions
 from envs.snapshot import is_physical
 from envs.splits import SPLITS
 from envs.survey.numbers import Numbers
+from envs.survey.smaller import smaller
 
 EPISODES = 100  # of random play, at most
 SECONDS = 10.0  # after which no further one begins
@@ -52,7 +53,8 @@ class Survey:
     does.
     instruction_at: the path (`envs.foreign.paths`) where it says so. instruction_varies: from start to start.
     bounds: of actions that have none of their own, a guess. still: paths of numbers of the observation that play left
-    as they were. hidden: paths of numbers beyond the observation that it changed.
+    as they were. hidden: paths of numbers beyond the observation that it changed. smaller: arguments that make slow
+    pictures of its own smaller.
     """
 
     env_id: str
@@ -76,6 +78,7 @@ class Survey:
     bounds: tuple[float, float] | None
     still: frozenset[str]
     hidden: tuple[str, ...]
+    smaller: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def lengths(self) -> tuple[int, int]:
@@ -131,6 +134,7 @@ def survey(env_id: str, kwargs: Mapping[str, Any] | None = None) -> Survey:
             bounds,
             notes.numbers.still(),
             notes.numbers.hidden(),
+            smaller(env, env_id, kwargs) if size else {},
         )
 
 

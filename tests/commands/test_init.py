@@ -11,7 +11,8 @@ from agent.cli import COMMANDS
 from agent.collect.starts import gate_seeds, heldout_seeds, practice_seeds
 from agent.commands import init_files
 from agent.commands.checks import check_pretrain
-from agent.commands.init_files import MARK, MEASURED_MARK, name_of
+from agent.commands.init_configs import MARK
+from agent.commands.init_files import MEASURED_MARK, name_of
 from agent.commands.probing import probe
 from agent.measure.ladder.playing import Effort
 from agent.measure.ladder.rungs import Starts
@@ -141,7 +142,7 @@ def test_answers_are_followed_by_several_futures_where_steps_are_random(made, kw
 @pytest.mark.parametrize(("distinct", "seeds", "n"), [(1, 6, 1), (300, 800, 328), (96, 107, 479), (800, 800, 800)])
 def test_how_many_starts_there_are_follows_from_those_met_again(distinct, seeds, n):
     """n starts, each as likely, of which so many seeds meet n (1 - (1 - 1/n)^seeds)."""
-    assert Starts(distinct, seeds).in_all == n
+    assert Starts(distinct, seeds).estimated == n
 
 
 def test_cart_pole_ends_by_failing(made):

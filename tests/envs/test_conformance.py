@@ -139,6 +139,8 @@ def test_its_expert_succeeds(chosen):
     """Meta-World's own experts fail on some starts: they succeed on at least 75 % of 20, through the codec."""
     starts = [(seed, 0) for seed in range(STARTS.get(chosen.name, 8))]
     codec, chosen = codec_for(chosen), with_expert(chosen.with_env(image_size=8, frames=1))
+    if chosen.teacher.expert is None:
+        pytest.skip(f"{chosen.name} has no expert that plays")
     episodes = rollout(chosen, ExpertPolicy(chosen, codec), starts)
     enough = 0.6 if chosen.suite == "metaworld" else 0.75
     assert np.mean([e.success for e in episodes]) >= enough, [e.error or e.ending for e in episodes]

@@ -21,7 +21,9 @@ from policies.baselines import RandomPolicy
 
 CERTIFIED = 8  # episodes, at most
 TOGETHER = 2  # episodes that one environment plays in turn: what a reset leaves of the last episode shows
+STARTED = 20  # decisions of an episode, at most, that is begun when the time is up
 RESTORED = 20  # states, at most
+FEW_STATES = 4  # that are returned to whatever the time
 BEFORE, AFTER = 30, 10  # steps before a state, fewer than these, and after it
 WAYS = {
     snapshot.Way.STATE: "MuJoCo's state",
@@ -34,20 +36,33 @@ FEW_SEEDS = 4  # whose starts are told apart whatever the time
 SEEDS = 100  # of practice, whose starts are told apart
 
 
+class _Started(Task):
+    """The task, whose episodes are cut after STARTED decisions."""
+
+    def make(self, **kwargs: Any) -> Restorable:
+        steps = min(STARTED, self.horizon or STARTED) * self.env.repeat
+        return super().make(**{"max_episode_steps": steps} | kwargs)
+
+
 def certificates(task: Task, effort: Effort) -> Certificates | Missing:
-    """Episodes of random play, simulated again in another environment."""
+    """Episodes of random play, simulated again in another environment: whole ones until the time is up, and of the
+    others their first STARTED decisions."""
     if not task.exact:
         return Missing(INEXACT)
     ends, policy = time.monotonic() + effort.seconds, RandomPolicy(codec_for(task).action.space)
-    flaws: list[str] = []
-    with Verifier() as verifier:
+    started = _Started(**vars(task))
+    flaws, cut = list[str](), 0
+    with Verifier() as of_whole, Verifier(lambda name, size: started.sized(size)) as of_started:
         for first in range(0, min(CERTIFIED, effort.episodes), TOGETHER):
+            is_late = bool(flaws) and time.monotonic() > ends
+            played, verifier = (started, of_started) if is_late else (task, of_whole)
             seeds = range(first, min(first + TOGETHER, CERTIFIED, effort.episodes))
-            flaws += [_flaw(verifier, e) for e in rollout(task, policy, [(s, 0) for s in seeds], n_envs=1)]
-            if time.monotonic() > ends:
-                break
+            episodes = rollout(played, policy, [(seed, 0) for seed in seeds], n_envs=1)
+            flaws += [_flaw(verifier, episode) for episode in episodes]
+            cut += len(episodes) * is_late
     found = [flaw for flaw in flaws if flaw]
-    return Certificates(len(flaws) - len(found), len(flaws), found[0] if found else "", str(task.found().reset))
+    reset = str(task.found().reset)
+    return Certificates(len(flaws) - len(found), len(flaws), found[0] if found else "", reset, cut)
 
 
 def _flaw(verifier: Verifier, episode: Any) -> str:
@@ -64,14 +79,13 @@ def restores(task: Task, effort: Effort) -> Restores | Missing:
     """
     if not task.exact:
         return Missing(INEXACT)
-    ends, notes = time.monotonic() + effort.seconds, []
-    tried = wander(task, 0, BEFORE)
-    way = way_back(task, 0, None, tried, notes.append)
-    exact, times, name = [], [], ""
+    notes = list[str]()
+    way = way_back(task, 0, None, wander(task, 0, BEFORE), notes.append)
+    ends, exact, times, name = time.monotonic() + effort.seconds, [], [], ""
     quick = task.with_env(frames=1)
     with closing(quick.make()) as env, closing(quick.make()) as other:
         for seed in range(RESTORED):
-            actions = wander(quick, seed, seed % BEFORE + AFTER)
+            actions = wander(quick, seed, (7 * seed + 3) % BEFORE + AFTER)
             before, after = actions[: max(0, len(actions) - AFTER)], actions[max(0, len(actions) - AFTER) :]
             env.reset(seed=seed)
             for action in before:
@@ -82,7 +96,7 @@ def restores(task: Task, effort: Effort) -> Restores | Missing:
             same, ms = zip(*(_returned(again, saved, after, given) for again in (env, other)), strict=True)
             exact.append(all(same))
             times += ms
-            if time.monotonic() > ends:
+            if time.monotonic() > ends and len(exact) >= FEW_STATES:
                 break
     return Restores(sum(exact), len(exact), name, spread(times)[1], tuple(notes))
 

@@ -99,17 +99,20 @@ class Ceiling(Rung):
 @dataclass(frozen=True)
 class Certificates(Rung):
     """Episodes of random play that happened again, bit for bit, in a fresh environment: k of n. flaw: the first.
-    reset: what the environment needs for that, as `envs.foreign.remade.Reset` has it."""
+    reset: what the environment needs for that, as `envs.foreign.resets.remade.Reset` has it. cut: how many of the n
+    were played for their first decisions alone, since the time was up."""
 
     k: int
     n: int
     flaw: str = ""
     reset: str = "as_is"
+    cut: int = 0
 
     def said(self) -> str:
         needs = "" if self.reset == "as_is" else f", with reset: {self.reset}"
         flaw = f"; {self.flaw}" if self.flaw else ""
-        return f"{self.k} of {self.n} episodes happen again, bit for bit{needs}{flaw}"
+        cut = f", {self.cut} of them by their first decisions" if self.cut else ""
+        return f"{self.k} of {self.n} episodes happen again, bit for bit{cut}{needs}{flaw}"
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class Starts(Rung):
     seeds: int
 
     @property
-    def in_all(self) -> int:
+    def estimated(self) -> int:
         """How many starts there are, if all are as likely: n of which so many seeds meet as many as were met, on
         average. Where all seeds differ, as many as there are of these."""
         if self.distinct == self.seeds:

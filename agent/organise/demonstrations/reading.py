@@ -1,9 +1,9 @@
-"""Recorded demonstrations, in whichever of three formats: LeRobot's, Minari's, or a folder of our own episodes."""
+"""Recorded demonstrations, in whichever format: LeRobot's, Minari's, robomimic's, or a folder of our own episodes."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.organise.demonstrations import lerobot, minari
+from agent.organise.demonstrations import hdf5, lerobot, minari
 from agent.organise.demonstrations.demonstration import Demonstration
 from agent.organise.store import EpisodeStore
 from envs.errors import UserError
@@ -13,15 +13,19 @@ from envs.foreign.teaching import Demonstrations
 def read(source: Demonstrations, environment: str) -> Iterator[Demonstration]:
     """The recorded episodes, in their order. environment: the id of the one that they must be of, where they say so.
 
-    Raises UserError, some of it at the first episode, for a folder that is missing or of another format.
+    Raises UserError, some of it at the first episode, for a folder or file that is missing or of another format.
     """
-    if not source.folder.is_dir():
+    if source.format == "hdf5":
+        if not source.path.is_file():
+            raise UserError(f"no demonstrations in {str(source)!r}; valid: a file")
+        return hdf5.read(source.path)
+    if not source.path.is_dir():
         raise UserError(f"no demonstrations in {str(source)!r}; valid: a folder")
     if source.format == "lerobot":
-        return lerobot.read(source.folder)
+        return lerobot.read(source.path)
     if source.format == "minari":
-        return minari.read(source.folder, environment)
-    return _own(source.folder)
+        return minari.read(source.path, environment)
+    return _own(source.path)
 
 
 def _own(folder: Path) -> Iterator[Demonstration]:
@@ -29,7 +33,8 @@ def _own(folder: Path) -> Iterator[Demonstration]:
     store = EpisodeStore(folder)
     if not store.parts():
         raise UserError(
-            f"no episodes in {str(folder)!r}; valid: a folder that handeye rollout wrote, lerobot:FOLDER, minari:FOLDER"
+            f"no episodes in {str(folder)!r}; valid: a folder that handeye rollout wrote, lerobot:FOLDER, "
+            "minari:FOLDER, hdf5:FILE"
         )
     for episode in store:
         if episode.success:

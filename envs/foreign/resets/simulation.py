@@ -48,6 +48,14 @@ def put_physics(data: mujoco.MjData, physics: np.ndarray, poses: np.ndarray) -> 
     _follow(model, data)
 
 
+def put_flat(data: mujoco.MjData, state: np.ndarray) -> None:
+    """Put a simulation into a state (1 + nq + nv,) as robosuite flattens it: time [s], joint positions and velocities.
+    What follows from these is computed; controls and the solver's warm start stay as they were."""
+    data.time = state[0]
+    data.qpos[:], data.qvel[:] = np.split(state[1:], [data.model.nq])
+    mujoco.mj_forward(data.model, data)
+
+
 def _follow(model: Any, data: Any) -> None:
     """Recomputes all that MuJoCo derives from the bodies' poses, as `mj_kinematics` does from the joints."""
     for body in range(model.nbody):

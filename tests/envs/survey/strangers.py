@@ -1,6 +1,7 @@
 """Environments as others write them, each unknown to this project in its own way."""
 
 import os
+import time
 from typing import ClassVar
 
 import gymnasium as gym
@@ -109,6 +110,18 @@ class Timed(Told):
         return observed, reward, reached, self.t == 7, told
 
 
+class Large(Told):
+    """Draws its picture pixel by pixel, slowly."""
+
+    def __init__(self, render_mode=None, view_width=300, view_height=200, max_height=900):
+        super().__init__(render_mode)
+        self.size = view_height, view_width
+
+    def render(self):
+        time.sleep(0.02 * self.size[0] * self.size[1] / 60_000)
+        return np.kron(super().render(), np.ones((10, 10, 1), np.uint8))[: self.size[0], : self.size[1]]
+
+
 class Brief(_Drawn):
     """Nothing but reaching the goal is rewarded, the less the later. It ends on the other side too."""
 
@@ -164,7 +177,7 @@ class Falls(_Drawn):
         return super().render()
 
 
-for kind in (Told, Idle, Mission, Chance, Unbounded, Flat, Falls, Brief, Place):
+for kind in (Told, Idle, Mission, Chance, Unbounded, Flat, Falls, Brief, Place, Large):
     gym.register(f"HandEyeTest/{kind.__name__}-v0", kind, max_episode_steps=12, disable_env_checker=True)
 gym.register("HandEyeTest/Unlimited-v0", Told, disable_env_checker=True)
 gym.register("HandEyeTest/Timed-v0", Timed, disable_env_checker=True)

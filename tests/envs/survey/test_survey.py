@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from envs.errors import UserError
+from envs.survey import smaller
 from envs.survey.play import survey
 from envs.survey.proposing import sees
 from envs.survey.success import guess, holds
@@ -110,6 +111,15 @@ def test_moving_pictures_are_told_from_still_ones():
     assert survey("CartPole-v1").moves
     still = survey(f"{HERE}:HandEyeTest/Flat-v0", {"reward": 0.0, "ends": True})
     assert (still.moves, still.size, still.fps) == (False, (20, 30), 4)
+
+
+def test_slow_pictures_are_made_smaller(monkeypatch):
+    large = f"{HERE}:HandEyeTest/Large-v0"
+    assert survey(large).smaller == {}
+    monkeypatch.setattr(smaller, "SLOW_MS", 15.0)
+    assert survey(large).smaller == {"view_width": 128, "view_height": 85}
+    assert survey(large, {"view_width": 300}).smaller == {}  # the user's own word
+    assert survey(f"{HERE}:HandEyeTest/Told-v0").smaller == {}
 
 
 def test_the_registry_is_as_before():

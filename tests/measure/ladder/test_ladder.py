@@ -10,7 +10,7 @@ from agent.cli import parse
 from agent.measure.ladder import climbing
 from agent.measure.ladder.advice import hold_ups
 from agent.measure.ladder.climbing import climb
-from agent.measure.ladder.exactness import FEW_SEEDS, INEXACT, starts
+from agent.measure.ladder.exactness import FEW_SEEDS, FEW_STATES, INEXACT, starts
 from agent.measure.ladder.playing import LEVELS, Effort, Player, episodes, play
 from agent.measure.ladder.rungs import (
     Ceiling,
@@ -89,6 +89,14 @@ def test_a_task_that_does_not_happen_again_has_no_certificates(declare, tmp_path
     ladder = climb(declare(f"{HERE}:HandEyeTest/Chance-v0", f"{TOY}exact: false\n"), tmp_path / "seen.png", SHORT)
     assert ladder.rungs["certificates"] == ladder.rungs["restores"] == Missing(INEXACT)
     assert hold_ups(ladder)[0].startswith("its episodes do not happen again")
+
+
+def test_eight_episodes_are_certified_whatever_the_time(tmp_path):
+    ladder = climb("frozen-lake", tmp_path / "seen.png", Effort(episodes=8, seconds=0))
+    found = ladder.rungs["certificates"]
+    assert (found.k, found.n, found.cut) == (8, 8, 6)
+    assert "6 of them by their first decisions" in found.said()
+    assert ladder.rungs["restores"].k == ladder.rungs["restores"].n == FEW_STATES
 
 
 def test_a_picture_that_shows_nothing_is_no_file(declare, tmp_path):
