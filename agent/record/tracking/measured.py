@@ -31,5 +31,10 @@ def log_evaluation(tracker: Tracker, told: Mapping[str, Any], episodes: Sequence
 
 def log_audit(tracker: Tracker, results: Mapping[str, Any]) -> None:
     """results: task -> what `audit` of agent.measure returns."""
-    named = flat({"audit": results}, "/")
-    tracker.log({name: float(value) for name, value in named.items() if isinstance(value, Real)})
+    numbers = {}
+    for name, value in flat({"audit": results}, "/").items():
+        if name.endswith("/ci95"):
+            numbers |= dict(zip((f"{name}_low", f"{name}_high"), value, strict=True))
+        elif isinstance(value, Real):
+            numbers[name] = float(value)
+    tracker.log(numbers)
