@@ -4,7 +4,7 @@
     handeye export out/episodes out/reach
     python -m venv lerobot-venv          # docs/experiments/exported_data.md has what is installed into it
     LEROBOT_VENV=lerobot-venv python tests/export/act_on_lerobot.py out/reach out/act --task reach \
-        --instruction "reach the green cylinder" --steps 3000 --episodes 100
+        --instruction "reach the green cylinder" --steps 2500 --episodes 100
 
 ACT (Zhao et al., 2023) takes frames and numbers, no language: it is trained on the episodes of one instruction, and
 played from held-out starts with this instruction. The policy runs in LeRobot's environment, the simulator in this one.
@@ -30,8 +30,7 @@ POLICY = {
     "n_heads": 4,
     "dim_feedforward": 512,
     "n_encoder_layers": 2,
-    "n_vae_encoder_layers": 2,
-    "latent_dim": 16,
+    "use_vae": "false",
     "optimizer_lr": 3e-4,
     "optimizer_lr_backbone": 3e-4,
 }
@@ -53,10 +52,10 @@ def trained(dataset: Path, out: Path, instruction: str, steps: int, python: Path
         "dataset.use_imagenet_stats": "false",
         "output_dir": str(out),
         "steps": steps,
-        "batch_size": 32,
+        "batch_size": 8,
         "num_workers": 0,
         "eval_freq": 0,
-        "save_freq": steps,
+        "save_freq": min(steps, 250),
         "log_freq": 100,
         "seed": 0,
         "wandb.enable": "false",
@@ -161,7 +160,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--task", default="reach")
     parser.add_argument("--instruction", default="reach the green cylinder")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--episodes", type=int, default=100)
     given = parser.parse_args()
     python = Path(os.environ["LEROBOT_VENV"]) / "bin" / "python"

@@ -14,6 +14,7 @@ import made
 import pytest
 
 from agent.measure.reporting import compare_report, run_report
+from agent.record.report.page import Live
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(web.missing()), reason=web.missing())]
 STARTS = "document.querySelectorAll('#episodes-list tbody tr').length"
@@ -212,6 +213,21 @@ def violations(session, axe):
     session.run("window.found = null; axe.run().then((r) => { window.found = r.violations; })")
     session.wait("window.found !== null")
     return session.run("return window.found.map((v) => [v.id, v.nodes.map((n) => n.html.slice(0, 200)).slice(0, 3)])")
+
+
+def test_a_live_page_loads_itself_again_until_the_run_is_complete(session, tmp_path):
+    with made.registered():
+        path = made.run(tmp_path / "run", complete=False)
+        page = run_report.report(path, live=Live(1))
+        session.open(page)
+        choose(session, outcome="lost")
+        session.run("window.before = 1")
+        session.wait("window.before === undefined && document.readyState === 'complete'")
+        assert session.run("return document.getElementById('f-outcome').value") == "lost"  # what was chosen is kept
+        run_report.report(made.run(tmp_path / "whole"), page, live=Live(1))
+        session.wait("document.querySelector('h1').textContent.includes('rose')")
+    assert '"live_s":0' in page.read_text()
+    assert session.errors() == []
 
 
 @pytest.fixture(scope="module")
