@@ -188,7 +188,7 @@ def _specified(layout: Layout) -> dict[str, Any]:
     known = {"fps": layout.fps, "repeat": layout.repeat}
     try:
         return known | ({"env_spec": layout.spec.to_json()} if layout.spec else {})
-    except TypeError:  # an argument or an entry point that is an object: Minari itself leaves it out, too
+    except (TypeError, ValueError):  # an argument or an entry point that is an object: Minari leaves it out, too
         return known
 
 
