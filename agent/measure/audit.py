@@ -77,7 +77,7 @@ def audit(
     rng = np.random.default_rng(0)
     ends, judged = _ends(job, workers, greedy + sampled, rng)
     for how, some in (("greedy", judged[: len(greedy)]), ("criticised", critical), ("sampled", judged[len(greedy) :])):
-        show(how, some)
+        show(how, [replace(e, steps=[replace(step, snapshot=None) for step in e.steps]) for e in some])
     elsewhere = [replace(hot, checkpoint=other, starts=sampled_starts) for other in beside]
     others = [e for other in elsewhere for e in collect(f"{name} by another", other)]
     if others:

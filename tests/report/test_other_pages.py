@@ -128,6 +128,10 @@ def test_the_index_lists_what_other_commands_left(arms, tmp_path):
             ["eval", "reach", "--tracking.mode", "offline"],
             "tracking without a file: metrics are kept beside one; valid: --report FILE or --json FILE too",
         ),
+        (
+            ["eval", "reach", "--report", "a.html", "--json", "a.json"],
+            "--report 'a.html' has its own JSON, 'a.json'; valid: another name for --json",
+        ),
         (["report", "--index", "runs", "--beside", "a"], "--beside with --index; valid: with a run's folder"),
     ],
 )

@@ -36,7 +36,7 @@ class Audit:
 
         at_least(1, episodes=self.episodes, workers=self.workers)
         at_least(2, proposals=self.proposals)
-        out, page = document(self.json), left.check_page(self.report)
+        out, page = document(self.json), left.check_page(self.report, self.json)
         metrics = left.check_tracking(self.tracking, page, out)
         probe_apart(self.tasks)  # before torch is imported
         from agent.collect.workers import Workers

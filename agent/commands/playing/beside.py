@@ -18,10 +18,13 @@ NOT_REPEATED = {"json", "report", "tracking"}  # options that change no number
 DISABLED = Tracking("disabled")
 
 
-def check_page(path: Path | None) -> Path | None:
-    """Where `--report` writes. Raises UserError for a file that is none of a page."""
+def check_page(path: Path | None, json: Path | None) -> Path | None:
+    """Where `--report` writes. json: where `--json` does. Raises UserError for a file that is none of a page, and where
+    the page's own JSON would be the other."""
     if path is None:
         return None
+    if json and json.absolute() == path.with_suffix(".json").absolute():
+        raise UserError(f"--report {str(path)!r} has its own JSON, {str(json)!r}; valid: another name for --json")
     from agent.commands.reporting.report import page_file
 
     return page_file(path, "--report")

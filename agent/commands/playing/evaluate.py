@@ -64,7 +64,7 @@ class Evaluate:
         )
         if self.trust:
             vouch(self.policy, tasks=(self.task,))
-        out, page = document(self.json), beside.check_page(self.report)
+        out, page = document(self.json), beside.check_page(self.report, self.json)
         metrics = beside.check_tracking(self.tracking, page, out)
         task = registry.task(self.task)
         probe(task)

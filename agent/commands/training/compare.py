@@ -46,9 +46,10 @@ class Compare:
         """Write the page of the comparison: one that cannot be written is a line, and the table stays."""
         from agent.measure.reporting.compare_report import report
         from agent.record.console import say
-        from envs.errors import UserError
+        from envs.errors import UserError, first_line
 
         try:
             say(f"report   {report(out)}")
-        except UserError as error:
-            say(f"report.html is not written: {error}; later: handeye report {out}")
+        except Exception as error:  # whatever a page stumbles on, the table is there
+            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
+            say(f"report.html is not written: {why}; later: handeye report {out}")

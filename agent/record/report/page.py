@@ -140,11 +140,9 @@ def _of_run(c: Contents) -> dict[str, Any]:
 
 
 def _of_comparison(c: Comparison) -> dict[str, Any]:
-    others = [row for row in c.arms if row.arm != c.against]
-    better, worse = (
-        [row.arm for row in others if row.less_ci95[0] > 0],
-        [row.arm for row in others if row.less_ci95[1] < 0],
-    )
+    differing = [row for row in c.arms if row.less_ci95]
+    better = [row.arm for row in differing if row.less_ci95[0] > 0]
+    worse = [row.arm for row in differing if row.less_ci95[1] < 0]
     said = [
         f"{', '.join(some)} {'ends' if len(some) == 1 else 'end'} {how}"
         for some, how in ((better, "above"), (worse, "below"))
