@@ -29,9 +29,9 @@ class Audit:
 
     def run(self) -> None:
         """Raises UserError, before an episode is played, for a value that cannot work."""
+        from agent.commands import beside as left
         from agent.commands.arguments import are_foreign, at_least
         from agent.commands.outputs import document, emit
-        from agent.commands.playing import beside as left
         from agent.commands.probing import probe_apart
 
         at_least(1, episodes=self.episodes, workers=self.workers)

@@ -39,9 +39,9 @@ class Evaluate:
         from functools import partial
 
         from agent.collect.play import play
+        from agent.commands import beside
         from agent.commands.arguments import at_least, vouch
         from agent.commands.outputs import document, emit
-        from agent.commands.playing import beside
         from agent.commands.probing import probe
         from agent.config import Critic
         from agent.measure.sequential import check_half_width, play_until
