@@ -138,3 +138,18 @@ def test_the_index_lists_what_other_commands_left(arms, tmp_path):
 def test_a_bad_option_is_one_line(here, arguments, line):
     ended = here(*arguments)
     assert (ended.returncode, ended.stderr) == (2, f"handeye: error: {line}\n")
+
+
+@pytest.mark.slow
+def test_an_evaluation_leaves_a_page_and_metrics(typed, tmp_path):
+    pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
+    page = tmp_path / "reach.html"
+    options = ("--policy", "expert", "--episodes", "2", "--report", page, "--tracking.sinks", "tensorboard")
+    done = typed("eval", "reach", *options)
+    assert done.returncode == 0, done.stderr
+    told = made.twin(page)
+    assert told["command"] == "handeye eval reach --policy expert --episodes 2"
+    assert len(told["episodes"]) == 2
+    (line,) = (tmp_path / "reach.html.metrics" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["held-out/reach/success"] == 1
+    assert any((tmp_path / "reach.html.metrics" / "tensorboard").iterdir())
