@@ -26,8 +26,9 @@ def export_episodes(
     video: bool,
     command: str,
     licence: str | None,
-) -> str:
-    """Write episodes as LeRobot's or Minari's dataset; returns what was written, in words."""
+) -> dict[str, int]:
+    """Write episodes as LeRobot's or Minari's dataset; returns the numbers of episodes and decisions that were written,
+    and of broken episodes that were left out."""
     recording = Recording(source, wanted)
     folder(out, needs_mb=2 * recording.census.size / MB)
     prepared = writer_for(kind, recording, out, fps, video)
@@ -39,12 +40,11 @@ def export_episodes(
                 raise UserError(f"all wanted episodes in {str(source)!r} are broken; valid: another --only")
             writer.close()
         prepared.card(command, licence).write(fresh)
-    left_out = f"; {recording.tally.broken:,} broken ones left out" if recording.tally.broken else ""
-    return f"{writer.episodes:,} episodes, {writer.frames:,} decisions{left_out}"
+    return {"episodes": writer.episodes, "decisions": writer.frames, "broken": recording.tally.broken}
 
 
-def export_training(run: Path, out: Path, number: int | None, command: str, licence: str | None) -> str:
-    """Write the pairs and rows of a run's rounds, or of one of them; returns what was written, in words."""
+def export_training(run: Path, out: Path, number: int | None, command: str, licence: str | None) -> dict[str, int]:
+    """Write the pairs and rows of a run's rounds, or of one of them; returns their numbers."""
     if not (run / JOURNAL).is_file():
         raise UserError(f"no run in {str(run)!r} (no {JOURNAL}); valid: the folder of a `handeye improve`")
     journal = Journal(run)
@@ -61,7 +61,7 @@ def export_training(run: Path, out: Path, number: int | None, command: str, lice
     trained = trained_pairs(journal, rounds)
     if trained != n_pairs:
         say(f"the run was trained on {trained} pairs; this version of handeye makes {n_pairs} of its episodes")
-    return f"{n_pairs:,} pairs, {n_rows:,} rows"
+    return {"pairs": n_pairs, "rows": n_rows}
 
 
 def _card(

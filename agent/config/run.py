@@ -206,7 +206,8 @@ class Limits:
 class Tracking:
     """Where metrics go beside the run's own metrics.jsonl (docs/tracking.md).
 
-    sinks: wandb (Weights & Biases, W&B) and tensorboard; the other keys are for W&B.
+    sinks: wandb (Weights & Biases, W&B), tensorboard, trackio; project, group and tags are trackio's too, the other
+    keys are for W&B.
     mode: disabled is as sinks without wandb. group: runs that belong together; the arms of `handeye compare` are one by
     themselves. films: in a table of episodes, of each task and outcome.
     artifacts: policies and episodes. references: their paths and checksums are recorded. files: they are uploaded.
@@ -214,7 +215,7 @@ class Tracking:
 
     mode: Literal["online", "offline", "disabled"] = "offline"
     project: str = "handeye"
-    sinks: tuple[Literal["wandb", "tensorboard"], ...] = ("wandb",)
+    sinks: tuple[Literal["wandb", "tensorboard", "trackio"], ...] = ("wandb",)
     group: str | None = None
     tags: tuple[str, ...] = ()
     films: NonNegativeInt = 1

@@ -1,6 +1,6 @@
 """Audit of a policy's critic on held-out episodes: its verdicts against outcomes that the simulator measures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -39,6 +39,7 @@ def audit(
     beside: Sequence[Path | ServerAddress] = (),
     model: ModelSettings | None = None,
     n_envs: int = 64,
+    show: Callable[[str, list[Episode]], None] = lambda how, episodes: None,
 ) -> dict[str, Any]:
     """Audit the critic of one task on `episodes` distinct held-out starts, each played greedily and as in practice.
 
@@ -54,6 +55,9 @@ def audit(
     after the one that the simulator found best (an oracle, which no policy has).
     acting: gain of whole episodes with criticism over those without.
     claims: how often the step that the critic blames for a failure is the one that bisection finds.
+
+    show: is given the episodes, `greedy`, `sampled` and `criticised`, those of its own with its verdicts on their
+    endings.
 
     Without branches, of a task whose episodes do not happen again, there are ends and acting alone.
     """
@@ -71,11 +75,13 @@ def audit(
     sampled = collect(f"sampled {name}", replace(hot, starts=sampled_starts, snapshots=exact))
     critical = collect(f"critical {name}", replace(job, starts=[(seed, 0) for seed in starts], critic=critic))
     rng = np.random.default_rng(0)
-    ends = _ends(job, workers, greedy + sampled, rng)
+    ends, judged = _ends(job, workers, greedy + sampled, rng)
+    for how, some in (("greedy", judged[: len(greedy)]), ("criticised", critical), ("sampled", judged[len(greedy) :])):
+        show(how, [replace(e, steps=[replace(step, snapshot=None) for step in e.steps]) for e in some])
     elsewhere = [replace(hot, checkpoint=other, starts=sampled_starts) for other in beside]
     others = [e for other in elsewhere for e in collect(f"{name} by another", other)]
     if others:
-        ends["ends_beside"] = _ends(job, workers, greedy + sampled + others, rng)["ends"]
+        ends["ends_beside"] = _ends(job, workers, greedy + sampled + others, rng)[0]["ends"]
     acting = heldout_gains({name: greedy}, {name: critical})["heldout"][name]
     if not exact:
         return ends | {"acting": acting}
@@ -86,14 +92,20 @@ def audit(
     return ends | answers | {"acting": acting, "claims": claims.agreement()}
 
 
-def _ends(job: Job, workers: Workers, episodes: Sequence[Episode], rng: np.random.Generator) -> dict[str, Any]:
+def _ends(
+    job: Job, workers: Workers, episodes: Sequence[Episode], rng: np.random.Generator
+) -> tuple[dict[str, Any], list[Episode]]:
+    """The scores, and the episodes with the verdicts on their endings."""
     whole = [e for e in episodes if e.end]
     ends, outcomes = [e.end for e in whole], [e.success for e in whole]
-
-    def scores(observations: Sequence[Observation]) -> dict[str, Any]:
-        return verdict_scores([c.verdict for c in workers.conclude(job, observations)], outcomes)
-
-    return {"ends": scores(ends), "shuffled_ends": scores(_shuffled(ends, rng))["auroc"]}
+    conclusions = workers.conclude(job, ends)
+    shuffled = workers.conclude(job, _shuffled(ends, rng))
+    scores = {
+        "ends": verdict_scores([c.verdict for c in conclusions], outcomes),
+        "shuffled_ends": verdict_scores([c.verdict for c in shuffled], outcomes)["auroc"],
+    }
+    by_id = dict(zip(map(id, whole), conclusions, strict=True))
+    return scores, [replace(e, conclusion=by_id.get(id(e), e.conclusion)) for e in episodes]
 
 
 def _answers(

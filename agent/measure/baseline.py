@@ -23,7 +23,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from agent.collect.play import play
 from agent.config import Baseline
-from agent.measure.curves import TrackCurve
+from agent.measure.curves import Curve
 from agent.measure.ladder.advice import WEAK
 from agent.measure.statistics import outcome_string, rate, successes
 from agent.record import ownership
@@ -67,7 +67,8 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
         made = Path(scratch) / out.name
         ownership.begin(made, "baseline")
         with tracked(out, settings.tracking, asdict(settings), _job(settings)) as tracker:
-            model = train(task, settings, held_back, tracker)
+            curve = Curve(tracker, settings.steps)
+            model = train(task, settings, held_back, curve)
             result = _measured(settings, model, made / "policy.zip", starts, tracker)
         record = {
             "command": "handeye baseline",
@@ -75,6 +76,7 @@ def baseline(settings: Baseline, out: Path, overwrite: bool = False) -> dict[str
             "versions": versions(),
             "provenance": provenance | {"policy": weights_sha256(made / "policy.zip")},
             "steps": model.num_timesteps,
+            "curve": curve.points,
             "result": result,
         }
         (made / "baseline.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -165,7 +167,7 @@ def _check(task: Task, settings: Baseline) -> None:
 
 
 def train(
-    task: Task, settings: Baseline, held_back: Collection[bytes] = frozenset(), tracker: Tracker | None = None
+    task: Task, settings: Baseline, held_back: Collection[bytes] = frozenset(), curve: Curve | None = None
 ) -> BaseAlgorithm:
     """A model trained on practice seeds. PPO and TRPO complete their last rollout, past `steps`.
 
@@ -186,9 +188,8 @@ def train(
             model.set_logger(Logger(None, []))  # SB3's own would create an empty folder
             best = _Best()
             evaluation = _evaluation(task, settings, best, practice)
-            curve = [TrackCurve(tracker, settings.steps)] if tracker else []
             try:
-                model.learn(settings.steps, callback=[_Feed(progress), *curve, *evaluation])
+                model.learn(settings.steps, callback=[_Feed(progress), *filter(None, (curve,)), *evaluation])
             finally:
                 for each in evaluation:
                     each.eval_env.close()

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 from agent.config import Margin
+from agent.config.run import Select
 from agent.organise.episode import Episode, Step
 from agent.organise.outcome import Outcome, mean, outcomes_of
 from agent.organise.rows import Example, Labelled, Pair
@@ -119,6 +120,11 @@ def preferences(
                 continue
             result.append(Preference(fork.task, fork.seed, chosen, losers[0][0], winners, losers, best.less(worse), p))
     return sorted(result, key=lambda each: each.margin, reverse=True)[:max_pairs]
+
+
+def preferred(episodes: Iterable[Episode], select: Select) -> list[Preference]:
+    """The preferences within the bounds of a run's config."""
+    return preferences(episodes, select.min_margin, select.max_pairs, select.pair_p_value, select.rejected)
 
 
 def pairs(

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
+from agent.config.run import Select
 from agent.organise.episode import Episode, Step
 from agent.organise.rows import Example
 from envs.observation import Observation
@@ -35,6 +36,11 @@ def as_judged(episodes: Iterable[Episode]) -> list[Episode]:
     ]
 
 
+def labelled(episodes: Iterable[Episode], select: Select) -> list[Episode]:
+    """The episodes, with success labelled by the environment's reward or by the policy's critic (`select.by`)."""
+    return as_judged(episodes) if select.by == "critic" else list(episodes)
+
+
 def keep(episodes: Iterable[Episode], per_start: int) -> list[Episode]:
     """The shortest successes from each start, at most `per_start`. Each moment branched from counts as a start.
 
@@ -54,6 +60,11 @@ def keep(episodes: Iterable[Episode], per_start: int) -> list[Episode]:
 def hindsight(episodes: Iterable[Episode]) -> list[Episode]:
     """The episodes, with the thoughts of successes relabelled by what followed; actions and failures stay."""
     return [_corrected(episode) if episode.success else episode for episode in episodes]
+
+
+def relabelled(episodes: Iterable[Episode], select: Select) -> list[Episode]:
+    """The episodes, with the thoughts of successes relabelled where `select.hindsight` is set."""
+    return hindsight(episodes) if select.hindsight else list(episodes)
 
 
 def _corrected(episode: Episode) -> Episode:

@@ -110,6 +110,14 @@ def next_commands(run: Path, results: Mapping[str, Any]) -> list[tuple[str, str]
 
 def audit_table(results: Mapping[str, Any]) -> Table:
     """The audits of some tasks as a table, one column per task. What needs branches is `-` where there are none."""
+    table = plain_table("the critic on held-out episodes", ("", *results))
+    for name, cells in audit_rows(results):
+        table.add_row(name, *cells)
+    return table
+
+
+def audit_rows(results: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """The rows of `audit_table`: what is measured, and a cell for each task."""
     beside = [
         ("others' ends too: balanced accuracy", lambda r: f"{100 * r['ends_beside']['balanced_accuracy']:.0f} %"),
         ("failures among them", lambda r: _failures(r["ends_beside"])),
@@ -144,12 +152,11 @@ def audit_table(results: Mapping[str, Any]) -> Table:
             lambda r: f"{100 * r['claims'].get('critic_within_1', float('nan')):.0f} %",
         ),
     ]
-    table = plain_table("the critic on held-out episodes", ("", *results))
-    for part, needs_branches in ((rows, False), (branched, True), (acting, False), (claimed, True)):
-        for name, cell in part:
-            cells = ("-" if needs_branches and "claims" not in result else cell(result) for result in results.values())
-            table.add_row(name, *cells)
-    return table
+    return [
+        (name, ["-" if needs_branches and "claims" not in result else cell(result) for result in results.values()])
+        for part, needs_branches in ((rows, False), (branched, True), (acting, False), (claimed, True))
+        for name, cell in part
+    ]
 
 
 def _failures(scores: Mapping[str, Any]) -> str:

@@ -1,19 +1,17 @@
-"""What a round of a recorded run was trained on, selected again from the episodes that its stages stored. Only read."""
+"""Rows that a round of a recorded run was trained on, with the prompts of the run's policies. Only read."""
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
 from agent.config import Config
-from agent.config.optimisers import stores
-from agent.organise import selection
 from agent.organise.pairs import Preference
 from agent.organise.rows import Example
 from agent.record.export.training import RecordedExample
 from agent.record.run.journal import Journal
 from agent.record.rundir import RunFolder
+from agent.record.selected import Selected
 from agent.stages.optimise import OPTIMISERS
-from agent.stages.optimisers.prefer import measured_preferences
 from agent.stages.round import Round
 from envs.errors import unknown
 from envs.validation import checked
@@ -36,18 +34,26 @@ class RecordedRound(Round):
         ]
         return min(made).parent if made else find_policy(self.config.policy)
 
+    @property
+    def _selected(self) -> Selected:
+        c = self.config
+        return Selected(c.select, c.tasks, c.optimise, lambda number, *names: self._at(number).episodes(*names))
+
+    def _at(self, number: int) -> Round:
+        return self.before(self.number - number)
+
     def preferences(self) -> list[Preference]:
         """The preferences that the stage `prefer` makes pairs of, the largest margins first, none of them flipped."""
-        return measured_preferences(self, self.hindsight(self.episodes(*stores(self.config.optimise, "dpo"))))
+        return self._selected.preferences(self.number)[0]
 
     def examples(self) -> Iterator[RecordedExample]:
         """The examples that the stage `imitate` makes of the round's own successes; without those of rounds before."""
-        for e in selection.keep(self.practice(), self.config.select.per_start):
-            number = {id(step): i for i, step in enumerate(e.steps)}
-            for step in selection.imitated_steps([e]):
-                o = step.observation
-                example = Example(o.packed_frames(), self.dialect(e.task).act(o), step.decision.answer)
-                yield RecordedExample(example, e.task, e.seed, e.attempt, number[id(step)], step.fingerprint)
+        for each in self._selected.imitated(self.number):
+            e = each.episode
+            for i in each.steps:
+                o = e.steps[i].observation
+                example = Example(o.packed_frames(), self.dialect(e.task).act(o), e.steps[i].decision.answer)
+                yield RecordedExample(example, e.task, e.seed, e.attempt, i, e.steps[i].fingerprint)
 
 
 def recorded_rounds(journal: Journal, number: int | None = None) -> list[RecordedRound]:

@@ -158,11 +158,11 @@ class Round:
 
     def labelled(self, episodes: Sequence[Episode]) -> list[Episode]:
         """The episodes, with success labelled by the environment's reward or by the policy's critic (`select.by`)."""
-        return selection.as_judged(episodes) if self.config.select.by == "critic" else list(episodes)
+        return selection.labelled(episodes, self.config.select)
 
     def hindsight(self, episodes: Sequence[Episode]) -> list[Episode]:
         """The episodes, with the thoughts of successes relabelled where `select.hindsight` is set."""
-        return selection.hindsight(episodes) if self.config.select.hindsight else list(episodes)
+        return selection.relabelled(episodes, self.config.select)
 
     def sign(self, checkpoint: Path, parent: Path, stage: str) -> None:
         """Write the checkpoint's provenance into its folder. stage: the method of its training."""

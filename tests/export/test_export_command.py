@@ -1,5 +1,6 @@
 """`handeye export`: which episodes, refusals by name, nothing half-written, and the way back as demonstrations."""
 
+import json
 from dataclasses import replace
 
 import gymnasium as gym
@@ -11,6 +12,7 @@ from stored_run import stored_run
 from agent.organise.demonstrations import lerobot
 from agent.organise.store import EpisodeStore
 from agent.record import ownership
+from agent.record.export import minari
 from agent.record.export.layout import Layout, _named
 from agent.record.export.lerobot import LeRobotWriter
 from agent.record.export.source import Recording, Wanted
@@ -84,6 +86,33 @@ def test_bad_values_are_named_and_nothing_is_written(run, tmp_path, typed, optio
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert message.format(run=run) in done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
+
+
+def test_the_numbers_are_a_document(run, tmp_path, typed):
+    done = typed("export", run, tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told == {"out": str(tmp_path / "out"), "format": "lerobot", "episodes": 3, "decisions": 3, "broken": 0}
+    assert f"3 episodes, 3 decisions: {tmp_path / 'out'}" in done.stderr
+
+
+def test_what_minari_holds_in_memory_is_bounded_by_pictures(run, tmp_path, typed, monkeypatch):
+    """An episode at a time where one is as large as the bound; what is written is the same."""
+    pytest.importorskip("minari")
+    held, flush = [], minari.MinariWriter._flush
+    monkeypatch.setattr(minari.MinariWriter, "_flush", lambda self: (held.append(len(self._buffers)), flush(self)))
+    for out, megabytes, expected in (("whole-v0", minari.PIXELS_MB, [3]), ("single-v0", 1e-6, [1, 1, 1])):
+        monkeypatch.setattr(minari, "PIXELS_MB", megabytes)
+        done = typed("export", run, tmp_path / out, "--format", "minari")
+        assert done.returncode == 0, done.stderr
+        assert held == expected
+        held.clear()
+    from minari import MinariDataset
+
+    whole, single = (list(MinariDataset(tmp_path / out / "data")) for out in ("whole-v0", "single-v0"))
+    assert len(whole) == 3
+    for one, other in zip(whole, single, strict=True):
+        np.testing.assert_array_equal(one.observations, other.observations)
 
 
 def test_a_folder_that_exists_is_replaced_only_if_it_is_an_export(run, tmp_path, typed):

@@ -65,6 +65,11 @@ class Browser:
             time.sleep(0.05)
         return value
 
+    def click(self, selector: str) -> None:
+        """With the pointer, what a CSS selector finds first: it must be in sight and uncovered, as for a person."""
+        (element,) = self._ask("POST", "element", using="css selector", value=selector).values()
+        self._ask("POST", f"element/{element}/click")
+
     def press(self, *keys: str) -> None:
         """Keys of KEYS or characters, one after another, to whatever has the focus."""
         some = [KEYS.get(key, key) for key in keys]

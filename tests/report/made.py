@@ -12,7 +12,8 @@ import numpy as np
 
 from agent.config import Config
 from agent.measure.gate import decide
-from agent.measure.statistics import heldout_gains
+from agent.measure.reporting import played_report
+from agent.measure.statistics import heldout_gains, rate, successes, verdict_scores
 from agent.organise.episode import Episode, Step
 from agent.organise.store import EpisodeStore
 from agent.record.run.journal import Done
@@ -24,6 +25,7 @@ from policies.base import Decision
 from policies.critic import Critique
 
 EVIL = "<script>window.evil = 1</script>"
+TAG = "<img src=x onerror=window.evil=1>"  # as the name of a folder, which has no slash
 TASK = f"toy {EVIL}"
 UNPRACTISED = "toy-heldout"
 STEPS = 4
@@ -91,7 +93,7 @@ def run(path: Path, complete: bool = True, before: str = "010010", after: str = 
         stage(2, "evaluate after", {"heldout_episodes": len(second)}, {"heldout/after": second}, env_steps=40)
     sides = [{task: [e for e in side if e.task == task] for task in tasks} for side in (first, second)]
     gains = heldout_gains(sides[0], sides[1] if complete else None)
-    results = {"schema": 1, "complete": complete, "config": config(), "rounds": rows, **gains}
+    results = {"schema": 1, "complete": complete, "config": config(), "rounds": rows, "budget": BUDGET, **gains}
     folder.write_results(results | {"model": {"device": "cpu", "dtype": "float32"}, "inexact": []})
     folder.close()
     return path
@@ -106,8 +108,16 @@ def _round(number: int, candidate: str, stage) -> dict:
     folder = f"round_{number:03d}"
     verdict = decide(incumbent, challenger, Config(policy="seed", tasks=(TASK,)).gate, {})
     row = {"round": number, "episodes": len(practised), "successes": 4, "sft_examples": SFT_ROWS[number], "pairs": 1}
+    row |= {"sampled": rate([e.success for e in practised])}
     row |= {"branches": 2, "accepted": verdict.accepted, "gate": verdict.row(), "critic": {"auroc": 0.75, "brier": 0.2}}
-    stage(number, "practise", {"episodes": 8}, {f"{folder}/episodes": conclude(practised)}, env_steps=32)
+    stage(
+        number,
+        "practise",
+        {"episodes": 8},
+        {f"{folder}/episodes": conclude(practised)},
+        env_steps=32,
+        practice_env_steps=32,
+    )
     stage(number, "imitate", {"sft_examples": row["sft_examples"]})
     stage(number, "branch", {"branches": 2}, {f"{folder}/branches": branches}, branch_env_steps=8)
     stage(number, "prefer", {"pairs": 1})
@@ -119,6 +129,37 @@ def _round(number: int, candidate: str, stage) -> dict:
 
 # two starts are won in each round, of 4 steps; the second round also imitates the first's, and its won branch
 SFT_ROWS = {1: 2 * STEPS, 2: 4 * STEPS + STEPS}
+
+
+BUDGET = {"env_steps": 208, "practice_env_steps": 64, "branch_env_steps": 16}
+
+
+def baseline(folder: Path) -> Path:
+    """The folder of a `handeye baseline` of TASK."""
+    folder.mkdir()
+    result = {"k": 3, "n": 6, "rate": 0.5, "ci95": [0.19, 0.81], "split": "heldout", "outcomes": "101010"}
+    told = {"config": {"task": TASK, "algorithm": "ppo", "observe": "state"}, "steps": 90, "result": result}
+    (folder / "baseline.json").write_text(json.dumps(told | {"curve": [[30, 0.1], [60, 0.3], [90, 0.6]]}))
+    return folder
+
+
+def evaluated(page: Path) -> Path:
+    """The page of a `handeye eval`."""
+    episodes = outcomes("0110", 100)
+    told = {"task": TASK, "policy": EVIL, "split": "heldout", "result": rate(successes(episodes))}
+    played_report.eval_report(page, told, episodes, "handeye eval toy", {"episodes": 4})
+    return page
+
+
+def audited(page: Path) -> Path:
+    """The page of a `handeye audit`."""
+    greedy, criticised = conclude(outcomes("0010", 100), wrong=1), outcomes("0111", 100)
+    scores = verdict_scores([e.conclusion.verdict for e in greedy], [e.success for e in greedy])
+    acting = heldout_gains({TASK: greedy}, {TASK: criticised})["heldout"][TASK]
+    results = {TASK: {"ends": scores, "shuffled_ends": 0.5, "acting": acting}}
+    played = {TASK: {"greedy": greedy, "criticised": criticised, "sampled": outcomes("01", 200)}}
+    played_report.audit_report(page, results, played, "seed", "handeye audit seed", {})
+    return page
 
 
 def twin(page: Path) -> dict:

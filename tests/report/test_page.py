@@ -13,7 +13,8 @@ import browser as web
 import made
 import pytest
 
-from agent.measure.reporting import run_report
+from agent.measure.reporting import compare_report, run_report
+from agent.record.report.page import Live
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(web.missing()), reason=web.missing())]
 STARTS = "document.querySelectorAll('#episodes-list tbody tr').length"
@@ -24,6 +25,20 @@ def page(tmp_path_factory):
     with made.registered():
         path = made.run(tmp_path_factory.mktemp("page") / "run", before="010010" * 6, after="110100" * 6)
         return run_report.report(path)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """Pages of a run beside a baseline, a comparison, an evaluation and an audit, by name."""
+    folder = tmp_path_factory.mktemp("others")
+    with made.registered():
+        for seed, after in enumerate(("110110", "011110")):
+            made.run(folder / "arms" / "plain" / f"seed_{seed}")
+            made.run(folder / "arms" / made.TAG / f"seed_{seed}", after=after)
+        beside = run_report.report(folder / "arms" / "plain" / "seed_0", beside=[made.baseline(folder / "ppo")])
+        compared = compare_report.report(folder / "arms")
+        pages = made.evaluated(folder / "eval.html"), made.audited(folder / "audit.html")
+    return dict(zip(("run", "compare", "eval", "audit"), (beside, compared, *pages), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +142,12 @@ def test_it_plays_to_the_end(at):
 
 def test_a_failed_episode_is_three_clicks_from_its_nearest_row(at):
     session = at()
-    choose(session, where="held-out", outcome="lost")  # one
-    session.run("document.querySelector('#episodes-list tbody a').click()")  # two
-    link = "document.querySelector('#side-1 a[href^=\"#row=\"]')"
-    session.wait(f"Boolean({link})")
-    session.run(f"{link}.click()")  # three
+    session.click("#f-outcome option[value=lost]")  # one
+    assert session.run("return document.querySelector('#episodes-list tbody td').textContent") == "held-out"
+    session.click("#episodes-list tbody a")  # two
+    link = "#side-1 a[href^='#row=']"
+    session.wait(f'Boolean(document.querySelector("{link}"))')
+    session.click(link)  # three
     session.wait("document.getElementById('player-title').textContent.startsWith('Row ')")
     about = session.wait("document.querySelector('#side-0 details[open] dl').textContent")
     for words in ("round_00", "policy", "certificatesimulated again, equal bit for bit", "final state"):
@@ -169,6 +185,51 @@ def test_at_400_pixels_nothing_scrolls_sideways(at, fragment):
     assert session.run(wide) == [0, 0]
 
 
+@pytest.mark.parametrize("name", ["run", "compare", "eval", "audit"])
+def test_other_pages_have_the_same_parts(session, others, name, axe):
+    """Filters, the player and its keys, 400 pixels, axe, and no word in the console."""
+    session.size(400)
+    session.open(others[name])
+    assert session.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    session.size(1280)
+    session.click("#f-outcome option[value=lost]")
+    column = 3 if name == "eval" else 4
+    ends = f"[...document.querySelectorAll('#episodes-list tbody td:nth-child({column})')].map((c) => c.textContent)"
+    assert {text.split()[0] for text in session.run(f"return {ends}")} <= {"lost", "-"}
+    session.click("#episodes-list tbody a")
+    session.wait("document.activeElement.id === 'player-step'")
+    session.press("End")
+    sides = 1 if name == "eval" else 2
+    session.wait(f"document.querySelectorAll('.side dl[data-step=\"{made.STEPS}\"]').length === {sides}")
+    session.press("Escape")
+    session.wait("!document.getElementById('player').open")
+    assert violations(session, axe) == []
+    assert session.run("return window.evil") is None
+    assert session.errors() == []
+
+
+def violations(session, axe):
+    session.run(axe)
+    session.run("window.found = null; axe.run().then((r) => { window.found = r.violations; })")
+    session.wait("window.found !== null")
+    return session.run("return window.found.map((v) => [v.id, v.nodes.map((n) => n.html.slice(0, 200)).slice(0, 3)])")
+
+
+def test_a_live_page_loads_itself_again_until_the_run_is_complete(session, tmp_path):
+    with made.registered():
+        path = made.run(tmp_path / "run", complete=False)
+        page = run_report.report(path, live=Live(1))
+        session.open(page)
+        choose(session, outcome="lost")
+        session.run("window.before = 1")
+        session.wait("window.before === undefined && document.readyState === 'complete'")
+        assert session.run("return document.getElementById('f-outcome').value") == "lost"  # what was chosen is kept
+        run_report.report(made.run(tmp_path / "whole"), page, live=Live(1))
+        session.wait("document.querySelector('h1').textContent.includes('rose')")
+    assert '"live_s":0' in page.read_text()
+    assert session.errors() == []
+
+
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory):
     """The source of axe-core."""
@@ -190,8 +251,4 @@ def test_contrast_and_labels_pass_axe(at, axe, fragment, dark):
     session = at(fragment, dark=dark)
     if fragment:
         session.wait("document.querySelector('#side-0 canvas').dataset.step === '0'")
-    session.run(axe)
-    session.run("window.found = null; axe.run().then((r) => { window.found = r.violations; })")
-    session.wait("window.found !== null")
-    violations = "return window.found.map((v) => [v.id, v.nodes.map((n) => n.html.slice(0, 200)).slice(0, 3)])"
-    assert session.run(violations) == []
+    assert violations(session, axe) == []

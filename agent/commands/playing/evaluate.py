@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.config import Tracking
 from policies.backends.settings import ModelSettings
 
 
@@ -28,6 +29,9 @@ class Evaluate:
     n_envs: int = 64  # environments in lockstep; the result does not depend on it
     trust: bool = False  # load a .zip that does not ship, which can run code
     json: Path | None = None  # a file to write the numbers to; without a name, the standard output
+    report: Path | None = None  # an .html to write: the numbers, and every episode step by step
+    tracking: Tracking = field(default_factory=lambda: Tracking("disabled"))
+    """where the numbers and a table of the episodes go: into FILE.metrics, beside the report's or the JSON's file"""
     model: ModelSettings = field(default_factory=ModelSettings)  # how a checkpoint is loaded, shown frames and asked
 
     def run(self) -> None:
@@ -35,6 +39,7 @@ class Evaluate:
         from functools import partial
 
         from agent.collect.play import play
+        from agent.commands import beside
         from agent.commands.arguments import at_least, vouch
         from agent.commands.outputs import document, emit
         from agent.commands.probing import probe
@@ -44,6 +49,7 @@ class Evaluate:
         from agent.record.console import say, show
         from agent.record.final import record_final
         from agent.record.tables import percent
+        from agent.record.tracking.measured import log_evaluation
         from envs import registry
         from envs.starts import as_needed, distinct
         from envs.validation import checked
@@ -58,7 +64,8 @@ class Evaluate:
         )
         if self.trust:
             vouch(self.policy, tasks=(self.task,))
-        out = document(self.json)
+        out, page = document(self.json), beside.check_page(self.report, self.json)
+        metrics = beside.check_tracking(self.tracking, page, out)
         task = registry.task(self.task)
         probe(task)
         settings = {"temperature": self.temperature, "critic": critic, "n_envs": self.n_envs, "seed": self.seed}
@@ -80,3 +87,11 @@ class Evaluate:
             said["critic"] = scores
             show(f"critic: AUROC {scores['auroc']:.2f}, Brier {scores['brier']:.2f}")
         emit(out, said)
+        if page:
+            from agent.measure.reporting.played_report import eval_report
+
+            eval_report(page, said, played, beside.typed(self, "eval"), beside.settings(self), kind.lstrip(", "))
+            say(f"report   {page} ({page.stat().st_size / 1e6:.1f} MB)")
+        with beside.tracker(self, "eval", metrics, self.task) as tracker:
+            if tracker:
+                log_evaluation(tracker, said, played)

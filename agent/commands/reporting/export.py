@@ -29,24 +29,29 @@ class Export:
     fps: float | None = None  # decisions per second, where the environment does not say it
     licence: str | None = None  # of the dataset, as the hub names it, such as cc-by-4.0
     overwrite: bool = False  # replace the folder if it is an export
+    json: Path | None = None  # a file to write the numbers to; without a name, the standard output
 
     def run(self) -> None:
         """Raises UserError, before anything is written, for a folder or an option that cannot work."""
         from agent.commands.exporting import export_episodes, export_training
-        from agent.commands.outputs import folder
+        from agent.commands.outputs import document, emit, folder
         from agent.record.console import say
         from agent.record.export.folder import check
         from agent.record.export.source import Wanted
 
         self._check()
         check(self.out, self.overwrite)
-        out, named = folder(self.out), (self._command(), self.licence)
+        out, said = folder(self.out), document(self.json)
+        named = (self._command(), self.licence)
         if self.format == "parquet":
             written = export_training(self.run_folder, out, self.round, *named)
         else:
             wanted = Wanted(self.only, self.round, self.task)
             written = export_episodes(self.run_folder, out, self.format, wanted, self.fps, self.video, *named)
-        say(f"{written}: {self.out}")
+        broken = written.get("broken", 0)
+        words = ", ".join(f"{n:,} {what}" for what, n in written.items() if what != "broken")
+        say(f"{words}{f'; {broken:,} broken ones left out' if broken else ''}: {self.out}")
+        emit(said, {"out": str(out), "format": self.format, **written})
 
     def _check(self) -> None:
         if self.format == "parquet":

@@ -39,4 +39,17 @@ class Compare:
             improve(config, resume=begun, apart=apart)
 
         print(compare_arms(settings, out, check_improve, run, self.against))
+        self._page(out)
         emit(said, loads((out / "table.json").read_text()))
+
+    def _page(self, out: Path) -> None:
+        """Write the page of the comparison: one that cannot be written is a line, and the table stays."""
+        from agent.measure.reporting.compare_report import report
+        from agent.record.console import say
+        from envs.errors import UserError, first_line
+
+        try:
+            say(f"report   {report(out)}")
+        except Exception as error:  # whatever a page stumbles on, the table is there
+            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
+            say(f"report.html is not written: {why}; later: handeye report {out}")

@@ -11,20 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from agent.config.optimisers import in_order
+from agent.measure.reporting.entries import entry, starts
 from agent.measure.reporting.judged import judged
 from agent.measure.statistics import heldout_gains, rate
 from agent.organise.episode import Episode, whole_by_task
 from agent.record.console import say
 from agent.record.report import reading
-from agent.record.report.contents import (
-    Both,
-    Contents,
-    Cost,
-    Entry,
-    RoundRow,
-    TaskRow,
-    Verdict,
-)
+from agent.record.report.beside import Curves, curves_beside, ends, merged, train_steps
+from agent.record.report.contents import Both, Contents, Cost, Curve, Entry, RoundRow, TaskRow, Verdict
 from agent.record.report.lineage import lineage
 from agent.record.report.nearest import nearest
 from agent.record.report.page import FRAMES_MB, Live, write
@@ -37,16 +31,24 @@ LOOK_S = 5  # between two looks whether a run went on
 PURPOSES = {"practise": "practice", "gate": "gate", "evaluate": "held-out", "film": "films"}  # of env_steps
 
 
-def report(path: Path, out: Path | None = None, frames_mb: float = FRAMES_MB, live: Live | None = None) -> Path:
+def report(
+    path: Path,
+    out: Path | None = None,
+    frames_mb: float = FRAMES_MB,
+    live: Live | None = None,
+    beside: Sequence[Path] = (),
+) -> Path:
     """Write the page of the run in a folder, into `report.html` there or as `out`; returns its path.
 
-    frames_mb: [MB] of the frames, before base64. live: of a run that goes on. Raises UserError for a folder without a
-    run, and where the disk is full or fails.
+    frames_mb: [MB] of the frames, before base64. live: of a run that goes on. beside: folders of baselines, comparisons
+    and other runs, whose curves are drawn beside the run's. Raises UserError for a folder without a run, for one beside
+    it that has no task in common, and where the disk is full or fails.
     """
+    others = {folder: curves_beside(folder) for folder in beside}
     run = reading.read(path)
     episodes = list(chain.from_iterable(run.episodes.values()))
     out = out or path / "report.html"
-    write(contents(run, episodes), episodes, out, frames_mb, live)
+    write(contents(run, episodes, others), episodes, out, frames_mb, live)
     return out
 
 
@@ -61,7 +63,7 @@ def refresh(run: RunDir) -> None:
         say(f"report.html is not written: {why}; the run goes on; later: handeye report {run.path}")
 
 
-def follow(path: Path, out: Path | None = None, frames_mb: float = FRAMES_MB) -> Path:
+def follow(path: Path, out: Path | None = None, frames_mb: float = FRAMES_MB, beside: Sequence[Path] = ()) -> Path:
     """Write the page of a run whenever its journal or its results change, until the run is complete or no process
     writes into its folder; returns the page's path. Raises UserError for a folder without a run."""
     written = None
@@ -69,7 +71,7 @@ def follow(path: Path, out: Path | None = None, frames_mb: float = FRAMES_MB) ->
         goes_on = is_written(path)
         now = goes_on, *(_changed(path / name) for name in (JOURNAL, reading.RESULTS))
         if now != written and ((path / JOURNAL).exists() or not goes_on):  # it may not have begun yet
-            page, written = report(path, out, frames_mb, Live() if goes_on else None), now
+            page, written = report(path, out, frames_mb, Live() if goes_on else None, beside), now
         if not goes_on:
             return page
         time.sleep(LOOK_S)
@@ -80,24 +82,28 @@ def _changed(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
-def contents(run: Run, episodes: Sequence[Episode]) -> Contents:
-    """All of the report. episodes: those of all stores of the run, in their order."""
+def contents(run: Run, episodes: Sequence[Episode], beside: Mapping[Path, Curves] | None = None) -> Contents:
+    """All of the report. episodes: those of all stores of the run, in their order. beside: folder -> its curves."""
     numbers = {id(episode): number for number, episode in enumerate(episodes)}
     learned = lineage(run, lambda episode: numbers[id(episode)])
     entries = [_entry(run, numbers[id(e)], store, e) for store, some in run.episodes.items() for e in some]
     both = list(_both(run, numbers))
     failed = {n: episodes[n] for row in both if (n := row.after) is not None and _failed(episodes[n])}
     heldout, mean = _heldout(run)
+    tasks = [_task_row(run, task, row) for task, row in heldout.items()]
+    rounds = [_round_row(run, number) for number in run.rounds]
     return Contents(
         run=run.path.resolve().name,
         state=run.state,
         complete=run.complete,
         verdict=_verdict(run, mean, sum(row["before"]["n"] for row in heldout.values())),
-        tasks=[_task_row(run, task, row) for task, row in heldout.items()],
-        rounds=[_round_row(run, number) for number in run.rounds],
+        tasks=tasks,
+        rounds=rounds,
         costs=_costs(run),
         episodes=entries,
         both=both,
+        sides={f"gate {number}": ("incumbent", "candidate") for number in run.rounds},
+        curves=_curves(run, tasks, rounds, beside or {}),
         pairs=learned.pairs,
         trained=learned.trained,
         imitated_in=learned.imitated_in,
@@ -115,26 +121,8 @@ def _failed(episode: Episode) -> bool:
 
 
 def _entry(run: Run, number: int, store: str, e: Episode) -> Entry:
-    conclusion = e.conclusion
-    return Entry(
-        number=number,
-        store=store,
-        round=int(store[6:9]) if store.startswith("round_") else 0,
-        policy=_policy(run, store),
-        task=e.task,
-        seed=e.seed,
-        attempt=e.attempt,
-        success=e.success,
-        ending=e.ending,
-        error=e.error,
-        steps=len(e.steps),
-        reward=round(e.total_reward, 4),
-        branched_at=e.branched_at,
-        verdict=conclusion and round(float(conclusion.verdict), 4),
-        reason=conclusion.reason if conclusion else "",
-        certificate=_certificate(run, store, e),
-        state=e.final_fingerprint.hex() if e.final_fingerprint else "",
-    )
+    of = int(store[6:9]) if store.startswith("round_") else 0
+    return entry(number, e, store, _policy(run, store), of, _certificate(run, store, e))
 
 
 def _policy(run: Run, store: str) -> str:
@@ -177,12 +165,8 @@ def _both(run: Run, numbers: Mapping[int, int]) -> Iterable[Both]:
     """Held-out starts first, then each round's gate."""
     sides = [("held-out", "heldout/before", "heldout/after")]
     sides += [(f"gate {n}", f"round_{n:03d}/gate/incumbent", f"round_{n:03d}/gate/candidate") for n in run.rounds]
-    for where, *stores in sides:
-        before, after = (
-            {(e.task, e.seed, e.attempt): numbers[id(e)] for e in run.episodes.get(store, ())} for store in stores
-        )
-        for key in dict.fromkeys([*before, *after]):
-            yield Both(where, key[0], key[1], before.get(key), after.get(key))
+    for where, before, after in sides:
+        yield from starts(where, run.episodes.get(before, ()), run.episodes.get(after, ()), numbers)
 
 
 def _heldout(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -249,6 +233,19 @@ def _round_row(run: Run, number: int) -> RoundRow:
         pairs=row.get("pairs"),
         branches=row.get("branches"),
     )
+
+
+def _curves(run: Run, tasks: Sequence[TaskRow], rounds: Sequence[RoundRow], beside: Mapping[Path, Curves]) -> Curves:
+    """Task -> the run's curve and those beside it; none where nothing is named beside it."""
+    if not beside:
+        return {}
+    steps = train_steps(each[:3] for each in run.spent)
+    own = {}
+    for row in tasks:
+        practised = [r for r in rounds if r.number in steps and row.task in r.practice]
+        practice = [(steps[r.number], r.practice[row.task]["rate"]) for r in practised]
+        own[row.task] = [Curve("this run", ends(row.before, row.after, steps[-1]), practice)]
+    return merged(own, beside)
 
 
 def _costs(run: Run) -> list[Cost]:

@@ -22,7 +22,7 @@ from agent.record.export.source import Recorded
 from envs.errors import UserError, first_line
 
 NAME = re.compile(r"[-_\w]+-v\d+")  # of a dataset without a namespace
-AT_ONCE = 20  # episodes in memory
+AT_ONCE, PIXELS_MB = 20, 100  # episodes in memory, and [MB] of their unpacked pictures, at most but for the last one
 ROOT = "MINARI_DATASETS_PATH"  # the environment variable with the folder of all datasets
 
 
@@ -43,7 +43,7 @@ def check_name(out: Path) -> None:
 
 
 class MinariWriter:
-    """Writes episodes of one environment into a folder, AT_ONCE in memory; `close` completes the dataset.
+    """Writes episodes of one environment into a folder, some in memory; `close` completes the dataset.
 
     name: of the dataset.
     """
@@ -54,6 +54,7 @@ class MinariWriter:
         self._dataset: Any = None
         self._buffers: list[Any] = []
         self._metadata: list[dict[str, Any]] = []
+        self._pixels = 0  # [bytes] in the buffers
 
     def __enter__(self) -> "MinariWriter":
         return self
@@ -65,6 +66,13 @@ class MinariWriter:
         from minari.data_collector.episode_buffer import EpisodeBuffer
 
         episode, n = recorded.episode, len(recorded.episode.steps)
+        observations = self._observations(recorded)
+        pixels = sum(
+            each.nbytes for each in (observations.values() if isinstance(observations, dict) else [observations])
+        )
+        if self._buffers and self._pixels + pixels > PIXELS_MB * 10**6:
+            self._flush()
+        self._pixels += pixels
         last = [i == n - 1 for i in range(n)]
         truncated = episode.ending != "terminated"
         self._buffers.append(
@@ -72,7 +80,7 @@ class MinariWriter:
                 id=self.episodes,
                 seed=episode.seed,
                 options=episode.options,
-                observations=self._observations(recorded),
+                observations=observations,
                 actions=_columns(self.layout.space, [step.decision.action for step in episode.steps]),
                 rewards=[step.reward for step in episode.steps],
                 terminations=[each and not truncated for each in last],
@@ -136,7 +144,7 @@ class MinariWriter:
         with _at_once(self._dataset.storage):
             numbers = range(self.episodes - len(self._buffers), self.episodes)
             self._dataset.storage.update_episode_metadata(self._metadata, numbers)
-        self._buffers, self._metadata = [], []
+        self._buffers, self._metadata, self._pixels = [], [], 0
 
     def _created(self) -> Any:
         import minari
@@ -180,7 +188,7 @@ def _specified(layout: Layout) -> dict[str, Any]:
     known = {"fps": layout.fps, "repeat": layout.repeat}
     try:
         return known | ({"env_spec": layout.spec.to_json()} if layout.spec else {})
-    except TypeError:  # an argument or an entry point that is an object: Minari itself leaves it out, too
+    except (TypeError, ValueError):  # an argument or an entry point that is an object: Minari leaves it out, too
         return known
 
 

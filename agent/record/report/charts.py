@@ -4,24 +4,41 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from agent.record.report.contents import Cost, Rate, RoundRow, TaskRow
+from agent.record.report.contents import Cost, Curve, Rate, RoundRow, TaskRow
 
+SERIES = 6  # classes of lines, s0 to s5
 PURPOSES = ("held-out", "practice", "branches", "gate", "certificates", "films")
 
 
-def interval(before: Rate | None, after: Rate | None) -> Markup:
-    """Success before and after on one axis from 0 to 100 %, each with its 95 % interval."""
+def interval(before: Rate | None, after: Rate | None, names: Sequence[str] = ("before", "after")) -> Markup:
+    """Success before and after on one axis from 0 to 100 %, each with its 95 % interval. names: of both, in words."""
     width, height, left = 220, 34, 6
     x = _scale(0, 1, left, width - left)
     parts = [_line(x(tick), 2, x(tick), height - 2, "grid") for tick in (0, 0.5, 1)]
     said = []
-    for name, rate, y in (("before", before, 11), ("after", after, 23)):
+    for kind, name, rate, y in (("before", names[0], before, 11), ("after", names[-1], after, 23)):
         if rate and rate["n"]:
             low, high = rate["ci95"]
-            parts.append(_line(x(low), y, x(high), y, f"whisker {name}"))
-            parts.append(_circle(x(rate["rate"]), y, 4.5, f"dot {name}"))
+            parts.append(_line(x(low), y, x(high), y, f"whisker {kind}"))
+            parts.append(_circle(x(rate["rate"]), y, 4.5, f"dot {kind}"))
             said.append(f"{name} {_percent(rate['rate'])}, 95 % interval {_percent(low)} to {_percent(high)}")
     return _svg(width, height, parts, "; ".join(said))
+
+
+def difference(gain: float, ci95: Sequence[float], most: float = 50) -> Markup:
+    """A difference in points with its 95 % interval, on an axis from -most to +most, which clips both."""
+    width, height, left = 220, 24, 6
+    x = _scale(-most, most, left, width - left)
+
+    def at(value: float) -> float:
+        return x(min(max(value, -most), most))
+
+    kind = "after" if ci95[0] > 0 else "after refused" if ci95[1] < 0 else "before"
+    parts = [_line(at(tick), 2, at(tick), height - 2, "grid") for tick in (-most, 0, most)]
+    parts.append(_line(at(ci95[0]), 12, at(ci95[1]), 12, f"whisker {kind}"))
+    parts.append(_circle(at(gain), 12, 4.5, f"dot {kind}"))
+    said = f"{gain:+.1f} points, 95 % interval {ci95[0]:+.1f} to {ci95[1]:+.1f}"
+    return _svg(width, height, parts, said)
 
 
 def rounds(task: str, row: TaskRow | None, some: Sequence[RoundRow]) -> Markup:
@@ -107,6 +124,51 @@ def reliability(bins: Sequence[Sequence[float]]) -> Markup:
         _text(12, (size - bottom) / 2, "share of successes", "middle", f"rotate(-90 12 {(size - bottom) / 2})")
     )
     return _svg(size, size, parts, "; ".join(said))
+
+
+def curves(task: str, some: Sequence[Curve]) -> Markup:
+    """Success over environment steps: held-out success with its 95 % interval as dots, practice as lines."""
+    width, height, left, right, top, bottom = 400, 240, 46, 14, 12, 40
+    most = max((steps for curve in some for steps, _ in (*curve.heldout, *curve.practice)), default=0) or 1
+    x, y = _scale(0, most, left, width - right), _scale(0, 1, height - bottom, top)
+    parts, said = [], []
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        parts.append(_line(left, y(tick), width - right, y(tick), "grid"))
+        parts.append(_text(left - 5, y(tick) + 4, f"{tick:.0%}".replace("%", " %"), "end"))
+    parts += [
+        _text(x(tick), height - bottom + 16, f"{tick:,}", "end" if tick > 0.9 * most else "middle")
+        for tick in _ticks(most)
+    ]
+    parts.append(_text((left + width - right) / 2, height - 6, "environment steps", "middle"))
+    for i, curve in _series(some):
+        ends = [(steps, rate["rate"]) for steps, rate in curve.heldout]
+        for kind, places in (("line", curve.practice), ("line dashed", ends)):
+            points = " ".join(f"{x(steps)},{y(share)}" for steps, share in places)
+            if len(places) > 1:
+                parts.append(Markup('<polyline points="{}" class="{} s{}"/>').format(points, kind, i))
+        for steps, rate in curve.heldout:
+            if rate.get("ci95"):
+                parts.append(_line(x(steps), y(rate["ci95"][0]), x(steps), y(rate["ci95"][1]), f"whisker s{i}"))
+            parts.append(_circle(x(steps), y(rate["rate"]), 4.5, f"dot s{i}"))
+            said.append(f"{curve.name}: {_percent(rate['rate'])} after {steps:,} steps")
+    return _svg(width, height, parts, f"{task}. " + "; ".join(said))
+
+
+def curve_legend(some: Sequence[Curve]) -> Markup:
+    return legend({f"s{i}": curve.name for i, curve in _series(some)})
+
+
+def _series(some: Sequence[Curve]) -> list[tuple[int, Curve]]:
+    """Each curve with the number of its colour: those of one name, such as the seeds of an arm, share it."""
+    names = list(dict.fromkeys(curve.name for curve in some))
+    return [(names.index(curve.name) % SERIES, curve) for curve in some]
+
+
+def _ticks(most: int) -> list[int]:
+    """Whole and round, from 0 to at most `most`, some four."""
+    step = 10 ** max(0, len(str(most)) - 1)
+    step = next(each for each in (step // 5, step // 2, step, 2 * step, 5 * step) if each and most / each <= 5)
+    return list(range(0, most + 1, step))
 
 
 def legend(names: Mapping[str, str]) -> Markup:

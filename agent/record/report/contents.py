@@ -1,6 +1,6 @@
 """What a report holds, as plain dataclasses: the page is drawn from them, and `report.json` holds the same.
 
-A RATE is that of results.json: {"k", "n", "rate", "ci95"}. An episode is named by its number in `Contents.episodes`.
+A RATE is that of results.json: {"k", "n", "rate", "ci95"}. An episode is named by its number in `Played.episodes`.
 """
 
 from dataclasses import dataclass, field
@@ -187,26 +187,125 @@ class Critic:
 
 
 @dataclass(frozen=True)
-class Contents:
-    """All of a report. state: where the run is, in words. absent: what the folder does not hold, a line each.
-    imitated_in: the round that an imitated episode comes from -> the rounds that trained on it. nearest: number of a
-    failed episode -> the nearest imitated step of each of its steps."""
+class Curve:
+    """Success of a training over its environment steps, those of practice and of branches. heldout: (steps, RATE),
+    whose interval is absent in a mean over tasks. practice: (steps, share) of sampled episodes."""
+
+    name: str
+    heldout: list[tuple[int, Rate]]
+    practice: list[tuple[int, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """Episodes that a page plays. names: of the sides of a start, one or two. sides: where -> other names, for the
+    player. imitated_in: the round that an imitated episode comes from -> the rounds that trained on it. nearest: number
+    of a failed episode -> the nearest imitated step of each of its steps."""
+
+    episodes: list[Entry]
+    both: list[Both]
+    names: tuple[str, ...] = ("before", "after")
+    sides: dict[str, tuple[str, str]] = field(default_factory=dict)
+    pairs: list[PairRow] = field(default_factory=list)
+    trained: list[Training] = field(default_factory=list)
+    imitated_in: dict[int, list[int]] = field(default_factory=dict)
+    nearest: dict[int, list[Nearest]] = field(default_factory=dict)
+    complete: bool = True
+    versions: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    absent: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents(Played):
+    """The report of a run. state: where the run is, in words. absent: what the folder does not hold, a line each.
+    curves: task -> the run's, and those of what it is shown beside."""
 
     run: str
     state: str
-    complete: bool
     verdict: Verdict
     tasks: list[TaskRow]
     rounds: list[RoundRow]
     costs: list[Cost]
-    episodes: list[Entry]
-    both: list[Both]
-    pairs: list[PairRow]
-    trained: list[Training]
-    imitated_in: dict[int, list[int]]
-    nearest: dict[int, list[Nearest]]
     critic: Critic
-    versions: dict[str, str]
-    provenance: dict[str, Any]
-    config: dict[str, Any]
-    absent: list[str]
+    curves: dict[str, list[Curve]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ArmRow:
+    """An arm of a comparison. before, after: of each seed, the mean over the held-out tasks. gain: [points], over
+    before; less: over the arm that it is compared with, None for that one. steps: of practice and of branches, rows,
+    pairs: means over the seeds."""
+
+    arm: str
+    seeds: list[int]
+    before: list[float]
+    after: list[float]
+    gain: float
+    gain_ci95: list[float]
+    less: float | None
+    less_ci95: list[float] | None
+    practice_steps: float
+    branch_steps: float
+    rows: float
+    pairs: float
+
+
+@dataclass(frozen=True)
+class ArmTask:
+    """A held-out task of an arm. after: RATE over the episodes of all seeds. less: [points], paired, over the arm that
+    it is compared with."""
+
+    arm: str
+    task: str
+    after: Rate
+    less: float | None
+    less_ci95: list[float] | None
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """A run of a comparison. page: the address of its report, relative to the comparison's; empty where it has none."""
+
+    arm: str
+    seed: int
+    state: str
+    after: float | None
+    page: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Played):
+    """The report of `handeye compare`. against: the arm that the others are compared with."""
+
+    name: str
+    against: str
+    arms: list[ArmRow]
+    tasks: list[ArmTask]
+    runs: list[RunLine]
+    curves: dict[str, list[Curve]]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Verdicts of a critic against outcomes. what: which verdicts. scores: as `verdict_scores` of agent.measure."""
+
+    task: str
+    what: str
+    scores: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured(Played):
+    """The report of an evaluation or an audit. title: of the page. figures: (what, value) in words. tasks: with `after`
+    where both sides were played on the same starts. table: the name of a row -> a cell for each task."""
+
+    title: str
+    headline: str
+    figures: list[tuple[str, str]]
+    tasks: list[TaskRow]
+    command: str
+    note: str = ""
+    judged: list[Judgement] = field(default_factory=list)
+    table: list[tuple[str, list[str]]] = field(default_factory=list)

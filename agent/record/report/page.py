@@ -1,5 +1,7 @@
 """The page of a report: one HTML file that needs neither a network nor a server, and its JSON twin.
 
+A run, a comparison, and an evaluation or an audit have a template each, made of the same parts.
+
 What is long is embedded where the browser does not parse it: frames as one WebP image an episode, steps as gzipped JSON
 for some episodes at a time, both decoded when an episode is opened. So 10,000 episodes still open.
 
@@ -26,7 +28,7 @@ from markupsafe import Markup
 from agent.organise import durable
 from agent.organise.episode import Episode
 from agent.record.report import charts
-from agent.record.report.contents import Contents, Score, Verdict
+from agent.record.report.contents import Comparison, Contents, Measured, Played, Score, Verdict
 from agent.record.report.sprites import Sprite, sprites
 from agent.record.rundir import plain
 from agent.record.tables import percent, points
@@ -58,7 +60,7 @@ def is_ours(path: Path) -> bool:
 
 
 def write(
-    contents: Contents, episodes: Sequence[Episode], out: Path, frames_mb: float = FRAMES_MB, live: Live | None = None
+    contents: Played, episodes: Sequence[Episode], out: Path, frames_mb: float = FRAMES_MB, live: Live | None = None
 ) -> None:
     """Write the page, and `contents` as JSON beside it, each whole or not at all.
 
@@ -75,7 +77,7 @@ def write(
             raise
 
 
-def _by_importance(contents: Contents) -> Iterator[int]:
+def _by_importance(contents: Played) -> Iterator[int]:
     """The episodes that the page shows, those first that keep their frames where the budget is short: regressed ones,
     failures, pairs, then what is left evenly over tasks and comparisons, and imitated episodes."""
     entries = contents.episodes
@@ -94,20 +96,16 @@ def _by_importance(contents: Contents) -> Iterator[int]:
 
 
 def _html(
-    contents: Contents, episodes: Sequence[Episode], shown: Sequence[int], frames: dict[int, Sprite], live: Live | None
+    contents: Played, episodes: Sequence[Episode], shown: Sequence[int], frames: dict[int, Sprite], live: Live | None
 ) -> str:
     blocks = [shown[i : i + BLOCK] for i in range(0, len(shown), BLOCK)]
     script = (TEMPLATES / "report.js").read_text()
     relabelled = {(each.episode, i): answer for each in contents.trained for i, answer in each.relabelled.items()}
+    template, of_kind = KINDS[type(contents)]
     return html(
-        "page.html",
+        template,
         c=contents,
-        headline=_headline(contents.verdict),
-        passed=any(row.state == "accepted" for row in contents.rounds),
-        practised=[row for row in contents.tasks if row.practised],
-        unpractised=[row for row in contents.tasks if not row.practised],
-        tasks=dict.fromkeys([*(t.task for t in contents.tasks), *(t for r in contents.rounds for t in r.practice)]),
-        task_rows={row.task: row for row in contents.tasks},
+        names=contents.names,
         charts=charts,
         config=yaml.safe_dump(plain(contents.config), sort_keys=False),
         index=_json(_index(contents, blocks, frames, live)),
@@ -116,7 +114,62 @@ def _html(
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        **of_kind(contents),
     )
+
+
+def _of_run(c: Contents) -> dict[str, Any]:
+    verdict = c.verdict
+    return {
+        "title": c.run,
+        "headline": _headline(verdict),
+        "figures": [
+            ("gain in points", NONE if verdict.gain is None else points(verdict.gain, verdict.ci95)),
+            ("held-out episodes, of each policy", f"{verdict.episodes:,}"),
+            ("environment steps", f"{verdict.env_steps:,}"),
+            ("with branches and certificates", f"{verdict.all_steps:,}"),
+            ("minutes", f"{verdict.minutes:.1f}"),
+            ("machine", verdict.machine),
+        ],
+        "passed": any(row.state == "accepted" for row in c.rounds),
+        "practised": [row for row in c.tasks if row.practised],
+        "unpractised": [row for row in c.tasks if not row.practised],
+        "tasks": dict.fromkeys([*(t.task for t in c.tasks), *(t for r in c.rounds for t in r.practice)]),
+        "task_rows": {row.task: row for row in c.tasks},
+    }
+
+
+def _of_comparison(c: Comparison) -> dict[str, Any]:
+    differing = [row for row in c.arms if row.less_ci95]
+    better = [row.arm for row in differing if row.less_ci95[0] > 0]
+    worse = [row.arm for row in differing if row.less_ci95[1] < 0]
+    said = [
+        f"{', '.join(some)} {'ends' if len(some) == 1 else 'end'} {how}"
+        for some, how in ((better, "above"), (worse, "below"))
+        if some
+    ]
+    headline = f"{'; '.join(said)} {c.against}" if said else f"No arm is shown to differ from {c.against}"
+    return {"title": c.name, "headline": headline, "tasks": dict.fromkeys(row.task for row in c.tasks)}
+
+
+def _of_measured(c: Measured) -> dict[str, Any]:
+    one = "Each line is one start. It opens with the frames that the policy saw, what it said, and what it did."
+    two = (
+        f"Each line is one start, played {' and '.join(c.names)}; sampled ones give the critic more failures to judge."
+    )
+    return {
+        "title": c.title,
+        "headline": c.headline,
+        "figures": c.figures,
+        "intro": one if len(c.names) == 1 else two,
+    }
+
+
+KINDS = {
+    Contents: ("page.html", _of_run),
+    Comparison: ("compare.html", _of_comparison),
+    Measured: ("played.html", _of_measured),
+}  # what is shown -> its template, and what that takes beside
 
 
 def _headline(verdict: Verdict) -> str:
@@ -142,7 +195,7 @@ def html(template: str, **values: Any) -> str:
 
 
 def _index(
-    contents: Contents, blocks: Sequence[Sequence[int]], frames: dict[int, Sprite], live: Live | None
+    contents: Played, blocks: Sequence[Sequence[int]], frames: dict[int, Sprite], live: Live | None
 ) -> dict[str, Any]:
     """What the script needs before anything is opened: without steps and frames."""
     words: dict[str, int] = {}  # most texts are the same in many episodes
@@ -158,12 +211,27 @@ def _index(
         "words": list(words),
         "episodes": entries,
         "frames": {n: [s.width, s.height, s.columns, s.stride, s.lossless, s.scaled] for n, s in frames.items()},
+        "names": contents.names,
+        "sides": contents.sides,
+        "changes": _changes(contents.names),
         "both": [[row.where, row.task, row.seed, row.before, row.after] for row in contents.both],
         "pairs": [asdict(pair) for pair in contents.pairs],
         "trained": [[t.round, t.episode, t.steps, t.first_row] for t in contents.trained],
         "imitated_in": contents.imitated_in,
         "nearest": {n: [[near.row, near.distance] for near in some] for n, some in contents.nearest.items()},
         "live_s": live.every_s if live else 0,
+    }
+
+
+def _changes(names: Sequence[str]) -> dict[str, str]:
+    """Outcomes of a start on both sides that the episodes are filtered by, in words."""
+    if len(names) == 1:
+        return {}
+    first, second = names
+    return {
+        "regressed": f"regressed: won {first}, lost {second}",
+        "gained": f"gained: lost {first}, won {second}",
+        "both lost": "lost by both",
     }
 
 
@@ -199,8 +267,9 @@ def _steps(block: Iterable[int], episodes: Sequence[Episode], relabelled: Mappin
     return json.dumps(plain(told), separators=(",", ":"), allow_nan=False).encode()
 
 
-def _twin(contents: Contents) -> str:
-    return json.dumps(plain({"report": 1, **asdict(contents)}), allow_nan=False) + "\n"
+def _twin(contents: Played) -> str:
+    kind = type(contents).__name__.lower()
+    return json.dumps(plain({"report": 1, "kind": kind, **asdict(contents)}), allow_nan=False) + "\n"
 
 
 def _json(value: Any) -> Markup:

@@ -14,7 +14,7 @@ from agent.record.tracking.tables import Rows
 from envs.errors import UserError, first_line
 
 Line = Mapping[str, float | None]  # of metrics.jsonl; None is NaN or infinite
-TITLES = {"wandb": "Weights & Biases", "tensorboard": "TensorBoard"}
+TITLES = {"wandb": "Weights & Biases", "tensorboard": "TensorBoard", "trackio": "trackio"}
 
 
 class Sink(Protocol):
@@ -86,6 +86,8 @@ class Sinks:
         # each is slow to import, and unused where it was not asked for
         if name == "wandb":
             from agent.record.tracking.wandb_run import WandbRun as Opened
+        elif name == "trackio":
+            from agent.record.tracking.trackio import Trackio as Opened
         else:
             from agent.record.tracking.tensorboard import TensorBoard as Opened
         self._open[name] = Opened(folder, settings, config, job)

@@ -65,9 +65,7 @@ def measured(r: Round, by: Optimiser) -> list[Episode]:
 
 def measured_preferences(r: Round, tried: Sequence[Episode]) -> list[pairs.Preference]:
     """Those of the branches, and of the practice that takes the place of branches."""
-    select = r.config.select
-    bounds = select.min_margin, select.max_pairs, select.pair_p_value, select.rejected
-    return pairs.preferences([*tried, *r.unbranched(r.practice)], *bounds)
+    return pairs.preferred([*tried, *r.unbranched(r.practice)], r.config.select)
 
 
 def rehearsed(r: Round, tried: Sequence[Episode], rng: np.random.Generator) -> list[Example]:

@@ -37,6 +37,7 @@ def test_a_baseline_is_made_and_played(here, models):
     assert told["provenance"]["policy"] == weights_sha256(here.cwd / "made" / "policy.zip")
     assert told["config"]["algorithm"] == "ppo"
     assert told["steps"] == 64
+    assert [steps for steps, _ in told["curve"]] == [64]  # the ends of rollouts
     assert told["result"]["n"] == len(told["result"]["outcomes"]) == 3
     again = here("eval", "reach", "--policy", "made/policy.zip", "--episodes", 3)
     line = next(line for line in result.stdout.splitlines() if line.startswith("reach:"))

@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -58,6 +61,41 @@ def test_tensorboard_has_each_number_once_over_its_own_axis(folder):
     assert [(e.step, e.value) for e in found.Scalars("a")] == [(10, 0.5), (30, 1.5), (50, 2.5)]
     assert [(e.step, e.value) for e in found.Scalars("sft/loss")] == [(100, 0), (102, -2), (104, -4), (106, -6)]
     assert found.Tags()["scalars"] == ["sft/loss", "a"]
+
+
+@pytest.mark.slow
+def test_trackio_has_each_line_once_on_this_machine(folder, tmp_path):
+    """In a process of its own, whose folder trackio reads as it is imported, and without a network."""
+    pytest.importorskip("trackio", reason="the extra `trackio` is not installed")
+    script = f"""
+import socket
+from pathlib import Path
+from agent.config import Tracking
+from agent.record.tracking import ENV_STEPS, Tracker
+def refused(*arguments): raise OSError("no network")
+socket.socket.connect = socket.create_connection = refused
+def log(steps, kept=0):
+    settings = Tracking(mode="disabled", sinks=("trackio",), group="arms")
+    axes = lambda: {{ENV_STEPS: 10 * tracker.step}}
+    tracker = Tracker(Path({str(folder)!r}), settings, {{"seed": 0}}, kept, axes=axes)
+    for step in steps:
+        tracker.log({{"held-out/reach/success": step / 2, "odd": None}})
+    tracker.close()
+log(range(5))
+log(range(3, 7), kept=3)  # 3 and 4 are logged again
+from trackio.sqlite_storage import SQLiteStorage
+(name,) = SQLiteStorage.get_runs("handeye")
+import json
+print(json.dumps([name, SQLiteStorage.get_logs("handeye", name)], default=str))
+"""
+    env = os.environ | {"TRACKIO_DIR": str(tmp_path / "trackio"), "TRACKIO_SPACE_ID": "someone/else"}
+    ended = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    (said,) = ended.stdout.splitlines()  # trackio says nothing
+    name, lines = json.loads(said)
+    assert name.startswith(f"{folder.name}-")
+    assert [(line["step"], line["held-out/reach/success"]) for line in lines] == [(i, i / 2) for i in range(7)]
+    assert [line[ENV_STEPS] for line in lines] == [10 * i for i in range(7)]
 
 
 def test_a_sink_that_fails_is_one_line_and_the_others_go_on(folder, monkeypatch, capsys):

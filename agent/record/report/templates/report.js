@@ -97,6 +97,7 @@
   // lists -----------------------------------------------------------------------------------------------------------
   /* A table of `items` in pages. cells: item -> its cells, the first a row header. */
   function list(name, items, cells) {
+    if (!find(`${name}-list`)) return null;  // a page without this part
     const body = find(`${name}-list`).tBodies[0], pager = find(`${name}-pager`);
     let page = 0, current = items;
     const at = make("span", { role: "status" });
@@ -122,12 +123,13 @@
 
   // episodes, with their filters --------------------------------------------------------------------------------------
   const both = index.both.map(([where, task, seed, before, after], i) => {
-    const sides = [before, after].map((number) => number === null ? null : episode(number));
+    const sides = [before, after].slice(0, index.names.length).map((number) => number === null ? null : episode(number));
     const [b, a] = sides, whole = b && a && b.ending !== "broken" && a.ending !== "broken";
     const change = !whole ? "" : b.success === a.success ? (a.success ? "both won" : "both lost") : a.success ? "gained" : "regressed";
     return { i, where, task, seed, sides, change, last: a || b };
   });
-  const CHANGES = { "": "any", won: "won", lost: "lost", regressed: "regressed: won before, lost after", gained: "gained: lost before, won after", "both lost": "lost by both" };
+  const NAMES = index.names;  // of the sides of a start
+  const CHANGES = { "": "any", won: "won", lost: "lost", ...index.changes };
   const filters = {
     where: [() => ["", ...new Set(both.map((row) => row.where))], (row, value) => row.where === value],
     task: [() => ["", ...new Set(both.map((row) => row.task))], (row, value) => row.task === value],
@@ -138,10 +140,10 @@
   const episodes = list("episodes", both, (row) => [
     head(to(`start=${row.i}`, `${row.task}, seed ${row.seed}`)),
     cell("where", row.where),
-    ...["before", "after"].map((name, side) => row.sides[side]
-      ? cell(name, make("span", { class: "nowrap" }, thumb(row.sides[side].number, row.sides[side].steps, `last frame ${name}`), told(row.sides[side])))
+    ...NAMES.map((name, side) => row.sides[side]
+      ? cell(name, make("span", { class: "nowrap" }, thumb(row.sides[side].number, row.sides[side].steps, `last frame, ${name}`), told(row.sides[side])))
       : cell(name, "-")),
-    cell("change", row.change || "-"),
+    ...(NAMES.length > 1 ? [cell("change", row.change || "-")] : []),
     cell("critic", row.sides.some(wrong) ? "wrong" : row.sides.some((e) => e && e.verdict !== null) ? "right" : "not asked"),
   ]);
   function filter() {
@@ -164,7 +166,7 @@
 
   // pairs -----------------------------------------------------------------------------------------------------------
   const counts = (side) => `success in ${side.wins} of ${side.n}`;
-  find("pairs-count").textContent = index.pairs.length ? plural(index.pairs.length, "pair") : "No pairs.";
+  if (find("pairs-count")) find("pairs-count").textContent = index.pairs.length ? plural(index.pairs.length, "pair") : "No pairs.";
   list("pairs", index.pairs.map((pair, i) => ({ ...pair, i })), (pair) => [
     head(thumb(pair.chosen.episode, pair.chosen.step, "the restored state"), to(`pair=${pair.i}`, `${pair.task}, seed ${pair.seed}, step ${pair.chosen.step}`)),
     cell("chosen", pair.chosen.answer, make("br"), make("span", { class: "won" }, counts(pair.chosen))),
@@ -173,7 +175,7 @@
   ]);
 
   // lineage ---------------------------------------------------------------------------------------------------------
-  find("rows-count").textContent = rows.length ? `${plural(rows.length, "row")} of ${plural(index.trained.length, "episode")}` : "No rows.";
+  if (find("rows-count")) find("rows-count").textContent = rows.length ? `${plural(rows.length, "row")} of ${plural(index.trained.length, "episode")}` : "No rows.";
   list("rows", rows, (row) => {
     const e = episode(row.number), answer = make("span", {}, "…");
     steps(row.number).then((t) => { const s = t.steps[row.step]; answer.textContent = s.relabelled || [s.thought, s.action].filter(Boolean).join("; "); });
@@ -295,7 +297,7 @@
     if (!player.open) from = document.activeElement;
     const n = Number(number);
     if (kind === "start" && both[n]) {
-      const row = both[n], names = row.where === "held-out" ? ["before", "after"] : ["incumbent", "candidate"];
+      const row = both[n], names = index.sides[row.where] || NAMES;
       const sides = row.sides.map((e, i) => e && { title: names[i], number: e.number }).filter(Boolean);
       show(`${row.task}, seed ${row.seed}`, [`${row.where}${row.change ? `: ${row.change}` : ""}`], sides, 0);
     } else if (kind === "pair" && index.pairs[n]) {
