@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -13,6 +14,8 @@ from agent.collect.branching import Point
 from agent.collect.rollout import Start, rollout
 from agent.collect.workers import Job, policy_of
 from agent.config import Critic
+from agent.measure.benches.deciding import deciding
+from agent.measure.benches.training import Trainings, training
 from envs.cameras import camera_of
 from envs.registry import TASKS, tagged, task
 from envs.rendering import UNLIT, mujoco
@@ -34,12 +37,19 @@ SAVES = 500  # timed repeats of save and restore
 FRAMES = 60  # timed frames of each renderer
 
 
-def bench(checkpoint: Path, restores: int, parts: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Rows of the named parts, or of all: name, unit, ours, reference, ratio (ours / reference), what was measured."""
+def bench(
+    checkpoint: Path, restores: int, parts: Collection[str] = (), trainings: Trainings = MappingProxyType({})
+) -> list[dict[str, Any]]:
+    """Rows of the named parts, or of all: name, unit, ours, reference, ratio (ours / reference), what was measured.
+
+    trainings: of `agent.optimise`, by the config's section, for the part `train`.
+    """
     measures = {
         "save": lambda: [saving("push")],
         "branch": lambda: [branching("push", checkpoint)],
         "criticise": lambda: [criticising("push", checkpoint)],
+        "decide": lambda: deciding("push", checkpoint),
+        "train": lambda: training(checkpoint, trainings),
         "render": lambda: [row for name in RENDERED if task(name).is_installed() for row in rendering(name)],
         "step": lambda: [stepping(name) for name in RENDERED if task(name).is_installed()],
         "restore": lambda: [restoring(name, restores) for name in RESTORED],

@@ -3,6 +3,12 @@
 import pytest
 
 from agent.measure.bench import branching, criticising, rendering, restoring, saving, stepping
+from agent.measure.benches.deciding import deciding
+from agent.measure.benches.training import training
+from agent.optimise.dpo import train_dpo
+from agent.optimise.sft import train_sft
+
+TRAININGS = {"sft": train_sft, "dpo": train_dpo}
 
 
 @pytest.mark.parametrize(
@@ -13,6 +19,8 @@ from agent.measure.bench import branching, criticising, rendering, restoring, sa
         lambda checkpoint: rendering("hopper", 2)[1],
         lambda checkpoint: stepping("hopper", 2),
         lambda checkpoint: restoring("CartPole-v1", 2),
+        pytest.param(lambda checkpoint: deciding("reach", checkpoint, [2], 1)[1], marks=pytest.mark.slow),
+        pytest.param(lambda checkpoint: training(checkpoint, TRAININGS, 16, 1)[2], marks=pytest.mark.slow),
         pytest.param(lambda checkpoint: branching("reach", checkpoint, n=2, n_envs=2), marks=pytest.mark.slow),
         pytest.param(
             lambda checkpoint: criticising("reach", checkpoint, n=2, n_envs=2, proposals=2), marks=pytest.mark.slow

@@ -6,12 +6,14 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+Part = Literal["save", "branch", "decide", "criticise", "train", "render", "step", "restore"]
+
 
 @dataclass(frozen=True)
 class Bench:
     """Speed and exactness against a reference, both measured in one process."""
 
-    parts: Positional[tuple[Literal["save", "branch", "criticise", "render", "step", "restore"], ...]] = ()
+    parts: Positional[tuple[Part, ...]] = ()
     """what to measure; all, if none is named"""
     policy: str = "seed"  # a checkpoint folder
     restores: int = 300  # states restored, of each environment
@@ -24,12 +26,14 @@ class Bench:
         from agent.commands.arguments import at_least
         from agent.commands.outputs import document, emit
         from agent.measure.bench import bench
+        from agent.optimise.dpo import train_dpo
+        from agent.optimise.sft import train_sft
         from agent.record.console import show
         from policies.base import find_policy
 
         at_least(1, restores=self.restores)
         out = document(self.json)
-        rows = bench(find_policy(self.policy), self.restores, self.parts)
+        rows = bench(find_policy(self.policy), self.restores, self.parts, {"sft": train_sft, "dpo": train_dpo})
         table = Table("name", "unit", "ours", "reference", "ratio", "what")
         for row in rows:
             numbers = [f"{row[name]:.4g}" for name in ("ours", "reference", "ratio")]
