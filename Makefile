@@ -14,7 +14,7 @@ demo: .venv/installed
 	$(BIN)/handeye improve configs/demo.yaml --out $(OUT) --overwrite
 
 test: .venv/installed .venv/families
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal --durations 15
 
 check: lint
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"

@@ -11,7 +11,7 @@ def assert_same(stored, episodes):
         assert (a.task, a.seed, a.attempt, a.success) == (b.task, b.seed, b.attempt, b.success)
         assert (a.ending, a.error, len(a.steps)) == (b.ending, b.error, len(b.steps))
         assert (a.final_frame is None) == (b.final_frame is None)
-        assert a.conclusion == b.conclusion
+        assert (a.conclusion, a.redrawn) == (b.conclusion, b.redrawn)
         if b.final_frame is not None:
             np.testing.assert_array_equal(a.final_frame, b.final_frame)
         for x, y in zip(a.steps, b.steps, strict=True):

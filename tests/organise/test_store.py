@@ -5,10 +5,12 @@ import os
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from same_episodes import assert_same
 
 from agent.collect.rollout import rollout
+from agent.organise import part
 from agent.organise.store import EpisodeStore, read
 from envs.errors import UserError
 from envs.observation import decode_png, encode_png
@@ -37,6 +39,19 @@ def test_odd_episodes_make_the_round_trip(store, episode, toy_task):
     episodes = [*broken, judged, episode([(0, 0)], ending="broken")]
     store.append(episodes)
     assert_same(store, episodes)
+
+
+def test_a_store_of_an_earlier_version_lacks_what_was_added(store, episode):
+    """The seeds of random events are no part of the digests of episodes without any."""
+    plain, random = episode([(1, 0)]), replace(episode([(2, 1)], attempt=1), redrawn=((0, 7),))
+    store.append([plain, random])
+    assert [e.redrawn for e in store] == [None, ((0, 7),)]
+    (path,) = store.folder.glob("part-*.parquet")
+    table = pq.read_table(path)
+    part.write(path, table.drop_columns(["redrawn"]))
+    first, second = EpisodeStore(store.folder)
+    assert (first.ending, first.redrawn) == (plain.ending, None)
+    assert second.ending == "broken"  # what its digest is of is gone
 
 
 def test_choices_make_the_round_trip(store, episode):
