@@ -7,6 +7,7 @@ from dataclasses import replace
 from agent.config.run import Select
 from agent.organise.episode import Episode, Step
 from agent.organise.rows import Example
+from envs.foreign.actions import key
 from envs.observation import Observation
 from envs.registry import task
 from envs.task import Task
@@ -45,16 +46,31 @@ def keep(episodes: Iterable[Episode], per_start: int) -> list[Episode]:
     """The shortest successes from each start, at most `per_start`. Each moment branched from counts as a start.
 
     A sampled success has detours; the shortest has the fewest. The bound keeps easy starts from outnumbering hard ones.
+    Of answers that were followed by several random futures, only those that succeeded most often are kept.
     """
     kept = []
     for attempts in by_start(episodes).values():
         from_moment = defaultdict(list)
         for episode in attempts:
-            if episode.success:
+            if episode.own:
                 from_moment[episode.own[0].observation.key()].append(episode)
-        for successes in from_moment.values():
+        for moment in dict.fromkeys(e.own[0].observation.key() for e in attempts if e.success):
+            successes = [e for e in _most_often(from_moment[moment]) if e.success]
             kept += sorted(successes, key=lambda e: (len(e.own), e.attempt))[:per_start]
     return kept
+
+
+def _most_often(tried: list[Episode]) -> list[Episode]:
+    """The attempts from one moment whose first action succeeded most often in random events drawn for it; all of them
+    where there are none."""
+    by_action = defaultdict(list)
+    for e in tried:
+        if e.branched_at in dict(e.redrawn or ()):
+            by_action[key(e.own[0].decision.action)].append(e)
+    if not by_action:
+        return tried
+    rates = {action: sum(e.success for e in some) / len(some) for action, some in by_action.items()}
+    return [e for action, some in by_action.items() if rates[action] == max(rates.values()) for e in some]
 
 
 def hindsight(episodes: Iterable[Episode]) -> list[Episode]:

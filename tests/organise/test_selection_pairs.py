@@ -34,6 +34,22 @@ def test_the_shortest_success_of_each_start_is_kept(episode):
     assert keep([long, short, failure, other], 1) == [short, other]
 
 
+def test_of_random_futures_the_answer_that_succeeds_most_often_is_kept_and_not_the_luckiest(episode):
+    """After A: B succeeds in 1 of 3 futures, and soonest; C in 2 of 3."""
+    tried = {B: [[B], [B, C], [B, C]], C: [[C, A], [C, A, A], [C]]}
+    wins = {B: (True, False, False), C: (True, True, False)}
+    branches = [
+        replace(episode([A, *moves], won, attempt=10 * n + i), branched_at=1, redrawn=((1, i),))
+        for n, answer in enumerate(tried)
+        for i, (moves, won) in enumerate(zip(tried[answer], wins[answer], strict=True))
+    ]
+    root = episode([A, B, B, A, A], False, attempt=99)
+    assert [e.attempt for e in keep([root, *branches], 1)] == [10]
+    assert [e.attempt for e in keep([root, *branches], 9)] == [10, 11]
+    recorded = [replace(e, redrawn=None) for e in branches]
+    assert [e.attempt for e in keep([root, *recorded], 9)] == [0, 10, 11]
+
+
 def test_at_most_so_many_of_a_start(episode):
     attempts = [episode([A] * (5 - i), True, seed=1, attempt=i) for i in range(4)]
     attempts += [episode([A] * 9, True, seed=2)]
