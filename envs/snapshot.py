@@ -12,12 +12,10 @@ from collections import deque
 from copy import deepcopy
 from dataclasses import dataclass
 from enum import StrEnum
-from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import PassiveEnvChecker
 
 from envs.checks.health import data_of
@@ -26,7 +24,7 @@ from envs.foreign.resets import generators
 from envs.foreign.resets.copies import Copier, is_window
 from envs.foreign.resets.simulation import PHYSICS, physics_of, put_physics, simulators
 from envs.observation import decode_png, encode_png
-from envs.rendering import MujocoRenderer, mujoco
+from envs.rendering import mujoco
 
 __all__ = ["PHYSICS", "Restorable", "Snapshot", "Way", "is_physical", "physics_of"]
 
@@ -34,18 +32,6 @@ __all__ = ["PHYSICS", "Restorable", "Snapshot", "Way", "is_physical", "physics_o
 # action again at times (sticky actions), and its clone lacks it; now and then it does so several times in a row.
 STICKY = 6
 _IMMUTABLE = (int, float, bool, str, bytes, type(None), np.generic)
-_STATELESS = (
-    gym.Env,  # a wrapper's inner environment is a layer of its own
-    gym.spaces.Space,
-    EnvSpec,
-    MujocoRenderer,
-    mujoco.MjModel,
-    mujoco.MjData,
-    type,
-    FunctionType,
-    MethodType,
-    ModuleType,
-)
 _NO_STATE = ("_np_random_seed", generators.TABLE)  # where Gymnasium's environments keep the last seed, and its table
 _STATELESS_NAMES = ("MujocoModelNames",)  # of Gymnasium-Robotics, which need not be installed
 
@@ -270,7 +256,7 @@ def _plain(owner: Any, strict: bool = True, but: tuple[str, ...] = ()) -> dict[s
     fixed = (*getattr(owner, "set_by_reset", ()), *but)
     for name, value in vars(owner).items():
         is_fixed = name in fixed or type(value).__name__ in _STATELESS_NAMES
-        if is_fixed or isinstance(value, _STATELESS) or is_window(value):
+        if is_fixed or isinstance(value, generators.STATELESS) or is_window(value):
             continue
         try:
             attributes[name] = _copy(value)

@@ -61,8 +61,9 @@ class Point:
     def graft(self, rest: Episode) -> Episode:
         """The branch as a whole episode: the steps before this point, then those of `rest`."""
         steps = [*self.episode.steps[: self.step], *rest.steps]
-        later = rest.redrawn if rest.redrawn is None else [(self.step + i, seed) for i, seed in rest.redrawn]
-        redrawn = None if later is None else (*self._redrawn_before, *later)
+        redrawn = rest.redrawn
+        if redrawn is not None:
+            redrawn = (*self._redrawn_before, *((self.step + i, seed) for i, seed in redrawn))
         return replace(rest, steps=steps, branched_at=self.step, begins_at=None, redrawn=redrawn)
 
     @property

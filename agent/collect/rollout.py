@@ -9,7 +9,7 @@ import numpy as np
 
 from agent.collect.room import environments
 from agent.organise.episode import Episode, Moment, Step, simulation_versions
-from agent.record.console import console
+from agent.record.console import say
 from envs.checks.random_steps import has_random_steps
 from envs.checks.restores import Way, way_back
 from envs.errors import UserError
@@ -199,9 +199,5 @@ def keep_snapshots_that_lead_back(task: Task, episode: Episode) -> None:
     if not from_reset or not any(step.snapshot for step in episode.steps):
         return
     actions = [step.decision.action for step in episode.steps]
-    if way_back(task, episode.seed, episode.options or None, actions, _say) is Way.REPEATED:
+    if way_back(task, episode.seed, episode.options or None, actions, say) is Way.REPEATED:
         episode.steps = [replace(step, snapshot=None) for step in episode.steps]
-
-
-def _say(line: str) -> None:
-    console.print(line, markup=False, soft_wrap=True)

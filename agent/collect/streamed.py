@@ -13,7 +13,7 @@ from agent.collect.workers import Job, task_of
 from agent.organise import durable
 from agent.organise.episode import Episode, Step
 from agent.organise.store import EpisodeStore
-from agent.record.console import console
+from agent.record.console import say
 from envs.snapshot import Snapshot
 
 FLUSH_S = 1.0  # between two writes, so that many short episodes cost few syncs
@@ -35,13 +35,12 @@ class Streamed:
         self._pending, self._flushed = list[tuple[Episode, Spent]](), time.monotonic()
         self._snapshots = dict[Key, list[Snapshot | None]]()
         for line in self._store.rescue(quarantine):
-            console.print(line, markup=False, soft_wrap=True)
+            say(line)
         self._spent = _read_spent(folder / SPENT)
         stored = {_key(episode): episode for episode in self._store}
         self.before = {key: stored[key] for key in stored if key in self._spent}  # a crash: these are not repeated
         if unpaid := len(stored) - len(self.before):
-            line = f"{str(folder / SPENT)!r} is damaged: {unpaid} episodes whose cost it lacks are rolled out again"
-            console.print(line, markup=False, soft_wrap=True)
+            say(f"{str(folder / SPENT)!r} is damaged: {unpaid} episodes whose cost it lacks are rolled out again")
 
     def on_episode(self, episode: Episode) -> None:
         self._pending.append((episode, self._take_spent()))

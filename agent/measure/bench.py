@@ -15,6 +15,7 @@ from agent.collect.rollout import Start, rollout
 from agent.collect.workers import Job, policy_of
 from agent.config import Critic
 from agent.measure.benches.deciding import deciding
+from agent.measure.benches.sides import bench_row
 from agent.measure.benches.training import Trainings, training
 from envs.cameras import camera_of
 from envs.registry import TASKS, tagged, task
@@ -57,10 +58,6 @@ def bench(
     return [row for part in parts or measures for row in measures[part]()]
 
 
-def _row(name: str, unit: str, ours: float, reference: float, what: str) -> dict[str, Any]:
-    return {"name": name, "unit": unit, "ours": ours, "reference": reference, "ratio": ours / reference, "what": what}
-
-
 def saving(name: str) -> dict[str, Any]:
     """Microseconds of a snapshot and its restore on a MuJoCo task, against MuJoCo's own calls."""
     env = make(name)
@@ -78,7 +75,7 @@ def saving(name: str) -> dict[str, Any]:
     ours, reference = _microseconds(lambda: env.restore(env.snapshot())), _microseconds(bare)
     env.close()
     what = f"snapshot() and restore() of {name} | mj_getState, mj_setState, mj_forward"
-    return _row("save and restore", "us", ours, reference, what)
+    return bench_row("save and restore", "us", ours, reference, what)
 
 
 def rendering(name: str, n: int = FRAMES) -> list[dict[str, Any]]:
@@ -114,7 +111,7 @@ def rendering(name: str, n: int = FRAMES) -> list[dict[str, Any]]:
     env.close(), own.close(), bare.close()
     against = {"own": "env.render() and cv2.resize", "bare": "mujoco.Renderer, the same flags"}
     return [
-        _row("rendering", "frames/s", n / spent["ours"], n / spent[side], f"{name}, {size} px | {what}")
+        bench_row("rendering", "frames/s", n / spent["ours"], n / spent[side], f"{name}, {size} px | {what}")
         for side, what in against.items()
     ]
 
@@ -139,7 +136,7 @@ def stepping(name: str, n: int = STEPPED) -> dict[str, Any]:
             env.reset(seed=decision), own.reset(seed=decision)
     env.close(), own.close()
     ours, reference = (n * repeat / spent[side] for side in ("ours", "own"))
-    return _row(
+    return bench_row(
         "stepping", "steps/s", ours, reference, f"{name}, without pictures | the environment as its package makes it"
     )
 
@@ -169,7 +166,9 @@ def branching(name: str, checkpoint: Path, n: int = 128, n_envs: int = 64) -> di
         started = time.perf_counter()
         branches = rollout(task(name), policy, starts, n_envs)
         ours = sum(len(e.steps) for e in branches) / (time.perf_counter() - started)
-    return _row("branching", "decisions/s", ours, reference, f"branches of {name} | whole episodes, {n_envs} at once")
+    return bench_row(
+        "branching", "decisions/s", ours, reference, f"branches of {name} | whole episodes, {n_envs} at once"
+    )
 
 
 def criticising(name: str, checkpoint: Path, n: int = 96, n_envs: int = 32, proposals: int = 4) -> dict[str, Any]:
@@ -183,12 +182,14 @@ def criticising(name: str, checkpoint: Path, n: int = 96, n_envs: int = 32, prop
             episodes = rollout(task(name), policy, job.starts, n_envs)
         spent[critic.proposals] = 1000 * (time.perf_counter() - started) / sum(len(e.steps) for e in episodes)
     what = f"{name}: {proposals} proposals and their critiques | one answer, {n_envs} environments"
-    return _row("criticising", "ms/decision", spent[proposals], spent[1], what)
+    return bench_row("criticising", "ms/decision", spent[proposals], spent[1], what)
 
 
 def restoring(name: str, n: int) -> dict[str, Any]:
     """The number of exact restores, of `n`."""
-    return _row("exact restores", "of all", replays(name, n), n, f"{name}: {STEPS} steps after a restore, bit for bit")
+    return bench_row(
+        "exact restores", "of all", replays(name, n), n, f"{name}: {STEPS} steps after a restore, bit for bit"
+    )
 
 
 def make(name: str) -> Restorable:

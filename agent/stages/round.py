@@ -27,7 +27,7 @@ from agent.organise import selection
 from agent.organise.episode import Episode
 from agent.organise.store import EpisodeStore
 from agent.record import provenance
-from agent.record.console import bar, console
+from agent.record.console import bar, say
 from agent.record.run.journal import Journal
 from agent.record.run.resume import decisive
 from agent.record.run.underway import UnderWay
@@ -217,7 +217,7 @@ class Round:
         episodes, spent = streamed.episodes(job)
         self.charge(spent, charged_to)
         if broken := summary(e for e in episodes if e.ending == "broken"):
-            console.print(f"{title}: broken, left out: {broken}", markup=False, soft_wrap=True)
+            say(f"{title}: broken, left out: {broken}")
         steps = sum(len(e.steps) for e in episodes)
         whole = [e.success for e in episodes if e.ending != "broken"]
         self.log(

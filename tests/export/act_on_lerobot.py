@@ -109,7 +109,7 @@ def played(policy: Act, task: str, instruction: str, episodes: int) -> dict:
 
 def as_trainer() -> None:
     """In LeRobot's environment: its own `lerobot-train`, with the options of the command line."""
-    _without_compiled_operators()
+    _import_torchvision()
     from lerobot.scripts.lerobot_train import main
 
     main()
@@ -117,7 +117,7 @@ def as_trainer() -> None:
 
 def as_policy(checkpoint: Path) -> None:
     """In LeRobot's environment: answers what the simulator's process asks."""
-    _without_compiled_operators()
+    _import_torchvision()
     import numpy as np
     import torch
     from lerobot.policies.act.modeling_act import ACTPolicy
@@ -139,19 +139,11 @@ def as_policy(checkpoint: Path) -> None:
         answers.flush()
 
 
-def _without_compiled_operators() -> None:
-    """torchvision's compiled operators do not load beside a torch for the CPU; ACT needs none of them."""
-    import torch
+def _import_torchvision() -> None:
+    sys.path.append(str(Path(__file__).parents[2]))  # LeRobot's environment has none of this project's packages
+    from tests.families.torchvision_operators import import_torchvision
 
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _without_compiled_operators.library = library  # declared as long as it lives
+    import_torchvision()
 
 
 def main() -> None:

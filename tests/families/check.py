@@ -15,28 +15,17 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.families.torchvision_operators import import_torchvision
+
 ASIDE = Path(__file__).parents[2] / ".venv" / "families"  # where `make test` puts packages that only families need
 
 
 def find_torchvision() -> None:
-    """Make torchvision importable. A build for CUDA does not import beside a torch for CPUs: its compiled operators do
-    not load. None is used here, but the import asks for the names of two, which are declared."""
-    import torch
-
+    """Import torchvision where there is one."""
     if find_spec("torchvision") is None and ASIDE.is_dir():
         sys.path.append(str(ASIDE))
-    if find_spec("torchvision") is None:
-        return
-    try:
-        import torchvision
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        find_torchvision.library = library  # the names are declared for as long as it lives
-        import torchvision  # noqa: F401
+    if find_spec("torchvision") is not None:
+        import_torchvision()
 
 
 find_torchvision()

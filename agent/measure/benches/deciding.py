@@ -3,14 +3,15 @@
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from transformers import DynamicCache
 
+from agent.measure.benches.sides import bench_row, medians
 from envs.observation import Observation
 from envs.registry import task
 from policies.action_codec import codec_for
@@ -40,15 +41,11 @@ def _rows(name: str, backend: HFBackend, regex: str, n: int, repetitions: int) -
         "model.generate and a regular expression": lambda: [_generated(backend, r, regex) for r in requests],
         "a bare batched forward of the same tokens": _limit(backend, requests, answers),
     }
-    spent = {side: [] for side in sides}
-    for _ in range(repetitions):
-        for side, call in sides.items():
-            spent[side].append(_cpu_seconds(call))
-    ours, *others = (n / float(np.median(times)) for times in spent.values())
-    row = {"name": f"deciding, {n} environments", "unit": "decisions/cpu-s", "ours": ours}
+    spent = medians({side: partial(_cpu_seconds, call) for side, call in sides.items()}, repetitions)
+    ours = n / spent.pop("ours")
     return [
-        row | {"reference": other, "ratio": ours / other, "what": f"{name} | {side}"}
-        for side, other in zip(list(sides)[1:], others, strict=True)
+        bench_row(f"deciding, {n} environments", "decisions/cpu-s", ours, n / seconds, f"{name} | {side}")
+        for side, seconds in spent.items()
     ]
 
 

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin
 
 from agent.collect.rollout import rollout
+from agent.measure.benches.sides import bench_row, medians
 from agent.organise import selection
 from agent.organise.critiques import contrasts, ending, endings
 from agent.organise.outcome import Outcome
@@ -77,20 +79,11 @@ def training(checkpoint: Path, trainings: Trainings, n: int = 256, repetitions: 
 
 
 def _measured(each: Compared, checkpoint: Path, train: Callable[..., Any], repetitions: int) -> dict[str, Any]:
-    spent: dict[str, list[float]] = {"ours": [], "bare": []}
-    for _ in range(repetitions):
-        for side, call in (("ours", lambda: _ours(each, checkpoint, train)), ("bare", lambda: _bare(each, checkpoint))):
-            spent[side].append(call())
-    n = len(each.rows) * each.settings["num_train_epochs"]
-    ours, bare = (n / float(np.median(times)) for times in spent.values())
-    batch = each.settings["per_device_train_batch_size"]
+    sides = {"ours": partial(_ours, each, checkpoint, train), "bare": partial(_bare, each, checkpoint)}
+    spent = medians(sides, repetitions)
+    n, batch = len(each.rows) * each.settings["num_train_epochs"], each.settings["per_device_train_batch_size"]
     what = f"{each.what}, batches of {batch} | a bare PyTorch loop"
-    return {"name": f"training, {each.name}", "unit": "rows/cpu-s"} | {
-        "ours": ours,
-        "reference": bare,
-        "ratio": ours / bare,
-        "what": what,
-    }
+    return bench_row(f"training, {each.name}", "rows/cpu-s", n / spent["ours"], n / spent["bare"], what)
 
 
 def _examples(n: int) -> list[Example]:

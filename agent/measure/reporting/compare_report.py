@@ -23,12 +23,11 @@ from agent.record.report.beside import (
     curves_beside,
     curves_of_run,
     merged,
-    read,
     runs_of,
 )
 from agent.record.report.contents import ArmRow, ArmTask, Comparison, RunLine
 from agent.record.report.page import FRAMES_MB, write
-from agent.record.report.reading import RESULTS
+from agent.record.report.reading import RESULTS, mapping
 from agent.record.run.status import state
 from envs.errors import UserError, first_line
 
@@ -48,7 +47,7 @@ def report(path: Path, out: Path | None = None, frames_mb: float = FRAMES_MB, be
     results = {arm: runs for arm, runs in results.items() if runs}
     if not results:
         raise UserError(f"no run in {str(path)!r} is complete; valid: a folder of handeye compare, once one is")
-    told = read(path / TABLE) if (path / TABLE).is_file() else {}
+    told = mapping(path / TABLE) if (path / TABLE).is_file() else {}
     against = told.get("against") if told.get("against") in results else next(iter(results))
     episodes = _episodes(path, results, absent)
     page = _contents(path, results, against, episodes, absent)
@@ -61,7 +60,7 @@ def _results(path: Path, arm: str, absent: list[str]) -> Results:
     found = {}
     for run in runs_of(path / arm):
         where = f"{arm}/{run.name}"
-        results = read(run / RESULTS) if (run / RESULTS).is_file() else {}
+        results = mapping(run / RESULTS) if (run / RESULTS).is_file() else {}
         if not results.get("complete") or not {"heldout", "heldout_mean", "rounds", "budget"} <= results.keys():
             absent.append(f"{where}: not complete")
             continue
@@ -190,7 +189,7 @@ def _runs(path: Path, beside: Path) -> list[RunLine]:
                 words = state(run).text
             except UserError as error:
                 words = first_line(error)
-            mean = read(run / RESULTS).get("heldout_mean", {}) if (run / RESULTS).is_file() else {}
+            mean = mapping(run / RESULTS).get("heldout_mean", {}) if (run / RESULTS).is_file() else {}
             is_linked = (run / "report.html").is_file() and beside.resolve() == path.resolve()
             page = f"{arm}/{run.name}/report.html" if is_linked else ""
             lines.append(RunLine(arm, int(run.name[5:]), words, mean.get("after"), page))

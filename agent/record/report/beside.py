@@ -4,17 +4,16 @@ The steps are those that training saw: of practice and of branches. Gates, held-
 among them, as a baseline's evaluation is not.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from agent.record.report.contents import Curve, Rate
+from agent.record.report.reading import RESULTS, mapping
 from agent.record.run.journal import FILE as JOURNAL
 from agent.record.run.journal import Journal
 from envs.errors import UserError
 
-RESULTS, BASELINE, TABLE = "results.json", "baseline.json", "table.json"  # of a run, a baseline, a comparison
+BASELINE, TABLE = "baseline.json", "table.json"  # of a baseline, a comparison
 MEAN = "mean over the held-out tasks"
 Curves = dict[str, list[Curve]]  # task -> its curves
 
@@ -44,7 +43,7 @@ def is_comparison(folder: Path) -> bool:
 
 def arms_of(folder: Path) -> list[str]:
     """The arms with runs that have results, in the order of the table where there is one."""
-    known = read(folder / TABLE).get("arms", {}) if (folder / TABLE).is_file() else ()
+    known = mapping(folder / TABLE).get("arms", {}) if (folder / TABLE).is_file() else ()
     found = sorted(path.name for path in folder.glob("*") if any((run / RESULTS).is_file() for run in runs_of(path)))
     return [*(arm for arm in known if arm in found), *(arm for arm in found if arm not in known)]
 
@@ -58,7 +57,7 @@ def runs_of(arm: Path) -> list[Path]:
 def curves_of_run(path: Path, name: str) -> Curves:
     """Of a run with results: each held-out task before and after, and the mean over these tasks with practice by
     round."""
-    results = read(path / RESULTS)
+    results = mapping(path / RESULTS)
     steps = train_steps((done.round, done.stage, done.spent) for done in Journal(path).done)
     last = max(steps.values(), default=0)
     found: Curves = {}
@@ -90,7 +89,7 @@ def ends(before: Rate | None, after: Rate | None, steps: int) -> list[tuple[int,
 
 
 def _of_baseline(folder: Path) -> Curves:
-    told = read(folder / BASELINE)
+    told = mapping(folder / BASELINE)
     try:
         config, result = told["config"], told["result"]
         name = f"{config['algorithm']} from {config['observe']}"
@@ -119,14 +118,3 @@ def merged(own: Curves, beside: Mapping[Path, Curves]) -> Curves:
             raise UserError(f"--beside {str(folder)!r} measured {', '.join(curves)}; valid: {valid}")
         _add(found, common)
     return {task: curves for task, curves in found.items() if len(curves) > 1}
-
-
-def read(path: Path) -> dict[str, Any]:
-    """The mapping in a JSON file. Raises UserError for a file that holds none."""
-    try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{str(path)!r} cannot be read: {error}; valid: a file that handeye wrote") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{str(path)!r} holds no mapping; valid: a file that handeye wrote")
-    return values

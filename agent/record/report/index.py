@@ -1,22 +1,20 @@
 """A page that lists the runs in a folder, newest first, and the comparisons, baselines and other pages there."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from agent.organise import durable
 from agent.record.report.beside import BASELINE, TABLE, arms_of
 from agent.record.report.page import MARK_JSON, html
+from agent.record.report.reading import RESULTS, mapping_if_whole
 from agent.record.run.journal import FILE as JOURNAL
 from agent.record.run.status import state
 from agent.record.tables import percent
 from envs.errors import UserError
 
-RESULTS = "results.json"
 NAME = "index.html"
 MEASURED = MARK_JSON + b'"kind": "measured"'  # how the JSON of an evaluation or an audit begins
 
@@ -83,7 +81,7 @@ def _lines(folder: Path) -> Iterator[Line]:
 
 def _line(folder: Path, path: Path) -> Line | None:
     """None for a folder whose results are none of `handeye improve`."""
-    results = _read(path / RESULTS)
+    results = mapping_if_whole(path / RESULTS) or {}
     try:
         words = state(path).text
     except UserError as error:
@@ -116,9 +114,9 @@ def _others(folder: Path) -> Iterator[Other]:
         if path.name == TABLE and (arms := arms_of(path.parent)):
             beside = path.parent / "report.html"
             page = quote((relative.parent / beside.name).as_posix()) if beside.is_file() else ""
-            what = f"arms {', '.join(arms)}, against {_read(path).get('against', '-')}"
+            what = f"arms {', '.join(arms)}, against {(mapping_if_whole(path) or {}).get('against', '-')}"
             yield Other(relative.parent.as_posix(), "comparison", what, path.stat().st_mtime, page)
-        elif path.name == BASELINE and "result" in (told := _read(path)):
+        elif path.name == BASELINE and "result" in (told := mapping_if_whole(path) or {}):
             trained = f"{told['config']['algorithm']} on {told['config']['task']}"
             what = f"{trained}: {percent(told['result'])} after {told['steps']:,} steps"
             yield Other(relative.parent.as_posix(), "baseline", what, path.stat().st_mtime, "")
@@ -130,11 +128,3 @@ def _others(folder: Path) -> Iterator[Other]:
 def _begins(path: Path, mark: bytes) -> bool:
     with path.open("rb") as file:
         return file.read(len(mark)) == mark
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}

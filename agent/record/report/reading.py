@@ -60,7 +60,7 @@ class Run:
 
 def read(path: Path) -> Run:
     """Raises UserError for a folder that holds neither a run's journal nor its results."""
-    results = _json(path / RESULTS)
+    results = mapping_if_whole(path / RESULTS)
     if (path / JOURNAL).is_file():
         run = _from_journal(path, results)
     elif results:
@@ -104,13 +104,23 @@ def _folders(run: Run) -> Iterator[str]:
         yield from (f"round_{number:03d}/{name}" for name in (*STORES, *stores(run.methods)))
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    """The mapping in a file; None where there is none, or it is damaged."""
+def mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file. Raises UserError for a file that holds none."""
     try:
         values = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{str(path)!r} cannot be read: {error}; valid: a file that handeye wrote") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{str(path)!r} holds no mapping; valid: a file that handeye wrote")
+    return values
+
+
+def mapping_if_whole(path: Path) -> dict[str, Any] | None:
+    """The mapping in a JSON file; None where there is none, or it is damaged."""
+    try:
+        return mapping(path)
+    except UserError:
         return None
-    return values if isinstance(values, dict) else None
 
 
 def _yaml(path: Path) -> dict[str, Any]:

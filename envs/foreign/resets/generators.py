@@ -5,7 +5,7 @@ import pickle
 import random
 from collections import deque
 from collections.abc import Iterator, Sequence
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import gymnasium as gym
@@ -19,15 +19,15 @@ from envs.rendering import MujocoRenderer
 Layers = Sequence[gym.Env[Any, Any]]  # wrappers from outside in, and the environment
 
 _PLAIN = (int, float, complex, str, bytes, bool, type(None), np.generic, np.ndarray)
-_NOT_HELD = (  # what a layer only refers to, or what holds no generator
-    gym.Env,
+STATELESS = (  # what a layer only refers to, and what is no state of its own
+    gym.Env,  # a wrapper's inner environment is a layer of its own
+    gym.spaces.Space,
     EnvSpec,
     MujocoRenderer,
     mujoco.MjModel,
     mujoco.MjData,
     type,
     FunctionType,
-    BuiltinFunctionType,
     MethodType,
     ModuleType,
 )
@@ -85,12 +85,8 @@ def _generators(layers: Layers) -> Iterator[_Generator]:
             if isinstance(held, _Generator):
                 yield held
             elif isinstance(held, dict):
-                waiting += [held[name] for name in sorted(held, key=str) if not _is_outside(held[name])]
+                waiting += [held[name] for name in sorted(held, key=str) if not isinstance(held[name], STATELESS)]
             elif isinstance(held, (list, tuple, deque)):
-                waiting += [item for item in held if not _is_outside(item)]
+                waiting += [item for item in held if not isinstance(item, STATELESS)]
             else:
                 waiting += [attributes] if (attributes := getattr(held, "__dict__", None)) else []
-
-
-def _is_outside(value: Any) -> bool:
-    return isinstance(value, (*_NOT_HELD, gym.spaces.Space))
