@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from typing import Protocol, Self
+from zlib import crc32
 
 import cv2
 import numpy as np
 
 from envs.errors import UserError
 
+GREY = 128
 MOST_PIXELS = 2**26  # of a frame: 200 MB when it is decoded
 
 
@@ -110,6 +112,24 @@ class Observation:
         """
         frames = first.last_frame(), self.last_frame()
         return PackedObservation.of(frames, self.instruction, self.proprioception)
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """What a policy is kept from, to see what it does without. frames: it is shown grey ones. instructions: of the
+    task's scenes; it is told one of them that is not its own, always the same in the place of the same."""
+
+    frames: bool = False
+    instructions: tuple[str, ...] = ()
+
+    def seen(self, observation: Observation) -> Observation:
+        """What is left of it."""
+        frames, said = observation.frames, observation.instruction
+        if self.frames:
+            frames = np.full_like(frames, GREY)
+        if others := [other for other in self.instructions if other != said]:
+            said = others[crc32(said.encode()) % len(others)]
+        return Observation(frames, said, observation.proprioception)
 
 
 class PackedObservation(Observation):

@@ -64,6 +64,16 @@ def distinct(task: Task, split: str, n: int, first: int = 0, but: Collection[byt
     return found
 
 
+def instructions(task: Task, some: Iterable[int]) -> tuple[str, ...]:
+    """The different instructions that these seeds begin with, sorted."""
+    with closing(task.make()) as env:
+        found = set()
+        for seed in some:
+            env.reset(seed=seed)
+            found.add(task.language.instruction(env))
+    return tuple(sorted(found))
+
+
 def as_needed(task: Task, split: str, n: int, batch: int = 50) -> Iterator[int]:
     """The seeds that `distinct` would find, at most `n` or as many as there are, a batch at a time.
 

@@ -23,7 +23,7 @@ from envs.foreign.showing import check_shows
 from envs.foreign.spaces import Bounded, Bounds
 from envs.foreign.teaching import ShownBy
 from envs.language import Language, StateLanguage
-from envs.observation import Observation
+from envs.observation import Observation, Withheld
 from envs.snapshot import Restorable, Way, is_physical
 from envs.wrappers import (
     ActionRepeat,
@@ -147,6 +147,7 @@ class Task:
     split: `practice`, or `heldout` for goals or an appearance that are never trained on. tags: of published splits and
     of held-out appearances. setback: a step with this reward or less lost ground, where rewards measure progress.
     exact: its episodes happen again, bit for bit. Those of another get no certificate, and its states no branches.
+    withheld: what policies are kept from.
     """
 
     name: str
@@ -159,6 +160,7 @@ class Task:
     language: Language = field(default_factory=Language)
     teacher: Teacher = Teacher()
     exact: bool = True
+    withheld: Withheld | None = None
 
     def with_env(self, **changes: Any) -> Self:
         """The task with some fields of its EnvSpec changed, such as frames=1."""
@@ -202,7 +204,8 @@ class Task:
     def observe(self, env: gym.Env) -> Observation:
         """What a policy may know of `env` now: fresh frames and words."""
         frames = env.get_wrapper_attr("frames")() if self.env.frames > 1 else pictures(env)
-        return Observation(frames, self.language.instruction(env), self.language.proprioception(env))
+        told = Observation(frames, self.language.instruction(env), self.language.proprioception(env))
+        return self.withheld.seen(told) if self.withheld else told
 
 
 def _maker(name: str, suite: str, spec: EnvSpec, kwargs: Mapping[str, Any]) -> Callable[[], gym.Env]:

@@ -21,6 +21,7 @@ from agent.record.console import bar, say
 from agent.record.provenance import check_words
 from envs import registry
 from envs.errors import UserError
+from envs.observation import Withheld
 from envs.task import DECLARED, Task
 from policies.action_codec import codec_for
 from policies.backends.settings import ModelSettings
@@ -41,15 +42,17 @@ def play(
     seed: int = 0,
     model: ModelSettings | None = None,
     truth: Known = "nothing",
+    withheld: Withheld | None = None,
 ) -> list[Episode]:
     """One episode for each start (seed, attempt), rolled out as in a run; prints how many broke.
 
     policy: a checkpoint folder, the URL of a server, a .zip of Stable-Baselines3, or one of zero, random, expert, seed
     (the one that ships).
     seed: of the random draws. model: how a checkpoint is loaded, shown frames and asked. truth: what steps keep of what
-    is known of them (`rollout`).
+    is known of them (`rollout`). withheld: what the policy is kept from.
     Raises UserError for a policy that is not there or was trained with other words, for an unknown task, for a
-    temperature, critic or truth where the policy is no checkpoint, and where more than half of the episodes broke.
+    temperature, critic, truth or something withheld where the policy is no checkpoint, and where more than half of the
+    episodes broke.
     """
     chosen = registry.as_measured(task)  # who acts without a language model needs no words
     found = None if policy in BASELINES else find_player(policy, (*BASELINES, "a .zip", "the URL of a server"))
@@ -60,6 +63,8 @@ def play(
         )
     if truth != "nothing" and not is_model:
         raise UserError(f"policy {policy!r} has no thoughts; valid: without --sight, or a checkpoint")
+    if withheld and not is_model:
+        raise UserError(f"policy {policy!r} is no checkpoint, from which something is withheld; valid: no --without")
     if is_model and isinstance(found, Path):
         check_words(found, (task,))
     is_foreign = chosen.suite == DECLARED
@@ -69,6 +74,7 @@ def play(
             from agent.collect.workers import Job, Workers  # loads torch, which no other policy here needs
 
             settings = {"n_envs": n_envs, "sampling_seed": seed, "model": model or ModelSettings(), "truth": truth}
+            settings["withheld"] = withheld
             job = Job(task, found, starts, temperature, critic or Critic(), **settings)
             with Workers(1, apart=is_foreign) as workers:
                 played = workers.rollout(job, subscribers)

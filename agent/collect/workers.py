@@ -28,7 +28,7 @@ from agent.collect.verify import Verifier, deny
 from agent.config import Critic, Engine, Limits
 from agent.organise.episode import Episode
 from envs import registry
-from envs.observation import Observation
+from envs.observation import Observation, Withheld
 from envs.task import Task
 from policies import critic
 from policies.action_codec import codec_for
@@ -56,7 +56,7 @@ class Job:
     lockstep, of each worker. certify: simulate each episode again; one that differs is broken. snapshots: steps keep
     the environment's state. end_loops: see `rollout`, for a greedy policy. model: how the checkpoint is loaded and
     shown frames. proved: an episode of the task has ended whole before, so that none ends the rollout (`rollout`).
-    truth: what steps keep of what is known of them (`rollout`).
+    truth: what steps keep of what is known of them (`rollout`). withheld: what the policy is kept from.
     """
 
     task: str
@@ -71,6 +71,7 @@ class Job:
     end_loops: bool = False
     proved: bool = False
     truth: Known = "nothing"
+    withheld: Withheld | None = None
     model: ModelSettings = field(default_factory=ModelSettings)
 
 
@@ -83,6 +84,7 @@ def sized(job: Job, policy: MLLMPolicy) -> Job:
 def task_of(job: Job) -> Task:
     """The task of a job that is `sized`, with frames of that size."""
     chosen = registry.task(job.task, resolve_image_size(job.model.image_size, None))
+    chosen = replace(chosen, withheld=job.withheld)
     return with_expert(chosen) if job.truth == "expert" else chosen
 
 

@@ -1,7 +1,9 @@
 """Success rates with intervals, paired gains of one policy over another, and scores of a critic's verdicts."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,26 @@ def rate(successes: Sequence[bool]) -> dict[str, Any]:
     k, n = int(np.sum(successes)), len(successes)
     interval = stats.binomtest(k, n).proportion_ci(method="wilson")
     return {"k": k, "n": n, "rate": k / n, "ci95": [float(interval.low), float(interval.high)]}
+
+
+def pass_at(episodes: Sequence[Episode], k: int) -> dict[str, Any]:
+    """A RATE whose `k` of `n` are episodes, and whose rate is pass@k: the share of starts of which at least one of `k`
+    attempts succeeds, estimated without bias from all attempts of each (Chen et al., 2021, arXiv:2107.03374). The 95 %
+    interval is a bootstrap over starts, as attempts of one start are alike.
+
+    Starts with an attempt that broke are left out. Raises UserError where that leaves none.
+    """
+    starts = defaultdict(list)
+    for e in episodes:
+        starts[e.seed].append(e)
+    whole = [successes(some) for some in starts.values() if all(e.ending != "broken" for e in some)]
+    if not whole:
+        raise UserError(f"of every start of {episodes[0].task!r} an attempt broke")
+    passed = np.array([1 - comb(int(np.sum(~s)), k) / comb(len(s), k) for s in whole])
+    means = np.random.default_rng(0).choice(passed, (RESAMPLES, len(passed))).mean(axis=1)
+    interval = [float(bound) for bound in np.percentile(means, [2.5, 97.5])]
+    k_n = {"k": int(sum(map(np.sum, whole))), "n": sum(map(len, whole))}
+    return k_n | {"rate": float(passed.mean()), "ci95": interval}
 
 
 def successes(episodes: Sequence[Episode]) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from envs.errors import UserError
-from envs.observation import Observation, PackedFrame, PackedObservation
+from envs.observation import Observation, PackedFrame, PackedObservation, Withheld
 from envs.registry import TASKS
 
 
@@ -55,6 +55,23 @@ def test_other_words_are_another_observation(seen, change):
 
 def test_the_boundary_of_the_words_counts(seen):
     assert Observation(seen.frames, "ab", "c").key() != Observation(seen.frames, "a", "bc").key()
+
+
+def test_what_is_withheld_is_not_seen(seen):
+    blind = Withheld(frames=True).seen(seen)
+    assert blind.frames.shape == seen.frames.shape
+    assert np.unique(blind.frames).tolist() == [128]
+    assert words(blind) == words(seen)
+
+
+def test_another_instruction_is_never_its_own(seen):
+    told = ("push the red cube", "reach the blue cube", "reach the red cube")
+    deaf = Withheld(instructions=told)
+    for instruction in (*told, "open the drawer"):
+        first, again = (deaf.seen(replace(seen, instruction=instruction)) for _ in range(2))
+        assert first.instruction in set(told) - {instruction}
+        assert first.instruction == again.instruction
+        np.testing.assert_array_equal(first.frames, seen.frames)
 
 
 def test_a_large_frame_is_kept_small():

@@ -49,6 +49,24 @@ def test_which_episodes(run):
     assert seeds(run, only=("heldout",)) == [6]
 
 
+def saying(episode, *instructions):
+    steps = zip(episode.steps, instructions, strict=True)
+    return replace(episode, steps=[replace(s, observation=replace(s.observation, instruction=i)) for s, i in steps])
+
+
+def test_episodes_of_an_instruction(tmp_path, episode):
+    """By their first step's: what is said later may differ."""
+    said = ("open", "open"), ("close", "open"), ("open", "close")
+    told = [saying(episode([(1, 0)] * 2, seed=i), *words) for i, words in enumerate(said)]
+    run = stored_run(tmp_path / "run", {"round_001/episodes": told})
+    assert seeds(run, instructions=("open",)) == [0, 2]
+    assert seeds(run, instructions=("close", "open")) == [0, 1, 2]
+    wanted = Recording(run, Wanted(instructions=("close",)))
+    assert (wanted.census.episodes, wanted.census.steps) == (1, 2)
+    with pytest.raises(UserError, match=r"unknown instruction of .* 'opens' .*valid: close, open"):
+        Recording(run, Wanted(instructions=("opens",)))
+
+
 def test_what_the_journal_does_not_name_is_not_there(run, episode):
     EpisodeStore(run / "round_003/episodes").append([episode([(1, 0)], seed=9)])
     assert 9 not in seeds(run)

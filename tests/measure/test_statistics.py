@@ -13,6 +13,7 @@ from agent.measure.statistics import (
     mcnemar,
     mean_gain,
     paired,
+    pass_at,
     rate,
     sign_test,
     successes,
@@ -37,6 +38,20 @@ def test_wilson_interval(k, n, low, high):
 def test_a_rate_of_nothing_is_an_error():
     with pytest.raises(ValueError):  # noqa: PT011 (scipy's own words)
         rate([])
+
+
+def test_pass_at_k_of_more_attempts(episode):
+    """2 of 4 attempts and 0 of 4: one of two drawn without replacement succeeds in 5/6 and in 0 of the draws."""
+    starts = {1: (True, False, True, False), 2: (False,) * 4}
+    played = [episode([(0, 0)], won, seed=s, attempt=a) for s, all_ in starts.items() for a, won in enumerate(all_)]
+    assert [pass_at(played, k)["rate"] for k in (1, 2, 3, 4)] == pytest.approx([1 / 4, 5 / 12, 1 / 2, 1 / 2])
+    assert (pass_at(played, 2)["k"], pass_at(played, 2)["n"]) == (2, 8)
+    low, high = pass_at(played, 2)["ci95"]
+    assert (low, high) == pytest.approx((0, 5 / 6))  # two starts, drawn with replacement
+    broken = [episode([(0, 0)], seed=3, attempt=a, ending="broken" if a else "terminated") for a in range(4)]
+    assert pass_at(played + broken, 2) == pass_at(played, 2)
+    with pytest.raises(UserError, match="of every start of 'toy' an attempt broke"):
+        pass_at(broken, 2)
 
 
 def outcomes(gained, lost, both=3, neither=4):

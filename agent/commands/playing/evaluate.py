@@ -2,9 +2,17 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from agent.config import Tracking
 from policies.backends.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from envs.observation import Withheld
+    from envs.task import Task
+
+PASSES = (1, 2, 5, 10, 20, 50, 100)  # numbers of attempts of which one is to succeed
+STARTS = 100  # whose instructions are told in the place of others
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,10 @@ class Evaluate:
     revisions: int = 0
     """how often the policy answers again, with the critique in its prompt, where the best verdict is below threshold"""
     threshold: float = 0.5  # of a verdict, from 0 to 1
+    attempts: int = 1
+    """sampled episodes of each start; the share of starts of which one of k succeeds (pass@k) is printed, for some k"""
+    without: tuple[Literal["frames", "instruction"], ...] = ()
+    """what the policy is kept from, to see whether it needs it: frames are grey, the instruction is another scene's"""
     sight: bool = False  # compare what the policy thinks it sees with the environment's state
     seed: int = 0  # of the policy's random draws
     n_envs: int = 64  # environments in lockstep; the result does not depend on it
@@ -47,20 +59,23 @@ class Evaluate:
         from agent.config import Critic
         from agent.measure.sequential import check_half_width, play_until
         from agent.measure.sight import check_sight, sight
-        from agent.measure.statistics import acted_on, critic_scores, rate, successes
+        from agent.measure.statistics import acted_on, critic_scores, pass_at, rate, successes
         from agent.record.console import say, show
         from agent.record.final import record_final
         from agent.record.tables import percent, sight_table
         from agent.record.tracking.measured import log_evaluation
         from envs import registry
+        from envs.errors import UserError
         from envs.starts import as_needed, distinct
         from envs.validation import checked
 
         episodes = self.episodes if self.episodes is not None else 100 if self.until is None else 2000
-        at_least(1, episodes=episodes, n_envs=self.n_envs)
+        at_least(1, episodes=episodes, n_envs=self.n_envs, attempts=self.attempts)
         at_least(0, seed=self.seed, temperature=self.temperature)
         if self.until is not None:
             check_half_width(self.until / 100)
+        if self.attempts > 1 and (self.until is not None or not self.temperature):
+            raise UserError(f"--attempts {self.attempts}; valid: with a --temperature above 0, and without --until")
         critic = checked(
             Critic, {"proposals": self.proposals, "revisions": self.revisions, "threshold": self.threshold}
         )
@@ -73,11 +88,12 @@ class Evaluate:
             check_sight(task)
         probe(task)
         settings = {"temperature": self.temperature, "critic": critic, "n_envs": self.n_envs, "seed": self.seed}
-        settings["truth"] = "state" if self.sight else "nothing"
+        settings |= {"truth": "state" if self.sight else "nothing", "withheld": self._withheld(task)}
         play_some = partial(play, self.task, self.policy, **settings, model=self.model)
         if self.until is None:
-            played = play_some([(s, 0) for s in distinct(task, self.split, episodes)])
-            result, kind = rate(successes(played)), ""
+            starts = distinct(task, self.split, episodes)
+            played, kind = play_some([(s, a) for s in starts for a in range(self.attempts)]), ""
+            result = rate(successes(played)) if self.attempts == 1 else pass_at(played, 1)
         else:
             starts = ((s, 0) for s in as_needed(task, self.split, episodes))
             played, result = play_until(play_some, starts, self.until / 100)
@@ -85,6 +101,10 @@ class Evaluate:
             kind += f"or {episodes} distinct starts, or all there are"
         show(f"{self.task}: {percent(result)} of {result['n']} episodes{kind}")
         said = {"task": self.task, "policy": self.policy, "split": self.split, "result": result}
+        if self.attempts > 1:
+            said["pass_at"] = {k: pass_at(played, k) for k in sorted({*PASSES, self.attempts}) if k <= self.attempts}
+            for k, passed in said["pass_at"].items():
+                show(f"one of {k} attempts: {percent(passed)} of {episodes} starts")
         if self.sight:
             said["sight"] = seen = sight(task, played)
             show(sight_table(seen))
@@ -103,3 +123,16 @@ class Evaluate:
         with beside.tracker(self, "eval", metrics, self.task) as tracker:
             if tracker:
                 log_evaluation(tracker, said, played)
+
+    def _withheld(self, task: "Task") -> "Withheld | None":
+        """Raises UserError where every start has the same instruction."""
+        from envs.errors import UserError
+        from envs.observation import Withheld
+        from envs.starts import as_needed, instructions
+
+        if not self.without:
+            return None
+        told = instructions(task, as_needed(task, self.split, STARTS)) if "instruction" in self.without else ()
+        if len(told) == 1:
+            raise UserError(f"--without instruction, where all are {told[0]!r}; valid: a task with several")
+        return Withheld("frames" in self.without, told)

@@ -25,6 +25,7 @@ class Export:
     """of which stages, and whether successes alone; practice unless a stage is named"""
     round: int | None = None  # of this round alone
     task: tuple[str, ...] = ()  # of these tasks alone
+    instruction: tuple[str, ...] = ()  # of these instructions alone, for a policy that reads none
     video: bool = False  # lerobot: pictures as H.264 instead of lossless PNGs
     fps: float | None = None  # decisions per second, where the environment does not say it
     licence: str | None = None  # of the dataset, as the hub names it, such as cc-by-4.0
@@ -46,7 +47,7 @@ class Export:
         if self.format == "parquet":
             written = export_training(self.run_folder, out, self.round, *named)
         else:
-            wanted = Wanted(self.only, self.round, self.task)
+            wanted = Wanted(self.only, self.round, self.task, self.instruction)
             written = export_episodes(self.run_folder, out, self.format, wanted, self.fps, self.video, *named)
         broken = written.get("broken", 0)
         words = ", ".join(f"{n:,} {what}" for what, n in written.items() if what != "broken")
@@ -55,7 +56,13 @@ class Export:
 
     def _check(self) -> None:
         if self.format == "parquet":
-            given = {"only": self.only, "video": self.video, "fps": self.fps, "task": self.task}
+            given = {
+                "only": self.only,
+                "video": self.video,
+                "fps": self.fps,
+                "task": self.task,
+                "instruction": self.instruction,
+            }
             for name, value in given.items():
                 if value:
                     raise UserError(f"--{name} with --format parquet, of what a run was trained on; valid: without it")
@@ -67,7 +74,7 @@ class Export:
     def _command(self) -> str:
         """As typed, without the folders of this machine."""
         words = ["handeye", "export", self.run_folder.name, self.out.name, "--format", self.format]
-        for name in ("only", "task"):
+        for name in ("only", "task", "instruction"):
             if getattr(self, name):
                 words += [f"--{name}", *getattr(self, name)]
         for name in ("round", "fps", "licence"):

@@ -7,7 +7,7 @@ one that is still going on can be exported too.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -37,20 +37,23 @@ NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?")
 
 @dataclass(frozen=True)
 class Wanted:
-    """only: some of `Only`; without a stage among them practice is meant. round: None for all. tasks: empty for all."""
+    """only: some of `Only`; without a stage among them practice is meant. round: None for all. tasks, and instructions
+    of an episode's first step: empty for all."""
 
     only: tuple[Only, ...] = ()
     round: int | None = None
     tasks: tuple[str, ...] = ()
+    instructions: tuple[str, ...] = ()
 
     @property
     def stages(self) -> tuple[str, ...]:
         """Which stages' episodes."""
         return tuple(name for name in get_args(Only) if name in self.only and name != "successes") or ("practice",)
 
-    def takes(self, task: str, success: bool) -> bool:
+    def takes(self, task: str, instruction: str, success: bool) -> bool:
         """Whether an episode of a wanted stage is wanted."""
-        return task in (self.tasks or (task,)) and (success or "successes" not in self.only)
+        named = task in (self.tasks or (task,)) and instruction in (self.instructions or (instruction,))
+        return named and (success or "successes" not in self.only)
 
 
 @dataclass(frozen=True)
@@ -94,11 +97,12 @@ class Tally:
 
 @dataclass(frozen=True)
 class Census:
-    """What a look at the episodes without their frames tells. tasks: with wanted episodes. episodes, steps: wanted
-    ones. state: the words of the proprioception with `{}` for each number, where all steps have the same; else empty.
-    size: [bytes] of the files."""
+    """What a look at the episodes without their frames tells. tasks, instructions: of wanted episodes. episodes, steps:
+    wanted ones. state: the words of the proprioception with `{}` for each number, where all steps have the same; else
+    empty. size: [bytes] of the files."""
 
     tasks: tuple[str, ...]
+    instructions: tuple[str, ...]
     episodes: int
     steps: int
     state: str
@@ -113,14 +117,16 @@ class Recording:
 
     def __init__(self, folder: Path, wanted: Wanted):
         """Raises UserError for a folder without episodes, for a stage that the run does not have, a round that it did
-        not begin, and a task that it did not play."""
+        not begin, and a task or an instruction that it did not play."""
         self.folder, self.wanted, self.tally = folder, wanted, Tally()
         self.begun: Mapping[str, Any] = {}
         self.sources = self._of_run() if (folder / JOURNAL).is_file() else self._of_rollout()
         self.census = _census(self.sources, wanted)
-        for task in wanted.tasks:
-            if task not in self.census.tasks:
-                raise unknown(f"task of {str(folder)!r}", task, _census(self.sources, Wanted()).tasks)
+        for what, names in (("tasks", wanted.tasks), ("instructions", wanted.instructions)):
+            for name in names:
+                if name not in getattr(self.census, what):
+                    there = getattr(_census(self.sources, replace(wanted, **{what: ()})), what)
+                    raise unknown(f"{what[:-1]} of {str(folder)!r}", name, there)
         if not self.census.episodes:
             what = " ".join(wanted.only) or "practice"
             raise UserError(f"{str(folder)!r} has no episodes of {what!r} that are whole; valid: another --only")
@@ -134,7 +140,7 @@ class Recording:
             for episode in EpisodeStore(source.folder):
                 if episode.ending == "broken" or not episode.steps:
                     self.tally.broken += episode.task in (self.wanted.tasks or (episode.task,))
-                elif self.wanted.takes(episode.task, episode.success):
+                elif self.wanted.takes(episode.task, episode.steps[0].observation.instruction, episode.success):
                     recorded = Recorded(episode, source, is_certified(episode))
                     self.tally.add(recorded)
                     yield recorded
@@ -190,19 +196,22 @@ def _source(run: Path, output: str, number: int) -> Source | None:
 
 
 def _census(sources: list[Source], wanted: Wanted) -> Census:
-    tasks, words, episodes, steps, size = dict[str, None](), set[str](), 0, 0, 0
-    columns = ["task", "success", "ending", "proprioception", "answer"]
+    tasks, instructions, words = dict[str, None](), dict[str, None](), set[str]()
+    episodes, steps, size, first = 0, 0, 0, ""
+    columns = ["task", "instruction", "step", "success", "ending", "proprioception", "answer"]
     for source in sources:
         for path in EpisodeStore(source.folder).parts():
             size += path.stat().st_size
             for row in pq.read_table(path, columns=columns).to_pylist():
-                if row["ending"] == "broken" or not wanted.takes(row["task"], row["success"]):
+                is_last = row["answer"] is None  # the row after an episode's steps
+                first = row["instruction"] if row["step"] == 0 and not is_last else first
+                if row["ending"] == "broken" or not wanted.takes(row["task"], first, row["success"]):
                     continue
-                if row["answer"] is None:  # an episode's last row
+                if is_last:
                     episodes += 1
-                    tasks[row["task"]] = None
+                    tasks[row["task"]] = instructions[first] = None
                 else:
                     steps += 1
                     words.add(NUMBER.sub("{}", row["proprioception"]))
     state = words.pop() if len(words) == 1 else ""
-    return Census(tuple(tasks), episodes, steps, state if "{}" in state else "", size)
+    return Census(tuple(tasks), tuple(instructions), episodes, steps, state if "{}" in state else "", size)
