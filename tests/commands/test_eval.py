@@ -23,7 +23,7 @@ def test_attempts_and_what_is_withheld(nano_checkpoint, tmp_path, typed):
     [
         (["--attempts", "5"], "--attempts 5; valid: with a --temperature above 0, and without --until"),
         (["--attempts", "0"], "attempts = 0; valid: at least 1"),
-        (["--without", "frames", "--policy", "random"], "policy 'random' is no checkpoint, from which something is withheld"),
+        (["--without", "frames", "--policy", "random"], "policy 'random' is no checkpoint, from which"),
     ],
 )
 def test_what_cannot_be_measured(typed, options, message):
