@@ -1,7 +1,8 @@
 """An experiment: arms that differ in some config keys, each run with several seeds, compared on the same episodes."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,17 @@ def compare_arms(
     experiment: Experiment,
     out: Path,
     check: Callable[[Config], None],
-    run: Callable[[Config], None],
+    run_each: Callable[[Iterator[Config]], None],
     against: str | None = None,
+    lanes: int = 1,
 ) -> str:
     """Run every config without results, and return the table: each arm minus the arm `against`, by default the first.
 
     A finished run is taken where its config, packages, commit, declared tasks and seed policy are those of now. One
     that is stale is named, moved aside and run again; an unfinished one that is not stale goes on.
-    check: raises UserError for a config that cannot run. run: makes the config's run folder with results.json, or goes
-    on with an unfinished one. Raises UserError, before the first run, for a config that cannot run, an unknown arm, or
+    check: raises UserError for a config that cannot run. run_each: of each config that it takes, makes the run folder
+    with results.json, or goes on with an unfinished one; `lanes` of them at once.
+    Raises UserError, before the first run, for a config that cannot run, an unknown arm, or
     a folder in the way.
     """
     against = against or next(iter(experiment.arms))
@@ -58,17 +61,8 @@ def compare_arms(
     for config in (config for arm in runs.values() for config in arm):
         check(config)
     why_stale = {config.out: _why_stale(config) for arm in runs.values() for config in arm}
-    for seed in range(len(experiment.seeds)):  # seed by seed, so that arms can be compared early
-        for arm in runs.values():
-            config = arm[seed]
-            path = Path(config.out)
-            if why_stale[config.out]:
-                line = f"stale    {path}: {why_stale[config.out]}; moved aside as {retire(path, STALE)}"
-                say(line)
-            elif _is_done(config):
-                continue
-            say(f"run      {path}")
-            run(config)
+    by_seed = [arm[seed] for seed in range(len(experiment.seeds)) for arm in runs.values()]  # to compare arms early
+    run_each(_left(by_seed, why_stale, lanes))
     results = {arm: [_results(config) for config in seeds] for arm, seeds in runs.items()}
     text = table(results, against)
     (out / "table.md").write_text(text)
@@ -105,6 +99,27 @@ def track(out: Path, config: Config, arms: dict[str, dict[str, Any]], against: s
     tracker.close()
 
 
+def _left(runs: Sequence[Config], why_stale: Mapping[str, str], lanes: int) -> Iterator[Config]:
+    """The configs that are to run. What is stale is moved aside when its turn comes."""
+    left = [config for config in runs if why_stale[config.out] or not is_done(config)]
+    for i, config in enumerate(left):
+        if why := why_stale[config.out]:
+            line = f"stale    {config.out}: {why}; moved aside as {retire(Path(config.out), STALE)}"
+            say(line)
+        say(f"run      {config.out} ({_how_long(runs, len(left) - i, lanes)})")
+        yield config
+
+
+def _how_long(runs: Sequence[Config], left: int, lanes: int) -> str:
+    """What is left, in words; how long it takes by those that are done."""
+    what = f"{left} of {len(runs)} left, {lanes} at once"
+    done = [_results(config)["budget"].get("wall_s") for config in runs if is_done(config)]
+    if not any(done):
+        return f"{what}; how long they take is known after the first"
+    mean = float(np.mean([seconds for seconds in done if seconds]))
+    return f"{what}: about {ceil(left / lanes) * mean / 60:.0f} minutes, {mean / 60:.1f} each"
+
+
 def _why_stale(config: Config) -> str:
     """Why the run in the config's folder is none of this config as it would be run now; empty where it is, or where
     nothing is there. Raises UserError for a folder that holds something else."""
@@ -125,7 +140,7 @@ def _why_stale(config: Config) -> str:
     return f"it was made by other versions: {others}" if others else ""
 
 
-def _is_done(config: Config) -> bool:
+def is_done(config: Config) -> bool:
     """Whether the run in the config's folder has all rounds."""
     if not is_complete(Path(config.out)):
         return False

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from agent.collect.branching import within
 from agent.commands.checks import check_improve
 from agent.commands.training.improve import improve
+from agent.commands.training.lanes import side_by_side
 from agent.config import Config, Experiment, Tracking, load
 from agent.measure.compare import arm_numbers, compare_arms, configs, difference, table, track
 from agent.record import provenance
@@ -33,7 +35,7 @@ def results(*outcomes, tasks=("reach", "push")):
     return {
         "heldout": heldout,
         "heldout_mean": {"after": float(mean)},
-        "budget": {"practice_env_steps": 6000, "branch_env_steps": 10},
+        "budget": {"practice_env_steps": 6000, "branch_env_steps": 10, "wall_s": 120.0},
         "rounds": [{"sft_examples": 100, "pairs": 7}],
     }
 
@@ -129,8 +131,9 @@ def comparison(nano_checkpoint, tmp_path):
     return Experiment(str(tmp_path / "out"), str(tmp_path / "base.yaml"), (0, 1), arms, common)
 
 
-def run(config):
-    improve(config, overwrite=True)
+def run(left):
+    for config in left:
+        improve(config, overwrite=True)
 
 
 def test_an_arm_is_the_base_with_keys_changed(comparison, tmp_path):
@@ -167,6 +170,37 @@ def test_runs_are_made_once(comparison, tmp_path, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in done} == done
 
 
+@pytest.mark.slow
+def test_runs_side_by_side_have_a_log_each(comparison, tmp_path, capsys):
+    out, comparison = tmp_path / "out", replace(comparison, seeds=(1,))
+    text = compare_arms(comparison, out, check_improve, partial(side_by_side, lanes=2), lanes=2)
+    assert text.count("\n| ") == 3
+    said = capsys.readouterr().out
+    assert "(2 of 2 left, 2 at once; how long they take is known after the first)" in said
+    assert said.count("done     ") == 2
+    assert sorted(str(path.relative_to(out)) for path in out.glob("*/*.log")) == [
+        "branches/seed_1.log",
+        "plain/seed_1.log",
+    ]
+    assert compare_arms(comparison, out, check_improve, run) == text  # the same runs as one after the other
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_ends_the_others(comparison, tmp_path):
+    runs = configs(replace(comparison, seeds=(1,)), tmp_path / "out")
+    lost = replace(runs["plain"][0], policy=str(tmp_path / "none"))
+    with pytest.raises(
+        UserError, match=r"plain/seed_1' ended with status 2: .*no checkpoint in .*its log: '.*seed_1.log'"
+    ):
+        side_by_side(iter([lost, runs["branches"][0]]), lanes=2)
+    assert not (tmp_path / "out" / "branches" / "seed_1" / "results.json").exists()
+
+
+def test_a_table_says_what_is_left(arms, tmp_path, capsys):
+    arms()
+    assert "(1 of 2 left, 1 at once: about 2 minutes, 2.0 each)" in capsys.readouterr().out
+
+
 @pytest.fixture
 def ran():
     """Runs that end at once: their configs, each with whether it went on. `ran.complete` is what their results say."""
@@ -174,7 +208,11 @@ def ran():
     class Ran(list):
         complete = True
 
-        def __call__(self, config):
+        def __call__(self, left):
+            for config in left:
+                self.run(config)
+
+        def run(self, config):
             path = Path(config.out)
             resume = (path / "journal.jsonl").is_file()
             run = RunDir(path, resume=resume)

@@ -1,10 +1,11 @@
 """`handeye compare`: the arms of an experiment."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from json import loads
 from pathlib import Path
 
-from agent.config import Config, Experiment, load
+from agent.config import Experiment, load
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Compare:
     seeds: tuple[int, ...] | None = None  # instead of the seeds in the config
     json: Path | None = None  # a file to write the numbers to; without a name, the standard output
     against: str | None = None  # the arm that each is compared with, instead of the first
+    lanes: int | None = None
+    """runs at once, each a process with a log beside its folder; as many as the cores allow by default"""
 
     def run(self) -> None:
         """Raises UserError, before the first run, for a config or an arm that cannot run here."""
@@ -27,18 +30,15 @@ class Compare:
         from agent.commands.outputs import document, emit, folder
 
         out, said = folder(settings.out, needs_mb=100), document(self.json)
-        from agent.commands.arguments import are_foreign
+        from agent.commands.arguments import at_least
         from agent.commands.checks import check_improve
-        from agent.commands.training.improve import improve
+        from agent.commands.training.lanes import in_turn, lanes_of, side_by_side
         from agent.measure.compare import compare_arms
-        from agent.record.run.journal import FILE as JOURNAL
 
-        def run(config: Config) -> None:
-            begun = (Path(config.out) / JOURNAL).is_file()
-            apart = are_foreign((*config.tasks, *config.evaluation.tasks))
-            improve(config, resume=begun, apart=apart)
-
-        print(compare_arms(settings, out, check_improve, run, self.against))
+        lanes = lanes_of(settings) if self.lanes is None else self.lanes
+        at_least(1, lanes=lanes)
+        run_each = partial(side_by_side, lanes=lanes) if lanes > 1 else in_turn
+        print(compare_arms(settings, out, check_improve, run_each, self.against, lanes))
         self._page(out)
         emit(said, loads((out / "table.json").read_text()))
 
