@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,19 @@ def stdout_for_json(alone: bool) -> Iterator[None]:
     finally:
         os.dup2(_stdout[-1], 1)
         os.close(_stdout.pop())
+
+
+@contextmanager
+def telling_how_to_go_on(command: Callable[[], str]) -> Iterator[None]:
+    """What ends the block early is followed by the command that goes on, where there is one."""
+    from agent.record.console import console
+
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        if line := command():
+            console.print(f"to go on: {line}", soft_wrap=True, markup=False)
+        raise
 
 
 def folder(path: Path | str, needs_mb: float = 0) -> Path:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINING_ARGS_NAME
 
@@ -102,9 +102,10 @@ class Checkpoints(TrainerCallback):
 
     on_epoch_end = on_step_end
 
-    def on_save(self, args, state, control, **kwargs) -> None:
+    def on_save(self, args, state, control, model=None, **kwargs) -> None:
         PartialState().wait_for_everyone()  # each process writes the state of its own generators
         if self._is_main:
+            _save_by_own_names(model, self._folder / f"{UNFINISHED}{state.global_step}")
             self._publish(state)
         PartialState().wait_for_everyone()
         self._saving = False
@@ -129,6 +130,21 @@ class Checkpoints(TrainerCallback):
     def _delete_unfinished(self) -> None:
         for folder in self._unfinished():
             shutil.rmtree(folder)
+
+
+def _save_by_own_names(model: torch.nn.Module, folder: Path) -> None:
+    """Save the weights in `folder` again, by the names that the model has for them, where the Trainer used others.
+
+    transformers 5.23 saves by the names of published checkpoints, which `from_pretrained` maps to the model's own. Its
+    Trainer does not when it resumes: it would leave the weights as they are, and log a warning.
+    """
+    saved = list(folder.glob("model*.safetensors"))
+    names = {name for path in saved for name in safe_open(path, "pt").keys()}  # noqa: SIM118 (no mapping)
+    if names <= model.state_dict().keys():
+        return
+    for path in (*saved, *folder.glob("model*.index.json")):
+        path.unlink()
+    model.save_pretrained(folder, save_original_format=False)
 
 
 def checkpoints(trainer: Trainer, rows: Iterable[Example | Pair]) -> Checkpoints:

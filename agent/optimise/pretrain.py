@@ -4,13 +4,11 @@ It starts from random weights of the embedded model, or from any checkpoint: a p
 is trained with adapters where `model.lora` says so.
 """
 
-import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain, count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +19,7 @@ from agent.config import Pretrain, Tie
 from agent.optimise.recorded import is_recorded, recorded_examples
 from agent.optimise.sft import train_sft
 from agent.optimise.unbroken import from_each
+from agent.optimise.unfinished import Unfinished
 from agent.organise.critiques import criticised, ending
 from agent.organise.episode import Episode
 from agent.organise.outcome import Outcome, outcome
@@ -217,12 +216,13 @@ def _follow(env: Restorable, act: Callable[[], np.ndarray], first: np.ndarray | 
             return bool(info["success"]), steps
 
 
-def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
+def pretrain(config: Pretrain, overwrite: bool = False, resume: bool = False) -> Path:
     """Train a seed policy stage by stage into the folder `config.out`; `pretrain.json` there holds its provenance,
     and of each stage the rows, their mean loss [nats a token] and the seconds of training.
 
-    Until the last stage is finished, `<out>.tmp` holds the checkpoint of the last finished one, which may serve as a
-    `start`. Raises UserError for an existing folder, unless it may be overwritten, and for a missing start, and
+    Until the last stage is finished, `<out>.tmp/STAGE` holds the policy after the last finished one, which may serve as
+    a `start`. resume: go on from there, and from the checkpoints of the stage at hand, as if undisturbed.
+    Raises UserError for an existing folder, unless it may be overwritten, a missing start, and as `Unfinished` does;
     UnhealthyError for a stage whose training gives no policy.
     """
     out = Path(config.out)
@@ -230,15 +230,20 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
     tasks = _taught(config)
     start = find_policy(config.start) if config.start else None
     provenance = {"source": source(), "start": start and weights_sha256(start), "tasks": declared_tasks(config.tasks)}
-    backend = seed_policy(config, tasks)
+    told = {"config": asdict(config), "versions": versions(), "provenance": provenance}
+    unfinished = Unfinished(out, told, resume, overwrite)
+    if unfinished.newest:
+        backend = load_trainable(unfinished.newest, config.model, config.seed)
+    else:
+        backend = seed_policy(config, tasks)
     if image_size := resolve_image_size(backend.settings.image_size, backend.processor):
         tasks = _taught(config, image_size)
-    fresh = ownership.scratch(out)
     tags = tuple(Path(name).stem for name in config.tasks)
-    stages = {}
     job = TrackedJob("pretrain", "handeye pretrain CONFIG, with the config of this run", tags)
-    with TemporaryDirectory() as scratch, tracked(out, config.tracking, asdict(config), job) as tracker:
+    with tracked(out, config.tracking, asdict(config), job) as tracker:
         for stage, settings in config.stages.items():
+            if stage in unfinished.stages:
+                continue
             rows = []
             for task in tasks:
                 n = settings.scenes_of(task.name) if task.teacher.captions else 0
@@ -269,21 +274,13 @@ def pretrain(config: Pretrain, overwrite: bool = False) -> Path:
                 options = {"seed": config.seed} | settings.sft
                 section = f"stages.{stage}.sft"
                 listeners = [progress, *([TrackTraining(tracker, "sft")] if tracker else [])]
-                metrics = train_sft(backend.model, backend.processor, rows, Path(scratch), options, listeners, section)
-            stages[stage] = {"rows": len(rows), "mean_loss": metrics["train_loss"], "train_s": metrics["train_runtime"]}
+                trained = backend.model, backend.processor, rows, unfinished.training, options, listeners, section
+                metrics = train_sft(*trained)
+            measured = {"mean_loss": metrics["train_loss"], "train_s": metrics["train_runtime"]}
             backend.model.eval()  # the next stage may ask it
-            ownership.begin(fresh, "checkpoint")  # without what an earlier try left: weights and adapters must not mix
-            backend.save(fresh)
-    made = {
-        "command": "handeye pretrain",
-        "config": asdict(config),
-        "stages": stages,
-        "versions": versions(),
-        "provenance": provenance,
-        "sha256": weights_sha256(fresh),
-    }
-    (fresh / "pretrain.json").write_text(json.dumps(made, indent=1, default=str) + "\n")
-    ownership.replace(fresh, out)
+            unfinished.keep(stage, backend, {"rows": len(rows)} | measured)
+    stages, sha256 = unfinished.stages, unfinished.stages[stage]["sha256"]
+    unfinished.publish({"command": "handeye pretrain"} | told | {"stages": stages, "sha256": sha256})
     return out
 
 

@@ -107,7 +107,7 @@ def names(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("train", [sft, dpo])
-@pytest.mark.parametrize(("kind", "model"), [("nano", None), ("llava", LORA)])
+@pytest.mark.parametrize(("kind", "model"), [("nano", None), ("llava", None), ("llava", LORA)])
 def test_a_training_that_is_stopped_again_and_again_ends_as_if_it_was_not(train, kind, model, request, tmp_path):
     """Within an epoch, at its boundary, within the next, whose order of rows is another, and after the last step."""
     checkpoint, out = request.getfixturevalue(f"{kind}_checkpoint"), tmp_path / "out"

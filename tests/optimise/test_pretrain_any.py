@@ -44,7 +44,7 @@ def test_demonstrations_alone_train_adapters_of_another_family(llava_checkpoint,
 
 def test_all_weights_of_another_family_are_trained_without_adapters(llava_checkpoint, tmp_path):
     begin(tmp_path / "whole.tmp", "checkpoint")
-    (tmp_path / "whole.tmp" / "adapter_config.json").write_text("{}")  # of an earlier try
+    (tmp_path / "whole.tmp" / "adapter_config.json").write_text("{}")  # of a try that did not come to a checkpoint
     out = pretrain(config(tmp_path / "whole", str(llava_checkpoint), model=ModelSettings()))
     assert (out / "model.safetensors").is_file()
     assert weights_sha256(out) != weights_sha256(llava_checkpoint)

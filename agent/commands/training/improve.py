@@ -76,9 +76,10 @@ def improve(
 
     from agent.collect.cluster.connection import connected
     from agent.collect.workers import Workers
+    from agent.commands.outputs import telling_how_to_go_on
     from agent.loop import improve as rounds
     from agent.organise.durable import named_errors
-    from agent.record.rundir import RunDir
+    from agent.record.rundir import RunDir, go_on
 
     torch.set_num_threads(config.threads)
     out = Path(config.out)
@@ -89,7 +90,7 @@ def improve(
             if resume:
                 _take_up(run, config, force_version)
             with (
-                _telling_how_to_go_on(run),
+                telling_how_to_go_on(lambda: go_on(run.path) if run.journal.begun else ""),
                 named_errors(out),
                 _followed(run, live),
                 Workers(config.workers, config.limits, apart, config.engine) as workers,
@@ -150,16 +151,3 @@ def _followed(run: "RunDir", live: bool) -> Iterator[None]:
     finally:
         run.close()  # what the follower waits for
         run.follower.wait()
-
-
-@contextmanager
-def _telling_how_to_go_on(run: "RunDir") -> Iterator[None]:
-    from agent.record.console import console
-    from agent.record.rundir import go_on
-
-    try:
-        yield
-    except (UserError, KeyboardInterrupt):
-        if run.journal.begun:
-            console.print(f"to go on: {go_on(run.path)}", soft_wrap=True, markup=False)
-        raise
