@@ -16,6 +16,7 @@ from agent.collect.rollout import Start, rollout
 from agent.collect.workers import Job, policy_of
 from agent.config import Critic
 from agent.measure.benches.deciding import deciding
+from agent.measure.benches.practising import practising
 from agent.measure.benches.scaling import scaling
 from agent.measure.benches.sides import bench_row
 from agent.measure.benches.training import Trainings, training
@@ -52,6 +53,7 @@ def bench(
         "branch": lambda: [branching("push", checkpoint)],
         "criticise": lambda: [criticising("push", checkpoint)],
         "decide": lambda: deciding("push", checkpoint),
+        "practise": lambda: practising("push", checkpoint),
         "train": lambda: training(checkpoint, trainings),
         "render": lambda: [row for name in RENDERED if task(name).is_installed() for row in rendering(name)],
         "step": lambda: [stepping(name) for name in RENDERED if task(name).is_installed()],

@@ -4,6 +4,7 @@ import pytest
 
 from agent.measure.bench import branching, criticising, rendering, restoring, saving, stepping
 from agent.measure.benches.deciding import deciding
+from agent.measure.benches.practising import practising
 from agent.measure.benches.training import training
 from agent.optimise.dpo import train_dpo
 from agent.optimise.sft import train_sft
@@ -19,6 +20,7 @@ TRAININGS = {"sft": train_sft, "dpo": train_dpo}
         lambda checkpoint: rendering("hopper", 2)[1],
         lambda checkpoint: stepping("hopper", 2),
         lambda checkpoint: restoring("CartPole-v1", 2),
+        pytest.param(lambda checkpoint: practising("reach", checkpoint, 2, 2, 1)[1], marks=pytest.mark.slow),
         pytest.param(lambda checkpoint: deciding("reach", checkpoint, [2], 1)[1], marks=pytest.mark.slow),
         pytest.param(lambda checkpoint: training(checkpoint, TRAININGS, 16, 1)[2], marks=pytest.mark.slow),
         pytest.param(lambda checkpoint: branching("reach", checkpoint, n=2, n_envs=2), marks=pytest.mark.slow),

@@ -6,7 +6,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-Part = Literal["save", "branch", "decide", "criticise", "train", "render", "step", "restore", "scale"]
+Part = Literal["save", "branch", "decide", "criticise", "practise", "train", "render", "step", "restore", "scale"]
 
 
 @dataclass(frozen=True)
