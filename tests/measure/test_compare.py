@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ import pytest
 from agent.collect.branching import within
 from agent.commands.checks import check_improve
 from agent.commands.training.improve import improve
-from agent.commands.training.lanes import side_by_side
 from agent.config import Config, Experiment, Tracking, load
 from agent.measure.compare import arm_numbers, compare_arms, configs, difference, table, track
 from agent.record import provenance
@@ -113,24 +111,6 @@ def test_play_ends_near_the_limit(episode, size, limit, n):
 
 
 # runs ------------------------------------------------------------------------------------------------------------
-@pytest.fixture
-def comparison(nano_checkpoint, tmp_path):
-    base = {
-        "policy": str(nano_checkpoint),
-        "tasks": ["reach"],
-        "rounds": 1,
-        "threads": 1,
-        "collect": {"starts": 2, "attempts": 1},
-        "gate": {"episodes": 1},
-        "evaluation": {"tasks": ["reach"], "episodes": 2, "videos": 0},
-        "tracking": {"mode": "disabled"},
-    }
-    (tmp_path / "base.yaml").write_text(json.dumps(base))
-    arms = {"plain": {}, "branches": {"branch.failures": 1, "branch.where": "uniform"}}
-    common = {"collect.attempts": 2, "sft": {"max_steps": 1, "learning_rate": 5e-05}}
-    return Experiment(str(tmp_path / "out"), str(tmp_path / "base.yaml"), (0, 1), arms, common)
-
-
 def run(left):
     for config in left:
         improve(config, overwrite=True)
@@ -168,32 +148,6 @@ def test_runs_are_made_once(comparison, tmp_path, monkeypatch):
     assert len(done) == 2
     assert compare_arms(comparison, out, check_improve, run) == text
     assert {path: path.stat().st_mtime_ns for path in done} == done
-
-
-@pytest.mark.slow
-def test_runs_side_by_side_have_a_log_each(comparison, tmp_path, capsys):
-    out, comparison = tmp_path / "out", replace(comparison, seeds=(1,))
-    text = compare_arms(comparison, out, check_improve, partial(side_by_side, lanes=2), lanes=2)
-    assert text.count("\n| ") == 3
-    said = capsys.readouterr().out
-    assert "(2 of 2 left, 2 at once; how long they take is known after the first)" in said
-    assert said.count("done     ") == 2
-    assert sorted(str(path.relative_to(out)) for path in out.glob("*/*.log")) == [
-        "branches/seed_1.log",
-        "plain/seed_1.log",
-    ]
-    assert compare_arms(comparison, out, check_improve, run) == text  # the same runs as one after the other
-
-
-@pytest.mark.slow
-def test_a_run_that_fails_ends_the_others(comparison, tmp_path):
-    runs = configs(replace(comparison, seeds=(1,)), tmp_path / "out")
-    lost = replace(runs["plain"][0], policy=str(tmp_path / "none"))
-    with pytest.raises(
-        UserError, match=r"plain/seed_1' ended with status 2: .*no checkpoint in .*its log: '.*seed_1.log'"
-    ):
-        side_by_side(iter([lost, runs["branches"][0]]), lanes=2)
-    assert not (tmp_path / "out" / "branches" / "seed_1" / "results.json").exists()
 
 
 def test_a_table_says_what_is_left(arms, tmp_path, capsys):

@@ -32,7 +32,7 @@ class Compare:
         out, said = folder(settings.out, needs_mb=100), document(self.json)
         from agent.commands.arguments import at_least
         from agent.commands.checks import check_improve
-        from agent.commands.training.lanes import in_turn, lanes_of, side_by_side
+        from agent.commands.lanes import in_turn, lanes_of, side_by_side
         from agent.measure.compare import compare_arms
 
         lanes = lanes_of(settings) if self.lanes is None else self.lanes
