@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from agent.collect.actor import Actor, RemotePolicy
 from agent.collect.budget import Meter, Spent
 from agent.collect.cluster import weights
 from agent.collect.cluster.connection import check_policies
-from agent.collect.cluster.replicas import Answering
+from agent.collect.cluster.replicas import Answering, grouped
 from agent.collect.processes.informed import informed
 from agent.collect.processes.pool import Pool
 from agent.collect.processes.recovery import Calls, Playing
@@ -49,7 +50,7 @@ from policies.mllm import MLLMPolicy
 from policies.threads import one_thread
 
 _loaded: tuple[Path | ServerAddress, ModelSettings, Backend] | None = None  # this process's last policy
-_on_gpus: list[Any] = []  # pools of this process's `Workers`, of replicas on GPUs
+_on_gpus = WeakSet[Any]()  # pools of replicas on GPUs, of this process's `Workers`
 
 
 @dataclass(frozen=True)
@@ -137,14 +138,12 @@ class Workers:
         self._adapters = LoadedAdapters()
         engine = engine or Engine()
         self._pool, self._replicas = _pools(n, self._limits, apart, engine)
-        _on_gpus.extend([self._replicas] * (engine.gpus > 0))
+        _on_gpus.update([self._replicas] if engine.gpus else [])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._replicas in _on_gpus:
-            _on_gpus.remove(self._replicas)
         for pool in filter(None, (self._replicas, self._pool)):
             pool.close()
         self._adapters.close()
@@ -167,7 +166,8 @@ class Workers:
         if self._pool is None:
             return _rollout(job, partial(self._ended, subscribers))
         if self._has_replicas(job):
-            answering = Answering(f"observations of {job.task!r}", partial(_deciding, replace(job, starts=())))
+            what, decide = f"observations of {job.task!r}", partial(_deciding, replace(job, starts=()))
+            answering = Answering(what, decide, grouped(self.n, job.n_envs, self._replicas.n))
             shown = _with_frames(job, image_size_of(job.checkpoint, job.model))
             return self._rollout_parts(shown, subscribers, answering)
         if not is_shared(job.checkpoint, job.model):

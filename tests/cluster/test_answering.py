@@ -6,7 +6,7 @@ import pytest
 from agent.collect.actor import Ask
 from agent.collect.cluster import connection
 from agent.collect.cluster.connection import check_engine
-from agent.collect.cluster.replicas import Answering
+from agent.collect.cluster.replicas import Answering, grouped
 from agent.collect.processes.pool import Death
 from agent.collect.processes.recovery import LOST
 from agent.collect.processes.serving import Call
@@ -25,47 +25,51 @@ def ask(*seeds):
 
 @pytest.fixture
 def answering():
-    """At most 4 observations in a batch. A call has the seeds that it is to decide for."""
-    return Answering("observations of 'toy'", lambda observations, seeds: Call(len, (list(seeds),)), most=4)
+    """Two workers a group. A call has the seeds that it is to decide for."""
+    return Answering("observations of 'toy'", lambda observations, seeds: Call(len, (list(seeds),)), group=2)
 
 
 def seeds(call):
     return call.args[0]
 
 
-def test_what_waits_goes_together_as_far_as_it_fits(answering):
-    for worker in range(3):
-        answering.ask(worker, ask(2 * worker, 2 * worker + 1))
+@pytest.mark.parametrize(("sizes", "group"), [((625, 16, 64), 8), ((2, 2, 2), 1), ((8, 1, 2), 4), ((9, 1000, 1), 1)])
+def test_a_group_fills_a_batch_and_leaves_none_of_the_replicas_without(sizes, group):
+    assert grouped(*sizes) == group
+
+
+def test_a_group_is_answered_once_all_of_it_that_play_wait(answering):
+    playing = [0, 1, 2]
+    answering.ask(1, ask(2, 3))
+    assert answering.answers(playing) == {}
+    assert answering.take(0) is None
+    answering.ask(2, ask(4))
+    answering.ask(0, ask(0, 1))
+    assert answering.answers(playing) == {}
     assert seeds(answering.take(0)) == [0, 1, 2, 3]
-    assert seeds(answering.take(1)) == [4, 5]
-    assert answering.take(1) is None
+    assert seeds(answering.take(1)) == [4]
     answering.returned(0, ["a", "b", "c", "d"])
-    assert answering.answers([0, 1, 2]) == {0: ["a", "b"], 1: ["c", "d"]}
-    assert answering.answers([0, 1, 2]) == {}
+    assert answering.answers(playing) == {0: ["a", "b"], 1: ["c", "d"]}
+    assert answering.answers(playing) == {}
     assert not answering.is_done
-    answering.returned(1, ["e", "f"])
+    answering.returned(1, ["e"])
     assert answering.is_done
-
-
-def test_a_question_that_is_larger_than_a_batch_goes_alone(answering):
-    answering.ask(0, ask(*range(9)))
-    answering.ask(1, ask(9))
-    assert seeds(answering.take(0)) == list(range(9))
+    assert answering.answers(playing) == {2: ["e"]}
 
 
 @pytest.mark.parametrize("death", [KILLED, LOST_NODE])
-def test_questions_of_a_replica_that_dies_are_asked_again_first_and_each_alone(answering, death):
-    for worker in range(3):
-        answering.ask(worker, ask(2 * worker, 2 * worker + 1))
-    answering.take(0)
+def test_the_batch_of_a_replica_that_dies_is_asked_again_and_first(answering, death):
+    for worker in range(4):
+        answering.ask(worker, ask(worker))
+    answering.answers(range(4))
+    assert seeds(answering.take(0)) == [0, 1]
     answering.died(0, death)
-    assert [seeds(answering.take(replica)) for replica in range(3)] == [[0, 1], [2, 3], [4, 5]]
-    answering.returned(1, ["c", "d"])
-    assert answering.answers([]) == {1: ["c", "d"]}
+    assert [seeds(answering.take(replica)) for replica in (1, 0)] == [[0, 1], [2, 3]]
 
 
-def test_replicas_that_die_over_the_same_question_end_the_run(answering):
+def test_replicas_that_die_over_the_same_batch_end_the_run(answering):
     answering.ask(0, ask(0))
+    answering.answers([0])
     for _ in range(LOST - 1):
         answering.take(0)
         answering.died(0, KILLED)
@@ -76,15 +80,30 @@ def test_replicas_that_die_over_the_same_question_end_the_run(answering):
         answering.died(0, KILLED)
 
 
-def test_nobody_is_told_what_a_dead_worker_asked(answering):
+def test_nobody_hears_what_a_dead_worker_asked(answering):
     answering.ask(0, ask(0))
     answering.ask(1, ask(1))
+    answering.answers([0, 1])
     answering.take(0)
     answering.forget(0)
     answering.ask(0, ask(2))  # its replacement
+    assert answering.answers([0, 1]) == {}
     answering.returned(0, ["a", "b"])
     assert answering.answers([0, 1]) == {1: ["b"]}
     answering.forget(0)
+    assert answering.is_done
+
+
+def test_what_a_dead_worker_asked_is_not_asked_again(answering):
+    answering.ask(0, ask(0))
+    answering.ask(1, ask(1))
+    answering.answers([0, 1])
+    answering.take(0)
+    answering.forget(0)
+    answering.died(0, KILLED)
+    assert seeds(answering.take(0)) == [1]
+    answering.forget(1)
+    answering.died(0, KILLED)
     assert answering.take(0) is None
     assert answering.is_done
 

@@ -5,6 +5,7 @@ Ray takes one GPU to be here, which is none: it divides it and hides it all the 
 
 import os
 import shutil
+import time
 
 import pytest
 from test_ray_engine import STARTS, alone, assert_same, place  # noqa: F401 (fixtures)
@@ -36,8 +37,9 @@ def start(pool):
 
     nothing = Calls("nothing", [])
     while not all(actor and actor.is_ready for actor in pool._actors.values()):
-        pool._give(nothing)
+        pool._start()
         _listen([(pool, nothing)])
+    pool.run(Calls("sleeps", [Call(time.sleep, (0.01,))] * pool.n))
 
 
 @pytest.fixture(scope="module")

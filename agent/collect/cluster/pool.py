@@ -66,11 +66,13 @@ class RayPool:
 
         Raises UserError where actors are lost as they start, and where the cluster has no room for any.
         """
-        parts = [*beside, (self, work)]
+        parts = [(self, work), *beside]
         for pool, _ in parts:
             pool._vacant_since = time.monotonic()
         try:
             while not all(part.is_done for _, part in parts):
+                for pool, _ in reversed(parts):
+                    pool._start()
                 for pool, part in parts:
                     pool._give(part)
                     for number, reply in part.replies().items():
@@ -98,10 +100,14 @@ class RayPool:
             actor.kill()
         self._actors = dict.fromkeys(self._actors)
 
-    def _give(self, work: Work) -> None:
+    def _start(self) -> None:
+        """The actors that are not there."""
         for number, actor in self._actors.items():
             if actor is None:
-                actor = self._actors[number] = _Actor(self._setting, self._needs)
+                self._actors[number] = _Actor(self._setting, self._needs)
+
+    def _give(self, work: Work) -> None:
+        for number, actor in self._actors.items():
             if actor.is_idle and (call := work.take(number)):
                 actor.begin(sealed(call, _marks(call)))
             elif not actor.is_ready and actor.age_s > PATIENCE_S:

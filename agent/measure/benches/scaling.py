@@ -55,7 +55,7 @@ def scaling(workers: Sequence[int] = WORKERS, repetitions: int = 3, costly: int 
 
 
 def _replicas(engine: Engine, costly: int, repetitions: int) -> list[dict[str, Any]]:
-    """A batch is one question, so that more of them do not wait for one sleep."""
+    """A batch is one question."""
     from agent.collect.cluster.pool import RayPool  # ray is an extra
 
     half = replace(engine, cpus=0.5)
@@ -66,7 +66,7 @@ def _replicas(engine: Engine, costly: int, repetitions: int) -> list[dict[str, A
             stack.enter_context(closing(pool))
 
         def rate(replicas: int, n: int, sleep_s: float) -> float:
-            answering = Answering("items", lambda _, seeds: Call(sleep_and_decide, (len(seeds), sleep_s)), most=1)
+            answering = Answering("items", lambda _, seeds: Call(sleep_and_decide, (len(seeds), sleep_s)), group=1)
             work, started = AskedItems(n, ASKING, answering), time.perf_counter()
             asking.run(work, (pools[replicas], answering))
             assert len(work.seeds) == n
