@@ -97,7 +97,7 @@ def check_improve(config: Config) -> None:
 
 
 def _check_replicated(config: Config) -> None:
-    """Raises UserError for replicas of a policy that they would not be asked for."""
+    """Raises UserError for replicas of a policy that they would not be asked for, or could not hold."""
     if not config.engine.policies:
         return
     given = f"engine.policies = {config.engine.policies}, and"
@@ -105,6 +105,10 @@ def _check_replicated(config: Config) -> None:
         raise UserError(f"{given} policy is a server, which the workers ask; valid: 0, or a checkpoint")
     if config.model.shared is False:
         raise UserError(f"{given} model.shared = False: each worker holds the policy; valid: 0, or shared: auto, true")
+    if config.model.device not in ("auto", "cpu") and not config.engine.gpus:
+        raise UserError(
+            f"{given} model.device = {config.model.device!r} without engine.gpus; valid: gpus, or device: cpu"
+        )
 
 
 def _check_rewardless(config: Config) -> None:

@@ -131,6 +131,10 @@ def test_replicas_that_cannot_be_are_one_line(engine, why, monkeypatch):
     ("changed", "why"),
     [
         ({"policy": "http://127.0.0.1:1/v1#m"}, "policy is a server, which the workers ask; valid: 0, or a checkpoint"),
+        (
+            {"model": ModelSettings(device="cuda")},
+            "model.device = 'cuda' without engine.gpus; valid: gpus, or device: cpu",
+        ),
         ({"model": ModelSettings(shared=False)}, "each worker holds the policy; valid: 0, or shared: auto, true"),
     ],
 )

@@ -1,4 +1,5 @@
-"""A Ray actor with one worker process, which it watches and replaces as the pool of one machine does.
+"""A Ray actor with one worker process, or that of a replica of the policy, which it watches and replaces as the pool of
+one machine does.
 
 The environments run in that process, not in the actor: a crash of theirs costs 0.02 s instead of an actor, and its
 `Pulse` says which episode was at work.
