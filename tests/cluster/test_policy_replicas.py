@@ -67,18 +67,22 @@ def test_replicas_decide_as_one_process_does(two, job, alone, batches):  # noqa:
     assert set(batches) == {0, 1}
 
 
-def test_a_replica_that_is_killed_costs_nothing_but_time(two, job, alone, batches, monkeypatch, capsys):  # noqa: F811
+@pytest.mark.parametrize("what", ["process", "actor"])
+def test_a_replica_that_dies_costs_nothing_but_time(what, two, job, alone, batches, monkeypatch, capsys):  # noqa: F811
     take = Answering.take
 
     def taken(self, replica):
         call = take(self, replica)
-        if len(batches) == 4 and two._replicas._actors[replica]:
+        if call is None or len(batches) != 4:
+            return call
+        if what == "actor":
             two._replicas._actors[replica].kill()
-        return call
+        return Call(os._exit, (1,))
 
     monkeypatch.setattr(Answering, "take", taken)
     assert_same(two.rollout(job), alone[0])
-    assert "a policy replica was lost" in capsys.readouterr().out
+    assert len(batches) == 17  # one of them twice
+    assert ("a policy replica was lost" in capsys.readouterr().out) == (what == "actor")
 
 
 def test_a_checkpoint_that_replicas_do_not_see_is_sent_once(two, job, alone, monkeypatch, nano_checkpoint):  # noqa: F811
