@@ -1,11 +1,12 @@
 """The replay certificate: an episode must happen again, bit for bit, when its actions are repeated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import numpy as np
 
 from agent.collect.budget import Spent, restore_views, views
+from agent.collect.processes.serving import beat
 from agent.organise.episode import Episode, simulation_versions
 from envs.checks.restores import check_repeats
 from envs.errors import UserError
@@ -64,6 +65,16 @@ class Verifier:
 
     def on_episode(self, episode: Episode) -> None:
         deny(episode, self.flaw(episode))
+
+
+def find_flaws(episodes: Sequence[Episode]) -> tuple[list[str], Spent]:
+    """Of each episode why it gets no certificate (`Verifier.flaw`), and what was spent to find out."""
+    flaws = []
+    with Verifier() as verifier:
+        for episode in episodes:
+            beat()
+            flaws.append(verifier.flaw(episode))
+        return flaws, verifier.spent
 
 
 def is_exact(name: str) -> bool:

@@ -1,7 +1,8 @@
 """Rollouts of a checkpoint in several processes.
 
 Each has the model, with one thread of torch: a small model gains little from more. Or one process acts for all
-(`model.shared`): a model on an accelerator, or one that is too large for several copies.
+(`model.shared`): a model on an accelerator, or one that is too large for several copies. Or replicas do
+(`engine.policies`), each in an actor of its own.
 """
 
 import gc
@@ -11,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -18,13 +20,15 @@ import torch
 from agent.collect.actor import Actor, RemotePolicy
 from agent.collect.budget import Meter, Spent
 from agent.collect.cluster import weights
+from agent.collect.cluster.connection import check_policies
+from agent.collect.cluster.replicas import Answering, grouped
 from agent.collect.processes.informed import informed
 from agent.collect.processes.pool import Pool
 from agent.collect.processes.recovery import Calls, Playing
-from agent.collect.processes.serving import Call, here
+from agent.collect.processes.serving import Call, beat, here
 from agent.collect.processes.watched import Finished, WatchedEnding, WatchedPolicy, WatchedTask
 from agent.collect.rollout import Known, Start, Subscriber, rollout
-from agent.collect.verify import Verifier, deny
+from agent.collect.verify import Verifier, deny, find_flaws
 from agent.config import Critic, Engine, Limits
 from agent.organise.episode import Episode
 from envs import registry
@@ -35,7 +39,7 @@ from policies.action_codec import codec_for
 from policies.backend import Backend
 from policies.backends.image_size import resolve_image_size
 from policies.backends.loading import is_shared
-from policies.backends.opening import open_backend
+from policies.backends.opening import image_size_of, open_backend
 from policies.backends.server.adapters import LoadedAdapters
 from policies.backends.server.address import ServerAddress
 from policies.backends.settings import ModelSettings
@@ -46,6 +50,7 @@ from policies.mllm import MLLMPolicy
 from policies.threads import one_thread
 
 _loaded: tuple[Path | ServerAddress, ModelSettings, Backend] | None = None  # this process's last policy
+_on_gpus = WeakSet[Any]()  # pools of replicas on GPUs, of this process's `Workers`
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,11 @@ class Job:
 
 def sized(job: Job, policy: MLLMPolicy) -> Job:
     """The job with the frame size that its policy's processor wants as a number, for processes without the policy."""
-    size = resolve_image_size(policy.backend.settings.image_size, getattr(policy.backend, "processor", None))
+    processor = getattr(policy.backend, "processor", None)
+    return _with_frames(job, resolve_image_size(policy.backend.settings.image_size, processor))
+
+
+def _with_frames(job: Job, size: int | None) -> Job:
     return replace(job, model=replace(job.model, image_size=size)) if size else job
 
 
@@ -88,13 +97,14 @@ def task_of(job: Job) -> Task:
     return with_expert(chosen) if job.truth == "expert" else chosen
 
 
-def _pool(n: int, limits: Limits, apart: bool, engine: Engine) -> Any:
-    """The processes for the work; None where this one does it."""
+def _pools(n: int, limits: Limits, apart: bool, engine: Engine) -> tuple[Any, Any]:
+    """The processes for the work, None where this one does it; and those that answer for the policy, if any do."""
+    check_policies(engine)
     if engine.kind == "ray":
-        from agent.collect.cluster.pool import RayPool  # ray is an extra
+        from agent.collect.cluster.pool import RayPool, replicas  # ray is an extra
 
-        return RayPool(n, limits, __name__, engine)
-    return Pool(n, limits, preload=__name__) if n > 1 or apart else None
+        return RayPool(n, limits, __name__, engine), replicas(limits, __name__, engine)
+    return (Pool(n, limits, preload=__name__) if n > 1 or apart else None), None
 
 
 Ended = Callable[[Episode, Spent], None]
@@ -128,14 +138,16 @@ class Workers:
     def __init__(self, n: int, limits: Limits | None = None, apart: bool = False, engine: Engine | None = None):
         self.n, self._limits, self._spent = n, limits or Limits(), Spent()
         self._adapters = LoadedAdapters()
-        self._pool = _pool(n, self._limits, apart, engine or Engine())
+        engine = engine or Engine()
+        self._pool, self._replicas = _pools(n, self._limits, apart, engine)
+        _on_gpus.update([self._replicas] if engine.gpus else [])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._pool:
-            self._pool.close()
+        for pool in filter(None, (self._replicas, self._pool)):
+            pool.close()
         self._adapters.close()
 
     def pids(self) -> list[int]:
@@ -155,12 +167,23 @@ class Workers:
         self._adapters.use(job.checkpoint)
         if self._pool is None:
             return _rollout(job, partial(self._ended, subscribers))
+        if self._has_replicas(job):
+            what, decide = f"observations of {job.task!r}", partial(_deciding, replace(job, starts=()))
+            answering = Answering(what, decide, grouped(self.n, job.n_envs, self._replicas.n))
+            shown = _with_frames(job, image_size_of(job.checkpoint, job.model))
+            return self._rollout_parts(shown, subscribers, answering)
         if not is_shared(job.checkpoint, job.model):
             return self._rollout_parts(job, subscribers)
         with policy_of(job) as policy:
             return self._rollout_parts(sized(job, policy), subscribers, Actor(policy))
 
-    def _rollout_parts(self, job: Job, subscribers: Sequence[Subscriber], actor: Actor | None = None) -> list[Episode]:
+    def _has_replicas(self, job: Job) -> bool:
+        """Whether replicas answer for the job's policy; a server is asked by the workers."""
+        return self._replicas is not None and isinstance(job.checkpoint, Path)
+
+    def _rollout_parts(
+        self, job: Job, subscribers: Sequence[Subscriber], actor: Actor | Answering | None = None
+    ) -> list[Episode]:
         def call(starts: Sequence[Start]) -> Call:
             proved = job.proved or any(e.ending != "broken" for e in playing.finished.values())
             part = replace(job, starts=starts, proved=proved)
@@ -171,7 +194,7 @@ class Workers:
         parts = [starts[i :: self.n] for i in range(self.n)]
         task = registry.task(job.task).name
         playing = Playing(task, parts, call, job.n_envs, self._limits.broken, partial(self._ended, subscribers), actor)
-        self._pool.run(playing)
+        self._pool.run(playing, *([(self._replicas, actor)] if isinstance(actor, Answering) else []))
         return [playing.finished[start[:2]] for start in starts]
 
     def _ended(self, subscribers: Sequence[Subscriber], episode: Episode, spent: Spent) -> None:
@@ -186,15 +209,16 @@ class Workers:
         Raises UserError where two workers die over the same observations.
         """
         self._adapters.use(job.checkpoint)
-        if self._pool is None or is_shared(job.checkpoint, job.model):
+        pool, n = (self._replicas, self._replicas.n) if self._has_replicas(job) else (self._pool, self.n)
+        if pool is None or (pool is self._pool and is_shared(job.checkpoint, job.model)):
             at_once = replace(job, n_envs=job.n_envs * self.n)  # as many as in a rollout
             results, spent = _query(query, at_once, observations, details)
             self._spent += spent
             return results
-        slices = [slice(i, None, self.n) for i in range(min(self.n, len(observations)))]
+        slices = [slice(i, None, n) for i in range(min(n, len(observations)))]
         calls = [_reading(informed(_query, query, job, observations[some], details[some]), job) for some in slices]
         results: list[Any] = [None] * len(observations)
-        for some, (answers, spent) in zip(slices, self._run(f"a query about {job.task!r}", calls), strict=True):
+        for some, (answers, spent) in zip(slices, _run(pool, f"a query about {job.task!r}", calls), strict=True):
             results[some] = answers
             self._spent += spent
         return results
@@ -206,23 +230,24 @@ class Workers:
         """
         parts = [list(episodes[i :: self.n]) for i in range(min(self.n, len(episodes)))]
         if self._pool is None:
-            found = map(_flaws, parts)
+            found = map(find_flaws, parts)
         else:
-            found = self._run("the certificates of episodes", [informed(_flaws, part) for part in parts])
+            found = _run(self._pool, "the certificates of episodes", [informed(find_flaws, part) for part in parts])
         for part, (flaws, spent) in zip(parts, found, strict=True):
             self._spent += spent
             for episode, flaw in zip(part, flaws, strict=True):
                 deny(episode, flaw)
 
-    def _run(self, what: str, calls: Sequence[Call]) -> list[Any]:
-        """The results of the calls, in their order."""
-        work = Calls(what, calls)
-        self._pool.run(work)
-        return work.results
-
     def conclude(self, job: Job, ends: Sequence[Observation]) -> list[critic.Critique]:
         """The verdict of the job's policy on each ending (first and last frame), whether the task is done."""
         return self.query(_conclude, job, ends, [job.task] * len(ends))
+
+
+def _run(pool: Any, what: str, calls: Sequence[Call]) -> list[Any]:
+    """The results of the calls, in their order."""
+    work = Calls(what, calls)
+    pool.run(work)
+    return work.results
 
 
 def _reading(call: Call, job: Job) -> Call:
@@ -236,10 +261,10 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
     global _loaded
     checkpoint = weights.found(job.checkpoint)
     if _loaded is None or _loaded[:2] != (checkpoint, job.model):
-        release()
+        _forget()
         _loaded = checkpoint, job.model, open_backend(checkpoint, job.model)
         if here() and isinstance(model := getattr(_loaded[-1], "model", None), torch.nn.Module):
-            model.register_forward_pre_hook(_beat)  # many answers from a large model take a while
+            model.register_forward_pre_hook(lambda *_: beat())  # many answers from a large model take a while
     with one_thread():
         task, backend = registry.task(job.task), _loaded[-1]
         dialect = dialect_for(backend.settings, backend.template, task)
@@ -247,13 +272,28 @@ def policy_of(job: Job) -> Iterator[MLLMPolicy]:
 
 
 def release() -> None:
-    """Free the memory of the checkpoint that acted last in this process, and of trainers, for the next model.
+    """Free the memory of the checkpoint that acted last in this process, of replicas on GPUs, and of trainers, for the
+    next model."""
+    for pool in _on_gpus:
+        pool.rest()
+    _forget()
 
-    A trainer and its callbacks refer to each other, so that its model stays until garbage is collected.
-    """
+
+def _forget() -> None:
+    """A trainer and its callbacks refer to each other, so that its model stays until garbage is collected."""
     global _loaded
     _loaded = None
     gc.collect()
+
+
+def _deciding(job: Job, observations: Sequence[Observation], seeds: Sequence[int]) -> Call:
+    """The call that lets a replica decide for workers."""
+    return _reading(informed(_decide, job, observations, seeds), job)
+
+
+def _decide(job: Job, observations: Sequence[Observation], seeds: Sequence[int]) -> list[Decision]:
+    with policy_of(job) as policy:
+        return policy.decide(observations, seeds)
 
 
 def _rollout(job: Job, ended: Ended) -> list[Episode]:
@@ -306,22 +346,7 @@ def _query(
     spent, results = Spent(), []
     with policy_of(job) as policy:
         for i in range(0, len(observations), job.n_envs):
-            _beat()
+            beat()
             results += query(policy, observations[i : i + job.n_envs], details[i : i + job.n_envs])
     spent.answered(results)
     return results, spent
-
-
-def _flaws(episodes: Sequence[Episode]) -> tuple[list[str], Spent]:
-    flaws = []
-    with Verifier() as verifier:
-        for episode in episodes:
-            _beat()
-            flaws.append(verifier.flaw(episode))
-        return flaws, verifier.spent
-
-
-def _beat(*_: Any) -> None:
-    """This process gets on, if it is a worker."""
-    if worker := here():
-        worker[1].beat()

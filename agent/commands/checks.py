@@ -45,6 +45,7 @@ def check_improve(config: Config) -> None:
     which the policy cannot be trained, for too many episodes, and on a machine that cannot render."""
     check_installed(config.tracking)
     check_engine(config.engine)
+    _check_replicated(config)
     names = (*config.tasks, *config.evaluation.tasks)
     tasks = [registry.task(name) for name in dict.fromkeys(names)]
     probe_apart(names)
@@ -93,6 +94,21 @@ def check_improve(config: Config) -> None:
     if is_server(config.policy):
         check_served(config, backend, shown)
     check_login(config.tracking)
+
+
+def _check_replicated(config: Config) -> None:
+    """Raises UserError for replicas of a policy that they would not be asked for, or could not hold."""
+    if not config.engine.policies:
+        return
+    given = f"engine.policies = {config.engine.policies}, and"
+    if is_server(config.policy):
+        raise UserError(f"{given} policy is a server, which the workers ask; valid: 0, or a checkpoint")
+    if config.model.shared is False:
+        raise UserError(f"{given} model.shared = False: each worker holds the policy; valid: 0, or shared: auto, true")
+    if config.model.device not in ("auto", "cpu") and not config.engine.gpus:
+        raise UserError(
+            f"{given} model.device = {config.model.device!r} without engine.gpus; valid: gpus, or device: cpu"
+        )
 
 
 def _check_rewardless(config: Config) -> None:

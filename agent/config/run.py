@@ -219,12 +219,17 @@ class Engine:
     kind: local, on this machine; ray, in actors of a Ray cluster, `workers` of them (extra `ray`).
     address: local, a Ray of this machine that starts and ends with the run; auto, the cluster that this machine is a
     part of (`ray start`); HOST:PORT, that of its head.
-    cpus: that Ray reserves for each worker.
+    cpus: that Ray reserves for each worker, and for each replica of the policy.
+    policies: replicas of the policy, in actors of their own, that answer the workers' questions in batches; 0: each
+    worker holds the policy, or the run's process does (`model.shared`).
+    gpus: that Ray reserves for each replica; of several replicas on one GPU, a fraction.
     """
 
     kind: Literal["local", "ray"] = "local"
     address: Annotated[str, AfterValidator(_address)] = "local"
     cpus: Positive = 1.0
+    policies: NonNegativeInt = 0
+    gpus: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 @dataclass(frozen=True, config=STRICT)

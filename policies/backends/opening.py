@@ -27,3 +27,11 @@ def open_backend(policy: Path | ServerAddress, settings: ModelSettings | None = 
     template = load_template(folder, settings)
     size = resolve_image_size(settings.image_size, template.processor)
     return ServerBackend.connect(policy, replace(settings, image_size=size or "auto"), template)
+
+
+def image_size_of(folder: Path, settings: ModelSettings) -> int | None:
+    """[px] of the frames that a checkpoint is shown (`resolve_image_size`), whose weights are not loaded."""
+    settings = recalled(settings, folder)
+    if settings.image_size != "auto":
+        return settings.image_size
+    return resolve_image_size("auto", load_template(folder, settings).processor)

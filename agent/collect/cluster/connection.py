@@ -22,7 +22,9 @@ SHM = Path("/dev/shm")
 
 
 def check_engine(engine: Engine) -> None:
-    """Raises UserError where Ray is asked for and is not installed, or its address is of no Ray of its version."""
+    """Raises UserError where Ray is asked for and is not installed, or its address is of no Ray of its version, and as
+    `check_policies` does."""
+    check_policies(engine)
     _check_installed(engine)
     if engine.kind != "ray" or engine.address in ("local", "auto"):
         return
@@ -32,6 +34,30 @@ def check_engine(engine: Engine) -> None:
         _check_health(engine)
     except (OSError, OverflowError) as error:
         raise _unreachable(engine, first_line(error)) from error
+
+
+def check_policies(engine: Engine) -> None:
+    """Raises UserError for replicas of the policy without Ray, or on more GPUs than this machine has, where no other
+    machine can be added."""
+    policies, gpus = engine.policies, engine.gpus
+    if policies and engine.kind != "ray":
+        raise UserError(
+            f"engine.policies = {policies}, and engine.kind = {engine.kind!r} has none; valid: 0, or kind: ray"
+        )
+    if gpus and not policies:
+        raise UserError(f"engine.gpus = {gpus:g} of each replica, and engine.policies = 0; valid: 0, or policies")
+    if gpus and engine.address == "local" and policies > (room := _gpus() * int(1 / gpus)):
+        raise UserError(
+            f"engine.policies = {policies} of engine.gpus = {gpus:g} on a machine of {_gpus()} GPUs; valid: at most "
+            f"{room}, engine.gpus: 0, or the address of a cluster"
+        )
+
+
+def _gpus() -> int:
+    """Of this machine."""
+    import torch  # slow to import, and only needed here
+
+    return torch.cuda.device_count()
 
 
 def _check_installed(engine: Engine) -> None:
@@ -55,9 +81,9 @@ def _check_health(engine: Engine) -> None:
 def connected(engine: Engine, workers: int) -> Iterator[None]:
     """In the block, this process is connected to Ray, if that is the engine. What was connected before stays so.
 
-    For `local`, a Ray with room for the workers starts, and ends after the block. Ray sends nothing home, and no
-    dashboard starts. Raises UserError where Ray is not installed, and where the address is of no cluster that this
-    machine is a part of.
+    For `local`, a Ray with room for the workers and the replicas of the policy starts, and ends after the block. Ray
+    sends nothing home, and no dashboard starts. Raises UserError where Ray is not installed, and where the address is
+    of no cluster that this machine is a part of.
     """
     _check_installed(engine)
     if engine.kind != "ray":
@@ -81,9 +107,10 @@ def _connect(engine: Engine, workers: int) -> None:
 
     how = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     if engine.address == "local":
-        cpus = math.ceil(workers * engine.cpus)
+        cpus = math.ceil((workers + engine.policies) * engine.cpus)
         os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: behind all else on a machine that is busy
         how |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _store_bytes()}
+        how |= {"num_gpus": _gpus()} if engine.gpus else {}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(engine.address, **how)

@@ -1,4 +1,5 @@
-"""A Ray actor with one worker process, which it watches and replaces as the pool of one machine does.
+"""A Ray actor with one worker process, or that of a replica of the policy, which it watches and replaces as the pool of
+one machine does.
 
 The environments run in that process, not in the actor: a crash of theirs costs 0.02 s instead of an actor, and its
 `Pulse` says which episode was at work.
@@ -25,29 +26,34 @@ PASSED_ON = ("HF_HUB_OFFLINE", "MUJOCO_GL", "OMP_WAIT_POLICY", "TOKENIZERS_PARAL
 
 @dataclass(frozen=True)
 class Setting:
-    """Of the run's process, for its workers. preload: a module with what they import. folder: the working one."""
+    """Of the run's process, for its workers. preload: a module with what they import. folder: the working one.
+    sees_gpus: those that Ray gives the actor.
+    """
 
     limits: Limits
     preload: str
     folder: str
     import_paths: tuple[str, ...]
     variables: Mapping[str, str]
+    sees_gpus: bool
 
     @classmethod
-    def here(cls, limits: Limits, preload: str) -> "Setting":
+    def here(cls, limits: Limits, preload: str, sees_gpus: bool) -> "Setting":
         variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        return cls(limits, preload, os.getcwd(), tuple(sys.path), variables)
+        return cls(limits, preload, os.getcwd(), tuple(sys.path), variables, sees_gpus)
 
     def take_on(self) -> None:
         """In an actor. The fork server and its workers inherit this.
 
         An actor without a GPU sees all GPUs of its machine since Ray's pull request 62492. None is for a worker: a
-        model that needs one acts in the run's process.
+        model that needs one acts in a replica, or in the run's process.
         """
         if Path(self.folder).is_dir():  # paths in a config are relative to it
             os.chdir(self.folder)
         sys.path += [path for path in self.import_paths if path not in sys.path]
-        os.environ.update(self.variables, CUDA_VISIBLE_DEVICES="")
+        os.environ.update(self.variables)
+        if not self.sees_gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         vars(sys.modules["__main__"]).pop("__file__", None)  # it is Ray's, and each worker would import it
 
 

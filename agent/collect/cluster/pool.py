@@ -1,4 +1,5 @@
-"""Workers in the actors of a Ray cluster, with the methods of `agent.collect.processes.pool.Pool`.
+"""Workers, and replicas of the policy, in the actors of a Ray cluster; their pool is as that of one machine,
+`agent.collect.processes.pool.Pool`.
 
 An actor that is lost, with its machine or without, costs what it had not finished (`Death.is_lost`). Its replacement is
 placed by Ray as soon as the cluster has room; until then the others do the work. Messages come by streaming generators,
@@ -7,6 +8,7 @@ at most `AHEAD` batches of an actor wait to be read, and each `ray.wait` is boun
 
 import pickle
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -33,36 +35,52 @@ END_S = 5.0  # for an actor to end its worker by itself
 
 
 class RayPool:
-    """`n` actors, which start when they are first needed. preload: a module with what their workers import."""
+    """`n` actors, which start when they are first needed. preload: a module with what their workers import.
 
-    def __init__(self, n: int, limits: Limits, preload: str, engine: Engine):
+    what: the actors are, in messages. gpus: of each.
+    """
+
+    def __init__(self, n: int, limits: Limits, preload: str, engine: Engine, what: str = "worker", gpus: float = 0.0):
         self._connection = ExitStack()
         self._connection.enter_context(connected(engine, n))
-        self._setting, self._cpus = Setting.here(limits, preload), engine.cpus
+        self._setting, self._what = Setting.here(limits, preload, sees_gpus=gpus > 0), what
+        self._needs = {"CPU": engine.cpus} | ({"GPU": gpus} if gpus else {})
         self._actors: dict[int, _Actor | None] = dict.fromkeys(range(n))
         self._files: tuple[str, ray.ObjectRef] | None = None  # the last checkpoint that was asked for
         self._failed_starts, self._vacant_since = 0, time.monotonic()
-        room = ray.cluster_resources().get("CPU", 0.0)
-        if n * engine.cpus > room:
-            say(
-                f"workers = {n} of engine.cpus = {engine.cpus:g} in a cluster of {room:g} CPUs: "
-                f"{int(room // engine.cpus)} at first, more as it grows"
-            )
+        for kind, need in self._needs.items():
+            room = ray.cluster_resources().get(kind, 0.0)
+            if n * need > room:
+                say(
+                    f"{n} times a {what} of engine.{kind.lower()}s = {need:g} in a cluster of {room:g} {kind}s: "
+                    f"{int(room // need)} at first, more as it grows"
+                )
 
-    def run(self, work: Work) -> None:
-        """Let the workers do the work. What a call raises is raised here.
+    @property
+    def n(self) -> int:
+        return len(self._actors)
+
+    def run(self, work: Work, *beside: tuple["RayPool", Work]) -> None:
+        """Let the workers do the work. What a call raises is raised here. beside: other pools, whose work this one
+        needs, and which get their actors first.
 
         Raises UserError where actors are lost as they start, and where the cluster has no room for any.
         """
-        self._vacant_since = time.monotonic()
+        parts = [(self, work), *beside]
+        for pool, _ in parts:
+            pool._vacant_since = time.monotonic()
         try:
-            while not work.is_done:
-                self._give(work)
-                for number, reply in work.replies().items():
-                    self._actors[number].reply(pickle.dumps(reply))
-                self._listen(work)
+            while not all(part.is_done for _, part in parts):
+                for pool, _ in reversed(parts):
+                    pool._start()
+                for pool, part in parts:
+                    pool._give(part)
+                    for number, reply in part.replies().items():
+                        pool._actors[number].reply(pickle.dumps(reply))
+                _listen(parts)
         except BaseException:
-            self._forsake()
+            for pool, _ in parts:
+                pool._forsake()
             raise
 
     def pids(self) -> list[int]:
@@ -71,17 +89,25 @@ class RayPool:
 
     def close(self) -> None:
         """End all workers, and a Ray that was started for them."""
+        self.rest()
+        self._connection.close()
+
+    def rest(self) -> None:
+        """End all workers, with what they hold. They start again when they are needed."""
         ending = [actor.close() for actor in self._actors.values() if actor and actor.is_idle]
         ray.wait(ending, num_returns=len(ending), timeout=END_S) if ending else None
         for actor in filter(None, self._actors.values()):
             actor.kill()
         self._actors = dict.fromkeys(self._actors)
-        self._connection.close()
+
+    def _start(self) -> None:
+        """The actors that are not there."""
+        for number, actor in self._actors.items():
+            if actor is None:
+                self._actors[number] = _Actor(self._setting, self._needs)
 
     def _give(self, work: Work) -> None:
         for number, actor in self._actors.items():
-            if actor is None:
-                actor = self._actors[number] = _Actor(self._setting, self._cpus)
             if actor.is_idle and (call := work.take(number)):
                 actor.begin(sealed(call, _marks(call)))
             elif not actor.is_ready and actor.age_s > PATIENCE_S:
@@ -89,29 +115,22 @@ class RayPool:
         if any(actor.is_ready for actor in self._actors.values()):
             self._vacant_since = time.monotonic()
         elif time.monotonic() - self._vacant_since > NONE_S:
-            free = ray.available_resources().get("CPU", 0.0)
-            raise UserError(
-                f"in {NONE_S:.0f} s no worker of engine.cpus = {self._cpus:g} found room: "
-                f"{free:g} of {ray.cluster_resources().get('CPU', 0.0):g} CPUs of the cluster are free"
-            )
+            free, all_ = ray.available_resources(), ray.cluster_resources()
+            wants = " and ".join(f"engine.{kind.lower()}s = {need:g}" for kind, need in self._needs.items())
+            rooms = ", ".join(f"{free.get(kind, 0.0):g} of {all_.get(kind, 0.0):g} {kind}s" for kind in self._needs)
+            raise UserError(f"in {NONE_S:.0f} s no {self._what} of {wants} found room: {rooms} of the cluster are free")
 
-    def _listen(self, work: Work) -> None:
-        owner = {actor.waitable: number for number, actor in self._actors.items() if actor and actor.waitable}
-        if not owner:
+    def _read(self, number: int, work: Work) -> None:
+        """The messages of an actor that has some, or its end."""
+        try:
+            messages = self._actors[number].read()
+        except RayTaskError:  # a mistake of the actor's own
+            raise
+        except RayError as error:
+            self._lose(number, error, work)
             return
-        ready, _ = ray.wait(list(owner), timeout=POLL_S, fetch_local=False)
-        if ready and len(owner) > 1:
-            ready, _ = ray.wait(list(owner), num_returns=len(owner), timeout=0, fetch_local=False)
-        for number in sorted(owner[each] for each in ready):
-            try:
-                messages = self._actors[number].read()
-            except RayTaskError:  # a mistake of the actor's own
-                raise
-            except RayError as error:
-                self._lose(number, error, work)
-                continue
-            for message in messages:
-                self._hear(number, message, work)
+        for message in messages:
+            self._hear(number, message, work)
 
     def _hear(self, number: int, message: Any, work: Work) -> None:
         actor = self._actors[number]
@@ -147,8 +166,10 @@ class RayPool:
         if not lost.is_ready:
             self._failed_starts += 1
             if self._failed_starts == START_TRIES:
-                raise UserError(f"{START_TRIES} actors ended as they started; the last {cause}")
-        say(f"a worker {cause}; what it had not finished is done again")
+                raise UserError(
+                    f"{START_TRIES} actors, each of a {self._what}, ended as they started; the last {cause}"
+                )
+        say(f"a {self._what} {cause}; what it had not finished is done again")
         if lost.is_busy:
             work.died(number, Death(cause, 0, None, is_lost=True))
 
@@ -160,11 +181,40 @@ class RayPool:
                 actor.kill()
 
 
+def replicas(limits: Limits, preload: str, engine: Engine) -> RayPool | None:
+    """The pool of the policy's replicas, if there are any. As of a policy in the run's process, nobody watches how much
+    memory they take."""
+    if not engine.policies:
+        return None
+    return RayPool(
+        engine.policies, Limits(step_s=limits.step_s), preload, engine, what="policy replica", gpus=engine.gpus
+    )
+
+
+def _listen(parts: Sequence[tuple[RayPool, Work]]) -> None:
+    """Read what the actors of some pools have sent, once one has; wait for that POLL_S at most."""
+    owner = {
+        actor.waitable: (part, number)
+        for part, (pool, _) in enumerate(parts)
+        for number, actor in pool._actors.items()
+        if actor and actor.waitable
+    }
+    if not owner:
+        return
+    ready, _ = ray.wait(list(owner), timeout=POLL_S, fetch_local=False)
+    if ready and len(owner) > 1:
+        ready, _ = ray.wait(list(owner), num_returns=len(owner), timeout=0, fetch_local=False)
+    for part, number in sorted(owner[each] for each in ready):
+        pool, work = parts[part]
+        pool._read(number, work)
+
+
 class _Actor:
     """An actor, seen from its pool. waitable: what `ray.wait` is to watch; None while it is idle or asks something."""
 
-    def __init__(self, setting: Setting, cpus: float):
-        host = ray.remote(Host).options(num_cpus=cpus, num_gpus=0, max_restarts=0, scheduling_strategy="SPREAD")
+    def __init__(self, setting: Setting, needs: Mapping[str, float]):
+        much = {"num_cpus": needs["CPU"], "num_gpus": needs.get("GPU", 0)}
+        host = ray.remote(Host).options(**much, max_restarts=0, scheduling_strategy="SPREAD")
         self._host = host.remote(setting)
         self._since = time.monotonic()
         self.waitable: Any = self._host.hello.remote()

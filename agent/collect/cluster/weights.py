@@ -89,6 +89,10 @@ def found(checkpoint: Path) -> Path:
     """The checkpoint's folder, or in a worker that does not see it a copy."""
     if checkpoint not in _marks or mark(checkpoint) == _marks[checkpoint]:
         return checkpoint
+    copy = copies() / _marks[checkpoint]
+    if copy.exists():  # it came for an earlier call, and a copy is there whole or not at all
+        os.utime(copy)
+        return copy
     connection, pulse = here()
     connection.send(Missing(checkpoint))
     copy = connection.recv()

@@ -102,6 +102,12 @@ def here() -> tuple[Connection, Pulse] | None:
     return _here
 
 
+def beat() -> None:
+    """This process gets on, if it is a worker."""
+    if _here:
+        _here[1].beat()
+
+
 @contextmanager
 def through(connection: Any) -> Iterator[None]:
     """In the block, `here` has this connection, which is around this process's pipe."""
