@@ -92,8 +92,7 @@ def _with_frames(job: Job, size: int | None) -> Job:
 
 def task_of(job: Job) -> Task:
     """The task of a job that is `sized`, with frames of that size."""
-    chosen = registry.task(job.task, resolve_image_size(job.model.image_size, None))
-    chosen = replace(chosen, withheld=job.withheld)
+    chosen = replace(registry.task(job.task, resolve_image_size(job.model.image_size, None)), withheld=job.withheld)
     return with_expert(chosen) if job.truth == "expert" else chosen
 
 
@@ -138,9 +137,8 @@ class Workers:
     def __init__(self, n: int, limits: Limits | None = None, apart: bool = False, engine: Engine | None = None):
         self.n, self._limits, self._spent = n, limits or Limits(), Spent()
         self._adapters = LoadedAdapters()
-        engine = engine or Engine()
-        self._pool, self._replicas = _pools(n, self._limits, apart, engine)
-        _on_gpus.update([self._replicas] if engine.gpus else [])
+        self._pool, self._replicas = _pools(n, self._limits, apart, engine or Engine())
+        _on_gpus.update([self._replicas] if engine and engine.gpus else [])
 
     def __enter__(self) -> Self:
         return self
