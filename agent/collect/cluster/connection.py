@@ -114,8 +114,11 @@ def _connect(engine: Engine, workers: int) -> None:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(engine.address, **how)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise _unreachable(engine, first_line(error)) from error
+    except Exception as error:
+        # a node of Ray that starts too late is a bare Exception
+        if type(error) is Exception or isinstance(error, (ConnectionError, RuntimeError, ValueError, TimeoutError)):
+            raise _unreachable(engine, first_line(error)) from error
+        raise
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)  # Ray puts its own there
