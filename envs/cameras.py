@@ -104,6 +104,7 @@ def camera_of(env: Any, camera: str | Mapping[str, Any] = "", own: OwnView | Non
     return free
 
 
+_NEXT, _LAST = np.array([1, 2, 0]), np.array([2, 0, 1])  # axes after and before each one
 _viewpoints: WeakKeyDictionary[mujoco.MjModel, mujoco.MjvScene] = WeakKeyDictionary()  # for `seen_from` alone
 
 
@@ -128,7 +129,13 @@ def seen_from(
     top, bottom = eye.frustum_top, eye.frustum_bottom
     half = (top - bottom) / 2
     scale = 1.0 if eye.orthographic else eye.frustum_near / max(depth, eye.frustum_near)
-    right, above = np.cross(forward, up) @ offset * scale, up @ offset * scale
+    right, above = _cross(forward, up) @ offset * scale, up @ offset * scale
     width = eye.frustum_width or half  # of half the picture; 0 where the picture's shape decides
     column = 0.5 + (right - eye.frustum_center) / (2 * width)
     return np.array([column, (top - above) / (top - bottom), depth])
+
+
+def _cross(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The cross product of two vectors, (3,), bit for bit numpy's, which takes twice as long as all else of
+    `seen_from`."""
+    return one[_NEXT] * other[_LAST] - one[_LAST] * other[_NEXT]
