@@ -262,8 +262,8 @@ def _tried(name: str, spec: EnvSpec, language: Language, exact: bool) -> Found:
 
 @cache
 def _probed(name: str, spec: EnvSpec, exact: bool) -> Found:
-    """What was found by playing and drawing. It does not depend on the words, and one task has several: with and without
-    those for its state. Raises UserError as `_tried` does."""
+    """What was found by playing and drawing. It does not depend on the words, and one task has several: with and
+    without those for its state. Raises UserError as `_tried` does."""
 
     def build(reset: Reset) -> Restorable:
         env = _wrapped(_maker(name, DECLARED, spec, {}), spec, Found(None, reset, Way.STATE))
