@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -36,18 +37,24 @@ class OwnView:
         return option
 
 
+class _AskedError(Exception):
+    """Ends a `render` that has said what it would draw: a picture of its own size and with shadows takes long."""
+
+
 def own_view(env: Any, render: Callable[[], object]) -> OwnView | None:
     """What a Gymnasium MuJoCo environment asks MuJoCo for in a `render` of its own: the first of its cameras, and the
     groups that it draws. None where it asks for nothing, or for a camera without a name."""
     asked: list[tuple[Any, Any]] = []
-    update = mujoco.mjv_updateScene
 
     def noted(model: Any, data: Any, option: Any, perturb: Any, camera: Any, *rest: Any) -> None:
         asked.append((copy.copy(option), copy.copy(camera)))
-        update(model, data, option, perturb, camera, *rest)
+        raise _AskedError
 
-    # MuJoCo's Renderer calls it in one module, Gymnasium in the other
-    with patch.object(mujoco, "mjv_updateScene", noted), patch.object(mujoco._functions, "mjv_updateScene", noted):
+    with (
+        suppress(_AskedError),
+        patch.object(mujoco, "mjv_updateScene", noted),  # where Gymnasium calls it
+        patch.object(mujoco._functions, "mjv_updateScene", noted),  # where MuJoCo's Renderer does
+    ):
         render()
     if not asked:
         return None
