@@ -11,6 +11,7 @@ from envs.observation import decode_png, encode_png
 
 LARGE = 16  # items of a structure whose hashed bytes are kept
 KEPT = 16  # structures whose hashed bytes are kept
+MOST_BYTES = 1 << 20  # of such a structure, serialised
 _IMMUTABLE = (int, float, bool, str, bytes, type(None), np.generic)
 _HASHED: dict[bytes, bytes] = {}  # a structure in Python's serialisation -> what `feed` gives a digest of it
 
@@ -113,6 +114,8 @@ def to_feed(value: Any) -> Any:
     try:
         content = marshal.dumps(value, 2)  # version 2: without references, which depend on identity
     except ValueError:  # it cannot be serialised
+        return copied(value)
+    if len(content) > MOST_BYTES:
         return copied(value)
     if content not in _HASHED:
         numbers = _Bytes()
