@@ -8,7 +8,7 @@ some environments are made anew. An environment that was tried (`envs.foreign.re
 """
 
 import hashlib
-from collections import deque
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,8 +22,8 @@ from envs.checks.health import data_of
 from envs.errors import UserError
 from envs.foreign.resets import generators
 from envs.foreign.resets.copies import Copier, is_window
+from envs.foreign.resets.plain import GeneratorState, NotPlainError, copied, feed, packed, to_feed, without_generators
 from envs.foreign.resets.simulation import PHYSICS, physics_of, put_physics, simulators
-from envs.observation import decode_png, encode_png
 from envs.rendering import mujoco
 
 __all__ = ["PHYSICS", "Restorable", "Snapshot", "Way", "is_physical", "physics_of"]
@@ -31,7 +31,6 @@ __all__ = ["PHYSICS", "Restorable", "Snapshot", "Way", "is_physical", "physics_o
 # Steps with a saved state's last action before its clone is put in. The Arcade Learning Environment takes the last
 # action again at times (sticky actions), and its clone lacks it; now and then it does so several times in a row.
 STICKY = 6
-_IMMUTABLE = (int, float, bool, str, bytes, type(None), np.generic)
 _NO_STATE = ("_np_random_seed", generators.TABLE)  # where Gymnasium's environments keep the last seed, and its table
 _STATELESS_NAMES = ("MujocoModelNames",)  # of Gymnasium-Robotics, which need not be installed
 
@@ -79,32 +78,6 @@ class Snapshot:
     def is_repeated(self) -> bool:
         """Whether the actions are taken again."""
         return self.attributes is None and self.copied is None
-
-
-@dataclass(frozen=True)
-class _Generator:
-    """State of a random generator."""
-
-    state: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Pictures:
-    """An array (..., H, W, 3) uint8, such as a frame history holds, as PNGs: snapshots are kept by the thousand."""
-
-    shape: tuple[int, ...]
-    pngs: tuple[bytes, ...]
-
-    @classmethod
-    def of(cls, array: np.ndarray) -> "_Pictures":
-        return cls(array.shape, tuple(map(encode_png, array.reshape(-1, *array.shape[-3:]))))
-
-    def unpacked(self) -> np.ndarray:
-        return np.stack(list(map(decode_png, self.pngs))).reshape(self.shape)
-
-
-class _NotPlainError(Exception):
-    """Something whose state nobody here knows how to copy."""
 
 
 class Restorable(gym.Wrapper[Any, Any, Any, Any]):
@@ -178,8 +151,8 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         physics = (physics_of(data), np.hstack([data.xpos, data.xquat])) if data else (None, None)
         before = *self._start, tuple(self._actions)
         if self.way in (Way.CLONE, Way.COPY) and not self._is_rebuilt():
-            copied = self._copier.copy(self._layers(), self.way is Way.CLONE, self._observation)
-            return Snapshot(*before, *physics, copied=copied, redrawn=tuple(self._redrawn))
+            whole = self._copier.copy(self._layers(), self.way is Way.CLONE, self._observation)
+            return Snapshot(*before, *physics, copied=whole, redrawn=tuple(self._redrawn))
         attributes = self._attributes() if data and self.way is Way.STATE else None
         if attributes is None:
             return Snapshot(*before, redrawn=tuple(self._redrawn))
@@ -223,25 +196,25 @@ class Restorable(gym.Wrapper[Any, Any, Any, Any]):
         if data := self._data():
             digest.update(physics_of(data).tobytes())
         else:
-            _digest(self._observation, digest)
+            feed(self._observation, digest)
         if generators:
-            _digest(_plain(self.unwrapped, strict=False), digest)
+            feed(_to_feed(self.unwrapped), digest)
         else:
-            _digest(_without_generators(_plain(self.unwrapped, strict=False, but=_NO_STATE)), digest)
+            feed(without_generators(_to_feed(self.unwrapped, but=_NO_STATE)), digest)
         return digest.digest()
 
     def observation_key(self) -> bytes:
         """16 bytes (BLAKE2b), a hash of the numbers that the environment observed last."""
         digest = hashlib.blake2b(digest_size=16)
-        _digest(self._observation, digest)
+        feed(self._observation, digest)
         return digest.digest()
 
     def _attributes(self) -> tuple[dict[str, Any], ...] | None:
         try:
             but = () if is_physical(self.env) else tuple(place for place, _ in simulators(self.env))
             *around, inner = self._layers()
-            return (*(_packed(_plain(layer)) for layer in around), _packed(_plain(inner, but=but)))
-        except _NotPlainError:
+            return (*(packed(_plain(layer)) for layer in around), packed(_plain(inner, but=but)))
+        except NotPlainError:
             return None
 
 
@@ -250,85 +223,35 @@ def is_physical(env: gym.Env[Any, Any]) -> bool:
     return isinstance(getattr(env.unwrapped, "data", None), mujoco.MjData)
 
 
-def _plain(owner: Any, strict: bool = True, but: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Copies of an object's attributes. Raises _NotPlainError for one that is not plain; not strict, leaves it out."""
-    attributes = {}
+def _held(owner: Any, but: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """An object's attributes, without those that are only referred to."""
     fixed = (*getattr(owner, "set_by_reset", ()), *but)
     for name, value in vars(owner).items():
         is_fixed = name in fixed or type(value).__name__ in _STATELESS_NAMES
-        if is_fixed or isinstance(value, generators.STATELESS) or is_window(value):
-            continue
+        if not (is_fixed or isinstance(value, generators.STATELESS) or is_window(value)):
+            yield name, value
+
+
+def _plain(owner: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Copies of an object's attributes. Raises NotPlainError for one that is not plain."""
+    return {name: copied(value) for name, value in _held(owner, but)}
+
+
+def _to_feed(owner: Any, but: tuple[str, ...] = ()) -> dict[str, Any]:
+    """An object's attributes, for a digest; those that are not plain are left out."""
+    found = {}
+    for name, value in _held(owner, but):
         try:
-            attributes[name] = _copy(value)
-        except _NotPlainError:
-            if strict:
-                raise
-    return attributes
-
-
-def _without_generators(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_generators(item) for key, item in value.items() if not isinstance(item, _Generator)}
-    if isinstance(value, (list, tuple, deque)):
-        return [_without_generators(item) for item in value if not isinstance(item, _Generator)]
-    return value
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, _IMMUTABLE):
-        return value
-    if isinstance(value, _Pictures):
-        return value.unpacked()
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        return value.copy()
-    if isinstance(value, np.random.Generator):
-        return _Generator(value.bit_generator.state)
-    if type(value) in (list, tuple, set, frozenset):
-        return type(value)([_copy(item) for item in value])
-    if type(value) is deque:
-        return deque((_copy(item) for item in value), value.maxlen)
-    if type(value) is dict:
-        return {key: _copy(item) for key, item in value.items()}
-    raise _NotPlainError(type(value).__name__)
-
-
-def _packed(value: Any) -> Any:
-    """A copied value with its pictures as PNGs; `_copy` unpacks them."""
-    if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.shape[2:] and value.shape[-1] == 3:
-        return _Pictures.of(value) if value.size else value
-    if type(value) in (list, tuple):
-        return type(value)([_packed(item) for item in value])
-    if type(value) is deque:
-        return deque(map(_packed, value), value.maxlen)
-    if type(value) is dict:
-        return {key: _packed(item) for key, item in value.items()}
-    return value
+            found[name] = to_feed(value)
+        except NotPlainError:
+            continue
+    return found
 
 
 def _put(owner: Any, attributes: dict[str, Any]) -> None:
     held = vars(owner)
     for name, value in attributes.items():
-        if isinstance(value, _Generator):
+        if isinstance(value, GeneratorState):
             held[name].bit_generator.state = value.state
         else:
-            held[name] = _copy(value)  # the snapshot may be returned to again
-
-
-def _digest(value: Any, digest: Any) -> None:
-    """Feed the numbers in `value`: text may hold a path, which other machines do not share."""
-    if isinstance(value, dict):
-        # what is not there yet, such as a surface that the first picture is drawn on, is no part of the state
-        for key in sorted((key for key in value if value[key] is not None), key=str):
-            digest.update(str(key).encode())
-            _digest(value[key], digest)
-    elif isinstance(value, _Generator):
-        _digest(value.state, digest)
-    elif isinstance(value, (list, tuple, deque)):
-        for item in value:
-            _digest(item, digest)
-    elif isinstance(value, np.ndarray):
-        digest.update(np.ascontiguousarray(value).tobytes())
-    elif isinstance(value, np.generic):  # environments hold now one kind of number, now the other
-        _digest(value.item(), digest)
-    elif isinstance(value, (int, float)):
-        digest.update(repr(value).encode())
+            held[name] = copied(value)  # the snapshot may be returned to again

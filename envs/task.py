@@ -258,8 +258,6 @@ def _tried(name: str, spec: EnvSpec, language: Language, exact: bool) -> Found:
         found = _probed(name, replace(spec, held=(), info=()), exact)
         with closing(_wrapped(_maker(name, DECLARED, spec, {}), spec, found)) as env:
             _try_words(env, language)
-            found = found._replace(own=env.get_wrapper_attr("adopt_own_view")(SEED))
-            check_shows(env, spec.still)
     if name.endswith(FILES):
         _FOUND[name] = found
     return found
@@ -267,8 +265,8 @@ def _tried(name: str, spec: EnvSpec, language: Language, exact: bool) -> Found:
 
 @cache
 def _probed(name: str, spec: EnvSpec, exact: bool) -> Found:
-    """What was found by playing. It does not depend on the words, and one task has several: with and without those for
-    its state. Raises UserError as `_tried` does."""
+    """What was found by playing and drawing. It does not depend on the words, and one task has several: with and
+    without those for its state. Raises UserError as `_tried` does."""
 
     def build(reset: Reset) -> Restorable:
         env = _wrapped(_maker(name, DECLARED, spec, {}), spec, Found(None, reset, Way.STATE))
@@ -280,7 +278,11 @@ def _probed(name: str, spec: EnvSpec, exact: bool) -> Found:
             )
         return env
 
-    return probe(spec.id, build, spec.reset, exact)
+    found = probe(spec.id, build, spec.reset, exact)
+    with closing(_wrapped(_maker(name, DECLARED, spec, {}), spec, found)) as env:
+        found = found._replace(own=env.get_wrapper_attr("adopt_own_view")(SEED))  # makes a GL context of its own
+        check_shows(env, spec.still)
+    return found
 
 
 def _try_words(env: Restorable, language: Language) -> None:

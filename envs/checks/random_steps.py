@@ -8,7 +8,7 @@ same for all actions that are compared (common random numbers). Nothing of the c
 from contextlib import closing
 from typing import Any
 
-from envs.foreign.raising import fatal_signal, is_of_environment
+from envs.foreign.raising import answer_of_fork, is_of_environment
 from envs.foreign.resets.remade import global_generators_kept
 from envs.snapshot import Restorable
 from envs.splits import SPLITS
@@ -27,18 +27,27 @@ def has_random_steps(task: Task) -> bool:
     """
     key = task.name, repr(task.env)
     if key not in _KNOWN:
-        is_fatal = task.suite == DECLARED and fatal_signal(lambda: _found(task))
-        _KNOWN[key] = not is_fatal and _found(task)
+        answer = answer_of_fork(lambda: _found(task)) if task.suite == DECLARED else None
+        _KNOWN[key] = _found(task) if answer is None else answer is True
     return _KNOWN[key]
 
 
 def _found(task: Task) -> bool:
-    # not the environment of a subclass, which may be watched, and count its episodes
-    with global_generators_kept(), closing(Task.make(task)) as env:
+    # not the environment of a subclass, which may be watched, and count its episodes; without a history of frames, as
+    # nothing may be drawn in a fork
+    with global_generators_kept(), closing(Task.make(task.with_env(frames=1))) as env:
         env.action_space.seed(0)
         actions = [env.action_space.sample() for _ in range(STEPS)]
         seeds = range(SPLITS["practice"][-1] - EPISODES, SPLITS["practice"][-1])
-        return any(len({_followed(env, seed, actions, events) for events in (None, 0, 1)}) > 1 for seed in seeds)
+        return any(_leads_apart(env, seed, actions) for seed in seeds)
+
+
+def _leads_apart(env: Restorable, seed: int, actions: list[Any]) -> bool:
+    """Whether other random events lead elsewhere in the episode of this seed."""
+    recorded = _followed(env, seed, actions, None)
+    if not env.has_drawn:
+        return False
+    return any(_followed(env, seed, actions, events) != recorded for events in (0, 1))
 
 
 def _followed(env: Restorable, seed: int, actions: list[Any], events: int | None) -> tuple[Any, ...]:

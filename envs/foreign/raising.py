@@ -9,6 +9,7 @@ from collections.abc import Callable
 from multiprocessing import parent_process
 
 PATIENCE_S = 20.0  # that a child process is waited for
+_NO, _YES = 10, 11  # exit statuses of a fork that answers
 
 
 def is_of_environment(error: BaseException) -> bool:
@@ -28,19 +29,34 @@ def named(error: BaseException) -> str:
 
 
 def fatal_signal(play: Callable[[], object]) -> str:
-    """The signal that ends a process which plays, such as `SIGSEGV`; empty where none does.
+    """The signal that ends a process which plays, such as `SIGSEGV`; empty where none does. See `answer_of_fork`."""
 
-    It is played in a fork of this process, without a picture: what has been drawn with cannot be shared. A fork that
-    takes longer than PATIENCE_S is given up.
+    def asked() -> bool:
+        play()
+        return True
+
+    answer = answer_of_fork(asked)
+    return answer if isinstance(answer, str) else ""
+
+
+def answer_of_fork(ask: Callable[[], bool]) -> bool | str | None:
+    """What `ask` returns in a fork of this process, or the name of the signal that ends the fork, such as `SIGSEGV`.
+    None where nothing was answered: it raised, took longer than PATIENCE_S, or there is no fork (see `forked`).
+
+    Nothing may be drawn in a fork: a GL context of this process cannot be shared, and drawing with it waits for ever.
     """
 
-    def quietly() -> None:
+    def quietly() -> int:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1), os.dup2(nowhere, 2)
-        play()
+        return _YES if ask() else _NO
 
     status = forked(quietly, PATIENCE_S)
-    return signal.Signals(os.WTERMSIG(status)).name if status is not None and os.WIFSIGNALED(status) else ""
+    if status is None:
+        return None
+    if os.WIFSIGNALED(status):
+        return signal.Signals(os.WTERMSIG(status)).name
+    return {_YES: True, _NO: False}.get(os.WEXITSTATUS(status))
 
 
 def forked(work: Callable[[], int | None], patience_s: float) -> int | None:

@@ -17,6 +17,7 @@ from agent.commands.probing import probe
 from agent.measure.ladder.playing import Effort
 from agent.measure.ladder.rungs import Starts
 from envs import registry
+from envs.declared import measuring
 from envs.errors import UserError
 from envs.foreign import making
 from envs.survey import play
@@ -255,6 +256,8 @@ def test_nothing_is_written_for_what_cannot_be_played(made, env_id, message):
 def test_every_id_of_gymnasium_that_can_be_made_here_becomes_files_that_load(made, monkeypatch):
     """With little random play. Those that cannot be made need packages that this project does not."""
     monkeypatch.setattr(play, "SECONDS", 0.2)
+    monkeypatch.setattr(play, "MOST_STEPS", 100)
+    monkeypatch.setattr(measuring, "MOST_STEPS", 200)
     monkeypatch.setattr(init_files, "EFFORT", Effort(seconds=0.2))
     monkeypatch.setattr(init_files, "MEASURED", 1)
     written, absent, odd = [], [], {}

@@ -33,10 +33,18 @@ FAST += ("mw-push",)
 
 
 @pytest.fixture(
-    params=[pytest.param(task, marks=() if task.name in FAST else pytest.mark.slow, id=task.name) for task in CHOSEN]
+    scope="module",  # the tests of a task follow each other, and share its environment and its GL context
+    params=[pytest.param(task, marks=() if task.name in FAST else pytest.mark.slow, id=task.name) for task in CHOSEN],
 )
 def chosen(request):
     return request.param
+
+
+@pytest.fixture(scope="module")
+def env(chosen):
+    env = chosen.make()
+    yield env
+    env.close()
 
 
 def played(task, env, seed, n=QUICK):

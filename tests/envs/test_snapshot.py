@@ -1,5 +1,6 @@
 """A saved state is restored exactly: the steps that follow are equal bit for bit, through all wrappers."""
 
+import hashlib
 import pickle
 
 import gymnasium as gym
@@ -10,6 +11,7 @@ from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 from agent.collect.rollout import rollout
 from agent.measure.bench import make, replays, trajectory, wander
 from envs.errors import UserError
+from envs.foreign.resets.plain import LARGE, NotPlainError, copied, feed, to_feed
 from envs.language import FixedInstruction
 from envs.registry import TASKS
 from envs.rendering import mujoco
@@ -164,6 +166,27 @@ def test_a_fingerprint_tells_states_apart():
     env.unwrapped.np_random.random()
     assert env.fingerprint() != before
     assert len({entry[-1] for entry in trajectory(env, actions)}) > 1
+
+
+def test_a_large_table_counts_by_what_it_holds():
+    """What is fed of it is kept, and found again until the table changes, also in place."""
+
+    def fed(values):
+        digest = hashlib.blake2b()
+        feed(values, digest)
+        return digest.digest()
+
+    table = {f"s{i}": [(1 / 3, np.int64(i), 0, False), np.arange(3) * i] for i in range(2 * LARGE)}
+    first = fed(to_feed(table))
+    assert fed(to_feed(table)) == first == fed(copied(table))
+    table["s3"][0] = (1 / 3, np.int64(4), 0, False)
+    assert fed(to_feed(table)) == fed(copied(table)) != first
+    table["s3"][1][:] = 7
+    assert fed(to_feed(table)) == fed(copied(table))
+    with pytest.raises(NotPlainError):
+        to_feed([*range(LARGE), object()])
+    drawn = [np.random.default_rng(0)] * LARGE
+    assert to_feed(drawn) == copied(drawn)
 
 
 def test_no_way_back_to_an_episode_without_a_seed():

@@ -13,6 +13,8 @@ from agent.collect.workers import Job
 from agent.config import Branch
 from agent.organise.pairs import forks
 from agent.organise.store import EpisodeStore
+from envs import registry
+from envs.checks import random_steps
 from envs.foreign.actions import key
 from envs.registry import TASKS
 from envs.snapshot import Restorable, Way
@@ -73,6 +75,20 @@ def test_where_nothing_is_random_nothing_is_said_to_be(name):
     assert point.start(attempt=1, repeat=0).events is None
     (rest,) = played(TASKS[name], [point.start(attempt=1, repeat=0)])
     assert point.graft(rest).redrawn is None
+
+
+def test_a_fork_answers_although_this_process_has_drawn_before(tmp_path, monkeypatch):
+    """With a GL context of its parent a fork would wait for ever, and each question would take all of its patience."""
+    file = tmp_path / "pendulum.yaml"
+    file.write_text("id: InvertedPendulum-v5\ninstruction: balance\nsuccess: {of: return, at_least: 9}\nframes: 2\n")
+    task, answers, ask = registry.task(str(file)), [], random_steps.answer_of_fork
+    env = task.make()
+    env.reset(seed=0)
+    assert task.observe(env).frames.shape[0] == 2
+    env.close()
+    monkeypatch.setattr(random_steps, "answer_of_fork", lambda question: answers.append(ask(question)) or answers[-1])
+    assert not random_steps.has_random_steps(task)
+    assert answers == [False]
 
 
 @pytest.mark.parametrize("kind", RANDOM)
