@@ -122,6 +122,11 @@ class Rows:
     most: int | None = None
     exact: bool = False
 
+    @property
+    def elastic(self) -> bool:
+        """Whether a row's result is the same in passes of any number of rows that `least` allows."""
+        return self.least > 1
+
     def filled(self, items: Sequence[T], tokens: int = 1) -> list[T]:
         """The items, and the last one repeated until they are enough where each reads so many tokens."""
         least = self.most if self.exact else -(-self.least // tokens)
