@@ -74,11 +74,14 @@ class Constraint:
         going = [row for row in rows if not self.matchers[row].is_terminated()]
         if going:
             self._batch.batch_fill_next_token_bitmask([self.matchers[row] for row in going], self.mask, going)
+        stopped = zip(going, self._only_stops(going), strict=True)
+        ended = [only_stops and self.matchers[row].is_completed() for row, only_stops in stopped]
         self.ended = torch.ones_like(self.ended)
-        only_stops = ~(self.mask[going] & ~self._stops).any(dim=1)
-        at_end = [only and self.matchers[row].is_completed() for row, only in zip(going, only_stops.tolist(), strict=True)]
-        self.ended[going] = torch.tensor(at_end, dtype=torch.bool)
+        self.ended[going] = torch.tensor(ended, dtype=torch.bool)
         return bool(self.ended.all())
+
+    def _only_stops(self, rows: Sequence[int]) -> list[bool]:
+        return (~(self.mask[rows] & ~self._stops).any(dim=1)).tolist()
 
 
 class FormMass(Constraint):

@@ -244,12 +244,12 @@ class HFPrefilledBatch:
             text[: template.end_of_words(text, r.messages)] for text, r in zip(self._texts, self._requests, strict=True)
         ]
         read = tokens(starts)
-        rest = tokens([text[len(starts[o]) :] for o, text in zip(owners, texts, strict=True)])
         after = tokens([t[template.end_of_words(t, r.messages) :] for t, r in zip(texts, longer, strict=True)])
         tails = []
-        for o, text, tail, whole, unread in zip(owners, texts, rest, tokens(texts), after, strict=True):
-            same = self._backend.shares and text.startswith(starts[o]) and read[o] + tail == whole
-            tails.append(_Tail(o, tail if same else None, max(1, len(unread))))
+        for o, whole, unread in zip(owners, tokens(texts), after, strict=True):
+            n = len(read[o])
+            same = self._backend.shares and whole[:n] == read[o]
+            tails.append(_Tail(o, whole[n:] if same else None, max(1, len(unread))))
         return tails
 
     def _extended(self, block: Block, tails: Sequence[_Tail], last: bool) -> list[Block]:

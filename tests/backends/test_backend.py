@@ -78,8 +78,8 @@ def test_odds_do_not_depend_on_the_batch(backend, requests_):
 class EndsWhenTold(Constraint):
     """Asks the model for the end token of each answer, as `xgrammar.contrib.hf` does."""
 
-    def _only_stops(self, row):
-        return False
+    def _only_stops(self, rows):
+        return [False] * len(rows)
 
 
 @pytest.mark.parametrize(
