@@ -70,7 +70,8 @@ class Constraint:
         matchers = [self.matchers[row] for row in rows]
         accepted = self._batch.batch_accept_token(matchers, [tokens[row] for row in rows])
         if not all(accepted):
-            raise RuntimeError(f"token {tokens[rows[accepted.index(False)]]} was said, which the grammar does not allow")
+            token = tokens[rows[accepted.index(False)]]
+            raise RuntimeError(f"token {token} was said, which the grammar does not allow")
         going = [row for row in rows if not self.matchers[row].is_terminated()]
         if going:
             self._batch.batch_fill_next_token_bitmask([self.matchers[row] for row in going], self.mask, going)
