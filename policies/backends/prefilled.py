@@ -79,7 +79,7 @@ class Branches:
         self._block = block.picked(kept, kept)
         self._ids = self._block.ids[:, -block.unread :]
 
-    def unread(self) -> tuple[torch.Tensor, torch.Tensor, DynamicCache, dict[str, torch.Tensor]]:
+    def next_inputs(self) -> tuple[torch.Tensor, torch.Tensor, DynamicCache, dict[str, torch.Tensor]]:
         """What `HFBackend.forward` takes: the tokens of each beginning that are not in the cache."""
         block, n = self._block, self._said
         positions = block.next_positions(1) + n - 1 if n else block.positions[..., -block.unread :]
@@ -162,7 +162,7 @@ class HFPrefilledBatch:
         backend, said = self._backend, []
         branches = Branches(block, places, backend.rows)
         for _ in range(backend.settings.max_new_tokens):
-            scores = backend.forward(*branches.unread())[:, -1]
+            scores = backend.forward(*branches.next_inputs())[:, -1]
             scores = constraint.masked(branches.of_answers(scores))
             chosen = (noise(scores) if noise else scores).argmax(dim=-1).cpu()
             ids = chosen.where(~constraint.ended, backend.reader.pad)
