@@ -14,7 +14,7 @@ from transformers.cache_utils import LinearAttentionCacheLayerMixin
 from envs.errors import UserError
 from policies.backend import Request
 from policies.backends.decoding import Constraint, FormMass, GumbelNoise
-from policies.backends.inputs import Rows, padded
+from policies.backends.inputs import Rows, T, padded
 from policies.prompt import Message
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Branches:
     def __init__(self, block: Block, places: Sequence[int], rows: Rows):
         """places: of each answer's prompt in the block, which is left as it is."""
         self._rows, self._said = rows, 0
-        kept = self._distinct(torch.tensor(places), torch.ones(len(places), dtype=torch.bool)).tolist()
+        kept = self._distinct(places, [False] * len(places))
         self._block = block.picked(kept, kept)
         self._ids = self._block.ids[:, -block.unread :]
 
@@ -89,23 +89,22 @@ class Branches:
         """(beginnings, vocabulary) -> (answers, vocabulary); of an answer that has ended, any."""
         return scores[self._of_answer] if self._rows.elastic else scores
 
-    def grow(self, tokens: torch.Tensor, going: torch.Tensor) -> None:
-        """(answers,): the next token of each, and whether it goes on."""
-        base = int(tokens.max()) + 1
-        kept = self._distinct(self._of_answer * base + tokens, going)
-        owners = (kept // base).tolist()
-        if owners != list(range(len(self._ids))):
+    def grow(self, tokens: Sequence[int], ended: Sequence[bool]) -> None:
+        """tokens: the next of each answer. ended: whether it is the last."""
+        owners, tokens = zip(*self._distinct(list(zip(self._of_answer, tokens, strict=True)), ended), strict=True)
+        if owners != tuple(range(len(self._ids))):
             self._block = self._block.picked(owners, owners)
-        self._ids, self._said = (kept % base)[:, None], self._said + 1
+        self._ids, self._said = torch.tensor(tokens)[:, None], self._said + 1
 
-    def _distinct(self, keys: torch.Tensor, going: torch.Tensor) -> torch.Tensor:
-        """The keys that rows are kept for; keeps which of them is each answer's."""
+    def _distinct(self, beginnings: Sequence[T], ended: Sequence[bool]) -> list[T]:
+        """The beginnings that have a row, filled up to a pass; keeps which row is each answer's."""
         if not self._rows.elastic:
-            self._of_answer = torch.arange(len(keys))
-            return keys
-        kept, of_going = keys[going].unique(return_inverse=True)
-        self._of_answer = torch.zeros(len(keys), dtype=torch.long).masked_scatter(going, of_going)
-        return torch.tensor(self._rows.filled(kept.tolist()))
+            self._of_answer = list(range(len(beginnings)))
+            return list(beginnings)
+        kept = list(dict.fromkeys(b for b, over in zip(beginnings, ended, strict=True) if not over))
+        row = {beginning: i for i, beginning in enumerate(kept)}
+        self._of_answer = [row.get(beginning, 0) for beginning in beginnings]
+        return self._rows.filled(kept)
 
 
 class _Tail(NamedTuple):
@@ -167,9 +166,9 @@ class HFPrefilledBatch:
             chosen = (noise(scores) if noise else scores).argmax(dim=-1).cpu()
             ids = chosen.where(~constraint.ended, backend.reader.pad)
             said.append(ids)
-            if constraint.accept(ids.tolist()):
+            if constraint.accept(tokens := ids.tolist()):
                 return torch.stack(said, dim=1)
-            branches.grow(ids, ~constraint.ended)
+            branches.grow(tokens, constraint.ended.tolist())
         raise UserError(
             f"an answer has no end after {backend.settings.max_new_tokens} tokens; valid: a larger model.max_new_tokens"
         )
