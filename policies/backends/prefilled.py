@@ -75,7 +75,7 @@ class Branches:
     def __init__(self, block: Block, places: Sequence[int], rows: Rows):
         """places: of each answer's prompt in the block, which is left as it is."""
         self._rows, self._said = rows, 0
-        kept = self._distinct(places, [False] * len(places))
+        kept = rows.filled(self._distinct(places, [False] * len(places)))
         self._block = block.picked(kept, kept)
         self._ids = self._block.ids[:, -block.unread :]
 
@@ -91,20 +91,22 @@ class Branches:
 
     def grow(self, tokens: Sequence[int], ended: Sequence[bool]) -> None:
         """tokens: the next of each answer. ended: whether it is the last."""
-        owners, tokens = zip(*self._distinct(list(zip(self._of_answer, tokens, strict=True)), ended), strict=True)
-        if owners != tuple(range(len(self._ids))):
+        kept = self._distinct(list(zip(self._of_answer, tokens, strict=True)), ended)
+        owners, tokens = zip(*self._rows.filled(kept), strict=True)
+        stay = owners[: len(kept)] == tuple(range(len(kept)))  # what rows beyond these hold does not matter
+        if not stay or len(owners) != len(self._ids):
             self._block = self._block.picked(owners, owners)
         self._ids, self._said = torch.tensor(tokens)[:, None], self._said + 1
 
     def _distinct(self, beginnings: Sequence[T], ended: Sequence[bool]) -> list[T]:
-        """The beginnings that have a row, filled up to a pass; keeps which row is each answer's."""
+        """The beginnings that get a row; keeps which row is each answer's."""
         if not self._rows.elastic:
             self._of_answer = list(range(len(beginnings)))
             return list(beginnings)
         kept = list(dict.fromkeys(b for b, over in zip(beginnings, ended, strict=True) if not over))
         row = {beginning: i for i, beginning in enumerate(kept)}
         self._of_answer = [row.get(beginning, 0) for beginning in beginnings]
-        return self._rows.filled(kept)
+        return kept
 
 
 class _Tail(NamedTuple):
