@@ -137,7 +137,7 @@ class HFPrefilledBatch:
         n, grammar = len(temperatures), self._backend.grammar(regex)
         answers = [""] * (len(self._requests) * n)
         for block in self._blocks:
-            every = self._backend.rows.filled([(place, k) for place in range(len(block.rows)) for k in range(n)])
+            every = [(place, k) for place in range(len(block.rows)) for k in range(n)]
             warm = [temperatures[k] for _, k in every]
             drawn = [seeds[block.rows[place]][k] for place, k in every]
             noise = GumbelNoise(drawn, warm, self._backend.device) if any(warm) else None
@@ -193,10 +193,10 @@ class HFPrefilledBatch:
         the product of the probability of all tokens that the grammar allows."""
         grammar, result = self._backend.grammar(regex), np.zeros(len(self._requests))
         for block in self._blocks:
-            places = self._backend.rows.filled(range(len(block.rows)))
+            places = range(len(block.rows))
             measured = FormMass(grammar, len(places), self._backend.device)
             self._decode(block, places, measured, None)
-            result[[block.rows[place] for place in places]] = measured.log_mass.numpy()
+            result[list(block.rows)] = measured.log_mass.numpy()
         return result
 
     @torch.inference_mode()
