@@ -18,7 +18,7 @@ from agent.config import Critic
 from agent.measure.benches.deciding import deciding
 from agent.measure.benches.practising import practising
 from agent.measure.benches.scaling import scaling
-from agent.measure.benches.sides import bench_row
+from agent.measure.benches.sides import bench_row, medians
 from agent.measure.benches.training import Trainings, training
 from envs.cameras import camera_of
 from envs.registry import TASKS, tagged, task
@@ -176,18 +176,23 @@ def branching(name: str, checkpoint: Path, n: int = 128, n_envs: int = 64) -> di
     )
 
 
-def criticising(name: str, checkpoint: Path, n: int = 96, n_envs: int = 32, proposals: int = 4) -> dict[str, Any]:
-    """Milliseconds per decision with proposals and their critiques, against a single answer."""
-    spent = {}
-    for critic in (Critic(), Critic(proposals)):
+def criticising(
+    name: str, checkpoint: Path, n: int = 32, n_envs: int = 32, proposals: int = 4, repetitions: int = 3
+) -> dict[str, Any]:
+    """CPU milliseconds per decision with proposals and their critiques, against a single answer."""
+
+    def spent(critic: Critic) -> float:
         job = Job(name, checkpoint, [(seed, 0) for seed in range(n)], critic=critic)
         with policy_of(job) as policy:
-            rollout(task(name), policy, job.starts[:n_envs], n_envs)  # to warm up
-            started = time.perf_counter()
+            started = time.process_time()
             episodes = rollout(task(name), policy, job.starts, n_envs)
-        spent[critic.proposals] = 1000 * (time.perf_counter() - started) / sum(len(e.steps) for e in episodes)
+        return 1000 * (time.process_time() - started) / sum(len(e.steps) for e in episodes)
+
+    sides = {"ours": lambda: spent(Critic(proposals)), "one": lambda: spent(Critic())}
+    medians(sides, 1)  # to warm up
+    each = medians(sides, repetitions)
     what = f"{name}: {proposals} proposals and their critiques | one answer, {n_envs} environments"
-    return bench_row("criticising", "ms/decision", spent[proposals], spent[1], what)
+    return bench_row("criticising", "cpu-ms/decision", each["ours"], each["one"], what)
 
 
 def restoring(name: str, n: int) -> dict[str, Any]:

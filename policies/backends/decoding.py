@@ -69,19 +69,20 @@ class Constraint:
         rows = torch.nonzero(~self.ended)[:, 0].tolist()
         matchers = [self.matchers[row] for row in rows]
         accepted = self._batch.batch_accept_token(matchers, [tokens[row] for row in rows])
-        for row, fine in zip(rows, accepted, strict=True):
-            if not fine:
-                raise RuntimeError(f"token {tokens[row]} was said, which the grammar does not allow")
-        going = [(row, matcher) for row, matcher in zip(rows, matchers, strict=True) if not matcher.is_terminated()]
+        if not all(accepted):
+            token = tokens[rows[accepted.index(False)]]
+            raise RuntimeError(f"token {token} was said, which the grammar does not allow")
+        going = [row for row in rows if not self.matchers[row].is_terminated()]
         if going:
-            indices = [row for row, _ in going]
-            self._batch.batch_fill_next_token_bitmask([matcher for _, matcher in going], self.mask, indices)
-        for row, matcher in zip(rows, matchers, strict=True):
-            self.ended[row] = matcher.is_terminated() or (matcher.is_completed() and self._only_stops(row))
+            self._batch.batch_fill_next_token_bitmask([self.matchers[row] for row in going], self.mask, going)
+        stopped = zip(going, self._only_stops(going), strict=True)
+        ended = [only_stops and self.matchers[row].is_completed() for row, only_stops in stopped]
+        self.ended = torch.ones_like(self.ended)
+        self.ended[going] = torch.tensor(ended, dtype=torch.bool)
         return bool(self.ended.all())
 
-    def _only_stops(self, row: int) -> bool:
-        return not (self.mask[row] & ~self._stops).any()
+    def _only_stops(self, rows: Sequence[int]) -> list[bool]:
+        return (~(self.mask[rows] & ~self._stops).any(dim=1)).tolist()
 
 
 class FormMass(Constraint):

@@ -84,7 +84,7 @@ class HFBackend:
         """Reads rendered prompts whole. numbers: of the rows, if not from 0."""
         if not requests:
             return []
-        prompts = [self.reader.read(r, text) for r, text in zip(requests, texts, strict=True)]
+        prompts = self.reader.read_each(requests, texts)
         numbers = numbers or range(len(prompts))
         for prompt in prompts:
             self.check_tokens(len(prompt))

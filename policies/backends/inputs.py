@@ -51,16 +51,38 @@ class Reader:
         inner = (part for part in (model, getattr(model, "model", None)) if hasattr(part, "get_rope_index"))
         self._rope = getattr(next(inner, None), "get_rope_index", None)  # of models that count in three dimensions
         self.pad = processor.tokenizer.pad_token_id or 0
+        self._pads = processor.tokenizer.pad_token_id is not None
 
     def read(self, request: Request, text: str) -> Read:
         """text: the rendered prompt."""
-        images = [[Image.fromarray(frame) for frame in request.frames]] if len(request.frames) else None
-        made = self.processor(text=[text], images=images, return_tensors="pt", add_special_tokens=False)
-        inputs = {name: value for name, value in made.items() if name in self._accepts}
-        shape = inputs["input_ids"].shape
-        aligned = {k: v for k, v in inputs.items() if isinstance(v, torch.Tensor) and v.shape == shape}
-        positions = self._positions(inputs, shape[1])
-        return Read(aligned, {k: v for k, v in inputs.items() if k not in aligned}, positions)
+        return self.read_each([request], [text])[0]
+
+    def read_each(self, requests: Sequence[Request], texts: Sequence[str]) -> list[Read]:
+        """As `read`; prompts with as many frames of one size share a call of the processor, which costs as much as
+        reading three small frames."""
+        alike, read = defaultdict(list), {}
+        for i, request in enumerate(requests):
+            alike[request.frames.shape].append(i)
+        for some in alike.values():
+            calls = [some] if self._pads else [[i] for i in some]
+            for call in calls:
+                read |= zip(call, self._called([requests[i] for i in call], [texts[i] for i in call]), strict=True)
+        return [read[i] for i in range(len(requests))]
+
+    def _called(self, requests: Sequence[Request], texts: Sequence[str]) -> Iterator[Read]:
+        """Prompts with as many frames of one size. Each then has an equal share of all that is made of frames."""
+        n, options = len(requests), {"padding": True, "padding_side": "left"} if len(requests) > 1 else {}
+        frames = [[Image.fromarray(frame) for frame in request.frames] for request in requests]
+        images = frames if len(requests[0].frames) else None
+        made = self.processor(text=list(texts), images=images, return_tensors="pt", add_special_tokens=False, **options)
+        made = {name: value for name, value in made.items() if name in self._accepts}
+        shape, real = made["input_ids"].shape, made["attention_mask"].bool()
+        is_aligned = {k: isinstance(v, torch.Tensor) and v.shape == shape for k, v in made.items()}
+        for i in range(n):
+            aligned = {k: v[i : i + 1, real[i]] for k, v in made.items() if is_aligned[k]}
+            shares = {k: len(v) // n for k, v in made.items() if not is_aligned[k]}
+            images = {k: made[k][i * share : (i + 1) * share] for k, share in shares.items()}
+            yield Read(aligned, images, self._positions(aligned | images, int(real[i].sum())))
 
     def _positions(self, inputs: dict[str, Any], n: int) -> torch.Tensor:
         if self._rope is None:
@@ -99,6 +121,11 @@ class Rows:
     least: int = 1
     most: int | None = None
     exact: bool = False
+
+    @property
+    def elastic(self) -> bool:
+        """Whether a row's result is the same in passes of any number of rows that `least` allows."""
+        return self.least > 1
 
     def filled(self, items: Sequence[T], tokens: int = 1) -> list[T]:
         """The items, and the last one repeated until they are enough where each reads so many tokens."""

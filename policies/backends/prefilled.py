@@ -14,7 +14,7 @@ from transformers.cache_utils import LinearAttentionCacheLayerMixin
 from envs.errors import UserError
 from policies.backend import Request
 from policies.backends.decoding import Constraint, FormMass, GumbelNoise
-from policies.backends.inputs import padded
+from policies.backends.inputs import Rows, T, padded
 from policies.prompt import Message
 
 if TYPE_CHECKING:
@@ -65,6 +65,50 @@ def _copied(layer: Any) -> Any:
     return new
 
 
+class Branches:
+    """The distinct beginnings of answers to the prompts of a block. Each is one row of the KV cache: answers to one
+    prompt share their row until they differ, and answers that have ended have none.
+
+    Where the number of rows decides a result's last bits, each answer has a row of its own from first to last.
+    """
+
+    def __init__(self, block: Block, places: Sequence[int], rows: Rows):
+        """places: of each answer's prompt in the block, which is left as it is."""
+        self._rows, self._said = rows, 0
+        kept = rows.filled(self._distinct(places, [False] * len(places)))
+        self._block = block.picked(kept, kept)
+        self._ids = self._block.ids[:, -block.unread :]
+
+    def next_inputs(self) -> tuple[torch.Tensor, torch.Tensor, DynamicCache, dict[str, torch.Tensor]]:
+        """What `HFBackend.forward` takes: the tokens of each beginning that are not in the cache."""
+        block, n = self._block, self._said
+        positions = block.next_positions(1) + n - 1 if n else block.positions[..., -block.unread :]
+        return self._ids, positions, block.cache, {"attention_mask": pad(block.mask, (0, n), value=1)}
+
+    def of_answers(self, scores: torch.Tensor) -> torch.Tensor:
+        """(beginnings, vocabulary) -> (answers, vocabulary); of an answer that has ended, any."""
+        return scores[self._of_answer] if self._rows.elastic else scores
+
+    def grow(self, tokens: Sequence[int], ended: Sequence[bool]) -> None:
+        """tokens: the next of each answer. ended: whether it is the last."""
+        kept = self._distinct(list(zip(self._of_answer, tokens, strict=True)), ended)
+        owners, tokens = zip(*self._rows.filled(kept), strict=True)
+        stay = owners[: len(kept)] == tuple(range(len(kept)))  # what rows beyond these hold does not matter
+        if not stay or len(owners) != len(self._ids):
+            self._block = self._block.picked(owners, owners)
+        self._ids, self._said = torch.tensor(tokens)[:, None], self._said + 1
+
+    def _distinct(self, beginnings: Sequence[T], ended: Sequence[bool]) -> list[T]:
+        """The beginnings that get a row; keeps which row is each answer's."""
+        if not self._rows.elastic:
+            self._of_answer = list(range(len(beginnings)))
+            return list(beginnings)
+        kept = list(dict.fromkeys(b for b, over in zip(beginnings, ended, strict=True) if not over))
+        row = {beginning: i for i, beginning in enumerate(kept)}
+        self._of_answer = [row.get(beginning, 0) for beginning in beginnings]
+        return kept
+
+
 class _Tail(NamedTuple):
     """What a longer prompt adds to the words of its owner, a row that was read. tokens: None, where its own tokens do
     not begin with the owner's. unread: how many of them the template puts after its words, at least 1."""
@@ -94,14 +138,13 @@ class HFPrefilledBatch:
         answers = [""] * (len(self._requests) * n)
         for block in self._blocks:
             every = [(place, k) for place in range(len(block.rows)) for k in range(n)]
-            every = self._backend.rows.filled(every)
-            new = block.picked([place for place, _ in every], [block.rows[place] * n + k for place, k in every])
             warm = [temperatures[k] for _, k in every]
             drawn = [seeds[block.rows[place]][k] for place, k in every]
             noise = GumbelNoise(drawn, warm, self._backend.device) if any(warm) else None
-            tokens = self._decode(new, Constraint(grammar, len(every), self._backend.device), noise)
-            for row, text in zip(new.rows, self._backend.texts(tokens), strict=True):
-                answers[row] = text
+            constraint = Constraint(grammar, len(every), self._backend.device)
+            tokens = self._decode(block, [place for place, _ in every], constraint, noise)
+            for (place, k), text in zip(every, self._backend.texts(tokens), strict=True):
+                answers[block.rows[place] * n + k] = text
         return [answers[i : i + n] for i in range(0, len(answers), n)]
 
     def _filled(self, block: Block, rows: int = 1) -> Block:
@@ -110,20 +153,24 @@ class HFPrefilledBatch:
         places += places[-1:] * (rows - len(places))
         return block.picked(places, [block.rows[place] for place in places])
 
-    def _decode(self, block: Block, constraint: Constraint, noise: GumbelNoise | None) -> torch.Tensor:
-        """(rows, n): the tokens of an answer to each prompt of the block, whose cache grows. Raises UserError for an
-        answer without an end."""
+    def _decode(
+        self, block: Block, places: Sequence[int], constraint: Constraint, noise: GumbelNoise | None
+    ) -> torch.Tensor:
+        """(rows, n): the tokens of an answer to the prompt at each of the places in the block.
+
+        Raises UserError for an answer without an end.
+        """
         backend, said = self._backend, []
-        ids, mask, positions = block.ids[:, -block.unread :], block.mask, block.positions[..., -block.unread :]
-        for n in range(backend.settings.max_new_tokens):
-            scores = backend.forward(ids, positions, block.cache, {"attention_mask": mask})[:, -1]
-            scores = constraint.masked(scores)
+        branches = Branches(block, places, backend.rows)
+        for _ in range(backend.settings.max_new_tokens):
+            scores = backend.forward(*branches.next_inputs())[:, -1]
+            scores = constraint.masked(branches.of_answers(scores))
             chosen = (noise(scores) if noise else scores).argmax(dim=-1).cpu()
-            ids = chosen.where(~constraint.ended, backend.reader.pad)[:, None]
+            ids = chosen.where(~constraint.ended, backend.reader.pad)
             said.append(ids)
-            if constraint.accept(ids[:, 0].tolist()):
-                return torch.cat(said, dim=1)
-            mask, positions = pad(mask, (0, 1), value=1), block.next_positions(n + 1)[..., -1:]
+            if constraint.accept(tokens := ids.tolist()):
+                return torch.stack(said, dim=1)
+            branches.grow(tokens, constraint.ended.tolist())
         raise UserError(
             f"an answer has no end after {backend.settings.max_new_tokens} tokens; valid: a larger model.max_new_tokens"
         )
@@ -146,10 +193,10 @@ class HFPrefilledBatch:
         the product of the probability of all tokens that the grammar allows."""
         grammar, result = self._backend.grammar(regex), np.zeros(len(self._requests))
         for block in self._blocks:
-            new = self._filled(block)
-            measured = FormMass(grammar, len(new.rows), self._backend.device)
-            self._decode(new, measured, None)
-            result[list(new.rows)] = measured.log_mass.numpy()
+            places = range(len(block.rows))
+            measured = FormMass(grammar, len(places), self._backend.device)
+            self._decode(block, places, measured, None)
+            result[list(block.rows)] = measured.log_mass.numpy()
         return result
 
     @torch.inference_mode()
@@ -198,12 +245,12 @@ class HFPrefilledBatch:
             text[: template.end_of_words(text, r.messages)] for text, r in zip(self._texts, self._requests, strict=True)
         ]
         read = tokens(starts)
-        rest = tokens([text[len(starts[o]) :] for o, text in zip(owners, texts, strict=True)])
         after = tokens([t[template.end_of_words(t, r.messages) :] for t, r in zip(texts, longer, strict=True)])
         tails = []
-        for o, text, tail, whole, unread in zip(owners, texts, rest, tokens(texts), after, strict=True):
-            same = self._backend.shares and text.startswith(starts[o]) and read[o] + tail == whole
-            tails.append(_Tail(o, tail if same else None, max(1, len(unread))))
+        for o, whole, unread in zip(owners, tokens(texts), after, strict=True):
+            n = len(read[o])
+            same = self._backend.shares and whole[:n] == read[o]
+            tails.append(_Tail(o, whole[n:] if same else None, max(1, len(unread))))
         return tails
 
     def _extended(self, block: Block, tails: Sequence[_Tail], last: bool) -> list[Block]:

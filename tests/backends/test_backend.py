@@ -78,8 +78,8 @@ def test_odds_do_not_depend_on_the_batch(backend, requests_):
 class EndsWhenTold(Constraint):
     """Asks the model for the end token of each answer, as `xgrammar.contrib.hf` does."""
 
-    def _only_stops(self, row):
-        return False
+    def _only_stops(self, rows):
+        return [False] * len(rows)
 
 
 @pytest.mark.parametrize(
@@ -176,6 +176,17 @@ def test_prompts_of_different_lengths_share_a_call(backend, codec, requests_):
     mixed = backend.generate([requests_[0], longer, requests_[2]], codec.regex, 1, [0, 1, 2])
     alone = [backend.generate([r], codec.regex, 1, [i])[0] for i, r in enumerate((requests_[0], longer, requests_[2]))]
     assert mixed == alone
+
+
+def test_prompts_that_share_a_call_of_the_processor_are_read_as_alone(backend):
+    rng, words = np.random.default_rng(0), ("push the red cube", "reach", "push the red cube to the green pad")
+    shapes = [(1, 64, 64), (2, 64, 64), (1, 64, 64), (1, 48, 48), (2, 64, 64), (0, 64, 64), (0, 64, 64), (1, 64, 64)]
+    frames = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
+    requests = [Request(f, prompt.user(words[i % 3], len(f))) for i, f in enumerate(frames)]
+    texts = [backend.template.prompt(r.messages) for r in requests]
+    for together, request, text in zip(backend.reader.read_each(requests, texts), requests, texts, strict=True):
+        alone = backend.reader.read(request, text)
+        torch.testing.assert_close(vars(together), vars(alone), rtol=0, atol=0)
 
 
 def test_a_loaded_backend_answers_alike(backend, codec, requests_, tmp_path):
