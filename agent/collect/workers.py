@@ -92,7 +92,8 @@ def _with_frames(job: Job, size: int | None) -> Job:
 
 def task_of(job: Job) -> Task:
     """The task of a job that is `sized`, with frames of that size."""
-    chosen = replace(registry.task(job.task, resolve_image_size(job.model.image_size, None)), withheld=job.withheld)
+    chosen = registry.task(job.task, resolve_image_size(job.model.image_size, None))
+    chosen = replace(chosen, withheld=job.withheld) if job.withheld else chosen
     return with_expert(chosen) if job.truth == "expert" else chosen
 
 
@@ -144,9 +145,8 @@ class Workers:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for pool in filter(None, (self._replicas, self._pool)):
-            pool.close()
-        self._adapters.close()
+        for part in filter(None, (self._replicas, self._pool, self._adapters)):
+            part.close()
 
     def pids(self) -> list[int]:
         """The process ids of the workers that have been started."""

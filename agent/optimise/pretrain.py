@@ -240,7 +240,7 @@ def pretrain(config: Pretrain, overwrite: bool = False, resume: bool = False) ->
         tasks = _taught(config, image_size)
     tags = tuple(Path(name).stem for name in config.tasks)
     job = TrackedJob("pretrain", "handeye pretrain CONFIG, with the config of this run", tags)
-    with tracked(out, config.tracking, asdict(config), job) as tracker:
+    with unfinished, tracked(out, config.tracking, asdict(config), job) as tracker:
         for stage, settings in config.stages.items():
             if stage in unfinished.stages:
                 continue
@@ -279,8 +279,8 @@ def pretrain(config: Pretrain, overwrite: bool = False, resume: bool = False) ->
             measured = {"mean_loss": metrics["train_loss"], "train_s": metrics["train_runtime"]}
             backend.model.eval()  # the next stage may ask it
             unfinished.keep(stage, backend, {"rows": len(rows)} | measured)
-    stages, sha256 = unfinished.stages, unfinished.stages[stage]["sha256"]
-    unfinished.publish({"command": "handeye pretrain"} | told | {"stages": stages, "sha256": sha256})
+        stages, sha256 = unfinished.stages, unfinished.stages[stage]["sha256"]
+        unfinished.publish({"command": "handeye pretrain"} | told | {"stages": stages, "sha256": sha256})
     return out
 
 

@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from agent.optimise.checkpoints import WHOLE
 from agent.organise import durable
@@ -30,14 +30,23 @@ class Unfinished:
         self.training = self._folder / "training"
         self._told = plain(dict(told) | {"config": {k: v for k, v in told["config"].items() if k not in MAY_CHANGE}})
         self.stages: dict[str, dict[str, Any]] = {}
+        self._is_resumed = resume
         if resume:
             self._take_up()
         elif has_begun(out) and not overwrite:
             what = f"{str(self._folder)!r} is a pretraining that was interrupted"
             raise UserError(f"{what}; valid: --resume, or --overwrite, which begins anew")
-        else:
+
+    def __enter__(self) -> Self:
+        if not self._is_resumed:
             ownership.begin(self._folder, "checkpoint")
             self._record()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leaves nothing where there is nothing to go on from."""
+        if self._folder.exists() and not has_begun(self._out):
+            ownership.remove(self._folder)
 
     @property
     def newest(self) -> Path | None:
