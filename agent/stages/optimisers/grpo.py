@@ -36,7 +36,8 @@ def reinforce(r: Round, checkpoint: Path, by: Optimiser, *again: str) -> dict[st
     Raises UnhealthyError, before anything is saved.
     """
     out = r.output(by.out)
-    points = states(r.episodes(by.branches)) or states(r.unbranched(lambda: r.episodes("episodes")))
+    practised = [episode for episode in r.episodes("episodes") if task(episode.task).exact]
+    points = states(r.episodes(by.branches) + practised)
     if points:
         _train(r, checkpoint, points, out)
     else:
@@ -46,7 +47,8 @@ def reinforce(r: Round, checkpoint: Path, by: Optimiser, *again: str) -> dict[st
 
 
 def states(episodes: Sequence[Episode]) -> list[Point]:
-    """The states at which different actions were followed by success and by failure, each once."""
+    """The states at which different actions were followed by success and by failure, each once. With few of them, a
+    policy learns these by heart, and forgets the others."""
     found = []
     for attempts in by_start(episodes).values():
         points, ends = dict[bytes, Point](), defaultdict[bytes, set[tuple[bytes, bool]]](set)
