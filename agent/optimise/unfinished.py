@@ -16,6 +16,7 @@ from envs.errors import UserError
 from policies.backends.huggingface import HFBackend
 
 FILE = "unfinished.json"  # what it was told, and of each finished stage what was measured and the hash of its weights
+TRAINING = ".training"  # the checkpoints of the training at hand; no name of a stage
 MAY_CHANGE = ("out", "threads", "tracking")  # keys of the config that decide no weights
 
 
@@ -27,7 +28,7 @@ class Unfinished:
         damaged or not there, and for one with a finished stage or a checkpoint that is neither resumed nor overwritten.
         """
         self._out, self._folder = out, ownership.scratch(out)
-        self.training = self._folder / "training"
+        self.training = self._folder / TRAINING
         self._told = plain(dict(told) | {"config": {k: v for k, v in told["config"].items() if k not in MAY_CHANGE}})
         self.stages: dict[str, dict[str, Any]] = {}
         self._is_resumed = resume
@@ -95,7 +96,7 @@ class Unfinished:
 def has_begun(out: Path) -> bool:
     """Whether there is something to go on from: a finished stage, or a checkpoint of a training."""
     folder = ownership.scratch(out)
-    return bool(_read(folder).get("stages")) or any((folder / "training").glob(f"{WHOLE}*"))
+    return bool(_read(folder).get("stages")) or any((folder / TRAINING).glob(f"{WHOLE}*"))
 
 
 def _read(folder: Path) -> dict[str, Any]:
