@@ -10,7 +10,7 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import SaveStrategy
 
-from agent.optimise.checkpoints import checkpoints
+from agent.optimise.checkpoints import checkpoints, saved_by_own_names
 from agent.optimise.health import Health, check_rows
 from agent.organise.rows import Asked
 from agent.record.console import Bar, console
@@ -63,5 +63,5 @@ def train(
     trainer.add_callback(kept)
     found = [kept.newest() if trainer.is_world_process_zero() else None]
     newest = broadcast_object_list(found)[0]  # to the other processes of a training in several
-    with kept.saving():
+    with kept.saving(), saved_by_own_names(trainer.model):
         return trainer.train(resume_from_checkpoint=newest and str(newest)).metrics

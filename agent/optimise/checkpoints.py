@@ -19,12 +19,13 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from safetensors import SafetensorError, safe_open
-from transformers import Trainer, TrainerCallback, TrainerState
+from safetensors import SafetensorError
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from agent.organise.durable import named_errors, publish
@@ -102,10 +103,9 @@ class Checkpoints(TrainerCallback):
 
     on_epoch_end = on_step_end
 
-    def on_save(self, args, state, control, model=None, **kwargs) -> None:
+    def on_save(self, args, state, control, **kwargs) -> None:
         PartialState().wait_for_everyone()  # each process writes the state of its own generators
         if self._is_main:
-            _save_by_own_names(model, self._folder / f"{UNFINISHED}{state.global_step}")
             self._publish(state)
         PartialState().wait_for_everyone()
         self._saving = False
@@ -132,19 +132,21 @@ class Checkpoints(TrainerCallback):
             shutil.rmtree(folder)
 
 
-def _save_by_own_names(model: torch.nn.Module, folder: Path) -> None:
-    """Save the weights in `folder` again, by the names that the model has for them, where the Trainer used others.
+@contextmanager
+def saved_by_own_names(model: torch.nn.Module) -> Iterator[None]:
+    """In the block, a whole model is saved by the names that it has for its weights.
 
     transformers 5.23 saves by the names of published checkpoints, which `from_pretrained` maps to the model's own. Its
     Trainer does not when it resumes: it would leave the weights as they are, and log a warning.
     """
-    saved = list(folder.glob("model*.safetensors"))
-    names = {name for path in saved for name in safe_open(path, "pt").keys()}  # noqa: SIM118 (no mapping)
-    if names <= model.state_dict().keys():
+    if not isinstance(model, PreTrainedModel):  # adapters have their own names
+        yield
         return
-    for path in (*saved, *folder.glob("model*.index.json")):
-        path.unlink()
-    model.save_pretrained(folder, save_original_format=False)
+    model.save_pretrained = partial(model.save_pretrained, save_original_format=False)
+    try:
+        yield
+    finally:
+        del model.save_pretrained
 
 
 def checkpoints(trainer: Trainer, rows: Iterable[Example | Pair]) -> Checkpoints:

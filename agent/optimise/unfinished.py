@@ -11,7 +11,8 @@ from agent.optimise.checkpoints import WHOLE
 from agent.organise import durable
 from agent.record import ownership
 from agent.record.provenance import weights_sha256
-from agent.record.rundir import flat, plain
+from agent.record.report.reading import mapping_if_whole
+from agent.record.rundir import changes, plain
 from envs.errors import UserError
 from policies.backends.huggingface import HFBackend
 
@@ -80,15 +81,12 @@ class Unfinished:
         durable.write(self._folder / FILE, json.dumps(record, indent=1, default=str) + "\n")
 
     def _take_up(self) -> None:
-        found = _read(self._folder)
+        found = mapping_if_whole(self._folder / FILE) or {}
         self.stages = found.pop("stages", {})
         if not found:
             raise UserError(f"--resume: {str(self._folder)!r} is no interrupted pretraining; valid: without --resume")
-        was, now = flat(found), flat(json.loads(json.dumps(self._told, default=str)))
-        other = [key for key in {**was, **now} if was.get(key) != now.get(key)]
-        if other:
-            changes = ", ".join(f"{key} = {now.get(key)!r} (was {was.get(key)!r})" for key in other)
-            raise UserError(f"{str(self._folder)!r} began otherwise: {changes}; valid: as it was, or --overwrite")
+        if other := changes(found, json.loads(json.dumps(self._told, default=str))):
+            raise UserError(f"{str(self._folder)!r} began otherwise: {other}; valid: as it was, or --overwrite")
         if self.newest and weights_sha256(self.newest) != self.stages[self.newest.name]["sha256"]:
             raise UserError(f"{str(self.newest)!r} is damaged; valid: --overwrite, which begins anew")
 
@@ -96,13 +94,5 @@ class Unfinished:
 def has_begun(out: Path) -> bool:
     """Whether there is something to go on from: a finished stage, or a checkpoint of a training."""
     folder = ownership.scratch(out)
-    return bool(_read(folder).get("stages")) or any((folder / TRAINING).glob(f"{WHOLE}*"))
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    """Empty where there is none, or one that is damaged."""
-    try:
-        found = json.loads((folder / FILE).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    told = mapping_if_whole(folder / FILE) or {}
+    return bool(told.get("stages")) or any((folder / TRAINING).glob(f"{WHOLE}*"))

@@ -156,6 +156,13 @@ def plain(value: Any) -> Any:
     return value
 
 
+def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The leaves that differ, by their dotted keys, as `key = new (was old)`; empty where none does."""
+    old, new = flat(was), flat(now)
+    other = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return ", ".join(f"{key} = {new.get(key)!r} (was {old.get(key)!r})" for key in other)
+
+
 def flat(tree: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
     """The keys on the way to each leaf of nested mappings, joined -> the leaf."""
     leaves = {}

@@ -80,32 +80,33 @@ def test_replicas_that_die_over_the_same_batch_end_the_run(answering):
         answering.died(0, KILLED)
 
 
-def test_nobody_hears_what_a_dead_worker_asked(answering):
+@pytest.fixture
+def widowed(answering):
+    """A replica is at the questions of two workers, of which the first has died."""
     answering.ask(0, ask(0))
     answering.ask(1, ask(1))
     answering.answers([0, 1])
     answering.take(0)
     answering.forget(0)
-    answering.ask(0, ask(2))  # its replacement
-    assert answering.answers([0, 1]) == {}
-    answering.returned(0, ["a", "b"])
-    assert answering.answers([0, 1]) == {1: ["b"]}
-    answering.forget(0)
-    assert answering.is_done
+    return answering
 
 
-def test_what_a_dead_worker_asked_is_not_asked_again(answering):
-    answering.ask(0, ask(0))
-    answering.ask(1, ask(1))
-    answering.answers([0, 1])
-    answering.take(0)
-    answering.forget(0)
-    answering.died(0, KILLED)
-    assert seeds(answering.take(0)) == [1]
-    answering.forget(1)
-    answering.died(0, KILLED)
-    assert answering.take(0) is None
-    assert answering.is_done
+def test_nobody_hears_what_a_dead_worker_asked(widowed):
+    widowed.ask(0, ask(2))  # its replacement
+    assert widowed.answers([0, 1]) == {}
+    widowed.returned(0, ["a", "b"])
+    assert widowed.answers([0, 1]) == {1: ["b"]}
+    widowed.forget(0)
+    assert widowed.is_done
+
+
+def test_what_a_dead_worker_asked_is_not_asked_again(widowed):
+    widowed.died(0, KILLED)
+    assert seeds(widowed.take(0)) == [1]
+    widowed.forget(1)
+    widowed.died(0, KILLED)
+    assert widowed.take(0) is None
+    assert widowed.is_done
 
 
 # the config ----------------------------------------------------------------------------------------------------------

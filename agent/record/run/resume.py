@@ -10,7 +10,7 @@ from agent.organise import durable, foreign
 from agent.record.provenance import at_beginning, source, versions
 from agent.record.run.journal import Done, Journal, damage
 from agent.record.run.underway import UnderWay
-from agent.record.rundir import RunDir, flat, plain
+from agent.record.rundir import RunDir, changes, plain
 from envs.errors import UserError
 from policies.backends.server.address import is_server, without_place
 
@@ -30,11 +30,8 @@ def check_same(path: Path, journal: Journal, config: Config, policy: Path) -> No
     left out.
     """
     name, begun = str(path), journal.begun
-    was, now = (flat(decisive(each)) for each in (begun["config"], plain(asdict(config))))
-    other = [key for key in {**was, **now} if was.get(key) != now.get(key)]
-    if other:
-        changes = ", ".join(f"{key} = {now.get(key)!r} (was {was.get(key)!r})" for key in other)
-        raise UserError(f"{name!r} began with another config: {changes}; valid: as it was, or another --out")
+    if other := changes(decisive(begun["config"]), decisive(plain(asdict(config)))):
+        raise UserError(f"{name!r} began with another config: {other}; valid: as it was, or another --out")
     begun_rounds = max((done.round for done in journal.done), default=0)
     if config.rounds < begun_rounds:
         raise UserError(f"rounds = {config.rounds}, but {name!r} is in round {begun_rounds}; valid: that or more")

@@ -22,6 +22,7 @@ from agent.record.rundir import copy_folder
 from agent.record.tracking.training import TrackTraining
 from agent.stages.round import Round
 from agent.stages.stage import stage
+from envs import registry
 from envs.foreign.actions import key
 from envs.registry import task
 from policies.action_codec import codec_for
@@ -36,7 +37,8 @@ def reinforce(r: Round, checkpoint: Path, by: Optimiser, *again: str) -> dict[st
     Raises UnhealthyError, before anything is saved.
     """
     out = r.output(by.out)
-    practised = [episode for episode in r.episodes("episodes") if task(episode.task).exact]
+    inexact = registry.inexact(r.config.tasks)
+    practised = [episode for episode in r.episodes("episodes") if episode.task not in inexact]
     points = states(r.episodes(by.branches) + practised)
     if points:
         _train(r, checkpoint, points, out)
